@@ -1,0 +1,114 @@
+"""The terminal: a bar for each stage, those still to come in view; plain lines where nobody watches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+TITLES = {
+    "data": "split data",
+    "teacher": "teacher",
+    "baseline": "student alone",
+    "pretrain": "pre-train",
+    "distill": "distil",
+    "test": "test once",
+}
+
+
+class TerminalBoard:
+    """Shows a run's stages. Use it as a context manager.
+
+    Args:
+        stages: (name, steps) in order; steps 0 = no count is known.
+        bars: False = plain lines only, as when the output is no terminal.
+        console: Where to print; made if not given.
+        log: Gets every line as well.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[tuple[str, int]],
+        bars: bool = True,
+        console: Console | None = None,
+        log: logging.Logger | None = None,
+    ) -> None:
+        self.log = log or logging.getLogger(__name__)
+        self.console = console or Console(highlight=False)
+        self.bars = bars and self.console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=not self.bars,
+        )
+        self._tasks = {
+            name: self._progress.add_task(
+                f"[dim]{TITLES[name]:<13}", total=steps or None, start=False, note="[dim]waits"
+            )
+            for name, steps in stages
+        }
+        self._steps = dict(stages)
+
+    def __enter__(self) -> TerminalBoard:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def start(self, stage: str) -> None:
+        """Work on the stage begins."""
+        self._progress.start_task(self._tasks[stage])
+        self._progress.update(self._tasks[stage], description=f"[bold]{TITLES[stage]:<13}", note="")
+        self.log.info("%s ...", TITLES[stage])
+        if not self.bars:
+            steps = f": {self._steps[stage]} steps" if self._steps[stage] else ""
+            self._print(f"{TITLES[stage]}{steps} ...")
+
+    def update(self, stage: str, step: int, note: str) -> None:
+        """See ``callbacks.progress.Board``."""
+        self._progress.update(self._tasks[stage], completed=step, note=note)
+
+    def done(self, stage: str, note: str) -> None:
+        """The stage is finished, or was found finished."""
+        total = self._steps[stage] or 1
+        self._progress.update(
+            self._tasks[stage],
+            total=total,
+            completed=total,
+            description=f"[green]{TITLES[stage]:<13}",
+            note=escape(note),
+        )
+        self._progress.stop_task(self._tasks[stage])
+        self.log.info("%s: %s", TITLES[stage], note)
+        if not self.bars:
+            self._print(f"{TITLES[stage]}: {note}")
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        self.log.info("%s", text)
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        self.console.print(escape(text), soft_wrap=True)
+
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table: first column to the left, numbers to the right."""
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for i, name in enumerate(header):
+            table.add_column(escape(name), justify="left" if i == 0 else "right")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        self.console.print(table)
+        for row in (header, *rows):
+            self.log.info("%s", "\t".join(row))

@@ -1,0 +1,108 @@
+"""Settings that make no sense are refused before anything is built: plain data in, one clear error out."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kd_lightning.errors import ConfigError, did_you_mean
+
+KEYS = frozenset(
+    {
+        "task",
+        "data",
+        "teacher",
+        "student",
+        "objective",
+        "optimizer",
+        "teacher_optimizer",
+        "scheduler",
+        "teacher_scheduler",
+        "annealing",
+        "teacher_outputs",
+        "trainer",
+        "callbacks",
+        "logger",
+        "temperature",
+        "alpha",
+        "seed",
+        "teacher_seed",
+        "steps",
+        "validate_every",
+        "checkpoint_every",
+        "log_every",
+        "outputs",
+        "folder",
+        "force",
+        "progress",
+        "vars",
+    }
+)
+DATA_NUMBERS = ("batch_size", "eval_batch_size")
+FORCEABLE = ("teacher", "baseline", "pretrain", "distill")
+USUAL_TEMPERATURES = (0.1, 100.0)
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """The plain knobs are known, of the right type and in range.
+
+    Raises:
+        ConfigError: The first that is not.
+    """
+    for key in settings:
+        if key not in KEYS:
+            hint = did_you_mean(key, KEYS) or "; free-form values belong under vars"
+            raise ConfigError(f"unknown setting {key!r}{hint}")
+    _check_temperature(settings["temperature"])
+    _number(settings["alpha"], "alpha", "a number in [0, 1]", lambda v: 0 <= v <= 1)
+    for name in ("seed", "teacher_seed"):
+        _integer(settings[name], name, 0)
+    for name in ("validate_every", "checkpoint_every", "log_every"):
+        _integer(settings[name], name, 1)
+    _check_steps(settings["steps"])
+    for name in DATA_NUMBERS:
+        _integer(settings["data"][name], f"data.{name}", 1)
+    for name in ("limit", "labelled", "labelled_teacher"):
+        if settings["data"][name] is not None:
+            _integer(settings["data"][name], f"data.{name}", 1)
+    for stage in settings["force"]:
+        if stage not in FORCEABLE:
+            raise ConfigError(f"force={stage}: not one of {', '.join(FORCEABLE)}{did_you_mean(str(stage), FORCEABLE)}")
+    if not settings["objective"]:
+        raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
+
+
+def _check_temperature(value: Any) -> None:
+    _number(value, "temperature", "a number > 0", lambda v: v > 0)
+    low, high = USUAL_TEMPERATURES
+    if not low <= value <= high:
+        warnings.warn(
+            f"temperature={value} lies outside [{low:g}, {high:g}], where soft targets say little", stacklevel=2
+        )
+
+
+def _check_steps(steps: Mapping[str, Any]) -> None:
+    for name in steps:
+        if name not in ("teacher", "student", "pretrain"):
+            raise ConfigError(f"unknown setting 'steps.{name}'{did_you_mean(name, ('teacher', 'student', 'pretrain'))}")
+    _integer(steps["teacher"], "steps.teacher", 1)
+    _integer(steps["student"], "steps.student", 1)
+    _integer(steps["pretrain"], "steps.pretrain", 0)
+    if steps["pretrain"] >= steps["student"]:
+        raise ConfigError(
+            f"steps.pretrain={steps['pretrain']} leaves nothing of steps.student={steps['student']} to distil: pre-training "
+            "is a part of the student's budget"
+        )
+
+
+def _number(value: Any, name: str, what: str, ok: Callable[[float], bool]) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not ok(value):
+        raise ConfigError(f"{name}={value!r}: {what} is expected")
+
+
+def _integer(value: Any, name: str, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name}={value!r}: a whole number, {least} or more, is expected")

@@ -1,0 +1,270 @@
+"""The layer between Hydra and everything else: composing, checking and building from configuration.
+
+Nothing that a configuration names is imported, let alone called, before its name is on the allowlist.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import os
+import secrets
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.errors import InstantiationException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+from kd_lightning.conf_files import user_conf_dir
+from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError, did_you_mean
+
+CONFIG_NAME = "config"
+TRUST_VARIABLE = "KD_LIGHTNING_TRUST"
+TRUST_GROUP = "kd_lightning.trust"
+OWN_LAYERS = ("models", "data", "tasks", "objectives", "teachers", "callbacks", "schedules", "functional")
+
+ALLOWED_CLASSES = (
+    *(f"kd_lightning.{layer}." for layer in OWN_LAYERS),
+    "torch.optim.",
+    "torch.nn.",
+    "torchmetrics.",
+    "pytorch_lightning.Trainer",
+    "pytorch_lightning.callbacks.",
+    "pytorch_lightning.loggers.",
+    "pytorch_lightning.strategies.",
+    "pytorch_lightning.profilers.",
+)
+"""Classes under these names may be built; nothing else below them may be called."""
+
+ALLOWED_CALLS = frozenset(
+    f"transformers.{name}.from_pretrained"
+    for name in (
+        "AutoModel",
+        "AutoModelForCausalLM",
+        "AutoModelForMaskedLM",
+        "AutoModelForSeq2SeqLM",
+        "AutoModelForSequenceClassification",
+        "AutoModelForTokenClassification",
+        "AutoModelForImageClassification",
+        "AutoModelForCTC",
+        "AutoTokenizer",
+    )
+)
+
+_registered: set[str] = set()
+
+
+# -- Hydra ------------------------------------------------------------------------------------------------------------
+
+
+class UserConfSearchPath(SearchPathPlugin):
+    """Puts the user's ``./conf`` before ours, so that a file copied out with ``kd cp`` wins."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        own = user_conf_dir()
+        if own is not None:
+            search_path.prepend(provider="user", path=f"file://{own}", anchor="main")
+
+
+def register_with_hydra() -> None:
+    """Make our resolver and the user's ``./conf`` known to Hydra, in this process."""
+    if not OmegaConf.has_resolver("kd_unique"):
+        # Two runs in one second must not share a folder.
+        OmegaConf.register_new_resolver("kd_unique", lambda: secrets.token_hex(2), use_cache=True)
+    Plugins.instance().register(UserConfSearchPath)
+
+
+# -- trust ------------------------------------------------------------------------------------------------------------
+
+
+def register(package: str) -> None:
+    """Trust a top-level package: configurations may build its classes and call its functions."""
+    _registered.add(package)
+
+
+def trusted_packages() -> list[str]:
+    """The user's trusted packages: from ``register``, the environment variable and entry points; never a config."""
+    named = {name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",") if name.strip()}
+    entry_points = {point.value.split(":")[0] for point in importlib.metadata.entry_points(group=TRUST_GROUP)}
+    return sorted(_registered | named | entry_points)
+
+
+def check_target(target: str) -> None:
+    """The name may be imported and called.
+
+    Raises:
+        UntrustedTargetError: It may not; says how to allow it.
+    """
+    if target in ALLOWED_CALLS or target.split(".")[0] in trusted_packages():
+        return
+    if not any(target == name or (name.endswith(".") and target.startswith(name)) for name in ALLOWED_CLASSES):
+        top = target.split(".")[0]
+        raise UntrustedTargetError(
+            f"_target_ {target!r} is not on the allowlist: if {top!r} is your own package, set {TRUST_VARIABLE}={top}"
+        )
+
+
+def locate(target: str) -> Any:
+    """The object that an allowed name stands for.
+
+    Raises:
+        UntrustedTargetError: The name leads, through an attribute, to something that is not allowed.
+        ConfigError: There is no such object.
+    """
+    check_target(target)
+    try:
+        found = hydra.utils.get_object(target)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ConfigError(f"_target_ {target!r} cannot be found: {str(error).splitlines()[0]}") from error
+    if target in ALLOWED_CALLS or target.split(".")[0] in trusted_packages():
+        return found
+    # A module's attributes include what it imports: kd_lightning.data.text.random must not pass.
+    top = target.split(".")[0]
+    if not inspect.isclass(found) or found.__module__.split(".")[0] != top:
+        raise UntrustedTargetError(f"_target_ {target!r} is not a class of {top}")
+    return found
+
+
+def target_nodes(node: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every node with a ``_target_`` in nested plain settings, with its path."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield where, node
+        for key, value in node.items():
+            yield from target_nodes(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from target_nodes(value, f"{where}[{i}]")
+
+
+# -- building ---------------------------------------------------------------------------------------------------------
+
+
+def build(node: Any) -> Any:
+    """The object that a settings node describes; plain values come back as they are.
+
+    Raises:
+        UntrustedTargetError: A ``_target_`` in it is not allowed.
+        ConfigError: Its constructor refuses the arguments.
+        KDError: As raised by the constructor itself.
+    """
+    for _, inner in target_nodes(node):
+        locate(_target_name(inner))
+    if not (isinstance(node, Mapping) and "_target_" in node):
+        return node
+    arguments = {key: value for key, value in node.items() if key not in DESCRIPTIVE}
+    try:
+        return hydra.utils.instantiate(OmegaConf.create(arguments), _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, KDError) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, KDError):
+            raise cause from error
+        raise ConfigError(f"{node['_target_']}: {str(cause or error).splitlines()[0]}") from error
+
+
+DESCRIPTIVE = frozenset({"name"})
+"""Keys beside ``_target_`` that are not arguments, where the constructor has no such argument."""
+
+
+def _target_name(node: Mapping[str, Any]) -> str:
+    target = node["_target_"]
+    if not isinstance(target, str):
+        raise ConfigError(f"_target_ is {target!r}: a dotted name is expected")
+    return target
+
+
+def check_arguments(settings: Mapping[str, Any], filled: Mapping[str, frozenset[str]]) -> None:
+    """Each described object has a constructor that takes the arguments given, of the types it says.
+
+    Args:
+        settings: Plain settings.
+        filled: Path of a node -> arguments that are filled in later, not by the configuration.
+
+    Raises:
+        ConfigError: Names the setting, and the nearest argument that exists.
+    """
+    for where, node in target_nodes(settings):
+        _check_node(where, node, filled.get(where, frozenset()))
+
+
+def _check_node(where: str, node: Mapping[str, Any], filled: frozenset[str]) -> None:
+    target = locate(_target_name(node))
+    parameters = inspect.signature(target).parameters
+    given = [key for key in node if not (key.startswith("_") and key.endswith("_"))]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key in given:
+        if key not in parameters and not takes_any and key not in DESCRIPTIVE:
+            known = [name for name in parameters if name not in filled]
+            raise ConfigError(f"{where}.{key}: {node['_target_']} has no argument {key!r}{did_you_mean(key, known)}")
+    required = {n for n, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+    missing = sorted(required - set(given) - filled)
+    if missing and not node.get("_partial_"):
+        raise ConfigError(f"{where}: {node['_target_']} needs {', '.join(missing)}: set {where}.{missing[0]}=...")
+    hints = _type_hints(target)
+    for key in given:
+        if key in hints and not _fits(node[key], hints[key]):
+            raise ConfigError(f"{where}.{key}={node[key]!r}: {_type_name(hints[key])} is expected")
+
+
+SIMPLE = (bool, int, float, str, type(None))
+
+
+def _type_hints(target: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except Exception:  # hints of foreign code may name what cannot be resolved; then they are not checked
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if not all(option in SIMPLE for option in options):
+        return True
+    if isinstance(value, bool):
+        return bool in options
+    if isinstance(value, int):
+        return int in options or float in options
+    return any(isinstance(value, option) for option in options)
+
+
+def _type_name(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint)) if inspect.isclass(hint) else str(hint)
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The composed configuration as plain, resolved data.
+
+    Raises:
+        ConfigError: Something is missing or an interpolation leads nowhere.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from error
+    assert isinstance(settings, dict)
+    return typing.cast("dict[str, Any]", settings)
+
+
+def yaml_text(settings: Any) -> str:
+    """Plain settings as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(settings))
+
+
+def one_line(error: BaseException) -> str:
+    """Hydra's and OmegaConf's messages in one line, without their pointers to documentation."""
+    dropped = ("full_key:", "object_type=", "See https", "To append to your config", "reference_type=")
+    lines = [line.strip() for line in str(error).splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith(dropped))

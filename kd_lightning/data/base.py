@@ -1,0 +1,265 @@
+"""From prepared rows to batches: the LightningDataModule of every task.
+
+A data set is a *source* (one file each) that prepares rows once; the store keeps them. Here they are split into
+batches, with a stable ``index`` for each row, in an order that depends on the seed and the epoch alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from kd_lightning.data.samplers import EvaluationBatches, TrainingBatches
+from kd_lightning.errors import ClassMismatchError, ConfigError, EmptyDatasetError, LabelError, VocabMismatchError
+from kd_lightning.seeds import derive
+from kd_lightning.types import Batch
+
+SPLITS = ("train", "val", "test")
+Rows = dict[str, Tensor]
+"""``inputs`` [N, ...], ``targets`` [N, ...], and where needed ``mask`` [N, ...] bool and ``group`` [N] int64: rows of
+one group (a speech, a speaker) are not independent, and comparisons resample whole groups."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a source hands over: rows by split, the tokenizer's JSON text if there is one, and facts for the reader."""
+
+    splits: dict[str, Rows]
+    tokenizer: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all rows, the split, the tokenizer and the facts."""
+        digest = hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode())
+        digest.update(self.tokenizer.encode())
+        for split in sorted(self.splits):
+            for name, tensor in sorted(self.splits[split].items()):
+                digest.update(f"{split} {name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+                digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def check(self, num_classes: int) -> None:
+        """Every split has rows, and every counted target is a class.
+
+        Raises:
+            EmptyDatasetError: A split is missing or has no rows.
+            LabelError: A target that counts is not an integer in [0, num_classes).
+            VocabMismatchError: An input token is outside the vocabulary.
+        """
+        for split in SPLITS:
+            rows = self.splits.get(split)
+            if rows is None or len(rows["inputs"]) == 0:
+                raise EmptyDatasetError(f"the {split} split has no rows: give the data more rows or change the split")
+            self._check_targets(split, rows, num_classes)
+            inputs = rows["inputs"]
+            if self.tokenizer and int(inputs.max()) >= num_classes:
+                raise VocabMismatchError(
+                    f"{split} rows hold token {int(inputs.max())}, but data.vocab_size is {num_classes}: "
+                    f"set data.vocab_size={int(inputs.max()) + 1} or more"
+                )
+
+    @staticmethod
+    def _check_targets(split: str, rows: Rows, num_classes: int) -> None:
+        targets = rows["targets"]
+        if targets.is_floating_point():
+            raise LabelError(f"{split} targets are {targets.dtype}: class numbers are integers in [0, {num_classes})")
+        counted = rows.get("mask", torch.ones_like(targets, dtype=torch.bool))
+        bad = counted & ((targets < 0) | (targets >= num_classes))
+        if bad.any():
+            where = bad.nonzero()[0].tolist()
+            value = int(targets[tuple(where)])
+            raise LabelError(f"{split} row {where[0]} has target {value}, allowed are 0 to {num_classes - 1}")
+        if not counted.any():
+            raise LabelError(f"no position of the {split} split counts: its mask is False everywhere")
+
+
+class Source(Protocol):
+    """One data set. ``digest`` is cheap and changes when the content does; ``prepare`` does the work, once."""
+
+    def digest(self) -> str:
+        """A content hash of the raw files."""
+        ...
+
+    def prepare(self) -> Prepared:
+        """Rows for train, val and test, deterministically."""
+        ...
+
+
+class RowsDataset(Dataset[Batch]):
+    """Rows held as tensors, fetched a whole batch at a time (one indexing call, no per-row Python).
+
+    Args:
+        rows: See ``Rows``; integers are kept narrow and widened to int64 in the batch.
+        labelled: [N] bool or None, True = the hard loss may use the row's target.
+    """
+
+    def __init__(self, rows: Rows, labelled: Tensor | None = None) -> None:
+        self.rows = {name: tensor for name, tensor in rows.items() if name != "group"}
+        if labelled is not None:
+            self.rows["labelled"] = labelled
+
+    def __len__(self) -> int:
+        return len(self.rows["inputs"])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        index = torch.tensor(indices, dtype=torch.int64)
+        if indices[0] < 0:  # the stand-in batch of a process without rows: see EvaluationBatches
+            batch = self.__getitems__([0])
+            return {**batch, "mask": torch.zeros_like(batch["targets"], dtype=torch.bool)}
+        batch = {name: _widen(tensor[index]) for name, tensor in self.rows.items()}
+        batch["index"] = index
+        return batch
+
+
+class ExperimentData(pl.LightningDataModule):
+    """Train, validation and test loaders of one stage.
+
+    The budget is optimizer steps: the training loader is one pass of exactly ``steps`` batches over an endless stream
+    of permutations, and starts at the trainer's step, so that a resumed run sees the rows it would have seen.
+
+    Args:
+        prepared: Rows by split.
+        batch_size: Rows of one optimizer step, over all devices and accumulated batches together.
+        steps: Optimizer steps of the stage.
+        seed: Order of the rows and choice of the labelled ones.
+        labelled: How many training rows have a label, None = all. Stratified by class.
+        only_labelled: True = train on the labelled rows alone (a supervised stage); False = on all rows, flagged.
+        eval_batch_size: Rows of one validation or test batch on each device.
+        accumulate: Batches for each optimizer step.
+        workers: Loader processes; 0 is fastest for rows in memory.
+
+    Raises:
+        ConfigError: The batch does not fit the rows or the devices, or ``labelled`` is not possible.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        labelled: int | None = None,
+        only_labelled: bool = False,
+        eval_batch_size: int = 128,
+        accumulate: int = 1,
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.prepared = prepared
+        self.batch_size = batch_size
+        self.steps = steps
+        self.seed = seed
+        self.eval_batch_size = eval_batch_size
+        self.accumulate = accumulate
+        self.workers = workers
+        train = prepared.splits["train"]
+        flags = None if labelled is None else labelled_rows(train["targets"], labelled, seed)
+        self.train_ids = flags.nonzero().flatten() if only_labelled and flags is not None else None
+        self.train_set = RowsDataset(train, flags)
+        if batch_size > len(train["inputs"]):
+            raise ConfigError(
+                f"data.batch_size {batch_size} > {len(train['inputs'])} training rows: set data.batch_size to at most that"
+            )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        trainer = self.trainer
+        assert trainer is not None
+        batches = TrainingBatches(
+            ids=self.train_ids if self.train_ids is not None else torch.arange(len(self.train_set)),
+            batch_size=self.batch_size,
+            steps=self.steps,
+            seed=self.seed,
+            start=trainer.global_step,
+            accumulate=self.accumulate,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
+        return self._loader(self.train_set, batches)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation("test")
+
+    def _evaluation(self, split: str) -> DataLoader[Batch]:
+        rows = RowsDataset(self.prepared.splits[split])
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        return self._loader(rows, EvaluationBatches(len(rows), self.eval_batch_size, rank, world))
+
+    def _loader(self, rows: RowsDataset, batches: TrainingBatches | EvaluationBatches) -> DataLoader[Batch]:
+        return DataLoader(
+            rows,
+            batch_sampler=batches,
+            collate_fn=_as_is,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+        )
+
+
+def labelled_rows(targets: Tensor, count: int, seed: int) -> Tensor:
+    """Which rows keep their label: ``count`` of them, in the classes' proportions.
+
+    Args:
+        targets: [N] class numbers, stratified; or [N, ...], where rows are drawn uniformly.
+        count: How many, from one for each class to N.
+        seed: Another seed, other rows.
+
+    Returns:
+        [N] bool with exactly ``count`` True.
+
+    Raises:
+        ConfigError: ``count`` is not possible.
+    """
+    generator = torch.Generator().manual_seed(derive(seed, "labelled"))
+    classes = targets.to(torch.int64) if targets.dim() == 1 else torch.zeros(len(targets), dtype=torch.int64)
+    sizes = torch.bincount(classes).double()
+    present = int((sizes > 0).sum())
+    if not present <= count <= len(targets):
+        raise ConfigError(
+            f"data.labelled is {count}: choose one from {present} (a row for each class) to {len(targets)} (all rows), "
+            "or null for all"
+        )
+    share = (sizes * count / len(targets)).floor().clamp(min=1.0) * (sizes > 0)
+    # Largest remainder: the rows still to give away go where the rounding took most; none to a class that is full.
+    while int(share.sum()) != count:
+        step = 1 if share.sum() < count else -1
+        allowed = (share < sizes) if step > 0 else (share > 1)
+        error = torch.where(allowed, step * (sizes * count / len(targets) - share), -torch.inf)
+        share[int(error.argmax())] += step
+    flags = torch.zeros(len(targets), dtype=torch.bool)
+    for label, number in enumerate(share.long().tolist()):
+        rows = (classes == label).nonzero().flatten()
+        flags[rows[torch.randperm(len(rows), generator=generator)[:number]]] = True
+    return flags
+
+
+def check_classes(outputs: int, num_classes: int, who: str) -> None:
+    """The network's logits have the task's number of classes.
+
+    Raises:
+        ClassMismatchError: They do not (one class would silently broadcast against many).
+    """
+    if outputs != num_classes:
+        raise ClassMismatchError(
+            f"the {who} gives {outputs} classes, the data has {num_classes}: set the {who}'s classes or vocabulary to "
+            f"{num_classes}"
+        )
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_floating_point() or tensor.dtype == torch.bool else tensor.long()
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,120 @@
+"""The test split, once for each model: its metric, its rows for the paired comparison, its speed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from kd_lightning.data.base import ExperimentData
+from kd_lightning.modules.supervised import SupervisedModule
+from kd_lightning.stage import QUIET, StageBoard, lightning_is_quiet
+from kd_lightning.store import Entry, publish, publish_json
+from kd_lightning.tasks.base import Task
+from kd_lightning.tasks.metrics import RowMetric
+
+TIMED_BATCHES = 12
+UNTIMED_BATCHES = 2
+
+
+def evaluated(
+    entry: Entry,
+    network: Callable[[], nn.Module],
+    task: Task,
+    data: ExperimentData,
+    trainer: Callable[..., pl.Trainer],
+    board: StageBoard,
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The test record of a model and its rows, from the store or measured now.
+
+    Args:
+        entry: Keyed by the model's entry, the data and the code.
+        network: Builds the network with its weights.
+        task: The task.
+        data: Its test split is read.
+        trainer: As in ``TrainerSettings``; the test runs on one device, so that no row is counted twice.
+        board: Told when another process is at it.
+
+    Returns:
+        ``{"test", "metrics", "throughput", "parameters"}`` and ``index``, ``sums``, ``counts`` of the monitored metric.
+    """
+    with entry.lock(waiting=lambda: board.say("test: another process is at it, waiting")):
+        if entry.problem() is not None:
+            entry.clear()
+            measure(entry, network(), task, data, trainer)
+    return entry.read_json("result.json"), load_file(entry.path("rows.safetensors"))
+
+
+def measure(
+    entry: Entry, network: nn.Module, task: Task, data: ExperimentData, trainer: Callable[..., pl.Trainer]
+) -> None:
+    """Evaluate on the test split and publish the result."""
+    module = evaluation_module(network, task)
+    with lightning_is_quiet():
+        trainer(devices=1, strategy="auto", logger=False, default_root_dir=entry.folder, **QUIET).test(
+            module, datamodule=data, verbose=False
+        )
+    monitor = module.metrics[task.monitor]
+    assert isinstance(monitor, RowMetric)
+    metrics = {name: float(value) for name, value in module.metrics.compute().items()}
+    publish(entry.path("rows.safetensors"), save(monitor.rows()))
+    publish_json(
+        entry.path("result.json"),
+        {
+            "test": metrics[task.monitor],
+            "metrics": metrics,
+            "throughput": throughput(module.network, task, data),
+            "parameters": sum(p.numel() for p in network.parameters()),
+        },
+    )
+    entry.finish(["result.json", "rows.safetensors"])
+
+
+def validated(
+    network: nn.Module, task: Task, data: ExperimentData, trainer: Callable[..., pl.Trainer], folder: Path
+) -> float:
+    """The monitored metric of a network on the validation split."""
+    module = evaluation_module(network, task)
+    with lightning_is_quiet():
+        trainer(devices=1, strategy="auto", logger=False, default_root_dir=folder, **QUIET).validate(
+            module, datamodule=data, verbose=False
+        )
+    return float(module.metrics[task.monitor].compute())
+
+
+def evaluation_module(network: nn.Module, task: Task) -> SupervisedModule:
+    """A module that is only evaluated."""
+    return SupervisedModule(network, task, torch.optim.SGD, lambda _: 1.0, seed=0, total_steps=1)
+
+
+@torch.inference_mode()
+def throughput(network: nn.Module, task: Task, data: ExperimentData) -> float:
+    """Counted positions per second of the forward pass: the median over a few test batches, after two untimed."""
+    network.eval()
+    device = next(network.parameters()).device
+    rates: list[float] = []
+    for number, batch in enumerate(data.test_dataloader()):
+        if number == TIMED_BATCHES + UNTIMED_BATCHES:
+            break
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        _synchronize(device)
+        started = time.perf_counter()
+        logits = task.logits(network, batch)
+        _synchronize(device)
+        seconds = time.perf_counter() - started
+        rates.append(float(task.align(batch, logits).mask.sum()) / seconds)
+    return statistics.median(rates[UNTIMED_BATCHES:] or rates)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,31 @@
+"""The one mean of the package. Shape legend: ``...`` any leading dimensions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the values that count; 0 (with zero gradient) when nothing counts.
+
+    Formula: ``sum(values * mask) / max(sum(mask), 1)``, with masked values replaced by 0 *before* the sum, so that a
+    NaN or infinity at a masked position reaches neither the value nor the gradient.
+
+    Args:
+        values: [...] any real dtype.
+        mask: [...] bool, True = counts.
+
+    Returns:
+        Scalar, in the unit of ``values``.
+
+    Raises:
+        ValueError: The shapes differ (broadcasting here would silently count rows several times).
+
+    Example:
+        >>> masked_mean(torch.tensor([1.0, 3.0, 100.0]), torch.tensor([True, True, False]))
+        tensor(2.)
+    """
+    if values.shape != mask.shape:
+        raise ValueError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} must have the same shape")
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

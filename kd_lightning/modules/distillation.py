@@ -1,0 +1,150 @@
+"""Training a student with a frozen teacher inside.
+
+``loss = (1 - alpha) * hard + alpha * sum(weight * term)``. The article's lambda is our alpha. The hard loss is the
+student's own; each soft term says its own formula; T^2 stands in ``tempered_kl`` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.errors import ConfigError, TeacherOutputError
+from kd_lightning.modules.supervised import OptimizerFactory, Schedule, SupervisedModule
+from kd_lightning.objectives.base import Objective
+from kd_lightning.taps import check_taps, tapped
+from kd_lightning.tasks.base import Task
+from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.types import Batch, Outputs
+
+
+class DistillationModule(SupervisedModule):
+    """Minimises the hard loss and the objectives, mixed by alpha.
+
+    The teacher is held outside the module tree: it is in no ``state_dict``, no optimizer and no gradient sync, and
+    nobody's ``train()`` reaches it; it still follows the module from device to device.
+
+    Args:
+        student: The network that is trained.
+        teacher: Gives the teacher's Outputs.
+        task: As in ``SupervisedModule``.
+        objective: name -> term; the names are those of the log.
+        alpha: Share of the soft terms in [0, 1], or a schedule over the stage. At 1 labels are never read.
+        temperature: T > 0, or a schedule over the stage.
+        steps: Optimizer steps of this stage, for the schedules of alpha and temperature.
+        optimizer: Parameters of the student and of the objectives' projections -> optimizer.
+        scheduler: As in ``SupervisedModule``.
+        seed: As in ``SupervisedModule``.
+        total_steps: As in ``SupervisedModule``.
+        first_step: As in ``SupervisedModule``.
+
+    Raises:
+        ConfigError: No objective is given.
+        TapError: An objective taps a module that is not there.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: TeacherOutputs,
+        task: Task,
+        objective: Mapping[str, Objective],
+        alpha: float | Schedule,
+        temperature: float | Schedule,
+        steps: int,
+        optimizer: OptimizerFactory,
+        scheduler: Schedule,
+        seed: int,
+        total_steps: int,
+        first_step: int = 0,
+    ) -> None:
+        super().__init__(student, task, optimizer, scheduler, seed, total_steps, first_step)
+        if not objective:
+            raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
+        self.objective = nn.ModuleDict(dict(objective))
+        self.alpha = alpha
+        self.temperature = temperature
+        self.steps = steps
+        taps = {f"{name}/{tap}": paths for name, term in objective.items() for tap, paths in term.taps.items()}
+        self.student_taps = {name: student_path for name, (student_path, _) in taps.items()}
+        check_taps(student, self.student_taps, "student")
+        teacher.connect({name: teacher_path for name, (_, teacher_path) in taps.items()})
+        self._teacher = (teacher,)  # in a tuple, so that it is no submodule
+
+    @property
+    def teacher(self) -> TeacherOutputs:
+        return self._teacher[0]
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DistillationModule:
+        # What .to(), .cuda(), .half() call: the teacher goes along although it is not in the tree.
+        self.teacher._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        return self
+
+    def on_train_start(self) -> None:
+        self._teacher_before = self.teacher.content_hash()
+
+    def record(self) -> dict[str, Any]:
+        return {"teacher_before": self._teacher_before, "teacher_after": self.teacher.content_hash()}
+
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        progress = self.global_step / self.steps
+        alpha = self.alpha(progress) if callable(self.alpha) else self.alpha
+        temperature = self.temperature(progress) if callable(self.temperature) else self.temperature
+        student = self._student_outputs(batch)
+        aligned = self.task.align(batch, student.logits)
+        terms: dict[str, Tensor] = {}
+        loss = student.logits.new_zeros(())
+        if alpha < 1:
+            terms["hard"] = self.task.loss(student.logits, aligned, batch)
+            loss = (1 - alpha) * terms["hard"]
+        with nullcontext() if alpha > 0 else torch.no_grad():
+            teacher = self.teacher(batch)
+            for name, term in self.objective.items():
+                terms[name] = term(_view(student, name), _view(teacher, name), aligned, temperature)
+        if alpha > 0:
+            loss = loss + alpha * sum(self._weighted(terms))
+        return loss, terms
+
+    def _weighted(self, terms: dict[str, Tensor]) -> list[Tensor]:
+        return [term.weight * terms[name] for name, term in self.objective.items()]
+
+    def _student_outputs(self, batch: Batch) -> Outputs:
+        if not self.student_taps:
+            return Outputs(self.task.logits(self.network, batch))
+        with tapped(self.network, self.student_taps) as features:
+            logits = self.task.logits(self.network, batch)
+        return Outputs(logits, features)
+
+    def explain(self, step: int, terms: dict[str, Tensor], batch: Batch | None) -> None:
+        if batch is not None:
+            check_teacher_outputs(self.teacher(batch), batch, step)
+        super().explain(step, terms, batch)
+
+
+def check_teacher_outputs(outputs: Outputs, batch: Batch, step: int) -> None:
+    """All that the teacher says about the batch is finite.
+
+    Raises:
+        TeacherOutputError: It is not; names what, and the rows.
+    """
+    for name, tensor in {"logits": outputs.logits, **outputs.features}.items():
+        bad = ~torch.isfinite(tensor.reshape(len(batch["index"]), -1)).all(dim=1)
+        if bad.any():
+            rows = batch["index"][bad].tolist()
+            raise TeacherOutputError(
+                f"the teacher's {name} are not finite at step {step} for {len(rows)} training rows, index "
+                f"{rows[:5]}: train the teacher again with a lower teacher_optimizer.lr, or choose another"
+            )
+
+
+def _view(outputs: Outputs, name: str) -> Outputs:
+    """The outputs as one objective sees them: its own taps, under its own names."""
+    if not outputs.features:
+        return outputs
+    own = {key.removeprefix(f"{name}/"): value for key, value in outputs.features.items() if key.startswith(f"{name}/")}
+    return Outputs(outputs.logits, own)

@@ -1,0 +1,133 @@
+"""Training on labels: the teacher, and the student alone (the baseline).
+
+The base of every stage: optimizer and learning-rate curve, a seed for each step, a stop at the first loss that is not
+finite, and evaluation by the task's metrics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from kd_lightning.errors import NonFiniteLossError
+from kd_lightning.seeds import derive
+from kd_lightning.tasks.base import Task
+from kd_lightning.types import Batch
+
+Schedule = Callable[[float], float]
+"""Progress in [0, 1] -> value."""
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class SupervisedModule(pl.LightningModule):
+    """Minimises the task's hard loss.
+
+    Args:
+        network: What is trained; ``state_dict`` holds it under ``network.``.
+        task: How to get logits, a loss and metrics from a batch.
+        optimizer: Parameters -> optimizer.
+        scheduler: Progress -> factor of the learning rate.
+        seed: Of everything random inside a step (dropout).
+        first_step: Steps of the learning-rate curve done by earlier stages.
+        total_steps: Steps of the whole curve; a student's covers pre-training and distillation together.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        optimizer: OptimizerFactory,
+        scheduler: Schedule,
+        seed: int,
+        total_steps: int,
+        first_step: int = 0,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.task = task
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.seed = seed
+        self.first_step = first_step
+        self.total_steps = total_steps
+        self.metrics = task.metrics()
+        self.terms: dict[str, Tensor] = {}
+        """The last step's loss and its terms, unweighted, detached, still on the device."""
+        self._unchecked: list[tuple[int, dict[str, Tensor]]] = []
+
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch and its terms by name, all scalars."""
+        logits = self.task.logits(self.network, batch)
+        hard = self.task.loss(logits, self.task.align(batch, logits), batch)
+        return hard, {"hard": hard}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+
+        def factor(step: int) -> float:
+            # The middle of the step: at its edges a warm-up would begin, and a cosine end, with a rate of 0.
+            return self.scheduler((self.first_step + step + 0.5) / self.total_steps)
+
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # A seed for each step: what is random in step k does not depend on how the run came to step k.
+        torch.manual_seed(derive(self.seed, "step", batch_idx, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss, terms = self.losses(batch)
+        self.terms = {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+        self._unchecked.append((self.global_step, self.terms))
+        if loss.device.type == "cpu":
+            self.check_finite(batch)
+        return loss
+
+    def check_finite(self, batch: Batch | None = None) -> None:
+        """Look at the losses not yet looked at: every step on the CPU; elsewhere, where a look makes the host wait,
+        whenever values are logged or saved.
+
+        Raises:
+            NonFiniteLossError: One is NaN or infinite; names the step and the term.
+        """
+        unchecked, self._unchecked = self._unchecked, []
+        for step, terms in unchecked:
+            if not math.isfinite(terms["loss"].item()):
+                self.explain(step, terms, batch)
+
+    def explain(self, step: int, terms: dict[str, Tensor], batch: Batch | None) -> None:
+        """Raise for a loss that is not finite, naming the first term that is to blame."""
+        values = {name: term.item() for name, term in terms.items()}
+        name = next((n for n, v in values.items() if n != "loss" and not math.isfinite(v)), "loss")
+        raise NonFiniteLossError(
+            f"term {name!r} is {values[name]} at step {step} of the {self.network.__class__.__name__}: lower "
+            "optimizer.lr, or set trainer.gradient_clip_val=1; the checkpoints before this step are kept"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """What the stage's record says of this training beyond its length and result; asked for at its end."""
+        return {}
+
+    def on_validation_epoch_start(self) -> None:
+        self.metrics.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.task.logits(self.network, batch)
+        self.task.update(self.metrics, logits, self.task.align(batch, logits), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        # compute() gathers the rows of all processes, so every process logs the same value.
+        values = {f"val_{name}": float(value) for name, value in self.metrics.compute().items()}
+        self.log_dict(values, rank_zero_only=False)
+
+    def on_test_epoch_start(self) -> None:
+        self.metrics.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)

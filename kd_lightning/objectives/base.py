@@ -1,0 +1,36 @@
+"""The interface of one term of the distillation loss."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from kd_lightning.types import Aligned, Outputs
+
+
+class Objective(nn.Module):
+    """One soft term. A subclass is one Python file and one YAML; it may own projections (trained, never exported).
+
+    Attributes:
+        weight: Factor of the term in the sum; the logged value is without it.
+        taps: name -> (module path in the student, module path in the teacher); the tapped outputs come as
+            ``student.features[name]`` and ``teacher.features[name]``. Empty for losses on logits.
+    """
+
+    def __init__(self, weight: float = 1.0, taps: dict[str, tuple[str, str]] | None = None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.taps = {name: (student, teacher) for name, (student, teacher) in (taps or {}).items()}
+
+    def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
+        """The value of the term.
+
+        Args:
+            student: Outputs with gradient.
+            teacher: Outputs without gradient.
+            aligned: Which positions count.
+            temperature: The run's T at this step, annealed or not. Losses without a temperature ignore it.
+
+        Returns:
+            Scalar, unweighted; 0 when no position counts.
+        """
+        raise NotImplementedError

@@ -1,0 +1,83 @@
+"""Numbers as text: metrics, shares, counts. One rule for the table, the sentences and the charts.
+
+A value that was not recorded reads ``–``; one that was recorded but is NaN or infinite reads ``not finite``.
+"""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "–"  # noqa: RUF001 - an en dash, as tables are set
+NOT_FINITE = "not finite"
+
+
+def finite(value: object) -> float | None:
+    """``value`` as a float; None when it is no number, NaN or infinite."""
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def substitute(value: object) -> str:
+    """What stands in the place of a value that ``finite`` refuses."""
+    return NOT_FINITE if isinstance(value, float) else MISSING
+
+
+def significant(value: object, digits: int = 4) -> str:
+    """At least ``digits`` significant digits, never fewer digits than the whole part has.
+
+    Example:
+        >>> significant(33.1), significant(0.012345), significant(12345.6), significant(9.99996)
+        ('33.10', '0.01235', '12,346', '10.00')
+    """
+    number = finite(value)
+    if number is None:
+        return substitute(value)
+    if number == 0:
+        return "0"
+    exponent = int(f"{number:.{digits - 1}e}".partition("e")[2])  # after rounding: 9.99996 counts as 10
+    if not -5 <= exponent < 9:
+        return f"{number:.{digits - 1}e}"
+    return f"{number:,.{max(0, digits - 1 - exponent)}f}"
+
+
+def count(value: object) -> str:
+    """A whole number with thousands separated: ``688,000``."""
+    number = finite(value)
+    return substitute(value) if number is None else f"{number:,.0f}"
+
+
+def percent(share: object, decimals: int = 1) -> str:
+    """A share of one as percent: 0.625 reads ``62.5%``."""
+    number = finite(share)
+    return substitute(share) if number is None else f"{100 * number:.{decimals}f}%"
+
+
+def is_share(value: object, metric: str, mode: str) -> bool:
+    """Whether a metric's value is a share of one and is read as percent.
+
+    Args:
+        value: the metric's value.
+        metric: its name; an accuracy is always a share.
+        mode: ``"max"`` when higher is better; such a metric in [0, 1] is taken for a share too (F1, BLEU, ...).
+    """
+    number = finite(value)
+    return "accuracy" in metric or (mode == "max" and number is not None and 0 <= number <= 1)
+
+
+def metric_value(value: object, metric: str, mode: str) -> str:
+    """A metric as the table shows it: percent with two decimals for shares, else four significant digits.
+
+    Example:
+        >>> metric_value(33.1, "perplexity", "min"), metric_value(0.9137, "accuracy", "max")
+        ('33.10', '91.37%')
+    """
+    return percent(value, 2) if is_share(value, metric, mode) else significant(value)
+
+
+def tick(value: float) -> str:
+    """A tick of an axis, short: ``0.3``, ``1,500``, ``20k``, ``1.5M``."""
+    for size, letter in ((1e6, "M"), (1e4, "k")):
+        if size <= abs(value) < 1e9:
+            return f"{value / (1e6 if letter == 'M' else 1e3):.6g}{letter}"
+    return f"{value:,.6g}"

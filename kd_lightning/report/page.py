@@ -1,0 +1,92 @@
+"""The report as one HTML file: style and charts inside, no script, nothing fetched, every text escaped.
+
+Each chart stands in the page twice, wide and narrow; the style sheet shows the one whose letters are readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from kd_lightning.report.chart import Chart
+from kd_lightning.report.curves import learning_curves, loss_terms
+from kd_lightning.report.evidence import command, facts, title, verdict
+from kd_lightning.report.numbers import MISSING
+from kd_lightning.report.roles import present
+from kd_lightning.report.run_files import RunFiles
+from kd_lightning.report.svg import draw
+from kd_lightning.report.table import model_rows
+
+# Even if a text slipped through unescaped, the browser would run no script and fetch nothing.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def html_page(run: RunFiles) -> str:
+    """The whole page."""
+    heading = escape(title(run.results))
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{heading}</title>",
+            f"<style>\n{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>\n</head>",
+            f'<body>\n<main>\n<h1>{heading}</h1>\n<p class="verdict">{escape(verdict(run.results))}</p>',
+            *table(run.results),
+            *figure(learning_curves(run), "curves", 380),
+            *figure(loss_terms(run), "terms", 320),
+            *rests_on(run),
+            *repeat(run),
+            "</main>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def table(results: dict[str, Any]) -> Iterator[str]:
+    """The models, in a box of its own that scrolls sideways, also by keyboard."""
+    header, rows = model_rows(results)
+    yield '<div class="scroll" role="region" aria-label="Models of this run" tabindex="0">\n<table>'
+    yield "<thead><tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in header) + "</tr></thead>\n<tbody>"
+    for (role, _), (name, *cells) in zip(present(results), rows, strict=True):
+        values = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        yield f'<tr class="{role.key}"><th scope="row">{escape(name)}</th>{values}</tr>'
+    yield "</tbody>\n</table>\n</div>"
+
+
+def figure(chart: Chart | None, name: str, height: int) -> Iterator[str]:
+    """A chart under its heading; nothing when there is nothing to draw."""
+    if chart is None:
+        return
+    yield f"<section>\n<h2>{escape(chart.title)}</h2>\n<figure>"
+    yield draw(chart, f"{name}-wide", "wide", 760, height)
+    yield draw(chart, f"{name}-narrow", "narrow", 340, height - 20)
+    yield f"<figcaption>{escape(chart.note)}</figcaption>\n</figure>\n</section>"
+
+
+def rests_on(run: RunFiles) -> Iterator[str]:
+    """What the verdict rests on."""
+    yield "<section>\n<h2>What the verdict rests on</h2>\n<dl>"
+    for about, sentences in facts(run):
+        yield f"<dt>{escape(about)}</dt><dd>{escape(sentences)}</dd>"
+    yield "</dl>\n</section>"
+
+
+def repeat(run: RunFiles) -> Iterator[str]:
+    """The command that repeats the run, its configuration and the versions it ran on."""
+    yield "<section>\n<h2>Repeat it</h2>"
+    yield f'<pre class="command" tabindex="0"><code>{escape(command(run))}</code></pre>'
+    yield f'<p class="soft">Run folder: {escape(run.name)}</p>'
+    versions = "\n".join(f"{name}: {MISSING if value is None else value}" for name, value in run.environment.items())
+    yield from folded("Configuration (config.yaml)", run.config)
+    yield from folded("Overrides (overrides.txt)", "\n".join(run.overrides or []))
+    yield from folded("Environment (environment.json)", versions)
+    yield "</section>"
+
+
+def folded(summary: str, text: str) -> Iterator[str]:
+    """A text under a summary that opens it; nothing for an empty text."""
+    if text:
+        code = f'<pre tabindex="0"><code>{escape(text)}</code></pre>'
+        yield f"<details>\n<summary>{escape(summary)}</summary>\n{code}\n</details>"

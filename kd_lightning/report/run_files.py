@@ -1,0 +1,118 @@
+"""What a run folder holds, read once and tolerantly: the last line of a killed run's CSV may be torn.
+
+results.json            needed: the numbers and the verdict
+metrics/<stage>.csv     step,split,name,value; step counts optimizer steps of that stage, split is train or val
+config.yaml  overrides.txt  environment.json            shown when there
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kd_lightning.errors import KDError
+from kd_lightning.report.roles import present
+
+NEEDED = ("metric", "mode", "batch_size", "models")
+
+
+class Measurement(NamedTuple):
+    """One logged value."""
+
+    step: int
+    split: str
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The contents of one run folder."""
+
+    name: str
+    results: dict[str, Any]
+    metrics: dict[str, list[Measurement]]  # stage -> values in the order of the file
+    config: str
+    overrides: list[str] | None  # None when not recorded
+    environment: dict[str, Any]
+    gaps: list[str]  # sentences: what could not be read
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Read a run folder.
+
+    Raises:
+        KDError: there is no readable ``results.json``, or it lacks what every report needs.
+    """
+    results = read_results(folder / "results.json")
+    metrics: dict[str, list[Measurement]] = {}
+    gaps: list[str] = []
+    for role, _ in present(results):
+        metrics[role.stage], sentences = read_metrics(folder / "metrics" / f"{role.stage}.csv")
+        gaps.extend(sentences)
+    return RunFiles(
+        name=folder.resolve().name,
+        results=results,
+        metrics=metrics,
+        config=read_text(folder / "config.yaml"),
+        overrides=read_text(path).splitlines() if (path := folder / "overrides.txt").is_file() else None,
+        environment=read_environment(folder / "environment.json"),
+        gaps=gaps,
+    )
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """``results.json``, with the keys that nothing can be said without."""
+    if not path.is_file():
+        raise KDError(f"{path}: not there, so the run has no result yet; repeat its command to finish it")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise KDError(f"{path}: not readable as JSON ({error}); repeat the run's command to write it anew") from error
+    missing = [key for key in NEEDED if not isinstance(results, dict) or key not in results]
+    if missing:
+        raise KDError(f"{path}: lacks {', '.join(missing)}; repeat the run's command to write it anew")
+    return results
+
+
+def read_metrics(path: Path) -> tuple[list[Measurement], list[str]]:
+    """The values of one stage, and a sentence for each thing that is left out of the charts."""
+    if not path.is_file():
+        return [], [f"metrics/{path.name} is not there."]
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        lines = list(csv.reader(file))[1:]
+    rows = [row for row in map(parsed, lines) if row is not None]
+    gaps = [] if rows else [f"metrics/{path.name} holds no values."]
+    if torn := len(lines) - len(rows):
+        gaps.append(f"metrics/{path.name}: {torn} unreadable line(s) left out.")
+    if wild := sum(not math.isfinite(row.value) for row in rows):
+        gaps.append(f"metrics/{path.name}: {wild} value(s) that are not finite left out of the charts.")
+    return rows, gaps
+
+
+def parsed(cells: list[str]) -> Measurement | None:
+    """One line of a CSV; None when it is torn."""
+    try:
+        step, split, name, value = cells
+        return Measurement(int(float(step)), split, name, float(value))
+    except (ValueError, OverflowError):
+        return None
+
+
+def read_text(path: Path) -> str:
+    """A text file, or the empty string."""
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+
+
+def read_environment(path: Path) -> dict[str, Any]:
+    """``environment.json`` as a flat mapping; anything else is shown whole under one name."""
+    text = read_text(path)
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        found = text
+    return found if isinstance(found, dict) else {"environment": found}

@@ -1,0 +1,83 @@
+"""``results.json``: what a run found, in numbers and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from kd_lightning.pipeline import MODELS, Experiment
+from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.verdict import gain, gap_closed, paired_interval, retention, verdict_sentence
+
+KEPT = (
+    "val",
+    "test",
+    "metrics",
+    "parameters",
+    "megabytes",
+    "steps",
+    "best_step",
+    "seconds",
+    "store_key",
+    "stage",
+    "throughput",
+    "reused",
+)
+
+
+def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """The content of ``results.json``.
+
+    Args:
+        experiment: The finished run.
+        found: What ``Experiment.run`` returned.
+        command: What repeats it.
+    """
+    settings, task, records = experiment.settings, experiment.task, found["records"]
+    models = {
+        name: {key: records[stage][key] for key in KEPT if key in records[stage]} if stage in records else None
+        for name, stage in MODELS.items()
+    }
+    tests = {name: model["test"] for name, model in models.items() if model}
+    results: dict[str, Any] = {
+        "task": settings["task"]["name"],
+        "metric": task.monitor,
+        "mode": task.mode,
+        "seed": settings["seed"],
+        "teacher_seed": settings["teacher_seed"],
+        "temperature": settings["temperature"],
+        "alpha": settings["alpha"],
+        "objective": list(settings["objective"]),
+        "batch_size": settings["data"]["batch_size"],
+        "labelled": settings["data"]["labelled"],
+        "models": models,
+        "throughput_unit": f"{task.unit}/s",
+        "retention": retention(tests["teacher"], tests["distilled"], task.mode),
+        "gain_over_baseline": gain(tests["baseline"], tests["distilled"], task.mode),
+        "gap_closed": gap_closed(tests["teacher"], tests["baseline"], tests["distilled"]),
+        "interval": _interval(experiment, found["rows"]),
+        "teacher_unchanged": all(r["teacher_unchanged"] for r in records.values() if "teacher_unchanged" in r),
+        "teacher_hash": records["distill"]["teacher_hash"],
+        "data_fingerprint": experiment.fingerprint,
+        "command": command,
+    }
+    return {**results, "verdict": verdict_sentence(results)}
+
+
+def _interval(experiment: Experiment, rows: Mapping[str, Any]) -> dict[str, Any] | None:
+    metric = experiment.task.metrics()[experiment.task.monitor]
+    assert isinstance(metric, RowMetric)
+    index = rows["baseline"]["index"].numpy()
+    assert np.array_equal(index, rows["distill"]["index"].numpy()), "both models see the same test rows"
+    group = experiment.prepared.splits["test"].get("group")
+    interval = paired_interval(
+        baseline={name: rows["baseline"][name].numpy() for name in ("sums", "counts")},
+        student={name: rows["distill"][name].numpy() for name in ("sums", "counts")},
+        group=index if group is None else group.numpy()[index],
+        finish=metric.finish,
+        mode=experiment.task.mode,
+    )
+    return asdict(interval) if interval else None

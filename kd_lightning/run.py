@@ -1,0 +1,93 @@
+"""One run, from settings to a folder with results and a report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kd_lightning.board import TerminalBoard
+from kd_lightning.pipeline import STAGES, Experiment
+from kd_lightning.report.run_report import write_report
+from kd_lightning.report.table import model_rows
+from kd_lightning.results import results_of
+from kd_lightning.run_folder import environment, gather, redacted, summary_lines
+from kd_lightning.store import publish, publish_json
+
+
+def execute(
+    settings: dict[str, Any],
+    build: Callable[[Any], Any],
+    packages: Sequence[str],
+    folder: Path,
+    config_text: Callable[[Any], str],
+    overrides: Sequence[str],
+    command: str,
+) -> dict[str, Any]:
+    """Run the job and write its folder.
+
+    Args:
+        settings: As for ``Experiment``.
+        build: As for ``Experiment``.
+        packages: As for ``Experiment``.
+        folder: The run's folder; made if needed.
+        config_text: Settings -> YAML.
+        overrides: What the user changed.
+        command: What repeats the run.
+
+    Returns:
+        The content of ``results.json``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    publish(folder / "config.yaml", config_text(redacted(settings)))
+    publish(folder / "overrides.txt", "".join(f"{line}\n" for line in overrides))
+    publish_json(folder / "environment.json", environment())
+    log = file_logger(folder / "run.log")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    started = time.perf_counter()
+    try:
+        with TerminalBoard(planned(settings), bars=settings["progress"], log=log) as board:
+            experiment = Experiment(settings, build, packages, board)
+            found = experiment.run()
+        results = results_of(experiment, found, command)
+        gather(folder, experiment)
+        publish_json(folder / "results.json", {**results, "wall_seconds": round(time.perf_counter() - started, 1)})
+        report = write_report(folder)
+        board.table("", *model_rows(results))
+        for line in summary_lines(results):
+            board.say(line)
+        board.say(f"report: {report}")
+        board.say(str(folder))
+    except BaseException as error:
+        log.error("stopped: %s: %s", type(error).__name__, error)
+        raise
+    finally:
+        for handler in log.handlers[:]:
+            handler.close()
+            log.removeHandler(handler)
+    return results
+
+
+def planned(settings: dict[str, Any]) -> list[tuple[str, int]]:
+    """The run's stages in order, with their optimizer steps."""
+    steps = settings["steps"]
+    budget = {
+        "teacher": 0 if settings["teacher"].get("checkpoint") else steps["teacher"],
+        "baseline": steps["student"],
+        "pretrain": steps["pretrain"],
+        "distill": steps["student"] - steps["pretrain"],
+    }
+    return [(stage, budget.get(stage, 0)) for stage in STAGES if stage != "pretrain" or steps["pretrain"]]
+
+
+def file_logger(path: Path) -> logging.Logger:
+    """A logger that writes into one file and nowhere else."""
+    log = logging.getLogger(f"kd_lightning.run.{path}")
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    return log

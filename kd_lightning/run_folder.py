@@ -1,0 +1,120 @@
+"""What a run leaves behind: settings, environment, log, metrics, weights, results, report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kd_lightning.pipeline import MODELS, Experiment
+from kd_lightning.stage import WEIGHTS
+from kd_lightning.store import publish_json
+
+SECRET = re.compile(r"token(?!izer|s\b)|secret|password|passwd|api_?key|credential", re.IGNORECASE)
+PACKAGES = (
+    "kd-lightning",
+    "torch",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "safetensors",
+)
+
+
+def redacted(node: Any) -> Any:
+    """The settings with the values of keys named like secrets replaced.
+
+    Example:
+        >>> redacted({"api_key": "x", "steps": {"auth_token": "y", "tokens": 3}})
+        {'api_key': '***', 'steps': {'auth_token': '***', 'tokens': 3}}
+    """
+    if isinstance(node, dict):
+        return {key: "***" if SECRET.search(str(key)) and value else redacted(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [redacted(value) for value in node]
+    return node
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and git state, for the record."""
+    return {
+        **{f"version {name}": version_of(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        **git_state(Path.cwd()),
+    }
+
+
+def version_of(package: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Commit and cleanliness of the checkout around a folder; empty outside of one."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return {"git commit": git("rev-parse", "HEAD"), "git changes": len(git("status", "--porcelain").splitlines())}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def gather(folder: Path, experiment: Experiment) -> None:
+    """Put each stage's metrics and weights into the run folder, as links where the file system has them."""
+    (folder / "metrics").mkdir(exist_ok=True)
+    (folder / "weights").mkdir(exist_ok=True)
+    for model, stage in MODELS.items():
+        entry = experiment.entries.get(stage)
+        if entry is None:
+            continue
+        link(entry.path(WEIGHTS), folder / "weights" / f"{model}.safetensors")
+        publish_json(folder / "weights" / f"{model}.json", describe(experiment, stage))
+        if entry.path("metrics.csv").is_file():
+            link(entry.path("metrics.csv"), folder / "metrics" / f"{stage}.csv")
+
+
+def describe(experiment: Experiment, stage: str) -> dict[str, Any]:
+    """What somebody needs to know to use a weights file elsewhere."""
+    return {
+        "network": redacted(experiment.network_settings("teacher" if stage == "teacher" else "student")),
+        "classes": experiment.task.num_classes,
+        "tokenizer_sha256": experiment.tokenizer_digest,
+        "data_fingerprint": experiment.fingerprint,
+        "store_key": experiment.entries[stage].key,
+    }
+
+
+def link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where links cannot be made."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def summary_lines(results: Mapping[str, Any]) -> list[str]:
+    """The sentences below the table."""
+    unchanged = "unchanged" if results["teacher_unchanged"] else "CHANGED: this is a defect, please report it"
+    return [results["verdict"], f"Teacher's parameters and buffers before and after distillation: {unchanged}."]

@@ -1,0 +1,197 @@
+"""One trained stage: found in the store, resumed, or run; its weights and record end up under its key."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+
+from kd_lightning.callbacks.checkpoints import Checkpoints, best_path, newest_resume_point
+from kd_lightning.callbacks.metrics_log import MetricsLog
+from kd_lightning.callbacks.progress import Board, StageProgress
+from kd_lightning.checkpoint_io import AtomicCheckpointIO
+from kd_lightning.data.base import ExperimentData
+from kd_lightning.errors import NonFiniteLossError
+from kd_lightning.modules.supervised import SupervisedModule
+from kd_lightning.store import Entry, publish, publish_json
+
+WEIGHTS = "weights.safetensors"
+FILES = [WEIGHTS, "description.json", "metrics.csv", "result.json"]
+
+
+class StageBoard(Board, Protocol):
+    """Where a run reports."""
+
+    def start(self, stage: str) -> None:
+        """Work on the stage begins."""
+
+    def done(self, stage: str, note: str) -> None:
+        """The stage is finished."""
+
+    def say(self, text: str) -> None:
+        """One plain line."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a trained stage is made of.
+
+    Attributes:
+        name: teacher, baseline, pretrain or distill.
+        steps: Optimizer steps.
+        ingredients: All that its result depends on, as plain data; its key is their hash.
+        module: Builds the untrained LightningModule.
+        data: Builds its rows and order.
+    """
+
+    name: str
+    steps: int
+    ingredients: Mapping[str, Any]
+    module: Callable[[], SupervisedModule]
+    data: Callable[[], ExperimentData]
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How stages are trained, beyond what they are.
+
+    Attributes:
+        trainer: ``pytorch_lightning.Trainer`` with the trainer group's settings filled in.
+        callbacks: Builds the user's callbacks, fresh for each stage.
+        loggers: Builds the chosen loggers for a stage's name.
+        validate_every: Optimizer steps between validations.
+        checkpoint_every: Optimizer steps between resume points.
+        log_every: Optimizer steps between logged values.
+        accumulate: Batches for each optimizer step.
+        one_process: False where the trainer starts processes of its own.
+    """
+
+    trainer: Callable[..., pl.Trainer]
+    callbacks: Callable[[], Sequence[pl.Callback]]
+    loggers: Callable[[str], Sequence[Any]]
+    validate_every: int
+    checkpoint_every: int
+    log_every: int
+    accumulate: int
+    one_process: bool
+
+
+def obtain(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard, force: bool) -> dict[str, Any]:
+    """The stage's record (``result.json``), by reuse, resume or training.
+
+    Raises:
+        NonFiniteLossError: The training diverged.
+        CheckpointWriteError: The disk refused.
+    """
+    if not force and entry.problem() is None:
+        return reuse(stage, entry, board)
+    with entry.lock(waiting=lambda: board.say(f"{stage.name}: another process is at it, waiting")):
+        problem = entry.problem()
+        if problem is None and not force:
+            return reuse(stage, entry, board)
+        if problem or force:
+            reason = f"{entry.folder}: {problem}" if problem else "forced"
+            board.say(f"{stage.name}: run again ({reason})")
+            entry.clear()
+        board.start(stage.name)
+        train(stage, entry, settings, board)
+        record = settle(stage, entry)
+    board.done(stage.name, note(record, f"{record['seconds']:.1f} s"))
+    return record
+
+
+def reuse(stage: Stage, entry: Entry, board: StageBoard) -> dict[str, Any]:
+    """The record of a stage that is done already."""
+    record = entry.read_json("result.json")
+    board.done(stage.name, note(record, f"reused {entry.key}"))
+    return {**record, "reused": True}
+
+
+def note(record: Mapping[str, Any], how: str) -> str:
+    """What a finished stage says of itself."""
+    return f"validation {record['metric']} {record['val']:.4g} ({how})"
+
+
+def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
+    """Run or go on with the training inside the entry's folder."""
+    publish_json(entry.path("description.json"), {"stage": stage.name, "key": entry.key, **stage.ingredients})
+    module = stage.module()
+    log = MetricsLog(entry.path("metrics.csv"), settings.log_every)
+    task = module.task
+    keeper = Checkpoints(entry.folder, settings.checkpoint_every, task.monitor, task.mode, log)
+    watchers = [StageProgress(board, stage.name, task.monitor)] if settings.one_process else []
+    resume, refused = newest_resume_point(entry.folder)
+    for sentence in refused:
+        board.say(f"{stage.name}: {sentence}")
+    if resume:
+        board.say(f"{stage.name}: goes on from {resume.name}")
+    batches = stage.steps * settings.accumulate
+    trainer = settings.trainer(
+        max_steps=stage.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=settings.accumulate,
+        val_check_interval=min(settings.validate_every * settings.accumulate, batches),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        callbacks=[*settings.callbacks(), *watchers, log, keeper],
+        logger=list(settings.loggers(stage.name)) or False,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=entry.folder,
+        **QUIET,
+    )
+    with lightning_is_quiet():
+        trainer.fit(module, datamodule=stage.data(), ckpt_path=resume)
+
+
+QUIET: dict[str, Any] = {
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+
+
+@contextmanager
+def lightning_is_quiet() -> Any:
+    """Without the warnings that do not hold for us."""
+    with warnings.catch_warnings():
+        # Rows are tensors in memory: workers would only copy them.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        # Lightning's own use of torch, in 2.6 with torch 2.13.
+        warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\).*")
+        # Ours is: it starts at the trainer's step.
+        warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
+        yield
+
+
+def settle(stage: Stage, entry: Entry) -> dict[str, Any]:
+    """Make a trained folder a whole entry.
+
+    Raises:
+        NonFiniteLossError: No validation was finite, so there is nothing to choose.
+    """
+    trained = entry.read_json("trained.json")
+    if trained["best_step"] < 0:
+        raise NonFiniteLossError(f"no validation of the {stage.name} was finite: lower optimizer.lr")
+    record = {
+        "stage": stage.name,
+        "metric": stage.ingredients["task"]["monitor"],
+        "val": trained["best_value"],
+        "steps": trained["steps"],
+        "best_step": trained["best_step"],
+        "seconds": trained["seconds"],
+        "store_key": entry.key,
+        "reused": False,
+    }
+    if "teacher_before" in trained:
+        record["teacher_hash"] = trained["teacher_before"]
+        record["teacher_unchanged"] = trained["teacher_before"] == trained["teacher_after"]
+    publish_json(entry.path("result.json"), record)
+    # A copy: if we are killed before the entry is whole, the resume points still need the original.
+    publish(entry.path(WEIGHTS), best_path(entry.folder, trained["best_step"]).read_bytes())
+    entry.finish(FILES)
+    return record

@@ -1,0 +1,222 @@
+"""Content keys, locks and atomic publishing: one mechanism for reuse, resume and crash safety.
+
+An entry is a folder ``<root>/<stage>/<key>/``. Its files are each published by *temporary file in the same folder,
+fsync, os.replace, fsync folder*; ``status.json``, written last, names them all with their SHA-256. An entry without a
+valid status is unfinished, and whoever holds its lock may go on with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from kd_lightning.errors import CheckpointWriteError, ConfigError
+
+KEY_LENGTH = 20
+TEMPORARY = ".tmp-"
+
+
+def content_key(ingredients: Mapping[str, Any]) -> str:
+    """A short SHA-256 over the canonical JSON of the ingredients.
+
+    Raises:
+        TypeError: Something in them is not plain data.
+
+    Example:
+        >>> content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
+        True
+    """
+    text = json.dumps(ingredients, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish(path: Path, content: bytes | str) -> None:
+    """Write a file so that under its name stands either what was there before or all of the new content.
+
+    Args:
+        path: The final name; its folder must exist.
+        content: The bytes, or the text (UTF-8).
+
+    Raises:
+        CheckpointWriteError: The file could not be written; names the path and the free space. What was there stays.
+    """
+    draft = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise write_error(path, error) from error
+    publish_file(draft, path)
+
+
+def publish_file(draft: Path, path: Path) -> None:
+    """Give a finished file of the same folder its final name: fsync, os.replace, fsync folder.
+
+    Raises:
+        CheckpointWriteError: As ``publish``; the draft is removed.
+    """
+    try:
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise write_error(path, error) from error
+
+
+def write_error(path: Path, error: Exception) -> CheckpointWriteError:
+    """The error for a file that could not be written."""
+    return CheckpointWriteError(f"cannot write {path}: {error} ({_free_bytes(path.parent)} bytes free)")
+
+
+def publish_json(path: Path, value: Any) -> None:
+    """``publish`` a value as indented JSON; NaN and infinities are refused where the reader would choke on them."""
+    publish(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=True) + "\n")
+
+
+def safe_name(name: str, what: str) -> str:
+    """The name itself, if it stays inside its folder.
+
+    Raises:
+        ConfigError: It is empty, hidden, or holds a separator.
+    """
+    if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name:
+        raise ConfigError(f"{what} {name!r} must be a plain name, without '/' and not starting with '.'")
+    return name
+
+
+class Entry:
+    """One stage's folder in the store.
+
+    Args:
+        folder: ``<root>/<stage>/<key>``; made when the lock is first taken.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = folder.name
+        self.stage = folder.parent.name
+
+    @property
+    def status_path(self) -> Path:
+        return self.folder / "status.json"
+
+    def path(self, name: str) -> Path:
+        """Path of a file of the entry."""
+        return self.folder / name
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file of the entry."""
+        return json.loads(self.path(name).read_text(encoding="utf-8"))
+
+    def problem(self) -> str | None:
+        """Why the entry cannot be reused: ``None`` = it is whole, ``""`` = it was never finished."""
+        try:
+            status = json.loads(self.status_path.read_text(encoding="utf-8"))
+            files = dict(status["files"])
+        except FileNotFoundError:
+            return ""
+        except (ValueError, KeyError, TypeError):
+            return "status.json cannot be read"
+        for name, digest in files.items():
+            path = self.path(name)
+            if not path.is_file():
+                return f"{name} is missing"
+            if file_digest(path) != digest:
+                return f"{name} is damaged"
+        return None
+
+    def finish(self, files: list[str], extra: Mapping[str, Any] | None = None) -> None:
+        """Declare the entry whole: ``status.json`` with the digests of ``files``, and nothing else left behind."""
+        status = {
+            "state": "done",
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "files": {name: file_digest(self.path(name)) for name in files},
+            **(extra or {}),
+        }
+        publish_json(self.status_path, status)
+        for path in self.folder.iterdir():
+            if path.name not in {*files, "status.json"}:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def clear(self) -> None:
+        """Forget everything in the entry, the claim to be whole first."""
+        self.status_path.unlink(missing_ok=True)
+        if self.folder.is_dir():
+            fsync_folder(self.folder)
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True)
+
+    @contextmanager
+    def lock(self, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the entry against other processes; a lock whose owner died is free (the kernel drops it).
+
+        Args:
+            waiting: Called once if another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder.with_name(f"{self.key}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire(poll_interval=0.1)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sweep_temporaries(self.folder)
+            yield
+        finally:
+            lock.release()
+
+
+class Store:
+    """The folder of all entries.
+
+    Args:
+        root: For example ``outputs/store``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def entry(self, stage: str, key: str) -> Entry:
+        """The entry of a stage under a key, there or not."""
+        return Entry(self.root / safe_name(stage, "stage") / safe_name(key, "key"))
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what a killed writer left; the caller holds the folder's lock."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames inside the folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _free_bytes(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return -1

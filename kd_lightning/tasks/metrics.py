@@ -1,0 +1,99 @@
+"""Metrics that keep one sum and one count for each row of the split.
+
+Why rows and not a running mean: the comparison of two models is paired over rows, and a value summed in the order of
+the row's index is the same bit for bit however many processes shared the evaluation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+
+class RowMetric(Metric):
+    """Mean of a per-position value over all counted positions of a split, kept by row.
+
+    A subclass gives ``values`` and, if the mean is not the last word, ``finish``.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    sums: list[Tensor]
+    counts: list[Tensor]
+    index: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name in ("sums", "counts", "index"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def values(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Per position: logits [..., C], targets [...] -> [...]."""
+        raise NotImplementedError
+
+    @staticmethod
+    def finish(mean: float) -> float:
+        """From the mean over positions to the metric."""
+        return mean
+
+    def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            logits: [B, ..., C].
+            targets: [B, ...].
+            mask: [B, ...] bool, True = counts.
+            index: [B] stable row ids.
+        """
+        values = torch.where(mask, self.values(logits.float(), targets), 0.0)
+        self.sums.append(values.reshape(len(index), -1).sum(dim=1))
+        self.counts.append(mask.reshape(len(index), -1).sum(dim=1))
+        self.index.append(index)
+
+    def rows(self) -> dict[str, Tensor]:
+        """``index`` [N] ascending, ``sums`` [N] float64 and ``counts`` [N] int64 of the rows seen, on the CPU."""
+        index = dim_zero_cat(self.index).cpu()
+        order = torch.argsort(index, stable=True)
+        counts = dim_zero_cat(self.counts).cpu()[order]
+        sums = dim_zero_cat(self.sums).cpu().double()[order]
+        seen = counts > 0
+        return {"index": index[order][seen], "sums": sums[seen], "counts": counts[seen]}
+
+    def compute(self) -> Tensor:
+        rows = self.rows()
+        count = int(rows["counts"].sum())
+        mean = float(rows["sums"].sum()) / count if count else math.nan
+        return torch.tensor(self.finish(mean), dtype=torch.float64)
+
+
+class CrossEntropy(RowMetric):
+    """Mean negative log-likelihood of the target, nats per position."""
+
+    higher_is_better = False
+
+    def values(self, logits: Tensor, targets: Tensor) -> Tensor:
+        flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction="none")
+        return flat.reshape(targets.shape)
+
+
+class Perplexity(CrossEntropy):
+    """``exp`` of the mean negative log-likelihood over all positions (not the mean of the batches' perplexities)."""
+
+    @staticmethod
+    def finish(mean: float) -> float:
+        return math.exp(mean) if mean < 700 else math.inf
+
+
+class Accuracy(RowMetric):
+    """Share of positions whose largest logit is the target's."""
+
+    higher_is_better = True
+
+    def values(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return (logits.argmax(dim=-1) == targets).float()

@@ -1,0 +1,107 @@
+"""Tasks with one target for each position: language modelling (one per token), classification (one per row).
+
+The batch carries targets already aligned (``logits[i]`` predicts ``targets[i]``): nothing is shifted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import Metric, MetricCollection
+
+from kd_lightning.errors import ConfigError, did_you_mean
+from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.tasks.examples import ArrayExample, TokenExample
+from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.types import Aligned, Batch
+
+
+class PositionTask:
+    """Softmax over C classes at every position; cross-entropy as the hard loss.
+
+    Args:
+        num_classes: C, classes or vocabulary, > 1.
+        metrics: name -> metric. A ``RowMetric`` gets rows; any other torchmetrics metric gets the counted positions
+            flat: logits [N, C] and targets [N].
+        monitor: The metric, a ``RowMetric`` among ``metrics``, on which models are chosen and compared.
+        example: Makes the inputs of ``example_batch``.
+        unit: What a position is called, for throughput.
+
+    Raises:
+        ConfigError: ``num_classes`` or ``monitor`` is not possible.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        metrics: Mapping[str, Metric],
+        monitor: str,
+        example: TokenExample | ArrayExample,
+        unit: str = "positions",
+    ) -> None:
+        if num_classes < 2:
+            raise ConfigError(f"task.num_classes is {num_classes}: a softmax needs at least 2 classes")
+        if monitor not in metrics:
+            raise ConfigError(
+                f"task.monitor is {monitor!r}, not one of {sorted(metrics)}{did_you_mean(monitor, metrics)}"
+            )
+        if not isinstance(metrics[monitor], RowMetric):
+            raise ConfigError(f"task.monitor={monitor}: models are compared row by row, so it must be a RowMetric")
+        self.num_classes = num_classes
+        self.monitor = monitor
+        self.mode = "max" if metrics[monitor].higher_is_better else "min"
+        self.example = example
+        self.unit = unit
+        self._metrics = dict(metrics)
+
+    def logits(self, network: nn.Module, batch: Batch) -> Tensor:
+        return network(batch["inputs"])
+
+    def align(self, batch: Batch, logits: Tensor) -> Aligned:
+        shape = logits.shape[:-1]
+        return Aligned(
+            targets=batch["targets"], mask=_flags(batch, "mask", shape), labelled=_flags(batch, "labelled", shape)
+        )
+
+    def loss(self, logits: Tensor, aligned: Aligned, batch: Batch) -> Tensor:
+        targets = aligned.targets
+        assert targets is not None
+        counted = aligned.mask & aligned.labelled
+        # A target that does not count may be anything, so it is replaced before it can be used as a class number.
+        classes = torch.where(counted, targets, 0)
+        nats = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), classes.reshape(-1), reduction="none")
+        return masked_mean(nats.reshape(targets.shape), counted)
+
+    def metrics(self) -> MetricCollection:
+        # Own state for each: metrics that share a state list must not be grouped, their `values` differ.
+        return MetricCollection({name: metric.clone() for name, metric in self._metrics.items()}, compute_groups=False)
+
+    def update(self, metrics: MetricCollection, logits: Tensor, aligned: Aligned, batch: Batch) -> None:
+        counted = aligned.mask & aligned.labelled
+        assert aligned.targets is not None
+        targets = torch.where(counted, aligned.targets, 0)
+        for metric in metrics.values():
+            if isinstance(metric, RowMetric):
+                metric.update(logits, targets, counted, batch["index"])
+            else:
+                metric.update(logits[counted], targets[counted])
+
+    def example_batch(self) -> Batch:
+        inputs = self.example.inputs()
+        leading = self.example.leading()
+        return {
+            "inputs": inputs,
+            "targets": torch.zeros(leading, dtype=torch.int64),
+            "index": torch.arange(len(inputs)),
+        }
+
+
+def _flags(batch: Batch, name: str, shape: torch.Size) -> Tensor:
+    """The batch's flags of that name, given by row or by position, as bool of the given shape; all True if absent."""
+    flags = batch.get(name)
+    if flags is None:
+        return torch.ones(shape, dtype=torch.bool, device=batch["inputs"].device)
+    return flags.reshape(flags.shape + (1,) * (len(shape) - flags.dim())).expand(shape)

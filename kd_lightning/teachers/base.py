@@ -1,0 +1,29 @@
+"""Where the teacher's Outputs come from: a live network now, a store on disk by the same interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from kd_lightning.types import Batch, Outputs
+
+
+class TeacherOutputs(nn.Module):
+    """Gives the teacher's Outputs for a batch, without gradient."""
+
+    def connect(self, taps: Mapping[str, str]) -> None:
+        """Promise the features in ``taps`` (name -> module path in the teacher). Called once, before training.
+
+        Raises:
+            TapError: Something asked for cannot be served.
+        """
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Logits [..., C] and the promised features for the rows of ``batch``."""
+        raise NotImplementedError
+
+    def content_hash(self) -> str:
+        """A digest of everything that the outputs depend on: equal before and after a fit, or the teacher moved."""
+        raise NotImplementedError

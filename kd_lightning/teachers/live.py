@@ -1,0 +1,65 @@
+"""The teacher as a frozen network that runs beside the student."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from kd_lightning.tasks.base import Task
+from kd_lightning.taps import check_taps, tapped
+from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.types import Batch, Outputs
+
+
+class LiveTeacher(TeacherOutputs):
+    """Runs the frozen network under ``no_grad`` on every batch.
+
+    Frozen means three things here: no parameter asks for a gradient; the network is in eval mode and ``train()`` keeps
+    it there (Lightning and users call it on whole trees, and BatchNorm statistics move in train mode even when no
+    parameter does); and no gradient graph is built.
+
+    Args:
+        network: The trained teacher; frozen in place.
+        task: Knows how to get logits from a network and a batch.
+    """
+
+    def __init__(self, network: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.task = task
+        self.paths: dict[str, str] = {}
+        self.eval()
+
+    def connect(self, taps: Mapping[str, str]) -> None:
+        check_taps(self.network, taps, "teacher")
+        self.paths = dict(taps)
+
+    def train(self, mode: bool = True) -> LiveTeacher:
+        """Stays in eval mode whatever ``mode`` says."""
+        super().train(False)
+        return self
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Outputs:
+        if not self.paths:
+            return Outputs(self.task.logits(self.network, batch))
+        with tapped(self.network, self.paths) as features:
+            logits = self.task.logits(self.network, batch)
+        return Outputs(logits, features)
+
+    def content_hash(self) -> str:
+        return state_hash(self.network)
+
+
+def state_hash(network: nn.Module) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    for name, tensor in sorted(tensors, key=lambda item: item[0]):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,123 @@
+"""From two models' rows on the test split to one honest sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 2000
+LEVEL = 0.95
+Array = Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Range of the gain of one model over another, in the metric's unit, positive = better."""
+
+    low: float
+    high: float
+    level: float
+    groups: int
+    method: str
+
+
+def retention(teacher: float, student: float, mode: str) -> float:
+    """Share of the teacher's quality that the student keeps: student / teacher, or teacher / student where less is
+    better."""
+    top, bottom = (student, teacher) if mode == "max" else (teacher, student)
+    return top / bottom if bottom else math.nan
+
+
+def gain(baseline: float, student: float, mode: str) -> float:
+    """How much better the student is than the baseline, in the metric's unit; positive = better."""
+    return student - baseline if mode == "max" else baseline - student
+
+
+def gap_closed(teacher: float, baseline: float, student: float) -> float | None:
+    """Share of the way from baseline to teacher that the student has gone; None if there is no way to go."""
+    return None if teacher == baseline else (student - baseline) / (teacher - baseline)
+
+
+def paired_interval(
+    baseline: Mapping[str, Array],
+    student: Mapping[str, Array],
+    group: Array,
+    finish: Callable[[float], float],
+    mode: str,
+) -> Interval | None:
+    """Bootstrap interval of the gain, resampling whole groups of test rows for both models alike.
+
+    Args:
+        baseline: ``sums`` [N] and ``counts`` [N] of the metric's values, by row.
+        student: The same rows of the other model.
+        group: [N] ids; rows of one group (a speech) are not independent of each other.
+        finish: From a mean over positions to the metric.
+        mode: ``min`` or ``max``.
+
+    Returns:
+        None with fewer than two groups, where resampling says nothing.
+
+    Reference: Efron, Tibshirani 1993, "An Introduction to the Bootstrap", chapters 8 (grouped data) and 13
+    (percentile interval).
+    """
+    ids, inverse = np.unique(group, return_inverse=True)
+    if len(ids) < 2:
+        return None
+
+    def by_group(values: Array) -> Array:
+        return np.bincount(inverse, weights=np.asarray(values, dtype=np.float64), minlength=len(ids))
+
+    draws = np.random.default_rng(0).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=RESAMPLES)
+
+    def metric(rows: Mapping[str, Array]) -> Array:
+        means = (draws @ by_group(rows["sums"])) / (draws @ by_group(rows["counts"]))
+        return np.array([finish(mean) for mean in means])
+
+    gains = metric(student) - metric(baseline) if mode == "max" else metric(baseline) - metric(student)
+    low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    method = f"paired bootstrap over {len(ids)} groups of test rows, {RESAMPLES} resamples"
+    return Interval(float(low), float(high), LEVEL, len(ids), method)
+
+
+def verdict_sentence(results: Mapping[str, Any]) -> str:
+    """What the run shows, and what it does not.
+
+    Args:
+        results: The content of ``results.json`` without the verdict.
+    """
+    models, metric = results["models"], results["metric"]
+    baseline, student = models["baseline"]["test"], models["distilled"]["test"]
+    pair = f"{number(student, metric)} against {number(baseline, metric)} test {metric}"
+    steps = f"{models['baseline']['steps']} steps each"
+    interval = results["interval"]
+    if interval is None:
+        return (
+            f"Distilled {pair} for the student alone, {steps}: one test group, so no statement about noise. {ONE_SEED}"
+        )
+    bounds = f"{number(interval['low'], metric)} to {number(interval['high'], metric)}"
+    if interval["low"] > 0:
+        kind = "Better"
+    elif interval["high"] < 0:
+        kind = "Worse"
+    else:
+        return (
+            f"No difference shown: distilled {pair} for the student alone, {steps}; the {LEVEL:.0%} interval of the gain, "
+            f"{bounds}, holds 0, so the effect is within the noise of the test set. {ONE_SEED}"
+        )
+    return (
+        f"{kind} than the student alone on this test set: distilled {pair}, {steps}; gain "
+        f"{number(results['gain_over_baseline'], metric)}, {LEVEL:.0%} interval {bounds}. It keeps "
+        f"{results['retention']:.1%} of the teacher. {ONE_SEED}"
+    )
+
+
+ONE_SEED = "This is one seed: seed=0,1,2 with -m shows how much of it is luck."
+
+
+def number(value: float, metric: str) -> str:
+    """A metric's value or difference for people: accuracies in percentage points, others with 4 digits."""
+    return f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.4g}"

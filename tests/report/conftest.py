@@ -1,0 +1,78 @@
+"""A small finished run on disk, with numbers that are easy to divide by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# stage -> its CSV. Steps count from 0 in each stage; pre-training took 100 steps.
+METRICS = {
+    "teacher": "50,val,perplexity,90\n200,val,perplexity,30\n",
+    "baseline": "50,val,perplexity,120\n100,val,perplexity,80\n200,val,perplexity,50\n",
+    "pretrain": "50,train,loss,4.5\n50,train,kd,4.0\n50,train,lr,0.001\n50,val,perplexity,100\n100,val,perplexity,60\n",
+    "distill": "50,train,loss,3.0\n50,train,kd,2.0\n50,train,hard,5.0\n50,val,perplexity,45\n100,val,perplexity,40\n",
+}
+
+
+def model(val: float, test: float, parameters: int, steps: int, **more: Any) -> dict[str, Any]:
+    """One entry of ``models``."""
+    sizes = {"parameters": parameters, "megabytes": parameters * 4 / 1e6, "seconds": 12.34, "throughput": 123456.0}
+    return {"val": val, "test": test, "steps": steps, "best_step": steps, **sizes, **more}
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    """What the sample run's ``results.json`` holds."""
+    return {
+        "task": "language_modelling",
+        "metric": "perplexity",
+        "mode": "min",
+        "seed": 0,
+        "batch_size": 32,
+        "temperature": 2.0,
+        "alpha": 0.9,
+        "models": {
+            "teacher": model(29.0, 30.0, 688000, 200, store_key="3f9a", reused=True),
+            "baseline": model(49.0, 50.0, 174000, 200, store_key="77ab"),
+            "pretrained": model(59.0, 60.0, 174000, 100),
+            "distilled": model(39.0, 40.0, 174000, 100),
+        },
+        "throughput_unit": "tokens/s",
+        "retention": 0.75,
+        "gain_over_baseline": 10.0,
+        "gap_closed": 0.5,
+        "interval": {
+            "low": 9.0,
+            "high": 11.0,
+            "level": 0.95,
+            "method": "paired bootstrap over 25 groups",
+            "groups": 25,
+        },
+        "verdict": "The student keeps 75.0% of the teacher.",
+        "teacher_unchanged": True,
+        "data_fingerprint": "9c1185a5",
+        "command": "kd run temperature=2",
+        "a_key_of_next_year": 1,
+    }
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a run folder: ``write_run(results)``, with other CSVs or other files where given."""
+
+    def write(results: dict[str, Any], metrics: dict[str, str] = METRICS, **files: str) -> Path:
+        folder = tmp_path / "run-7"
+        (folder / "metrics").mkdir(parents=True)
+        (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+        for stage, lines in metrics.items():
+            header = "step,split,name,value\n" if lines else ""
+            (folder / "metrics" / f"{stage}.csv").write_text(header + lines, encoding="utf-8")
+        for name, text in files.items():
+            (folder / name.replace("__", ".")).write_text(text, encoding="utf-8")
+        return folder
+
+    return write

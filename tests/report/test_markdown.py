@@ -1,0 +1,31 @@
+"""The Markdown report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kd_lightning.report.markdown import fenced, markdown_page, plain, table
+from kd_lightning.report.run_files import read_run
+
+
+def test_the_same_table_and_sentences(results: dict[str, Any], write_run: Callable[..., Path]) -> None:
+    text = markdown_page(read_run(write_run(results, config__yaml="seed: 0\n")))
+    assert text.startswith("# Distillation report: language modelling\n\n**The student keeps 75.0% of the teacher.**\n")
+    assert "| distilled | 39.00 | 40.00 | 75.0% | 174,000 | 0.696 | 100 | 32 | 12.3 | 123,456 |" in text
+    assert "- **Data**: Fingerprint 9c1185a5." in text
+    assert "```bash\nkd run temperature=2\n```" in text
+    assert text.endswith("```yaml\nseed: 0\n```\n")
+
+
+def test_cells_cannot_break_the_table() -> None:
+    assert table(["a", "b"], [["x|y", "1\n2"]]) == "| a | b |\n| :--- | ---: |\n| x\\|y | 1 2 |"
+
+
+def test_hostile_text_is_shown_as_it_is() -> None:
+    assert plain("<script>[a](javascript:b) `*c*`") == "&lt;script&gt;\\[a\\](javascript:b) \\`\\*c\\*\\`"
+
+
+def test_a_fence_outlasts_the_fences_inside() -> None:
+    assert fenced("a\n````\nb", "yaml") == "`````yaml\na\n````\nb\n`````"

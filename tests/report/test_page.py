@@ -1,0 +1,142 @@
+"""The HTML page, read by a parser: what it holds, what it must never hold, and its colours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kd_lightning.report import page
+from kd_lightning.report.run_report import write_report
+
+Results = dict[str, Any]
+Write = Callable[..., Path]
+HOSTILE = "<script>alert(1)</script><img src=http://x onerror=alert(2)>\"'&amp;</title></style></svg>"
+VOID = ("meta", "br", "img")
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, texts by the innermost element, and whether every element is closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.open[-1], data.strip()))
+
+    def all(self, tag: str) -> list[str]:
+        return [text for element, text in self.texts if element == tag]
+
+
+@pytest.fixture
+def read(write_run: Write) -> Callable[..., Page]:
+    return lambda *args, **files: Page(write_report(write_run(*args, **files)).read_text(encoding="utf-8"))
+
+
+def test_the_verdict_comes_first_then_table_charts_and_evidence(results: Results, read: Callable[..., Page]) -> None:
+    found = read(results, config__yaml="seed: 0", environment__json='{"torch": "2.13"}')
+    assert found.open == []
+    assert found.all("p")[0] == results["verdict"]
+    assert found.all("h2") == [
+        "Learning curves of all stages on one axis",
+        "Training loss terms of the distilled student",
+        "What the verdict rests on",
+        "Repeat it",
+    ]
+    assert found.all("td")[:3] == ["29.00", "30.00", "100.0%"]
+    assert found.all("code") == ["kd run temperature=2", "seed: 0", "torch: 2.13"]
+    assert len([tag for tag, _ in found.elements if tag == "svg"]) == 4  # two charts, wide and narrow
+
+
+def test_ids_are_unique_and_every_name_is_found(results: Results, read: Callable[..., Page]) -> None:
+    elements = read(results).elements
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids)) == 8
+    named = [(a["aria-labelledby"] or "").split() for _, a in elements if "aria-labelledby" in a]
+    assert sorted(name for names in named for name in names) == sorted(str(name) for name in ids)
+    region = next(a for _, a in elements if a.get("role") == "region")
+    assert (region["tabindex"], region["aria-label"]) == ("0", "Models of this run")
+    assert {a["scope"] for tag, a in elements if tag == "th"} == {"col", "row"}
+
+
+def test_hostile_text_stays_text(results: Results, read: Callable[..., Page]) -> None:
+    results |= {"verdict": HOSTILE, "task": HOSTILE, "command": HOSTILE, "data_fingerprint": HOSTILE}
+    results |= {"throughput_unit": HOSTILE, "metric": HOSTILE}
+    results["interval"]["method"] = results["models"]["teacher"]["store_key"] = HOSTILE
+    rows = f'1,val,"{HOSTILE.replace(chr(34), chr(34) * 2)}",3\n1,train,"<script>",3\n'
+    found = read(results, {"distill": rows}, config__yaml=HOSTILE, overrides__txt=HOSTILE, environment__json=HOSTILE)
+    assert found.open == []
+    assert {tag for tag, _ in found.elements}.isdisjoint({"script", "img", "iframe", "link", "a"})
+    assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
+    assert found.all("p")[0] == HOSTILE
+    assert found.all("text").count(f"validation {HOSTILE}") == 2
+
+
+def test_the_page_fetches_nothing(results: Results, read: Callable[..., Page]) -> None:
+    found = read(results)
+    assert not [a for _, a in found.elements if {"src", "href", "srcset", "data", "action"} & a.keys()]
+    assert "url(" not in found.all("style")[0]
+    assert "@import" not in found.all("style")[0]
+    policy = next(a["content"] for tag, a in found.elements if tag == "meta" and "http-equiv" in a)
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def test_missing_pieces_leave_a_page_that_says_so(results: Results, read: Callable[..., Page]) -> None:
+    results["models"] = {"baseline": {"val": float("nan"), "test": None}, "pretrained": None}
+    for key in ("interval", "gap_closed", "command", "verdict", "task", "throughput_unit", "teacher_unchanged"):
+        del results[key]
+    found = read(results, {"baseline": ""})
+    assert found.all("h1") == ["Distillation report: a run"]
+    assert found.all("h2") == ["What the verdict rests on", "Repeat it"]
+    assert "metrics/baseline.csv holds no values." in found.all("dd")
+    assert "not finite" in found.all("td")
+
+
+def test_writing_twice_gives_the_same_files_and_leaves_nothing_else(results: Results, write_run: Write) -> None:
+    folder = write_run(results)
+    first = write_report(folder).read_bytes()
+    assert write_report(folder) == folder / "report.html"
+    assert (folder / "report.html").read_bytes() == first
+    assert sorted(p.name for p in folder.iterdir()) == ["metrics", "report.html", "report.md", "results.json"]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rrggbb`` (WCAG 2.2)."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
+def test_contrast_in_both_modes(block: int) -> None:
+    css = Path(page.__file__).with_name("page.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--(\w+): (#\w{6});", re.findall(r":root \{(.*?)\}", css, re.DOTALL)[block]))
+    for ground in ("paper", "panel"):
+        assert all(contrast(colours[name], colours[ground]) >= 4.5 for name in ("ink", "soft", "accent"))
+    assert all(contrast(colours[f"s{style}"], colours["paper"]) >= 4.5 for style in range(8))
