@@ -40,7 +40,30 @@ KEYS = frozenset(
         "vars",
     }
 )
-DATA_NUMBERS = ("batch_size", "eval_batch_size")
+GROUPS = (
+    "task",
+    "data",
+    "teacher",
+    "student",
+    "objective",
+    "optimizer",
+    "teacher_optimizer",
+    "scheduler",
+    "teacher_scheduler",
+    "annealing",
+    "teacher_outputs",
+    "trainer",
+    "callbacks",
+    "logger",
+    "steps",
+    "vars",
+)
+"""Settings that hold settings."""
+DATA_NUMBERS = {"batch_size": 1, "eval_batch_size": 1, "workers": 0}
+"""Whole numbers of a data set -> the least that is possible."""
+ANNEALED = ("temperature", "alpha")
+NEEDED = {"data": (*DATA_NUMBERS, "source", "limit", "labelled", "labelled_teacher"), "task": ("name", "monitor")}
+"""What a file of the user's own must set as well."""
 FORCEABLE = ("teacher", "baseline", "pretrain", "distill")
 USUAL_TEMPERATURES = (0.1, 100.0)
 
@@ -55,6 +78,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         if key not in KEYS:
             hint = did_you_mean(key, KEYS) or "; free-form values belong under vars"
             raise ConfigError(f"unknown setting {key!r}{hint}")
+    _check_shape(settings)
     _check_temperature(settings["temperature"])
     _number(settings["alpha"], "alpha", "a number in [0, 1]", lambda v: 0 <= v <= 1)
     for name in ("seed", "teacher_seed"):
@@ -62,16 +86,40 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for name in ("validate_every", "checkpoint_every", "log_every"):
         _integer(settings[name], name, 1)
     _check_steps(settings["steps"])
-    for name in DATA_NUMBERS:
-        _integer(settings["data"][name], f"data.{name}", 1)
+    for name, least in DATA_NUMBERS.items():
+        _integer(settings["data"][name], f"data.{name}", least)
     for name in ("limit", "labelled", "labelled_teacher"):
         if settings["data"][name] is not None:
             _integer(settings["data"][name], f"data.{name}", 1)
+    _integer(settings["trainer"].get("accumulate_grad_batches", 1), "trainer.accumulate_grad_batches", 1)
     for stage in settings["force"]:
         if stage not in FORCEABLE:
             raise ConfigError(f"force={stage}: not one of {', '.join(FORCEABLE)}{did_you_mean(str(stage), FORCEABLE)}")
     if not settings["objective"]:
         raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
+
+
+def _check_shape(settings: Mapping[str, Any]) -> None:
+    """Settings that hold others do, lists are lists, flags are flags, paths are texts."""
+    for key in GROUPS:
+        if not isinstance(settings[key], Mapping):
+            raise ConfigError(f"{key}={settings[key]!r}: settings are expected here; set one inside, as {key}.NAME=...")
+    for group, names in NEEDED.items():
+        for name in names:
+            if name not in settings[group]:
+                raise ConfigError(f"{group}.{name} is missing: the {group} file must set it, see kd ls {group}")
+    for key in settings["annealing"]:
+        if key not in ANNEALED:
+            raise ConfigError(f"unknown setting 'annealing.{key}'{did_you_mean(key, ANNEALED)}")
+    if not isinstance(settings["force"], list):
+        raise ConfigError(f"force={settings['force']!r}: a list is expected: force=[{settings['force']}]")
+    if not isinstance(settings["progress"], bool):
+        raise ConfigError(f"progress={settings['progress']!r}: true or false is expected")
+    if not isinstance(settings["outputs"], str):
+        raise ConfigError(f"outputs={settings['outputs']!r}: a folder is expected")
+    checkpoint = settings["teacher"].get("checkpoint")
+    if checkpoint is not None and not isinstance(checkpoint, str):
+        raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")
 
 
 def _check_temperature(value: Any) -> None:

@@ -5,6 +5,7 @@ Nothing that a configuration names is imported, let alone called, before its nam
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import inspect
 import os
@@ -23,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.conf_files import user_conf_dir
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError, did_you_mean
+from kd_lightning.hydra_errors import one_line
 
 CONFIG_NAME = "config"
 TRUST_VARIABLE = "KD_LIGHTNING_TRUST"
@@ -40,7 +42,7 @@ ALLOWED_CLASSES = (
     "pytorch_lightning.strategies.",
     "pytorch_lightning.profilers.",
 )
-"""Classes under these names may be built; nothing else below them may be called."""
+"""Classes under these names may be built, if that is also where they are defined; nothing else may be called."""
 
 ALLOWED_CALLS = frozenset(
     f"transformers.{name}.from_pretrained"
@@ -56,6 +58,9 @@ ALLOWED_CALLS = frozenset(
         "AutoTokenizer",
     )
 )
+
+REFUSED_ARGUMENT = "trust_remote_code"
+"""With it, ``from_pretrained`` runs code from wherever the weights come from."""
 
 _registered: set[str] = set()
 
@@ -101,13 +106,16 @@ def check_target(target: str) -> None:
     Raises:
         UntrustedTargetError: It may not; says how to allow it.
     """
-    if target in ALLOWED_CALLS or target.split(".")[0] in trusted_packages():
+    top = target.split(".")[0]
+    if target in ALLOWED_CALLS or top in trusted_packages() or _is_allowed_class(target):
         return
-    if not any(target == name or (name.endswith(".") and target.startswith(name)) for name in ALLOWED_CLASSES):
-        top = target.split(".")[0]
-        raise UntrustedTargetError(
-            f"_target_ {target!r} is not on the allowlist: if {top!r} is your own package, set {TRUST_VARIABLE}={top}"
-        )
+    raise UntrustedTargetError(
+        f"_target_ {target!r} is not on the allowlist: if {top!r} is your own package, set {TRUST_VARIABLE}={top}"
+    )
+
+
+def _is_allowed_class(name: str) -> bool:
+    return any(name == allowed or (allowed.endswith(".") and name.startswith(allowed)) for allowed in ALLOWED_CLASSES)
 
 
 def locate(target: str) -> Any:
@@ -119,15 +127,35 @@ def locate(target: str) -> Any:
     """
     check_target(target)
     try:
-        found = hydra.utils.get_object(target)
+        found = _resolve(target)
     except (ImportError, ValueError, AttributeError) as error:
         raise ConfigError(f"_target_ {target!r} cannot be found: {str(error).splitlines()[0]}") from error
-    if target in ALLOWED_CALLS or target.split(".")[0] in trusted_packages():
+    if target in ALLOWED_CALLS or target in ALLOWED_CLASSES:
         return found
-    # A module's attributes include what it imports: kd_lightning.data.text.random must not pass.
-    top = target.split(".")[0]
-    if not inspect.isclass(found) or found.__module__.split(".")[0] != top:
-        raise UntrustedTargetError(f"_target_ {target!r} is not a class of {top}")
+    # Where it is defined counts, too: a module's attributes include all that it imports.
+    home = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
+    if target.split(".")[0] in trusted_packages():
+        if home.split(".")[0] not in trusted_packages():
+            raise UntrustedTargetError(
+                f"_target_ {target!r} is {home}, which is not your package's own: wrap it in a function of yours"
+            )
+    elif not inspect.isclass(found) or not _is_allowed_class(home):
+        raise UntrustedTargetError(f"_target_ {target!r} is {home}, which is no class on the allowlist")
+    return found
+
+
+def _resolve(target: str) -> Any:
+    """Import and walk a dotted name, never through a module that another one imported."""
+    parts = target.split(".")
+    found: Any = importlib.import_module(parts[0])
+    for end in range(2, len(parts) + 1):
+        name, part = ".".join(parts[:end]), parts[end - 1]
+        if inspect.ismodule(found) and not hasattr(found, part):
+            found = importlib.import_module(name)
+        else:
+            found = getattr(found, part)
+        if inspect.ismodule(found) and found.__name__ != name:
+            raise UntrustedTargetError(f"_target_ {target!r} leads through {name} to the module {found.__name__}")
     return found
 
 
@@ -154,11 +182,11 @@ def build(node: Any) -> Any:
         ConfigError: Its constructor refuses the arguments.
         KDError: As raised by the constructor itself.
     """
-    for _, inner in target_nodes(node):
-        locate(_target_name(inner))
+    _check_targets(node)
     if not (isinstance(node, Mapping) and "_target_" in node):
         return node
-    arguments = {key: value for key, value in node.items() if key not in DESCRIPTIVE}
+    unwanted = DESCRIPTIVE - set(inspect.signature(locate(_target_name(node))).parameters)
+    arguments = {key: value for key, value in node.items() if key not in unwanted}
     try:
         return hydra.utils.instantiate(OmegaConf.create(arguments), _convert_="all")
     except InstantiationException as error:
@@ -174,6 +202,17 @@ DESCRIPTIVE = frozenset({"name"})
 """Keys beside ``_target_`` that are not arguments, where the constructor has no such argument."""
 
 
+def _check_targets(settings: Any) -> None:
+    """All names are allowed. Every name is checked before the first one is imported."""
+    nodes = list(target_nodes(settings))
+    for where, node in nodes:
+        check_target(_target_name(node))
+        if node.get(REFUSED_ARGUMENT):
+            raise UntrustedTargetError(f"{where}.{REFUSED_ARGUMENT} would run code that came with the weights: remove it")
+    for _, node in nodes:
+        locate(_target_name(node))
+
+
 def _target_name(node: Mapping[str, Any]) -> str:
     target = node["_target_"]
     if not isinstance(target, str):
@@ -181,31 +220,30 @@ def _target_name(node: Mapping[str, Any]) -> str:
     return target
 
 
-def check_arguments(settings: Mapping[str, Any], filled: Mapping[str, frozenset[str]]) -> None:
+def check_arguments(settings: Mapping[str, Any]) -> None:
     """Each described object has a constructor that takes the arguments given, of the types it says.
 
-    Args:
-        settings: Plain settings.
-        filled: Path of a node -> arguments that are filled in later, not by the configuration.
-
     Raises:
+        UntrustedTargetError: A ``_target_`` is not allowed.
         ConfigError: Names the setting, and the nearest argument that exists.
     """
+    _check_targets(settings)
     for where, node in target_nodes(settings):
-        _check_node(where, node, filled.get(where, frozenset()))
+        _check_node(where, node)
 
 
-def _check_node(where: str, node: Mapping[str, Any], filled: frozenset[str]) -> None:
+def _check_node(where: str, node: Mapping[str, Any]) -> None:
     target = locate(_target_name(node))
     parameters = inspect.signature(target).parameters
     given = [key for key in node if not (key.startswith("_") and key.endswith("_"))]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key not in parameters and not takes_any and key not in DESCRIPTIVE:
-            known = [name for name in parameters if name not in filled]
-            raise ConfigError(f"{where}.{key}: {node['_target_']} has no argument {key!r}{did_you_mean(key, known)}")
+            raise ConfigError(
+                f"{where}.{key}: {node['_target_']} has no argument {key!r}{did_you_mean(key, parameters)}"
+            )
     required = {n for n, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
-    missing = sorted(required - set(given) - filled)
+    missing = sorted(required - set(given))
     if missing and not node.get("_partial_"):
         raise ConfigError(f"{where}: {node['_target_']} needs {', '.join(missing)}: set {where}.{missing[0]}=...")
     hints = _type_hints(target)
@@ -250,6 +288,8 @@ def plain(config: DictConfig) -> dict[str, Any]:
     """
     from omegaconf.errors import OmegaConfBaseException
 
+    for missing in _unset(OmegaConf.to_container(config, resolve=False)):
+        raise ConfigError(f"{missing} is not set: give it a value with {missing}=...")
     try:
         settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -258,13 +298,15 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return typing.cast("dict[str, Any]", settings)
 
 
+def _unset(node: Any, where: str = "") -> Iterator[str]:
+    """Paths of the values that a file leaves to the user, as ``???``."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _unset(value, f"{where}.{key}" if where else str(key))
+    elif node == "???":
+        yield where
+
+
 def yaml_text(settings: Any) -> str:
     """Plain settings as YAML."""
     return OmegaConf.to_yaml(OmegaConf.create(settings))
-
-
-def one_line(error: BaseException) -> str:
-    """Hydra's and OmegaConf's messages in one line, without their pointers to documentation."""
-    dropped = ("full_key:", "object_type=", "See https", "To append to your config", "reference_type=")
-    lines = [line.strip() for line in str(error).splitlines()]
-    return "; ".join(line for line in lines if line and not line.startswith(dropped))

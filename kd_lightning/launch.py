@@ -24,13 +24,13 @@ from kd_lightning.config import (
     CONFIG_NAME,
     build,
     check_arguments,
-    one_line,
     plain,
     register_with_hydra,
     trusted_packages,
     yaml_text,
 )
-from kd_lightning.errors import KDError
+from kd_lightning.errors import ConfigError, KDError, did_you_mean
+from kd_lightning.hydra_errors import explain, one_line
 from kd_lightning.sweep import JOB, SweepWatch, failures, read_jobs, sweep_rows
 
 TRACEBACK = "HYDRA_FULL_ERROR"
@@ -43,33 +43,54 @@ _errors: list[Exception] = []
 def run(arguments: list[str]) -> int:
     """``kd run ARGUMENTS``; returns the exit code."""
     wants_traceback = os.environ.get(TRACEBACK) == "1"
+    words, sys.argv = sys.argv, [sys.argv[0], *arguments]
     # Makes Hydra hand its exceptions to us instead of printing them and exiting with 1.
     os.environ[TRACEBACK] = "1"
-    sys.argv = [sys.argv[0], *arguments]
+    _errors.clear()
+    SweepWatch.folder = None
     register_with_hydra()
     try:
-        hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(job)()
+        compose_and_run(arguments)
         if _errors:
             raise _errors.pop()
         return finish_sweep(SweepWatch.folder) if SweepWatch.folder else OK
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last resume point", file=sys.stderr)
         return INTERRUPTED
+    except SystemExit as stop:  # Hydra's flags end so: --help with 0, an unknown one with 2
+        return stop.code if isinstance(stop.code, int) else FAILED
     except Exception as error:
         if wants_traceback:
             traceback.print_exc()
         print(f"kd: {describe(error)}", file=sys.stderr)
-        return USER_ERROR if is_user_error(error) else FAILED
+        return USER_ERROR if isinstance(error, KDError) else FAILED
     finally:
+        sys.argv = words
         if not wants_traceback:
             del os.environ[TRACEBACK]
 
 
+def compose_and_run(arguments: list[str]) -> None:
+    """Let Hydra compose the configuration and call ``job``, once or for each job of a sweep.
+
+    Raises:
+        ConfigError: The configuration cannot be composed.
+    """
+    try:
+        hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(job)()
+    except KDError:
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # `job` keeps its own errors to itself
+        raise ConfigError(explain(error, arguments, CONFIG_NAME)) from error
+
+
 def job(config: DictConfig) -> None:
     """One job: a single run, or one of a sweep, where an error is recorded and the next job goes on."""
+    from kd_lightning.run_folder import redacted_override
+
     context = HydraConfig.get()
     folder = Path(context.runtime.output_dir)
-    overrides = list(context.overrides.task)
+    overrides = [redacted_override(word) for word in context.overrides.task]
     if context.mode != RunMode.MULTIRUN:
         try:
             perform(config, folder, overrides)
@@ -99,8 +120,9 @@ def perform(config: DictConfig, folder: Path, overrides: list[str]) -> None:
     OmegaConf.update(config, "folder", str(folder))
     settings = plain(config)
     check_settings(settings)
-    check_arguments({key: value for key, value in settings.items() if key != "teacher"}, {})
-    check_arguments({"teacher": {k: v for k, v in settings["teacher"].items() if k != "checkpoint"}}, {})
+    check_additions(overrides)
+    teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}
+    check_arguments({**settings, "teacher": teacher})
     execute(
         settings=settings,
         build=build,
@@ -110,6 +132,22 @@ def perform(config: DictConfig, folder: Path, overrides: list[str]) -> None:
         overrides=overrides,
         command=shlex.join(["kd", "run", *overrides]),
     )
+
+
+def check_additions(overrides: list[str]) -> None:
+    """No ``+data.NAME=...`` adds what nobody reads. Elsewhere an addition is an argument, and checked as such.
+
+    Raises:
+        ConfigError: One does.
+    """
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0]
+        node, _, name = key.rpartition(".")
+        if override.startswith("+") and node == "data":
+            known = hydra.compose(CONFIG_NAME, [word for word in overrides if word != override])[node]
+            if name not in known:
+                hint = did_you_mean(name, map(str, known)) or "; free-form values belong under vars"
+                raise ConfigError(f"unknown setting {key!r}{hint}")
 
 
 def write_job(folder: Path, record: dict[str, Any]) -> None:
@@ -134,17 +172,6 @@ def finish_sweep(folder: Path) -> int:
     return FAILED if failed else OK
 
 
-def is_user_error(error: BaseException) -> bool:
-    """The user can mend it: our own named errors, and what Hydra and OmegaConf say of a configuration."""
-    return isinstance(error, (KDError, HydraException, OmegaConfBaseException))
-
-
 def describe(error: BaseException) -> str:
     """The error in one line."""
-    if isinstance(error, KDError):
-        return f"{type(error).__name__}: {error}"
-    if isinstance(error, (HydraException, OmegaConfBaseException)):
-        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-        text = "; ".join(one_line(each) for each in (error, cause) if each is not None)
-        return f"ConfigError: {text}"
     return f"{type(error).__name__}: {one_line(error)}"

@@ -22,9 +22,9 @@ from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.evaluation import evaluated, validated
 from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
-from kd_lightning.preflight import check_network
+from kd_lightning.preflight import building, check_callbacks, check_curve, check_network
 from kd_lightning.seeds import derive
-from kd_lightning.stage import WEIGHTS, Stage, StageBoard, TrainerSettings, note, obtain
+from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, TrainerSettings, note, obtain
 from kd_lightning.store import Entry, Store, content_key, file_digest, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.weights import find_teacher, load_teacher, load_weights
@@ -82,8 +82,7 @@ class Experiment:
 
     def run(self) -> Settings:
         """All stages; returns what each has recorded, by stage."""
-        for role in ("teacher", "student"):
-            check_network(self.network(role), self.task, self.prepared, role, self.settings["data"]["batch_size"])
+        self.check()
         self._run_teacher()
         self._obtain(self.baseline())
         if self.steps["pretrain"]:
@@ -93,6 +92,32 @@ class Experiment:
         rows = {stage: self._test(stage) for stage in self.records}
         self.board.done("test", f"{len(rows)} models on {len(self.prepared.splits['test']['inputs'])} rows")
         return {"records": self.records, "rows": rows}
+
+    def check(self) -> None:
+        """All that the stages will be made of can be built and fits together: said now, not after an hour of training.
+
+        Raises:
+            KDError: It does not.
+        """
+        settings = self.settings
+        check_callbacks(self.task, settings["callbacks"])
+        for name in settings["callbacks"]:
+            with building(f"callbacks.{name}"):
+                self.build(settings["callbacks"][name])
+        with building("logger"):
+            self.trainer.loggers("check")
+        with building("trainer"):
+            self.trainer.trainer(logger=False, **QUIET)
+        alpha, temperature = self._softness()
+        check_curve(self.build(alpha), "alpha", "a number in [0, 1]", lambda value: 0 <= value <= 1)
+        check_curve(self.build(temperature), "temperature", "a number > 0", lambda value: value > 0)
+        at_once = settings["data"]["batch_size"] // self.trainer.accumulate
+        for role, prefix in (("teacher", "teacher_"), ("student", "")):
+            check_network(self.network(role), self.task, self.prepared, role, at_once)
+            self.rows(role, 1, only_labelled=True)
+            with building(f"{prefix}optimizer"):
+                self._supervised(role, 1).configure_optimizers()
+        self._distilling(self.network("teacher"), self.network("student"), 1, 0, alpha, temperature)
 
     # -- data ----------------------------------------------------------------------------------------------------
 
@@ -133,13 +158,14 @@ class Experiment:
         text = self.prepared.tokenizer
         return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
-    def rows(self, role: str, stage_steps: int, only_labelled: bool) -> ExperimentData:
+    def rows(self, role: str, stage_steps: int, only_labelled: bool, first_step: int = 0) -> ExperimentData:
         """The data module of a stage for the teacher or the student."""
         data = self.settings["data"]
         return ExperimentData(
             self.prepared,
             batch_size=data["batch_size"],
             steps=stage_steps,
+            first_step=first_step,
             seed=self.teacher_seed if role == "teacher" else self.seed,
             labelled=data["labelled_teacher"] if role == "teacher" else data["labelled"],
             only_labelled=only_labelled,
@@ -179,12 +205,16 @@ class Experiment:
 
     def distillation(self) -> Stage:
         """The pre-trained student on both losses, for what is left of its budget."""
-        annealing = self.settings["annealing"]
-        alpha = annealing.get("alpha") or self.settings["alpha"]
-        temperature = annealing.get("temperature") or self.settings["temperature"]
+        alpha, temperature = self._softness()
         done = self.steps["pretrain"]
         start = {"start": self.entries["pretrain"].key} if done else {}
         return self._soft_stage("distill", done, self.steps["student"] - done, alpha, temperature, start)
+
+    def _softness(self) -> tuple[Any, Any]:
+        """Alpha and temperature of the distil stage: a number, or the settings of a curve."""
+        annealing = self.settings["annealing"]
+        alpha = annealing.get("alpha") or self.settings["alpha"]
+        return alpha, annealing.get("temperature") or self.settings["temperature"]
 
     def _soft_stage(self, name: str, done: int, steps: int, alpha: Any, temperature: Any, extra: Settings) -> Stage:
         soft = {key: self.settings[key] for key in ("objective", "teacher_outputs")}
@@ -201,8 +231,15 @@ class Experiment:
             name=name,
             steps=steps,
             ingredients=ingredients,
-            module=lambda: self._distilling(steps, done, alpha, temperature),
-            data=lambda: self.rows("student", steps, only_labelled=False),
+            module=lambda: self._distilling(
+                teacher=self.trained("teacher"),
+                student=self.trained("pretrain") if done else self.network("student"),
+                steps=steps,
+                done=done,
+                alpha=alpha,
+                temperature=temperature,
+            ),
+            data=lambda: self.rows("student", steps, only_labelled=False, first_step=done),
         )
 
     def _ingredients(self, role: str, steps: int, code: Sequence[str], more: Settings | None = None) -> Settings:
@@ -266,17 +303,17 @@ class Experiment:
             total_steps=steps,
         )
 
-    def _distilling(self, steps: int, done: int, alpha: Any, temperature: Any) -> DistillationModule:
-        teacher = self.build(self.settings["teacher_outputs"])(network=self.trained("teacher"), task=self.task)
-        student = self.trained("pretrain") if done else self.network("student")
+    def _distilling(
+        self, teacher: nn.Module, student: nn.Module, steps: int, done: int, alpha: Any, temperature: Any
+    ) -> DistillationModule:
         torch.manual_seed(derive(self.seed, "objectives"))
         return DistillationModule(
             student=student,
-            teacher=teacher,
+            teacher=self.build(self.settings["teacher_outputs"])(network=teacher, task=self.task),
             task=self.task,
             objective={name: self.build(node) for name, node in self.settings["objective"].items()},
-            alpha=self.build(alpha) if isinstance(alpha, dict) else alpha,
-            temperature=self.build(temperature) if isinstance(temperature, dict) else temperature,
+            alpha=self.build(alpha),
+            temperature=self.build(temperature),
             steps=steps,
             optimizer=self.build(self.settings["optimizer"]),
             scheduler=self.build(self.settings["scheduler"]),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kd_lightning.data.base import Prepared, RowsDataset, check_classes
-from kd_lightning.errors import ConfigError, KDError
+from kd_lightning.errors import ConfigError, KDError, VocabMismatchError, did_you_mean
 from kd_lightning.tasks.base import Task
+
+PREFIX = "val_"
+"""Before the name of a metric where it is logged."""
+PROGRESS = [step / 100 for step in range(101)]
 
 
 def check_network(network: nn.Module, task: Task, prepared: Prepared, who: str, batch_size: int) -> None:
@@ -19,10 +27,11 @@ def check_network(network: nn.Module, task: Task, prepared: Prepared, who: str, 
         task: The task.
         prepared: The data.
         who: ``teacher`` or ``student``, for the message.
-        batch_size: Rows of a step.
+        batch_size: Rows that the network sees at once.
 
     Raises:
         ClassMismatchError: Another number of classes.
+        VocabMismatchError: Another vocabulary.
         ConfigError: The network cannot read the rows, or BatchNorm would see one row at a time.
     """
     rows = RowsDataset(prepared.splits["val"])
@@ -34,13 +43,83 @@ def check_network(network: nn.Module, task: Task, prepared: Prepared, who: str, 
     except KDError:
         raise
     except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        if prepared.tokenizer and isinstance(error, IndexError):
+            raise VocabMismatchError(
+                f"the {who}'s vocabulary is smaller than the data's {task.num_classes} tokens: set "
+                f"{who}.vocab_size={task.num_classes}"
+            ) from error
         shape = tuple(batch["inputs"].shape[1:])
         raise ConfigError(
             f"the {who} ({type(network).__name__}) cannot read rows of shape {shape}: {str(error).splitlines()[0]}; set "
             f"the {who}'s sizes to the data's"
         ) from error
+    if prepared.tokenizer and logits.shape[-1] != task.num_classes:
+        raise VocabMismatchError(
+            f"the {who}'s vocabulary is {logits.shape[-1]} tokens, the data's {task.num_classes}: set "
+            f"{who}.vocab_size={task.num_classes}"
+        )
     check_classes(logits.shape[-1], task.num_classes, who)
     if batch_size == 1 and any(isinstance(module, _BatchNorm) for module in network.modules()):
         raise ConfigError(
             f"data.batch_size is 1, and the {who} has BatchNorm, which needs at least 2 rows: set it higher"
         )
+
+
+def check_callbacks(task: Task, callbacks: Mapping[str, Any]) -> None:
+    """A callback that watches a metric names one of the task's, and the way in which it is better.
+
+    Args:
+        task: The task.
+        callbacks: name -> settings of a callback.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    metrics = {PREFIX + name: metric for name, metric in task.metrics().items()}
+    for name, node in callbacks.items():
+        monitor = node.get("monitor")
+        if monitor is None:
+            continue
+        if monitor not in metrics:
+            raise ConfigError(
+                f"callbacks.{name}.monitor={monitor}: not one of {', '.join(metrics)}{did_you_mean(str(monitor), metrics)}"
+            )
+        better = metrics[monitor].higher_is_better
+        mode = "max" if better else "min"
+        if better is not None and node.get("mode", mode) != mode:
+            raise ConfigError(
+                f"callbacks.{name}.mode={node['mode']}: {monitor} is better when it is {'higher' if better else 'lower'}: "
+                f"set callbacks.{name}.mode={mode}"
+            )
+
+
+def check_curve(curve: Any, name: str, what: str, ok: Callable[[float], bool]) -> None:
+    """An annealed setting stays in range over the whole stage.
+
+    Args:
+        curve: The setting: progress in [0, 1] -> value, or a constant, which has been checked already.
+        name: The setting, for the message.
+        what: The range, for the message.
+        ok: The value is in range.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    if not callable(curve):
+        return
+    for progress in PROGRESS:
+        value = curve(progress)
+        if not ok(value):
+            raise ConfigError(f"annealing.{name} is {value:g} after {progress:.0%} of the stage: {what} is expected")
+
+
+@contextmanager
+def building(name: str) -> Iterator[None]:
+    """What a library says of a setting's value while something is built from it becomes a ``ConfigError``."""
+    try:
+        yield
+    except KDError:
+        raise
+    except Exception as error:  # libraries raise what they like: ValueError, TypeError, Lightning's own
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"{name}: {lines[0]}") from error

@@ -45,6 +45,17 @@ def redacted(node: Any) -> Any:
     return node
 
 
+def redacted_override(word: str) -> str:
+    """A word of the command line, its value replaced where a key in it is named like a secret.
+
+    Example:
+        >>> redacted_override("+logger.wandb.api_key=x"), redacted_override("+vars={token: x}"), redacted_override("seed=1")
+        ('+logger.wandb.api_key=***', '+vars=***', 'seed=1')
+    """
+    key, _, value = word.partition("=")
+    return f"{key}=***" if SECRET.search(key) or ("{" in value and SECRET.search(value)) else word
+
+
 def environment() -> dict[str, Any]:
     """Versions, machine and git state, for the record."""
     return {

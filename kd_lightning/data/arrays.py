@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kd_lightning.data.base import Prepared
-from kd_lightning.errors import EmptyDatasetError
+from kd_lightning.errors import EmptyDatasetError, KDError, LabelError
 from kd_lightning.seeds import derive
 
 
@@ -70,15 +70,40 @@ class NpzFile:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def prepare(self) -> Prepared:
-        with np.load(self.path, allow_pickle=False) as arrays:
-            missing = {"inputs", "targets"} - set(arrays.files)
-            if missing:
-                raise EmptyDatasetError(
-                    f"{self.path} has no array {sorted(missing)}, only {arrays.files}: rename yours"
-                )
-            inputs = torch.from_numpy(arrays["inputs"].astype(np.float32))
-            targets = torch.from_numpy(arrays["targets"])
-        return split_rows(inputs, targets, self.val, self.test, self.split_seed)
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                arrays = dict(file)
+        except Exception as error:  # a file that is no archive, a damaged one, one of pickled objects: no common base
+            raise KDError(
+                f"{self.path} cannot be read: {str(error).splitlines()[0]}; write it as "
+                "numpy.savez(path, inputs=NUMBERS, targets=INTEGERS)"
+            ) from error
+        missing = {"inputs", "targets"} - set(arrays)
+        if missing:
+            raise EmptyDatasetError(f"{self.path} has no array {sorted(missing)}, only {list(arrays)}: rename yours")
+        check_arrays(self.path, arrays["inputs"], arrays["targets"])
+        inputs = torch.from_numpy(arrays["inputs"].astype(np.float32))
+        return split_rows(inputs, torch.from_numpy(arrays["targets"]), self.val, self.test, self.split_seed)
+
+
+def check_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray) -> None:
+    """One row of finite numbers for each class number.
+
+    Raises:
+        LabelError: ``targets`` is of another shape or type.
+        KDError: ``inputs`` holds something else than finite numbers.
+    """
+    if targets.shape != inputs.shape[:1]:
+        raise LabelError(
+            f"{path}: targets have shape {targets.shape}, inputs {inputs.shape}: one class number for each row is expected"
+        )
+    if targets.dtype.kind not in "iu":
+        raise LabelError(f"{path}: targets are {targets.dtype}: class numbers are integers, from 0 up")
+    if inputs.dtype.kind not in "iufb":
+        raise KDError(f"{path}: inputs are {inputs.dtype}: numbers are expected")
+    bad = ~np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
+    if bad.any():
+        raise KDError(f"{path}: row {bad.argmax()} of inputs holds NaN or infinity, as do {bad.sum() - 1} more: remove them")
 
 
 def split_rows(inputs: torch.Tensor, targets: torch.Tensor, val: int, test: int, seed: int) -> Prepared:

@@ -129,6 +129,7 @@ class ExperimentData(pl.LightningDataModule):
         prepared: Rows by split.
         batch_size: Rows of one optimizer step, over all devices and accumulated batches together.
         steps: Optimizer steps of the stage.
+        first_step: Optimizer steps of earlier stages on the same stream of rows.
         seed: Order of the rows and choice of the labelled ones.
         labelled: How many training rows have a label, None = all. Stratified by class.
         only_labelled: True = train on the labelled rows alone (a supervised stage); False = on all rows, flagged.
@@ -146,6 +147,7 @@ class ExperimentData(pl.LightningDataModule):
         batch_size: int,
         steps: int,
         seed: int,
+        first_step: int = 0,
         labelled: int | None = None,
         only_labelled: bool = False,
         eval_batch_size: int = 128,
@@ -156,6 +158,7 @@ class ExperimentData(pl.LightningDataModule):
         self.prepared = prepared
         self.batch_size = batch_size
         self.steps = steps
+        self.first_step = first_step
         self.seed = seed
         self.eval_batch_size = eval_batch_size
         self.accumulate = accumulate
@@ -178,6 +181,7 @@ class ExperimentData(pl.LightningDataModule):
             steps=self.steps,
             seed=self.seed,
             start=trainer.global_step,
+            skip=self.first_step,
             accumulate=self.accumulate,
             rank=trainer.global_rank,
             world=trainer.world_size,

@@ -15,7 +15,7 @@ from kd_lightning.seeds import derive
 class TrainingBatches(Sampler[list[int]]):
     """Batches cut from an endless stream of permutations; the permutation of epoch e is f(seed, e).
 
-    Optimizer step s takes rows [s * batch_size, (s + 1) * batch_size) of the stream, split evenly over the accumulated
+    Optimizer step s takes rows [s * batch_size, (s + 1) * batch_size) of the stream (after ``skip`` steps), split evenly over the accumulated
     batches and the processes: the rows of a step do not depend on how many of either there are. Every batch is full.
 
     Args:
@@ -24,6 +24,8 @@ class TrainingBatches(Sampler[list[int]]):
         steps: Optimizer steps of the whole stage; ``len`` is ``steps * accumulate`` however much is already done.
         seed: Another seed, another order.
         start: Optimizer steps already done.
+        skip: Optimizer steps of earlier stages, whose rows are passed over: distillation goes on where pre-training
+            stopped, and sees no row sooner again than the student alone does.
         accumulate: Batches for each optimizer step.
         rank: This process.
         world: How many processes.
@@ -39,6 +41,7 @@ class TrainingBatches(Sampler[list[int]]):
         steps: int,
         seed: int,
         start: int = 0,
+        skip: int = 0,
         accumulate: int = 1,
         rank: int = 0,
         world: int = 1,
@@ -53,6 +56,7 @@ class TrainingBatches(Sampler[list[int]]):
         self.steps = steps
         self.seed = seed
         self.start = start
+        self.skip = skip
         self.accumulate = accumulate
         self.rank = rank
         self.world = world
@@ -66,7 +70,7 @@ class TrainingBatches(Sampler[list[int]]):
         micro = self.batch_size // self.accumulate
         mine = micro // self.world
         for batch in range(self.start * self.accumulate, self.steps * self.accumulate):
-            first = batch * micro + self.rank * mine
+            first = self.skip * self.batch_size + batch * micro + self.rank * mine
             yield self._stream(first, mine)
 
     def _stream(self, first: int, count: int) -> list[int]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lightning.functional.precision import at_least_float32
+
 
 def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Soft-target loss of Hinton et al.: forward KL at temperature T, times T^2.
@@ -21,7 +23,7 @@ def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
         temperature: T > 0.
 
     Returns:
-        [...] nats times T^2, >= 0.
+        [...] nats times T^2, >= 0; float32 or wider.
 
     Raises:
         ValueError: The shapes differ (one class would silently broadcast against many).
@@ -38,7 +40,7 @@ def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
         raise ValueError(
             f"student_logits {tuple(student_logits.shape)} and teacher_logits {tuple(teacher_logits.shape)} must match"
         )
-    student_log_probs = F.log_softmax(student_logits / temperature, dim=-1)
-    teacher_log_probs = F.log_softmax(teacher_logits / temperature, dim=-1)
+    student_log_probs = F.log_softmax(at_least_float32(student_logits) / temperature, dim=-1)
+    teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits) / temperature, dim=-1)
     pointwise = F.kl_div(student_log_probs, teacher_log_probs, reduction="none", log_target=True)
     return pointwise.sum(dim=-1) * temperature**2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kd_lightning.functional.precision import at_least_float32
+
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of the values that count; 0 (with zero gradient) when nothing counts.
@@ -17,7 +19,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
         mask: [...] bool, True = counts.
 
     Returns:
-        Scalar, in the unit of ``values``.
+        Scalar, in the unit of ``values``; float32 or wider.
 
     Raises:
         ValueError: The shapes differ (broadcasting here would silently count rows several times).
@@ -28,4 +30,4 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """
     if values.shape != mask.shape:
         raise ValueError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} must have the same shape")
-    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+    return torch.where(mask, at_least_float32(values), 0.0).sum() / mask.sum().clamp(min=1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
+from kd_lightning.errors import ConfigError
 from kd_lightning.functional.divergence import tempered_kl
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.objectives.base import Objective
@@ -16,10 +19,15 @@ class KD(Objective):
     Args:
         weight: Factor of this term among the objectives.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
+
+    Raises:
+        ConfigError: ``temperature`` is not above 0.
     """
 
     def __init__(self, weight: float = 1.0, temperature: float | None = None) -> None:
         super().__init__(weight)
+        if temperature is not None and not 0 < temperature < math.inf:
+            raise ConfigError(f"objective.kd.temperature={temperature}: a number > 0 is expected, or null for the run's")
         self.temperature = temperature
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:

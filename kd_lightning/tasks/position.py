@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
 
 from kd_lightning.errors import ConfigError, did_you_mean
+from kd_lightning.functional.precision import at_least_float32
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.metrics import RowMetric
@@ -72,7 +73,8 @@ class PositionTask:
         counted = aligned.mask & aligned.labelled
         # A target that does not count may be anything, so it is replaced before it can be used as a class number.
         classes = torch.where(counted, targets, 0)
-        nats = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), classes.reshape(-1), reduction="none")
+        flat = at_least_float32(logits).reshape(-1, logits.shape[-1])
+        nats = F.cross_entropy(flat, classes.reshape(-1), reduction="none")
         return masked_mean(nats.reshape(targets.shape), counted)
 
     def metrics(self) -> MetricCollection:

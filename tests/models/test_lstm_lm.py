@@ -95,13 +95,6 @@ def test_parameter_count_by_hand(embedding: int, hidden: int, layers: int, tied:
     assert sum(parameter.numel() for parameter in network.parameters()) == vocab * embedding + first + others + head
 
 
-def test_only_the_forget_gate_starts_with_a_bias_and_that_bias_is_one() -> None:
-    network = LSTMLM(11, embedding=4, hidden=6, layers=3)
-    for layer in range(3):
-        bias = getattr(network.lstm, f"bias_ih_l{layer}") + getattr(network.lstm, f"bias_hh_l{layer}")
-        assert bias.tolist() == [0.0] * 6 + [1.0] * 6 + [0.0] * 12
-
-
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_first_loss_is_that_of_a_uniform_guess(tied: bool) -> None:
     torch.manual_seed(0)

@@ -1,0 +1,28 @@
+"""Losses are computed in float32 or wider, whatever the network computes in.
+
+Shape legend: ``...`` any leading dimensions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor itself, or float32 if it is narrower.
+
+    Why here and not left to autocast: ``logits / T`` overflows float16 before log-softmax sees it, autocast on the CPU
+    leaves log-softmax in half precision, and a float16 sum ends at 65,504.
+
+    Args:
+        tensor: [...] any real dtype.
+
+    Returns:
+        [...] float32, or float64 where it was; the same object where nothing is to do.
+
+    Example:
+        >>> at_least_float32(torch.zeros(2, dtype=torch.bfloat16)).dtype, at_least_float32(torch.zeros(2).double()).dtype
+        (torch.float32, torch.float64)
+    """
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

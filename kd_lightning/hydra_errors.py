@@ -1,0 +1,83 @@
+"""Hydra's and OmegaConf's errors in one line that says what, where and the fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from kd_lightning.conf_files import conf_dir
+from kd_lightning.errors import did_you_mean
+from kd_lightning.inspection import groups
+
+NO_SUCH_KEY = re.compile(r"Could not override '([^'@]+)'")
+NOISE = ("full_key:", "object_type=", "See https", "To append to your", "reference_type=")
+
+
+def explain(error: BaseException, overrides: Sequence[str], config_name: str) -> str:
+    """What is wrong with a configuration that could not be composed.
+
+    Args:
+        error: As raised while composing.
+        overrides: The words on the command line; from them the settings that exist are found.
+        config_name: The primary file.
+    """
+    if isinstance(error, OverrideParseException):
+        why = one_line(error).removeprefix(f"Error parsing override '{error.override}'; ")
+        return f"{error.override!r} cannot be read as NAME=VALUE: {why}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return missing_file(str(error.missing_cfg_file), error.options)
+    unknown = NO_SUCH_KEY.search(str(error))
+    if unknown and isinstance(error.__cause__, ConfigKeyError):
+        return unknown_setting(unknown[1], overrides, config_name)
+    causes = [error, error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [error]
+    return "; ".join(one_line(each) for each in causes if each is not None)
+
+
+def missing_file(name: str, options: Sequence[str] | None) -> str:
+    """A choice that its group does not have."""
+    group, _, choice = name.rpartition("/")
+    known = options or list(groups().get(group, {}))
+    return f"{group}={choice}: there is no such choice{did_you_mean(choice, known)}; kd ls {group} lists them"
+
+
+def unknown_setting(key: str, overrides: Sequence[str], config_name: str) -> str:
+    """A setting that the configuration does not have."""
+    if key.startswith("vars."):
+        return f"{key} is new: write +{key}=..."
+    hint = did_you_mean(key, known_settings(overrides, config_name))
+    return f"unknown setting {key!r}{hint or '; kd run --cfg job shows all of them'}"
+
+
+def known_settings(overrides: Sequence[str], config_name: str) -> list[str]:
+    """Paths of all settings, with the groups that the overrides choose, where these compose."""
+    files = groups()
+    chosen = [word for word in overrides if word.partition("=")[0].partition("@")[0] in files]
+    for words in (chosen, []):
+        try:
+            with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+                composed = compose(config_name, overrides=words)
+        except (HydraException, OmegaConfBaseException, ValueError):
+            continue
+        return list(paths(OmegaConf.to_container(composed, resolve=False)))
+    return []
+
+
+def paths(node: Any, where: str = "") -> Iterator[str]:
+    """Paths of everything inside nested settings."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            path = f"{where}.{key}" if where else str(key)
+            yield path
+            yield from paths(value, path)
+
+
+def one_line(error: BaseException) -> str:
+    """The message without line breaks and without pointers to documentation."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith(NOISE))

@@ -1,0 +1,166 @@
+"""The soft-target loss against the paper's formula, written with loops over Python numbers."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from kd_lightning.functional.divergence import tempered_kl
+from kd_lightning.functional.reduce import masked_mean
+
+SHAPES = [(7,), (4, 5), (2, 3, 6)]
+TEMPERATURES = [0.1, 0.5, 1.0, 3.0, 20.0, 100.0]
+
+
+def logits(*shape: int, seed: int = 0, scale: float = 2.0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def softmax(row: list[float], temperature: float) -> list[float]:
+    top = max(row)
+    powers = [math.exp((value - top) / temperature) for value in row]
+    return [power / math.fsum(powers) for power in powers]
+
+
+def naive_tempered_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 * sum_c p_c log(p_c / q_c), one position and one class at a time."""
+    values = torch.empty(student.shape[:-1], dtype=torch.float64)
+    for position in product(*map(range, student.shape[:-1])):
+        p = softmax(teacher[position].tolist(), temperature)
+        q = softmax(student[position].tolist(), temperature)
+        terms = [pc * math.log(pc / qc) for pc, qc in zip(p, q, strict=True) if pc > 0]
+        values[position] = temperature**2 * math.fsum(terms)
+    return values
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_value_is_the_formula_of_the_paper(shape: tuple[int, ...], temperature: float) -> None:
+    student, teacher = logits(*shape), logits(*shape, seed=1)
+    found = tempered_kl(student, teacher, temperature)
+    torch.testing.assert_close(found, naive_tempered_kl(student, teacher, temperature), rtol=1e-9, atol=1e-10)
+
+
+def test_value_of_a_case_done_by_hand() -> None:
+    # p = (3/4, 1/4), q = (1/2, 1/2) at T = 2, so the logits are twice the logarithms.
+    teacher = 2 * torch.tensor([3.0, 1.0], dtype=torch.float64).log()
+    expected = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert tempered_kl(torch.zeros(2, dtype=torch.float64), teacher, 2.0).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_direction_is_teacher_first() -> None:
+    student, teacher = logits(1, 3), logits(1, 3, seed=1)
+    there, back = tempered_kl(student, teacher, 1.0), tempered_kl(teacher, student, 1.0)
+    assert abs(there - back) > 1e-3
+    assert there.item() == pytest.approx(naive_tempered_kl(student, teacher, 1.0).item(), abs=1e-10)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_gradient_is_temperature_times_difference_of_probabilities(shape: tuple[int, ...], temperature: float) -> None:
+    student, teacher = logits(*shape).requires_grad_(), logits(*shape, seed=1)
+    tempered_kl(student, teacher, temperature).sum().backward()
+    for position in product(*map(range, shape[:-1])):
+        p = softmax(teacher[position].tolist(), temperature)
+        q = softmax(student[position].tolist(), temperature)
+        expected = [temperature * (qc - pc) for pc, qc in zip(p, q, strict=True)]
+        assert student.grad is not None
+        assert student.grad[position].tolist() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 5.0])
+def test_gradients_agree_with_finite_differences(temperature: float) -> None:
+    student, teacher = logits(2, 3).requires_grad_(), logits(2, 3, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda s, t: tempered_kl(s, t, temperature), (student, teacher))
+
+
+def test_size_of_the_gradient_does_not_fall_with_temperature() -> None:
+    """Section 2.1 of the paper: for large T it tends to the difference of the centred logits, over C."""
+    teacher = logits(8, 5, seed=1)
+
+    def gradient(temperature: float) -> Tensor:
+        student = logits(8, 5).requires_grad_()
+        (found,) = torch.autograd.grad(tempered_kl(student, teacher, temperature).sum(), student)
+        return found
+
+    difference = logits(8, 5) - teacher
+    limit = (difference - difference.mean(dim=-1, keepdim=True)) / 5
+    for temperature in (100.0, 1000.0):
+        torch.testing.assert_close(gradient(temperature), limit, rtol=0, atol=10 / temperature)
+    assert gradient(1000.0).norm() / gradient(10.0).norm() == pytest.approx(1, abs=0.15)
+
+
+def test_same_logits_give_zero_and_shifts_do_not_count() -> None:
+    student = logits(4, 5)
+    assert tempered_kl(student, student, 3.0).tolist() == [0.0] * 4
+    teacher = logits(4, 5, seed=1)
+    torch.testing.assert_close(
+        tempered_kl(student + 7, teacher - 5, 3.0), tempered_kl(student, teacher, 3.0), rtol=0, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize(("student", "teacher"), [((4, 1), (4, 5)), ((4, 5), (5,)), ((2, 3, 4), (3, 4)), ((4, 5), (4, 6))])
+def test_shapes_that_would_broadcast_are_refused(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must match") as error:
+        tempered_kl(torch.zeros(student), torch.zeros(teacher), 1.0)
+    assert str(student) in str(error.value)
+    assert str(teacher) in str(error.value)
+
+
+EXTREMES = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4], [0.0, 0.0, 0.0], [1e4, 1e4, 1e4]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 100.0])
+def test_extreme_logits_are_finite_in_value_and_gradient(temperature: float, dtype: torch.dtype) -> None:
+    rows = [(s, t) for s in EXTREMES for t in EXTREMES]
+    student = torch.stack([s for s, _ in rows]).to(dtype).requires_grad_()
+    teacher = torch.stack([t for _, t in rows]).to(dtype)
+    found = tempered_kl(student, teacher, temperature)
+    found.sum().backward()
+    assert found.isfinite().all()
+    assert (found >= 0).all()
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+    expected = naive_log_space(student.detach(), teacher, temperature)
+    torch.testing.assert_close(found.detach().double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def naive_log_space(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """The formula again, with log q by hand: the plain quotient p / q has q = 0 at such logits."""
+    values = []
+    for s, t in zip(student.double().tolist(), teacher.double().tolist(), strict=True):
+        p, top = softmax(t, temperature), max(s)
+        log_sum = math.log(math.fsum(math.exp((value - top) / temperature) for value in s))
+        log_q = [(value - top) / temperature - log_sum for value in s]
+        terms = [pc * (math.log(pc) - lq) for pc, lq in zip(p, log_q, strict=True) if pc > 0]
+        values.append(temperature**2 * math.fsum(terms))
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 4.0, 100.0])
+def test_half_precision_loses_only_the_rounding_of_its_inputs(dtype: torch.dtype, temperature: float) -> None:
+    student, teacher = logits(16, 11).to(dtype), logits(16, 11, seed=1).to(dtype)
+    with torch.autocast("cpu", dtype=dtype):
+        found = tempered_kl(student, teacher, temperature)
+    expected = naive_tempered_kl(student.double(), teacher.double(), temperature)
+    # At T = 100 the KL is a small difference of numbers near log C; T^2 makes float32's rounding of it visible.
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=5e-7 * temperature**2 + 1e-6)
+
+
+def test_what_does_not_count_may_be_nan_or_infinite_in_the_divergence() -> None:
+    """Divergences of masked positions reach neither the mean nor the gradient of the positions that count."""
+    student, teacher = logits(4, 5).requires_grad_(), logits(4, 5, seed=1)
+    mask = torch.tensor([True, False, True, False])
+    poison = torch.tensor([1.0, math.nan, 1.0, math.inf], dtype=torch.float64)
+    masked_mean(tempered_kl(student, teacher, 2.0) + poison - 1.0, mask).backward()
+    poisoned, student.grad = student.grad, None
+    masked_mean(tempered_kl(student, teacher, 2.0), mask).backward()
+    assert student.grad is not None
+    torch.testing.assert_close(poisoned, student.grad, rtol=0, atol=1e-12)
+    assert not student.grad[~mask].any()

@@ -1,0 +1,54 @@
+"""Rows and a network for tests, without anything of the pipeline: a stage's code fingerprint follows these imports."""
+
+from __future__ import annotations
+
+import torch
+
+from kd_lightning.data.base import Prepared
+from kd_lightning.seeds import derive
+
+CLASSES = 3
+FEATURES = 6
+
+
+class TinyRows:
+    """A source: Gaussian clusters, one for each class.
+
+    Args:
+        train: Rows to train.
+        other: Rows to validate, and to test.
+    """
+
+    def __init__(self, train: int = 40, other: int = 21) -> None:
+        self.sizes = {"train": train, "val": other, "test": other}
+
+    def digest(self) -> str:
+        return "tiny"
+
+    def prepare(self) -> Prepared:
+        splits = {}
+        for split, size in self.sizes.items():
+            generator = torch.Generator().manual_seed(derive(split))
+            targets = torch.arange(size) % CLASSES
+            noise = torch.randn(size, FEATURES, generator=generator)
+            splits[split] = {"inputs": noise + torch.eye(CLASSES, FEATURES)[targets] * 2, "targets": targets}
+        return Prepared(splits)
+
+
+class TinyNet(torch.nn.Module):
+    """Linear, BatchNorm, ReLU, dropout, linear: all that can go wrong when a run is resumed.
+
+    Args:
+        width: Of the hidden layer.
+        dropout: Its probability.
+    """
+
+    def __init__(self, width: int = 5, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(FEATURES, width)
+        self.norm = torch.nn.BatchNorm1d(width)
+        self.dropout = torch.nn.Dropout(dropout)
+        self.last = torch.nn.Linear(width, CLASSES)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.last(self.dropout(torch.relu(self.norm(self.first(inputs)))))

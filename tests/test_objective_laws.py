@@ -1,0 +1,318 @@
+"""What every objective obeys. Classes and YAML files are found by glob: a new objective is tested when it is there.
+
+An objective that breaks a law by its nature says so in ``EXCUSED``, with the reason beside it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hydra
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+import kd_lightning.objectives
+from kd_lightning.conf_files import conf_dir
+from kd_lightning.objectives.base import Objective
+from kd_lightning.tasks.examples import ArrayExample
+from kd_lightning.tasks.metrics import CrossEntropy
+from kd_lightning.tasks.position import PositionTask
+from kd_lightning.teachers.live import LiveTeacher
+from kd_lightning.types import Aligned, Outputs
+
+EXCUSED: dict[str, set[str]] = {}
+"""Name of the YAML -> names of the tests that do not hold for it."""
+
+CONF = conf_dir() / "objective"
+NAMES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
+DATA = {"vocab_size": 5, "num_classes": 5}
+SHAPES = [(6, 5), (3, 4, 5)]
+WIDTH = 3
+TEMPERATURE = 2.0
+
+
+def raw(name: str) -> dict[str, Any]:
+    return OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"), resolve=False)
+
+
+def build(name: str, **changes: Any) -> Objective:
+    """The objective of ``conf/objective/<name>.yaml`` in float64, with a fixed seed."""
+    whole = OmegaConf.create({"data": DATA, "objective": {name: OmegaConf.load(CONF / f"{name}.yaml")}})
+    torch.manual_seed(0)
+    return hydra.utils.instantiate(whole.objective[name], **changes, _convert_="all").double()
+
+
+class Case(NamedTuple):
+    student: Outputs
+    teacher: Outputs
+    aligned: Aligned
+
+
+def case(objective: Objective, shape: tuple[int, ...], scale: float = 2.0) -> Case:
+    """Random Outputs [..., C] with features [..., D] for every tap; the last position of each row does not count."""
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*size: int) -> Tensor:
+        return torch.randn(*size, dtype=torch.float64, generator=generator) * scale
+
+    def outputs() -> Outputs:
+        return Outputs(random(*shape), {name: random(*shape[:-1], WIDTH) for name in objective.taps})
+
+    mask = torch.ones(shape[:-1], dtype=torch.bool)
+    mask[..., -1] = False
+    targets = torch.randint(shape[-1], shape[:-1], generator=generator)
+    return Case(outputs(), outputs(), Aligned(targets, mask, torch.ones_like(mask)))
+
+
+def mapped(outputs: Outputs, change: Any) -> Outputs:
+    return Outputs(change(outputs.logits), {name: change(tensor) for name, tensor in outputs.features.items()})
+
+
+def tensors(outputs: Outputs) -> list[Tensor]:
+    return [outputs.logits, *outputs.features.values()]
+
+
+def value_and_gradients(
+    objective: Objective, given: Case, temperature: float = TEMPERATURE
+) -> tuple[Tensor, list[Tensor]]:
+    """The value and its gradient by every tensor of the student (zeros where it does not depend on it)."""
+    student = mapped(given.student, lambda tensor: tensor.detach().clone().requires_grad_())
+    value = objective(student, given.teacher, given.aligned, temperature)
+    assert value.shape == ()
+    assert value.requires_grad
+    gradients = torch.autograd.grad(value, tensors(student), allow_unused=True, materialize_grads=True)
+    return value.detach(), list(gradients)
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each objective in turn, but for the tests that it is excused from."""
+    if request.function.__name__ in EXCUSED.get(request.param, set()):
+        pytest.skip(f"{request.param} is excused, see EXCUSED")
+    return request.param
+
+
+shapes = pytest.mark.parametrize("shape", SHAPES)
+
+
+def test_known_objective_is_found_and_excuses_are_for_what_exists() -> None:
+    assert "kd" in NAMES
+    assert set(EXCUSED) <= set(NAMES)
+    assert all(law in globals() for laws in EXCUSED.values() for law in laws)
+
+
+def test_every_class_has_a_file_of_settings() -> None:
+    folder = Path(kd_lightning.objectives.__file__).parent
+    classes = set()
+    for path in folder.rglob("*.py"):
+        module = "kd_lightning.objectives." + ".".join(path.relative_to(folder).with_suffix("").parts)
+        for found in vars(importlib.import_module(module.removesuffix(".__init__"))).values():
+            if inspect.isclass(found) and issubclass(found, Objective) and found is not Objective:
+                classes.add(f"{found.__module__}.{found.__qualname__}")
+    assert "kd_lightning.objectives.kd.KD" in classes
+    assert classes == {raw(name)["_target_"] for name in NAMES}
+
+
+def test_file_states_package_purpose_and_every_argument(name: str) -> None:
+    lines = (CONF / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == f"# @package objective.{name}"
+    assert lines[1].startswith("# ")
+    # Equality, not inclusion: an argument absent from the file could not be overridden without a "+".
+    assert set(raw(name)) - {"_target_"} == set(inspect.signature(type(build(name)).__init__).parameters) - {"self"}
+
+
+@shapes
+def test_value_is_finite_not_negative_and_not_weighted(name: str, shape: tuple[int, ...]) -> None:
+    objective = build(name)
+    value, _ = value_and_gradients(objective, case(objective, shape))
+    assert value.isfinite()
+    assert value > 0
+    heavy = build(name, weight=3.0)
+    assert heavy.weight == 3.0
+    assert torch.equal(value_and_gradients(heavy, case(objective, shape))[0], value)
+
+
+@shapes
+@pytest.mark.parametrize("garbage", [0.0, 1e4, -1e4])
+def test_a_masked_position_changes_nothing(name: str, shape: tuple[int, ...], garbage: float) -> None:
+    objective = build(name)
+    clean = case(objective, shape)
+    masked = ~clean.aligned.mask
+
+    def spoil(tensor: Tensor) -> Tensor:
+        spoilt = tensor.clone()
+        spoilt[masked] = torch.linspace(garbage, 1.0, tensor.shape[-1], dtype=tensor.dtype)
+        return spoilt
+
+    value, gradients = value_and_gradients(objective, clean)
+    for spoilt in (
+        clean._replace(student=mapped(clean.student, spoil)),
+        clean._replace(teacher=mapped(clean.teacher, spoil)),
+    ):
+        again, others = value_and_gradients(objective, spoilt)
+        torch.testing.assert_close(again, value, rtol=0, atol=1e-12)
+        for gradient, other in zip(gradients, others, strict=True):
+            torch.testing.assert_close(other, gradient, rtol=0, atol=1e-12)
+            assert not other[masked].any()
+
+
+@shapes
+def test_the_mask_is_not_ignored(name: str, shape: tuple[int, ...]) -> None:
+    objective = build(name)
+    some = case(objective, shape)
+    every = some._replace(aligned=replace(some.aligned, mask=torch.ones_like(some.aligned.mask)))
+    assert not torch.equal(value_and_gradients(objective, some)[0], value_and_gradients(objective, every)[0])
+
+
+@shapes
+def test_soft_terms_read_neither_targets_nor_labelled_flags(name: str, shape: tuple[int, ...]) -> None:
+    objective = build(name)
+    given = case(objective, shape)
+    none = Aligned(None, given.aligned.mask, torch.zeros_like(given.aligned.mask))
+    value, gradients = value_and_gradients(objective, given)
+    again, others = value_and_gradients(objective, given._replace(aligned=none))
+    assert torch.equal(again, value)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, others, strict=True))
+
+
+@shapes
+def test_nothing_counts_gives_zero_with_zero_gradient(name: str, shape: tuple[int, ...]) -> None:
+    objective = build(name)
+    given = case(objective, shape)
+    nothing = replace(given.aligned, mask=torch.zeros_like(given.aligned.mask))
+    value, gradients = value_and_gradients(objective, given._replace(aligned=nothing))
+    assert value.item() == 0.0
+    assert not any(gradient.any() for gradient in gradients)
+
+
+@shapes
+def test_order_of_the_rows_does_not_matter(name: str, shape: tuple[int, ...]) -> None:
+    objective = build(name)
+    given = case(objective, shape)
+    order = torch.randperm(shape[0], generator=torch.Generator().manual_seed(3))
+    moved = Case(
+        mapped(given.student, lambda tensor: tensor[order]),
+        mapped(given.teacher, lambda tensor: tensor[order]),
+        Aligned(None, given.aligned.mask[order], given.aligned.labelled[order]),
+    )
+    value, gradients = value_and_gradients(objective, given)
+    again, others = value_and_gradients(objective, moved)
+    torch.testing.assert_close(again, value, rtol=0, atol=1e-12)
+    for gradient, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(other, gradient[order], rtol=0, atol=1e-12)
+
+
+@shapes
+def test_rows_given_twice_leave_the_mean_as_it_is(name: str, shape: tuple[int, ...]) -> None:
+    objective = build(name)
+    given = case(objective, shape)
+
+    def twice(tensor: Tensor) -> Tensor:
+        return torch.cat([tensor, tensor])
+
+    doubled = Case(
+        mapped(given.student, twice),
+        mapped(given.teacher, twice),
+        Aligned(None, twice(given.aligned.mask), twice(given.aligned.labelled)),
+    )
+    value, gradients = value_and_gradients(objective, given)
+    again, others = value_and_gradients(objective, doubled)
+    torch.testing.assert_close(again, value, rtol=0, atol=1e-12)
+    for gradient, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(sum(other.chunk(2)), gradient, rtol=0, atol=1e-12)
+
+
+@shapes
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 100.0])
+def test_a_student_like_its_teacher_is_at_the_minimum(name: str, shape: tuple[int, ...], temperature: float) -> None:
+    objective = build(name)
+    given = case(objective, shape)
+    value, gradients = value_and_gradients(objective, given._replace(student=given.teacher), temperature)
+    assert abs(value.item()) < 1e-9
+    assert all(gradient.abs().max() < 1e-9 for gradient in gradients)
+
+
+@shapes
+def test_one_step_down_the_gradient_lowers_the_value(name: str, shape: tuple[int, ...]) -> None:
+    objective = build(name)
+    given = case(objective, shape)
+    value, gradients = value_and_gradients(objective, given)
+    logits, *features = (t - 1e-3 * g for t, g in zip(tensors(given.student), gradients, strict=True))
+    nearer = Outputs(logits, dict(zip(given.student.features, features, strict=True)))
+    assert value_and_gradients(objective, given._replace(student=nearer))[0] < value
+
+
+class Line(nn.Module):
+    """A network of one layer, tapped by every objective that taps at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tapped = nn.Linear(4, WIDTH).double()
+        self.head = nn.Linear(WIDTH, DATA["num_classes"]).double()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.tapped(inputs))
+
+
+def test_the_teacher_gets_no_gradient(name: str) -> None:
+    objective = build(name)
+    network = Line()
+    example = ArrayExample([4])
+    task = PositionTask(DATA["num_classes"], {"loss": CrossEntropy()}, "loss", example)
+    teacher = LiveTeacher(network, task)
+    teacher.connect(dict.fromkeys(objective.taps, "tapped"))
+    batch = task.example_batch() | {"inputs": example.inputs().double()}
+    said = teacher(batch)
+    assert not any(tensor.requires_grad for tensor in tensors(said))
+    student = mapped(said, lambda tensor: torch.zeros_like(tensor, requires_grad=True))
+    objective(student, said, task.align(batch, said.logits), TEMPERATURE).backward()
+    assert any(tensor.grad is not None and tensor.grad.any() for tensor in tensors(student))
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@shapes
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 100.0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_extreme_logits_are_finite_in_value_and_gradient(
+    name: str, shape: tuple[int, ...], temperature: float, dtype: torch.dtype
+) -> None:
+    objective = build(name).to(torch.float64 if dtype == torch.float64 else torch.float32)
+    given = case(objective, shape)
+
+    def extreme(outputs: Outputs) -> Outputs:
+        return Outputs(
+            (outputs.logits.sign() * 1e4).to(dtype), {key: value.to(dtype) for key, value in outputs.features.items()}
+        )
+
+    given = given._replace(student=extreme(given.student), teacher=extreme(given.teacher))
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype in (torch.float16, torch.bfloat16)):
+        value, gradients = value_and_gradients(objective, given, temperature)
+    assert value.isfinite()
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@shapes
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_stays_near_the_float64_value(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    given = case(build(name), shape)
+    given = given._replace(
+        student=mapped(given.student, lambda tensor: tensor.to(dtype)),
+        teacher=mapped(given.teacher, lambda tensor: tensor.to(dtype)),
+    )
+    exact = given._replace(
+        student=mapped(given.student, lambda tensor: tensor.double()),
+        teacher=mapped(given.teacher, lambda tensor: tensor.double()),
+    )
+    expected, gradients = value_and_gradients(build(name), exact)
+    with torch.autocast("cpu", dtype=dtype):
+        found, others = value_and_gradients(build(name).float(), given)
+    near = 8 * torch.finfo(dtype).eps
+    torch.testing.assert_close(found.double(), expected, rtol=near, atol=near)
+    for gradient, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(other.double(), gradient, rtol=near, atol=near)

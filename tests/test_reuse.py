@@ -1,0 +1,181 @@
+"""What is run again after which change, and what is not."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kd_lightning import code
+from kd_lightning.pipeline import Experiment
+from tests.support.tiny import SilentBoard, build, experiment, settings
+
+ALL = ("teacher", "baseline", "pretrain", "distill")
+
+
+@pytest.fixture(scope="module")
+def finished_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of one run."""
+    outputs = tmp_path_factory.mktemp("finished")
+    assert ran(outputs) == list(ALL)
+    return outputs
+
+
+@pytest.fixture()
+def outputs(finished_store: Path, tmp_path: Path) -> Path:
+    """A copy of its own of these outputs."""
+    return Path(shutil.copytree(finished_store, tmp_path / "outputs"))
+
+
+def ran(outputs: Path, **changes: Any) -> list[str]:
+    """The stages that were not reused."""
+    found = experiment(outputs, **{"checkpoint_every": 100, **changes}).run()
+    return [stage for stage, record in found["records"].items() if not record["reused"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({}, ()),
+        ({"alpha": 0.3}, ("distill",)),
+        ({"annealing__alpha": {"_target_": "kd_lightning.schedules.Linear", "start": 1.0}}, ("distill",)),
+        ({"temperature": 3.0}, ("pretrain", "distill")),
+        ({"objective__kd__weight": 2.0}, ("pretrain", "distill")),
+        ({"steps__pretrain": 5}, ("pretrain", "distill")),
+        ({"seed": 1}, ("baseline", "pretrain", "distill")),
+        ({"optimizer__lr": 0.02}, ("baseline", "pretrain", "distill")),
+        ({"data__labelled": 12}, ("baseline", "pretrain", "distill")),
+        ({"steps__student": 11}, ("baseline", "pretrain", "distill")),
+        ({"student__width": 6}, ("baseline", "pretrain", "distill")),
+        ({"teacher__width": 8}, ("teacher", "pretrain", "distill")),
+        ({"teacher_seed": 1}, ("teacher", "pretrain", "distill")),
+        ({"teacher_optimizer__lr": 0.02}, ("teacher", "pretrain", "distill")),
+        ({"data__labelled_teacher": 12}, ("teacher", "pretrain", "distill")),
+        ({"data__batch_size": 4}, ALL),
+        ({"data__source__train": 41}, ALL),
+        ({"trainer__precision": "bf16-mixed"}, ALL),
+        ({"trainer__gradient_clip_val": 1.0}, ALL),
+        ({"validate_every": 5}, ALL),
+        ({"force": ["distill"]}, ("distill",)),
+        ({"force": ["teacher"]}, ("teacher",)),
+    ],
+)
+def test_a_change_runs_its_stages_and_those_after_them(
+    changes: dict[str, Any], again: tuple[str, ...], outputs: Path
+) -> None:
+    assert ran(outputs, **changes) == list(again)
+    assert ran(outputs) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"checkpoint_every": 3},
+        {"log_every": 7, "progress": True},
+        {"trainer__accelerator": "auto"},
+        {"trainer__enable_model_summary": False},
+        {"data__workers": 0, "data__eval_batch_size": 5},
+        {"folder": "elsewhere"},
+        {"logger": {"csv": {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": "/tmp"}}},
+    ],
+)
+def test_where_and_how_loudly_it_runs_does_not_count(changes: dict[str, Any], outputs: Path) -> None:
+    assert ran(outputs, **changes) == []
+
+
+def test_forcing_happens_once_in_a_process_so_that_a_sweep_shares_what_was_forced(outputs: Path) -> None:
+    assert ran(outputs, force=["teacher"]) == ["teacher"]
+    assert ran(outputs, force=["teacher"], alpha=0.1) == ["distill"]
+
+
+def test_a_damaged_entry_is_run_again_with_a_line_that_says_why(outputs: Path) -> None:
+    (weights,) = (outputs / "store" / "baseline").glob("*/weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    again = experiment(outputs)
+    found = again.run()
+    assert [stage for stage, record in found["records"].items() if not record["reused"]] == ["baseline"]
+    assert any("weights.safetensors is damaged" in line for line in again.board.lines)
+
+
+LOSS = """
+from kd_lightning.objectives.base import Objective
+from kd_lightning.functional.reduce import masked_mean
+from {package}.helper import power
+
+class Mine(Objective):
+    def forward(self, student, teacher, aligned, temperature):
+        return masked_mean(power((student.logits - teacher.logits).mean(-1)), aligned.mask)
+"""
+NETWORK = """
+import torch
+
+class Net(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(6, 3)
+"""
+
+
+@pytest.fixture()
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's package outside ours: a loss with a helper, and a network."""
+    folder = tmp_path / f"user_{tmp_path.name.replace('-', '_')}"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "helper.py").write_text("def power(x):\n    return x**2\n")
+    (folder / "loss.py").write_text(LOSS.format(package=folder.name))
+    (folder / "net.py").write_text(NETWORK)
+    (folder / "unrelated.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return folder
+
+
+def ran_with(package: Path, outputs: Path) -> list[str]:
+    """A new process would read the files anew; here what was read is forgotten."""
+    for name in [name for name in sys.modules if name.split(".")[0] == package.name]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    code._source.cache_clear()
+    code._parse.cache_clear()
+    chosen = settings(outputs)
+    chosen["student"] = {"_target_": f"{package.name}.net.Net"}
+    chosen["objective"]["mine"] = {"_target_": f"{package.name}.loss.Mine"}
+    found = Experiment(chosen, build, ["tests", package.name], SilentBoard()).run()
+    return [stage for stage, record in found["records"].items() if not record["reused"]]
+
+
+def test_editing_a_users_code_runs_only_what_uses_it(package: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    assert ran_with(package, outputs) == list(ALL)
+    assert ran_with(package, outputs) == []
+    (package / "helper.py").write_text("def power(x):\n    return x**4\n")
+    assert ran_with(package, outputs) == ["pretrain", "distill"], "an edited loss keeps teacher and baseline"
+    (package / "net.py").write_text(NETWORK + "        torch.nn.init.zeros_(self.bias)\n")
+    assert ran_with(package, outputs) == ["baseline", "pretrain", "distill"], "an edited network runs what comes after"
+    (package / "unrelated.py").write_text("x = 2\n")
+    (package / "loss.py").write_text("# only a comment\n" + (package / "loss.py").read_text())
+    assert ran_with(package, outputs) == []
+
+
+def test_editing_our_own_loss_or_network_does_the_same(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = code._parse
+
+    def edited(file: str) -> list[str]:
+        def with_edit(module: str) -> tuple[str, tuple[str, ...]]:
+            text, imports = parse(module)
+            return (text + "\nedited = True" if module == file else text), imports
+
+        monkeypatch.setattr(code, "_parse", with_edit)
+        again = ran(outputs)
+        monkeypatch.setattr(code, "_parse", parse)
+        return again
+
+    assert edited("kd_lightning.objectives.kd") == ["pretrain", "distill"]
+    assert edited("kd_lightning.functional.divergence") == ["pretrain", "distill"]
+    assert edited("kd_lightning.modules.distillation") == ["pretrain", "distill"]
+    assert edited("kd_lightning.models.convnet") == []
+    assert edited("tests.support.parts") == list(ALL)
+    assert edited("kd_lightning.modules.supervised") == list(ALL)
