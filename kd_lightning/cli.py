@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+COMPLETION = ("-sc", "--shell-completion")
 HELP = """\
 kd: knowledge distillation experiments.
 
@@ -19,7 +21,17 @@ kd run experiment=digits  images with few labels
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = answer(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `kd ls | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def answer(words: list[str]) -> int:
+    """Do what the words say; the exit code."""
     verb, rest = (words[0], words[1:]) if words else ("--help", [])
     if verb in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -29,14 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    if verb in COMPLETION or (verb == "run" and rest and rest[0] in COMPLETION):
+        from kd_lightning.completion import complete
+
+        return complete(words if verb in COMPLETION else rest)
     if verb == "run":
         from kd_lightning.launch import run
 
         return run(rest)
-    if verb in ("-sc", "--shell-completion"):  # how the shell function that Hydra installs asks
-        from kd_lightning.completion import complete
-
-        return complete([verb, *rest])
     if verb in ("ls", "cp", "env"):
         from kd_lightning import inspection
 

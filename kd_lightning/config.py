@@ -21,10 +21,12 @@ from hydra.core.plugins import Plugins
 from hydra.errors import InstantiationException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from kd_lightning.conf_files import user_conf_dir
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError, did_you_mean
 from kd_lightning.hydra_errors import one_line
+from kd_lightning.hydra_guard import guard
 
 CONFIG_NAME = "config"
 TRUST_VARIABLE = "KD_LIGHTNING_TRUST"
@@ -78,7 +80,8 @@ class UserConfSearchPath(SearchPathPlugin):
 
 
 def register_with_hydra() -> None:
-    """Make our resolver and the user's ``./conf`` known to Hydra, in this process."""
+    """Make our resolver, the user's ``./conf`` and our distrust known to Hydra, in this process."""
+    guard(trusted_packages)
     if not OmegaConf.has_resolver("kd_unique"):
         # Two runs in one second must not share a folder.
         OmegaConf.register_new_resolver("kd_unique", lambda: secrets.token_hex(2), use_cache=True)
@@ -208,7 +211,9 @@ def _check_targets(settings: Any) -> None:
     for where, node in nodes:
         check_target(_target_name(node))
         if node.get(REFUSED_ARGUMENT):
-            raise UntrustedTargetError(f"{where}.{REFUSED_ARGUMENT} would run code that came with the weights: remove it")
+            raise UntrustedTargetError(
+                f"{where}.{REFUSED_ARGUMENT} would run code that comes with the weights: remove it"
+            )
     for _, node in nodes:
         locate(_target_name(node))
 
@@ -265,7 +270,9 @@ def _type_hints(target: Any) -> dict[str, Any]:
 def _fits(value: Any, hint: Any) -> bool:
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if not all(option in SIMPLE for option in options):
-        return True
+        # Most of these are the constructor's to judge; but no text stands for a number or a tensor.
+        texts = [option for option in options if not inspect.isclass(option) or issubclass(option, (str, os.PathLike))]
+        return not isinstance(value, str) or bool(texts) or float not in options
     if isinstance(value, bool):
         return bool in options
     if isinstance(value, int):
@@ -286,12 +293,14 @@ def plain(config: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: Something is missing or an interpolation leads nowhere.
     """
-    from omegaconf.errors import OmegaConfBaseException
-
     for missing in _unset(OmegaConf.to_container(config, resolve=False)):
         raise ConfigError(f"{missing} is not set: give it a value with {missing}=...")
     try:
         settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except InterpolationKeyError as error:
+        raise ConfigError(
+            f"{error.full_key}: {one_line(error)}: choose data, task and models that fit together"
+        ) from error
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error
     assert isinstance(settings, dict)

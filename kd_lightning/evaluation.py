@@ -15,6 +15,7 @@ from torch import nn
 
 from kd_lightning.data.base import ExperimentData
 from kd_lightning.modules.supervised import SupervisedModule
+from kd_lightning.schedules import Constant
 from kd_lightning.stage import QUIET, StageBoard, lightning_is_quiet
 from kd_lightning.store import Entry, publish, publish_json
 from kd_lightning.tasks.base import Task
@@ -91,7 +92,7 @@ def validated(
 
 def evaluation_module(network: nn.Module, task: Task) -> SupervisedModule:
     """A module that is only evaluated."""
-    return SupervisedModule(network, task, torch.optim.SGD, lambda _: 1.0, seed=0, total_steps=1)
+    return SupervisedModule(network, task, torch.optim.SGD, Constant(), seed=0, total_steps=1)
 
 
 @torch.inference_mode()

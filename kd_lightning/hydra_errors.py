@@ -9,13 +9,15 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.errors import did_you_mean
 from kd_lightning.inspection import groups
 
-NO_SUCH_KEY = re.compile(r"Could not override '([^'@]+)'")
+OVERRIDDEN = re.compile(r"Could not override '([^'@]+)'")
+NO_SUCH_KEY = re.compile(r"Key '([^']+)' is not in struct")
+NO_CHOICE = re.compile(r"([^@=]+)(@[^=]+)?=(null)?")
 NOISE = ("full_key:", "object_type=", "See https", "To append to your", "reference_type=")
 
 
@@ -32,9 +34,16 @@ def explain(error: BaseException, overrides: Sequence[str], config_name: str) ->
         return f"{error.override!r} cannot be read as NAME=VALUE: {why}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return missing_file(str(error.missing_cfg_file), error.options)
-    unknown = NO_SUCH_KEY.search(str(error))
-    if unknown and isinstance(error.__cause__, ConfigKeyError):
-        return unknown_setting(unknown[1], overrides, config_name)
+    overridden, missing = OVERRIDDEN.search(str(error)), NO_SUCH_KEY.search(str(error.__cause__))
+    if overridden and missing:
+        key, inner = overridden[1], missing[1]
+        # Of `vars={a: 1}` Hydra names `vars`, of `vars.a=1` it names `vars.a`.
+        whole = key if key.split(".")[-1] == inner else f"{key}.{inner}"
+        return unknown_setting(whole, overrides, config_name)
+    for word in overrides:
+        empty = NO_CHOICE.fullmatch(word)
+        if empty and empty[1] in groups():
+            return f"{word}: a group needs a choice; kd ls {empty[1]} lists them"
     causes = [error, error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [error]
     return "; ".join(one_line(each) for each in causes if each is not None)
 

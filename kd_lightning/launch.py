@@ -59,6 +59,8 @@ def run(arguments: list[str]) -> int:
         return INTERRUPTED
     except SystemExit as stop:  # Hydra's flags end so: --help with 0, an unknown one with 2
         return stop.code if isinstance(stop.code, int) else FAILED
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if wants_traceback:
             traceback.print_exc()
@@ -97,6 +99,8 @@ def job(config: DictConfig) -> None:
         except Exception as error:
             _errors.append(error)  # raised by `run`: through Hydra it would be announced a second time
         return
+    # Hydra's own record of the sweep, secrets included; ours are each job's job.json and config.yaml.
+    folder.with_name("multirun.yaml").unlink(missing_ok=True)
     number = context.job.num
     record: dict[str, Any] = {"number": number, "overrides": overrides, "state": "running"}
     print(f"job {number}: {' '.join(overrides)}", flush=True)

@@ -144,7 +144,7 @@ def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoa
         **QUIET,
     )
     with lightning_is_quiet():
-        trainer.fit(module, datamodule=stage.data(), ckpt_path=resume)
+        trainer.fit(module, datamodule=stage.data(), ckpt_path=resume, weights_only=True)
 
 
 QUIET: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Every test runs on one thread: tiny networks gain nothing from more, and sums stay the same from machine to machine."""
+"""Every test runs on one thread: tiny networks gain nothing from more, and sums are the same on every machine."""
 
 from __future__ import annotations
 

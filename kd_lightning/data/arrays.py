@@ -71,7 +71,8 @@ class NpzFile:
 
     def prepare(self) -> Prepared:
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            # Opened here: numpy leaves a file open that it cannot read.
+            with self.path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = dict(file)
         except Exception as error:  # a file that is no archive, a damaged one, one of pickled objects: no common base
             raise KDError(
@@ -83,7 +84,8 @@ class NpzFile:
             raise EmptyDatasetError(f"{self.path} has no array {sorted(missing)}, only {list(arrays)}: rename yours")
         check_arrays(self.path, arrays["inputs"], arrays["targets"])
         inputs = torch.from_numpy(arrays["inputs"].astype(np.float32))
-        return split_rows(inputs, torch.from_numpy(arrays["targets"]), self.val, self.test, self.split_seed)
+        targets = torch.from_numpy(arrays["targets"].astype(np.int64))  # torch compares no uint16 and wider
+        return split_rows(inputs, targets, self.val, self.test, self.split_seed)
 
 
 def check_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray) -> None:
@@ -103,7 +105,9 @@ def check_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray) -> None:
         raise KDError(f"{path}: inputs are {inputs.dtype}: numbers are expected")
     bad = ~np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
     if bad.any():
-        raise KDError(f"{path}: row {bad.argmax()} of inputs holds NaN or infinity, as do {bad.sum() - 1} more: remove them")
+        raise KDError(
+            f"{path}: row {bad.argmax()} of inputs holds NaN or infinity, as do {bad.sum() - 1} more: remove them"
+        )
 
 
 def split_rows(inputs: torch.Tensor, targets: torch.Tensor, val: int, test: int, seed: int) -> Prepared:

@@ -109,8 +109,9 @@ class TextFiles:
             )
         shuffled = list(files)
         random.Random(derive(self.split_seed, "split")).shuffle(shuffled)
-        val = max(1, round(self.val * len(files)))
-        test = max(1, round(self.test * len(files)))
+        # Rounded shares may take every file: one is kept for each split that is still to be served.
+        val = min(max(1, round(self.val * len(files))), len(files) - 2)
+        test = min(max(1, round(self.test * len(files))), len(files) - 1 - val)
         parts = shuffled[:val], shuffled[val : val + test], shuffled[val + test :]
         return dict(zip(("val", "test", "train"), map(sorted, parts), strict=True))
 

@@ -22,7 +22,7 @@ def at_least_float32(tensor: Tensor) -> Tensor:
         [...] float32, or float64 where it was; the same object where nothing is to do.
 
     Example:
-        >>> at_least_float32(torch.zeros(2, dtype=torch.bfloat16)).dtype, at_least_float32(torch.zeros(2).double()).dtype
-        (torch.float32, torch.float64)
+        >>> [at_least_float32(torch.zeros(2, dtype=dtype)).dtype for dtype in (torch.bfloat16, torch.float64)]
+        [torch.float32, torch.float64]
     """
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

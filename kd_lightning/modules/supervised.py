@@ -124,7 +124,8 @@ class SupervisedModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         # compute() gathers the rows of all processes, so every process logs the same value.
         values = {f"val_{name}": float(value) for name, value in self.metrics.compute().items()}
-        self.log_dict(values, rank_zero_only=False)
+        # Reduced all the same, or Lightning warns; the mean of equal values is that value.
+        self.log_dict(values, sync_dist=True)
 
     def on_test_epoch_start(self) -> None:
         self.metrics.reset()

@@ -27,7 +27,9 @@ class KD(Objective):
     def __init__(self, weight: float = 1.0, temperature: float | None = None) -> None:
         super().__init__(weight)
         if temperature is not None and not 0 < temperature < math.inf:
-            raise ConfigError(f"objective.kd.temperature={temperature}: a number > 0 is expected, or null for the run's")
+            raise ConfigError(
+                f"objective.kd.temperature={temperature}: a number > 0 is expected, or null for the run's"
+            )
         self.temperature = temperature
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:

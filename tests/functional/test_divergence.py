@@ -103,7 +103,9 @@ def test_same_logits_give_zero_and_shifts_do_not_count() -> None:
     )
 
 
-@pytest.mark.parametrize(("student", "teacher"), [((4, 1), (4, 5)), ((4, 5), (5,)), ((2, 3, 4), (3, 4)), ((4, 5), (4, 6))])
+@pytest.mark.parametrize(
+    ("student", "teacher"), [((4, 1), (4, 5)), ((4, 5), (5,)), ((2, 3, 4), (3, 4)), ((4, 5), (4, 6))]
+)
 def test_shapes_that_would_broadcast_are_refused(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="must match") as error:
         tempered_kl(torch.zeros(student), torch.zeros(teacher), 1.0)

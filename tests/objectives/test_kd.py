@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from kd_lightning.errors import ConfigError
 from kd_lightning.objectives.kd import KD
 from kd_lightning.types import Aligned, Outputs
 
@@ -47,6 +48,12 @@ def test_a_pinned_temperature_wins_over_the_runs() -> None:
     assert pinned(student, teacher, aligned, 1.0) == pinned(student, teacher, aligned, 2.0)
     assert pinned(student, teacher, aligned, 1.0) == KD()(student, teacher, aligned, 4.0)
     assert KD()(student, teacher, aligned, 1.0) != KD()(student, teacher, aligned, 2.0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
+def test_a_temperature_that_is_not_possible_is_refused(temperature: float) -> None:
+    with pytest.raises(ConfigError, match=f"temperature={temperature}"):
+        KD(temperature=temperature)
 
 
 def test_it_owns_no_parameters_and_taps_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_rows_hold_sum_and_count_of_each_row(kind: type[RowMetric]) -> None:
 def test_order_and_split_into_batches_change_no_bit(kind: type[RowMetric], order: list[int], cuts: set[int]) -> None:
     data = example()
     edges = [0, *sorted(cuts), ROWS]
-    parts = [order[first:last] for first, last in zip(edges, edges[1:], strict=False)]
+    parts = [order[first:last] for first, last in pairwise(edges)]
     found, expected = fed(kind, data, parts), whole(kind, data)
     assert torch.equal(found.compute(), expected.compute())
     assert all(torch.equal(found.rows()[name], expected.rows()[name]) for name in ("index", "sums", "counts"))

@@ -1,0 +1,428 @@
+"""What a user can get wrong: exit code 2 and one line that says what, where and the fix, before the first step.
+
+Composing takes most of a second, so what is wrong with a *value* is tested on settings composed once, from ``perform``
+on, and what concerns Hydra, with one of each kind of value, through the whole command.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import save_file
+
+from kd_lightning.conf_files import conf_dir
+from kd_lightning.config import CONFIG_NAME, register_with_hydra
+from kd_lightning.errors import KDError
+from kd_lightning.launch import describe, perform
+from kd_lightning.tasks.metrics import Accuracy
+from tests.support.cli import DIGITS, Answer, kd, text_words, texts
+
+CLASSES = [row % 4 for row in range(60)]
+NPZ = (
+    *("task=classification", "data=npz", "data.num_classes=4", "data.shape=[4]", "data.in_features=4"),
+    *("data.val=8", "data.test=8", "data.batch_size=8", "model@teacher=mlp", "model@student=mlp_tiny"),
+    *("debug=fast_dev_run", "progress=false"),
+)
+MLP = ("model@teacher=mlp", "model@student=mlp_tiny")
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all: rows are prepared once."""
+    return tmp_path_factory.mktemp("outputs")
+
+
+@cache
+def base(words: tuple[str, ...]) -> DictConfig:
+    """``kd run WORDS``, composed."""
+    register_with_hydra()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose(CONFIG_NAME, list(words))
+
+
+@pytest.fixture
+def refused_value(capsys: pytest.CaptureFixture[str], outputs: Path) -> Any:
+    """Runs a job from ``perform`` on; asserts that it is refused in one line before any training; returns the line."""
+
+    def run(words: tuple[str, ...], *values: str) -> str:
+        config = base(words).copy()
+        for value in (f"outputs={outputs}", *values):
+            change = OverridesParser.create().parse_override(value)
+            OmegaConf.update(config, change.key_or_group, change.value())
+        with pytest.raises(KDError) as error:
+            perform(config, outputs / "run", [])
+        line = describe(error.value)
+        assert "\n" not in str(error.value)
+        assert "teacher: validation" not in capsys.readouterr().out
+        return line
+
+    return run
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str], outputs: Path) -> Any:
+    """Runs ``kd run WORDS``; asserts that it is refused in one line before any training; returns the line."""
+
+    def run(*words: str) -> str:
+        answer = kd(capsys, "run", *words, f"outputs={outputs}")
+        assert_refused(answer)
+        return answer.err
+
+    return run
+
+
+def assert_refused(answer: Answer) -> None:
+    assert answer.code == 2, answer
+    lines = answer.err.splitlines()
+    assert len(lines) == 1, answer.err
+    assert lines[0].startswith("kd: ")
+    assert "Traceback" not in answer.err
+    assert "teacher: validation" not in answer.out  # what a trained teacher prints
+
+
+def arrays(path: Path, targets: Any, inputs: Any = None) -> Path:
+    rows = np.random.default_rng(0).random((len(targets), 4), dtype=np.float32) if inputs is None else inputs
+    np.savez(path, inputs=rows, targets=targets)
+    return path
+
+
+def test_control_the_good_ones_run(capsys: pytest.CaptureFixture[str], outputs: Path, tmp_path: Path) -> None:
+    path = arrays(tmp_path / "good.npz", np.array(CLASSES))
+    assert kd(capsys, "run", *NPZ, f"data.path={path}", f"outputs={outputs}").code == 0
+    assert kd(capsys, "run", *text_words(texts(tmp_path / "good")), f"outputs={outputs}").code == 0
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+WORDS = {
+    "temperature=-1": ("ConfigError", "temperature=-1", "> 0"),
+    "temperature=abc": ("ConfigError", "temperature='abc'", "a number"),
+    "steps.pretrain=2": ("ConfigError", "steps.pretrain=2", "steps.student=2"),
+    "outputs=null": ("ConfigError", "outputs=None", "a folder"),
+    "student=null": ("ConfigError", "student=None", "student.NAME="),
+    "data=null": ("ConfigError", "data=null", "kd ls data"),
+    "objective=[]": ("ConfigError", "objective is empty", "objective=[kd]"),
+    "force=[distil]": ("ConfigError", "force=distil", "did you mean 'distill'"),
+    "temprature=2": ("ConfigError", "unknown setting 'temprature'", "did you mean 'temperature'"),
+    "optimiser=sgd": ("ConfigError", "unknown setting 'optimiser'", "did you mean 'optimizer'"),
+    "data.batchsize=2": ("ConfigError", "unknown setting 'data.batchsize'", "did you mean 'data.batch_size'"),
+    "nothing_like_it=2": ("ConfigError", "unknown setting 'nothing_like_it'", "kd run --cfg job"),
+    "vars.note=1": ("ConfigError", "vars.note", "+vars.note="),
+    "+typo=1": ("ConfigError", "unknown setting 'typo'", "under vars"),
+    "+temprature=2": ("ConfigError", "unknown setting 'temprature'", "did you mean 'temperature'"),
+    "++data.batchsize=2": ("ConfigError", "unknown setting 'data.batchsize'", "did you mean 'batch_size'"),
+    "+annealing.alhpa=2": ("ConfigError", "unknown setting 'annealing.alhpa'", "did you mean 'alpha'"),
+    "+steps.techer=2": ("ConfigError", "unknown setting 'steps.techer'", "did you mean 'teacher'"),
+    "+student.chanels=[2]": ("ConfigError", "student.chanels", "did you mean 'channels'"),
+    "model@student=lstm_lm_smal": ("ConfigError", "model=lstm_lm_smal", "did you mean 'lstm_lm_small'"),
+    "experiment=digit": ("ConfigError", "experiment=digit", "did you mean 'digits'"),
+    "debug=fast": ("ConfigError", "debug=fast", "kd ls debug"),
+    "objective=[kdd]": ("ConfigError", "objective=kdd", "did you mean 'kd'"),
+    "model@studnt=mlp": ("ConfigError", "model@studnt", "model@student"),
+    "data=text_files": ("ConfigError", "data.root is not set", "data.root="),
+    "seed=[1": ("ConfigError", "'seed=[1'", "NAME=VALUE"),
+    "seed": ("ConfigError", "'seed'", "NAME=VALUE"),
+    "task=language_modelling": ("ConfigError", "task.num_classes", "fit together"),
+}
+
+VALUES = {
+    "temperature=0": ("ConfigError", "temperature=0", "> 0"),
+    "temperature=nan": ("ConfigError", "temperature=nan", "> 0"),
+    "temperature=inf": ("ConfigError", "temperature=inf", "> 0"),
+    "temperature=true": ("ConfigError", "temperature=True", "a number"),
+    "temperature=null": ("ConfigError", "temperature=None", "a number"),
+    "alpha=1.5": ("ConfigError", "alpha=1.5", "[0, 1]"),
+    "alpha=-0.1": ("ConfigError", "alpha=-0.1", "[0, 1]"),
+    "seed=-1": ("ConfigError", "seed=-1", "0 or more"),
+    "seed=1.5": ("ConfigError", "seed=1.5", "whole number"),
+    "steps.teacher=0": ("ConfigError", "steps.teacher=0", "1 or more"),
+    "steps.student=-1": ("ConfigError", "steps.student=-1", "1 or more"),
+    "steps.pretrain=-1": ("ConfigError", "steps.pretrain=-1", "0 or more"),
+    "steps=5": ("ConfigError", "steps=5", "steps.NAME="),
+    "steps.teacher=abc": ("ConfigError", "steps.teacher='abc'", "whole number"),
+    "validate_every=0": ("ConfigError", "validate_every=0", "1 or more"),
+    "data.batch_size=1.5": ("ConfigError", "data.batch_size=1.5", "whole number"),
+    "data.workers=-1": ("ConfigError", "data.workers=-1", "0 or more"),
+    "trainer.accumulate_grad_batches=0": ("ConfigError", "accumulate_grad_batches=0", "1 or more"),
+    "optimizer.lr=fast": ("ConfigError", "optimizer.lr='fast'", "float"),
+    "student.blocks=x": ("ConfigError", "student.blocks='x'", "int"),
+    "progress=maybe": ("ConfigError", "progress='maybe'", "true or false"),
+    "force=teacher": ("ConfigError", "force='teacher'", "force=[teacher]"),
+    "teacher.checkpoint=5": ("ConfigError", "teacher.checkpoint=5", "run folder"),
+}
+
+
+@pytest.mark.parametrize("word", VALUES)
+def test_value_is_refused(word: str, refused_value: Any) -> None:
+    line = refused_value((*DIGITS, *MLP), word)
+    for part in VALUES[word]:
+        assert part in line
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_word_is_refused(word: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    where = () if word.startswith("outputs") else (f"outputs={tmp_path}",)
+    first = () if word.startswith(("experiment", "debug")) else DIGITS
+    answer = kd(capsys, "run", *first, *where, word)
+    assert_refused(answer)
+    for part in WORDS[word]:
+        assert part in answer.err
+    assert not (tmp_path / "store").exists()  # nothing was even prepared
+
+
+def test_known_traceback_variable_shows_the_traceback_and_the_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    for word in ("temperature=-1", "temprature=1"):
+        answer = kd(capsys, "run", *DIGITS, f"outputs={tmp_path}", word)
+        assert answer.code == 2
+        assert "Traceback (most recent call last)" in answer.err
+        assert answer.err.splitlines()[-1].startswith("kd: ConfigError: ")
+
+
+def test_unusual_temperature_is_a_warning(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"temperature=200 lies outside \[0.1, 100\]"):
+        assert kd(capsys, "run", *DIGITS, *MLP, f"outputs={tmp_path}", "temperature=200").code == 0
+
+
+def test_defect_of_ours_is_exit_code_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(**_: Any) -> None:
+        raise AssertionError("an invariant\nof ours")
+
+    monkeypatch.setattr("kd_lightning.run.execute", broken)
+    answer = kd(capsys, "run", *DIGITS, f"outputs={tmp_path}")
+    assert (answer.code, answer.err) == (1, "kd: AssertionError: an invariant; of ours\n")
+
+
+# -- networks, data and budget together -------------------------------------------------------------------------------
+
+TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "batch larger than the rows": (["data.batch_size=100"], ["ConfigError", "100 > 64", "data.batch_size"]),
+    "too few labels": (["data.labelled=5"], ["ConfigError", "data.labelled is 5", "10"]),
+    "too many labels": (["data.labelled=65"], ["ConfigError", "data.labelled is 65", "64"]),
+    "teacher of 5 classes": (["teacher.num_classes=5"], ["ClassMismatchError", "teacher", "5 classes", "10"]),
+    "teacher of 1 class": (["teacher.num_classes=1"], ["ClassMismatchError", "teacher", "1 classes", "10"]),
+    "student of 5 classes": (["student.num_classes=5"], ["ClassMismatchError", "student", "5 classes", "10"]),
+    "one class": (["data.num_classes=1"], ["ConfigError", "task.num_classes is 1", "at least 2"]),
+    "rows of 1 with BatchNorm": (
+        ["data.batch_size=1", "model@teacher=convnet"],
+        ["ConfigError", "data.batch_size is 1", "BatchNorm", "higher"],
+    ),
+    "rows of 1 at once with BatchNorm": (
+        ["data.batch_size=2", "trainer.accumulate_grad_batches=2", "model@teacher=convnet"],
+        ["ConfigError", "BatchNorm", "higher"],
+    ),
+    "batch that does not divide": (["trainer.accumulate_grad_batches=3"], ["ConfigError", "32", "multiple of 3"]),
+    "network of another width": (["teacher.in_features=63"], ["ConfigError", "teacher (MLP)", "sizes"]),
+    "dropout": (["student.dropout=2"], ["ConfigError", "dropout=2", "below 1"]),
+    "monitor of the task": (["task.monitor=acuracy"], ["ConfigError", "task.monitor", "did you mean 'accuracy'"]),
+    "monitor of a callback": (
+        [
+            "callbacks=[early_stopping]",
+            "callbacks.early_stopping.monitor=val_acuracy",
+            "callbacks.early_stopping.mode=max",
+        ],
+        ["ConfigError", "callbacks.early_stopping.monitor=val_acuracy", "did you mean 'val_accuracy'"],
+    ),
+    "monitor without its prefix": (
+        [
+            "callbacks=[early_stopping]",
+            "callbacks.early_stopping.monitor=accuracy",
+            "callbacks.early_stopping.mode=max",
+        ],
+        ["ConfigError", "callbacks.early_stopping.monitor=accuracy", "did you mean 'val_accuracy'"],
+    ),
+    "mode against the metric": (
+        ["callbacks=[early_stopping]", "callbacks.early_stopping.mode=min"],
+        ["ConfigError", "callbacks.early_stopping.mode=min", "higher", "callbacks.early_stopping.mode=max"],
+    ),
+    "mode is not set": (["callbacks=[early_stopping]"], ["ConfigError", "callbacks.early_stopping.mode is not set"]),
+    "negative rate": (["optimizer.lr=-1"], ["ConfigError", "optimizer", "learning rate: -1"]),
+    "no device": (["trainer.devices=0"], ["ConfigError", "trainer", "devices=0"]),
+    "unknown precision": (["trainer.precision=17"], ["ConfigError", "trainer", "Precision 17"]),
+    "warm-up of all": (["scheduler.warmup=1"], ["ConfigError", "warmup is 1", "[0, 1)"]),
+    "temperature of one term": (
+        ["objective.kd.temperature=0"],
+        ["ConfigError", "objective.kd.temperature=0", "> 0"],
+    ),
+    "annealing below zero": (
+        ["annealing=temperature", "annealing.temperature.start=-4"],
+        ["ConfigError", "annealing.temperature is -4", "> 0"],
+    ),
+    "annealing above one": (
+        ["annealing=alpha", "annealing.alpha.start=2"],
+        ["ConfigError", "annealing.alpha is 2", "[0, 1]"],
+    ),
+    "missing checkpoint": (
+        ["teacher.checkpoint=nowhere.safetensors"],
+        ["CheckpointCorruptError", "nowhere.safetensors", "is not there", "run folder"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_what_does_not_fit_together_is_refused(case: str, refused: Any, refused_value: Any) -> None:
+    words, parts = TOGETHER[case]
+    groups = any(word.startswith(("annealing=", "callbacks=", "model@")) for word in words)
+    line = refused(*DIGITS, *MLP, *words) if groups else refused_value((*DIGITS, *MLP), *words)
+    for part in parts:
+        assert part in line
+
+
+def test_control_an_early_stopping_that_fits_runs(capsys: pytest.CaptureFixture[str], outputs: Path) -> None:
+    stopping = ("callbacks=[early_stopping]", "callbacks.early_stopping.mode=max")
+    assert kd(capsys, "run", *DIGITS, *MLP, *stopping, f"outputs={outputs}").code == 0
+    assert Accuracy.higher_is_better  # which is what the refused mode contradicts
+
+
+def test_missing_extra_is_named(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "sklearn" else find(name, *more)
+    )
+    line = refused(*DIGITS)
+    assert "MissingExtraError" in line
+    assert "sklearn is not installed" in line
+    assert 'pip install "kd-lightning[vision]"' in line
+
+
+@pytest.mark.parametrize("logger", ["wandb", "mlflow"])
+def test_missing_logger_is_named_before_training(logger: str, refused: Any) -> None:
+    if importlib.util.find_spec(logger) is not None:
+        pytest.skip(f"{logger} is installed")
+    line = refused(*DIGITS, *MLP, f"logger=[{logger}]")
+    assert "ConfigError" in line
+    assert logger in line
+
+
+# -- arrays -----------------------------------------------------------------------------------------------------------
+
+TARGETS: dict[str, tuple[Any, Sequence[str]]] = {
+    "the number of classes": ([*CLASSES[:-1], 4], ["target 4", "0 to 3", "row"]),
+    "negative": ([*CLASSES[:-1], -1], ["target -1", "0 to 3", "row"]),
+    "ignored everywhere": ([-100] * 60, ["target -100", "0 to 3"]),
+    "float": (np.array(CLASSES, dtype=np.float32), ["float32", "integers"]),
+    "text": (np.array([str(label) for label in CLASSES]), ["<U1", "integers"]),
+    "one-hot": (np.eye(4, dtype=np.int64)[CLASSES], ["(60, 4)", "one class number for each row"]),
+    "fewer than the inputs": (CLASSES[:-3], ["(57,)", "(60, 4)"]),
+}
+
+
+@pytest.mark.parametrize("case", TARGETS)
+def test_labels_are_refused(case: str, refused_value: Any, tmp_path: Path) -> None:
+    targets, parts = TARGETS[case]
+    inputs = np.zeros((60, 4), dtype=np.float32)
+    line = refused_value(NPZ, f"data.path={arrays(tmp_path / 'rows.npz', np.array(targets), inputs)}")
+    for part in ("LabelError", *parts):
+        assert part in line
+
+
+def test_arrays_are_refused(refused_value: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "objects.npz", inputs=np.zeros((60, 4)), targets=np.array(CLASSES, dtype=object))
+    np.savez(tmp_path / "names.npz", x=np.zeros((60, 4)), targets=CLASSES)
+    nan = np.zeros((60, 4), dtype=np.float32)
+    nan[7, 2] = np.nan
+    arrays(tmp_path / "nan.npz", CLASSES, nan)
+    arrays(tmp_path / "few.npz", CLASSES[:16])
+    wanted = {
+        "missing": "is not a file",
+        "text": "cannot be read",
+        "objects": "cannot be read",
+        "names": "has no array ['inputs']",
+        "nan": "row 7 of inputs",
+        "few": "EmptyDatasetError",
+    }
+    for name, part in wanted.items():
+        line = refused_value(NPZ, f"data.path={tmp_path}/{name}.npz")
+        assert part in line
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return texts(tmp_path_factory.mktemp("corpus") / "texts")
+
+
+def test_folders_of_text_are_refused(refused_value: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    texts(tmp_path / "two", files=2)
+    (texts(tmp_path / "blank") / "0.txt").write_text(" \n")
+    (texts(tmp_path / "latin") / "0.txt").write_bytes(b"caf\xe9 " * 9)
+    wanted = {
+        "missing": ("EmptyDatasetError", "is not a folder"),
+        "empty": ("EmptyDatasetError", "no file matches **/*.txt"),
+        "two": ("EmptyDatasetError", "2 files", "at least 3"),
+        "blank": ("EmptyDatasetError", "0.txt holds no text"),
+        "latin": ("0.txt is not UTF-8 at byte 3",),
+    }
+    for name, parts in wanted.items():
+        line = refused_value(text_words(Path("texts")), f"data.root={tmp_path / name}")
+        for part in (*parts, str(tmp_path / name)):
+            assert part in line
+
+
+VOCABULARIES = {
+    "teacher.vocab_size=400": ("VocabMismatchError", "teacher", "400", "300", "teacher.vocab_size=300"),
+    "student.vocab_size=299": ("VocabMismatchError", "student", "300", "student.vocab_size=300"),
+    "teacher.vocab_size=20": ("VocabMismatchError", "teacher", "300", "teacher.vocab_size=300"),
+    "data.vocab_size=200": ("ConfigError", "data.vocab_size is 200", "at least 257"),
+    "data.vocab_size=5000": ("VocabMismatchError", "data.vocab_size is 5000", "set data.vocab_size="),
+    "data.context=0": ("ConfigError", "data.context is 0", "at least 1"),
+}
+
+
+@pytest.mark.parametrize("word", VOCABULARIES)
+def test_vocabularies_are_refused(word: str, refused_value: Any, corpus: Path) -> None:
+    line = refused_value(text_words(Path("texts")), f"data.root={corpus}", word)
+    for part in VOCABULARIES[word]:
+        assert part in line
+
+
+def test_context_beyond_the_limit_is_refused(refused: Any, corpus: Path) -> None:
+    line = refused(*text_words(corpus), "model@teacher=transformer_lm_small", "teacher.max_length=4")
+    for part in ("SequenceTooLongError", "8 positions", "max_length=4", "shorten"):
+        assert part in line
+
+
+# -- the teacher's file -----------------------------------------------------------------------------------------------
+
+
+def test_files_that_are_no_teacher_are_refused(refused_value: Any, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.safetensors"
+    save_file({"weight": torch.zeros(100, 100)}, whole)
+    torch.save({"weight": torch.zeros(100, 100)}, tmp_path / "whole.pt")
+    (tmp_path / "truncated.safetensors").write_bytes(whole.read_bytes()[:1000])
+    (tmp_path / "truncated.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:1000])
+    (tmp_path / "empty.safetensors").touch()
+    (tmp_path / "text.ckpt").write_text("no weights at all")
+    torch.save([1, 2], tmp_path / "list.pt")
+    (tmp_path / "folder").mkdir()
+    wanted = {
+        "truncated.safetensors": ("CheckpointCorruptError", "1000 bytes"),
+        "truncated.pt": ("CheckpointCorruptError", "1000 bytes"),
+        "empty.safetensors": ("CheckpointCorruptError", "0 bytes"),
+        "text.ckpt": ("CheckpointCorruptError", "17 bytes"),
+        "list.pt": ("CheckpointCorruptError", "holds no tensors by name"),
+        "folder": ("CheckpointCorruptError", "teacher.safetensors is not there"),
+        "whole.safetensors": ("ConfigError", "is not a MLP as configured"),
+    }
+    for name, parts in wanted.items():
+        line = refused_value((*DIGITS, *MLP), f"teacher.checkpoint={tmp_path / name}")
+        for part in (*parts, name):
+            assert part in line

@@ -1,0 +1,190 @@
+"""Every file of ``conf/``, found by glob, composes, is accepted, and works: a new file is tested when it is there."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kd_lightning.checks import KEYS, check_settings
+from kd_lightning.conf_files import conf_dir
+from kd_lightning.config import build, check_arguments, target_nodes, yaml_text
+from kd_lightning.inspection import purpose
+from kd_lightning.run import execute
+from kd_lightning.tasks.base import Task
+from tests.support.cli import settings_of, text_words, texts
+
+FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
+LANGUAGE = ("data=text_files", "data.root=texts", "data.vocab_size=300", "data.context=8")
+IMAGES = ("task=classification", "data=digits", "model@teacher=mlp", "model@student=mlp_tiny")
+ROWS = ("task=classification", "model@teacher=mlp", "model@student=mlp_tiny")
+NPZ = ("data.path=rows.npz", "data.num_classes=3", "data.shape=[4]", "data.in_features=4")
+NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
+"""Loggers -> the package, no dependency of ours, that they need."""
+
+
+def names(group: str) -> list[str]:
+    return [name.removeprefix(f"{group}/").removesuffix(".yaml") for name in FILES if name.startswith(f"{group}/")]
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """``settings_of``, once: composing takes a third of a second."""
+    return settings_of(*overrides)
+
+
+def accepted(*overrides: str) -> dict[str, Any]:
+    """The settings, after all checks that ``kd run`` makes of them."""
+    settings = composed(overrides)
+    check_settings(settings)
+    teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}
+    check_arguments({**settings, "teacher": teacher})
+    return settings
+
+
+def one_batch(settings: dict[str, Any]) -> None:
+    """Both networks answer the task's example with a finite loss that has a gradient."""
+    task: Task = build(settings["task"])
+    batch = task.example_batch()
+    for role in ("teacher", "student"):
+        network = build({key: value for key, value in settings[role].items() if key != "checkpoint"})
+        logits = task.logits(network, batch)
+        loss = task.loss(logits, task.align(batch, logits), batch)
+        loss.backward()
+        assert logits.shape == (*batch["targets"].shape, task.num_classes)
+        assert torch.isfinite(loss)
+        assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def overrides_for(group: str, name: str) -> tuple[str, ...]:
+    """A job that the choice fits into: language, or images."""
+    speaks = "vocab_size" in (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
+    if group == "data":
+        return (*(() if speaks else ROWS), f"data={name}")
+    if group == "task":
+        return (*LANGUAGE, f"task={name}") if speaks else (*IMAGES, f"task={name}")
+    if group == "model":
+        return (*(LANGUAGE if speaks else IMAGES), f"model@teacher={name}", f"model@student={name}")
+    if group == "experiment":
+        return (f"experiment={name}",)
+    if group in ("callbacks", "logger", "objective"):
+        return (*LANGUAGE, f"{group}=[{name}]")
+    if group in ("optimizer", "scheduler"):
+        return (*LANGUAGE, f"{group}={name}", f"{group}@teacher_{group}={name}")
+    return (*LANGUAGE, f"{group}={name}")
+
+
+UNSET = {
+    "data/npz": NPZ,
+    "data/text_files": ("data.root=texts",),
+    "callbacks/early_stopping": ("callbacks.early_stopping.mode=min",),
+}
+"""What a file leaves to the user -> a value for it."""
+
+
+def test_known_files_are_found() -> None:
+    known = {"config.yaml", "model/lstm_lm.yaml", "experiment/digits.yaml", "sweep/temperature_alpha.yaml"}
+    assert known <= set(FILES)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_file_begins_with_its_purpose(file: str) -> None:
+    lines = (conf_dir() / file).read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    assert len(purpose(conf_dir() / file)) >= len("Adam.")
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_experiment_begins_with_its_command(name: str) -> None:
+    assert purpose(conf_dir() / "experiment" / f"{name}.yaml") == f"kd run experiment={name}"
+
+
+@pytest.mark.parametrize("file", [name.removesuffix(".yaml") for name in FILES if "/" in name])
+def test_file_composes_is_accepted_and_its_networks_run(file: str) -> None:
+    group, _, name = file.partition("/")
+    settings = accepted(*overrides_for(group, name), *UNSET.get(file, ()))
+    assert set(settings) == KEYS
+    one_batch(settings)
+
+
+def test_default_composes_is_accepted_and_has_exactly_the_known_keys() -> None:
+    settings = accepted()
+    assert set(settings) == KEYS
+    one_batch(settings)
+
+
+@pytest.mark.parametrize("name", names("logger"))
+def test_logger_is_built(name: str, tmp_path: Path) -> None:
+    needed = NEEDS.get(name)
+    if needed and importlib.util.find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed")
+    for node in settings_of(f"logger=[{name}]", f"outputs={tmp_path}")["logger"].values():
+        assert build({**node, **({"save_dir": str(tmp_path)} if "save_dir" in node else {})}) is not None
+
+
+@pytest.mark.parametrize("group", ["optimizer", "scheduler", "annealing", "callbacks", "objective"])
+def test_choices_of_a_group_are_built(group: str) -> None:
+    for name in names(group):
+        settings = accepted(*overrides_for(group, name), *UNSET.get(f"{group}/{name}", ()))
+        nodes = [node for _, node in target_nodes(settings[group])]
+        assert nodes or name == "none"
+        for node in nodes:
+            made = build(node)
+            if group == "optimizer":
+                assert len(made(torch.nn.Linear(2, 2).parameters()).param_groups) == 1
+            if group in ("scheduler", "annealing"):
+                assert all(made(progress) >= 0 for progress in (0.0, 0.5, 1.0))
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_experiment_trains_to_a_verdict(name: str, tmp_path: Path) -> None:
+    words = [f"experiment={name}", "debug=fast_dev_run", "progress=false", f"outputs={tmp_path}"]
+    language = "language" in settings_of(*words)["task"]["name"]
+    # The real corpus takes half a minute to tokenize: see tests/data.
+    small = [word for word in text_words(texts(tmp_path / "texts")) if word.startswith("data")] if language else []
+    settings = accepted(*words, *small)
+    results = execute(settings, build, [], tmp_path / "run", yaml_text, [], "kd run")
+    assert {"teacher", "baseline", "pretrained", "distilled"} == set(results["models"])
+    assert results["teacher_unchanged"]
+    assert results["models"]["distilled"]["steps"] == 1
+    assert "2 steps each" in results["verdict"]
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_sweep_lists_are_sweeps_of_known_settings() -> None:
+    for name in names("sweep"):
+        text = (conf_dir() / "sweep" / f"{name}.yaml").read_text(encoding="utf-8")
+        assert f"kd run -m sweep={name}" in text
+        accepted(f"sweep={name}")
+
+
+def test_every_knob_is_set_from_the_command_line() -> None:
+    words = (
+        "temperature=2 alpha=0.4 seed=3 teacher_seed=4 optimizer=sgd model@student=lstm_lm_tiny steps.teacher=7 "
+        "steps.student=6 steps.pretrain=0 validate_every=5 checkpoint_every=4 log_every=2 outputs=elsewhere "
+        "force=[teacher] progress=false data.batch_size=16 data.labelled=99 optimizer.lr=0.25 "
+        "teacher.checkpoint=mine.safetensors +vars.note=mine"
+    )
+    settings = accepted(*words.split())
+    wanted: dict[str, Any] = {
+        "temperature": 2, "alpha": 0.4, "seed": 3, "teacher_seed": 4, "validate_every": 5, "checkpoint_every": 4,
+        "log_every": 2, "outputs": "elsewhere", "force": ["teacher"], "progress": False,
+        "steps": {"teacher": 7, "student": 6, "pretrain": 0}, "vars": {"note": "mine"},
+    }  # fmt: skip
+    assert {key: settings[key] for key in wanted} == wanted
+    assert (settings["data"]["batch_size"], settings["data"]["labelled"]) == (16, 99)
+    assert settings["optimizer"]["_target_"] == "torch.optim.SGD"
+    assert settings["optimizer"]["lr"] == 0.25
+    assert settings["teacher_optimizer"]["_target_"] == "torch.optim.AdamW"
+    assert (settings["student"]["hidden"], settings["teacher"]["hidden"]) == (24, 160)
+    assert settings["teacher"]["checkpoint"] == "mine.safetensors"
+
+
+def test_sizes_follow_the_data() -> None:
+    settings = accepted(*LANGUAGE, "model@teacher=transformer_lm_small")
+    assert settings["task"]["num_classes"] == settings["student"]["vocab_size"] == 300
+    assert settings["teacher"]["max_length"] == 8

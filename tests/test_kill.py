@@ -1,0 +1,54 @@
+"""kill -9 at random moments of a whole run: the same command again ends in the same bytes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny import experiment
+from tests.test_resume import stored
+
+FORK = multiprocessing.get_context("fork")  # starts at once: torch is imported already
+KILLS = 30
+
+
+def run(outputs: Path) -> None:
+    one = experiment(outputs)
+    one.run()
+    (outputs / "said").write_text("\n".join(one.board.lines))
+
+
+def finish(outputs: Path) -> float:
+    """Run to the end in a process of its own; returns its seconds."""
+    started = time.perf_counter()
+    child = FORK.Process(target=run, args=(outputs,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    return time.perf_counter() - started
+
+
+@pytest.mark.slow
+def test_thirty_kills_at_random_times_lose_nothing(tmp_path: Path) -> None:
+    seconds = finish(tmp_path / "whole")
+    whole = stored(tmp_path / "whole")
+    assert len(whole) == 8
+    rng = random.Random(0)
+    struck = resumed = 0
+    for number in range(KILLS):
+        outputs = tmp_path / str(number)
+        child = FORK.Process(target=run, args=(outputs,))
+        child.start()
+        child.join(timeout=rng.uniform(0, seconds))
+        struck += child.is_alive()
+        child.kill()
+        child.join()
+        finish(outputs)
+        resumed += "goes on from" in (outputs / "said").read_text()
+        assert stored(outputs) == whole, f"kill {number}"
+    assert struck > KILLS / 2, "positive control: most kills found the run at work"
+    assert resumed > KILLS / 5, "positive control: many of them in the middle of a training"
