@@ -21,6 +21,15 @@ TITLES = {
 }
 
 
+PLAIN_WIDTH = 120
+
+
+def terminal() -> Console:
+    """Where to print: the terminal as it is; a file or pipe with room for the tables."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
 class TerminalBoard:
     """Shows a run's stages. Use it as a context manager.
 
@@ -39,7 +48,7 @@ class TerminalBoard:
         log: logging.Logger | None = None,
     ) -> None:
         self.log = log or logging.getLogger(__name__)
-        self.console = console or Console(highlight=False)
+        self.console = console or terminal()
         self.bars = bars and self.console.is_terminal
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -106,7 +115,7 @@ class TerminalBoard:
         """A table: first column to the left, numbers to the right."""
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for i, name in enumerate(header):
-            table.add_column(escape(name), justify="left" if i == 0 else "right")
+            table.add_column(escape(name), justify="left" if i == 0 else "right", overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
         self.console.print(table)

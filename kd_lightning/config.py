@@ -13,6 +13,7 @@ import secrets
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import hydra
@@ -99,8 +100,14 @@ def register(package: str) -> None:
 def trusted_packages() -> list[str]:
     """The user's trusted packages: from ``register``, the environment variable and entry points; never a config."""
     named = {name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",") if name.strip()}
-    entry_points = {point.value.split(":")[0] for point in importlib.metadata.entry_points(group=TRUST_GROUP)}
-    return sorted(_registered | named | entry_points)
+    return sorted(_registered | named | trusted_distributions())
+
+
+@cache
+def trusted_distributions() -> frozenset[str]:
+    """Packages that installed distributions name in their entry points. Read once: it opens every one's files."""
+    points = importlib.metadata.entry_points(group=TRUST_GROUP)
+    return frozenset(point.value.split(":")[0].split(".")[0] for point in points)
 
 
 def check_target(target: str) -> None:

@@ -50,6 +50,7 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         "teacher_seed": settings["teacher_seed"],
         "temperature": settings["temperature"],
         "alpha": settings["alpha"],
+        "annealing": [name for name, schedule in settings["annealing"].items() if schedule],
         "objective": list(settings["objective"]),
         "batch_size": settings["data"]["batch_size"],
         "labelled": settings["data"]["labelled"],

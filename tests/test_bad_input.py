@@ -155,7 +155,7 @@ VALUES = {
     "data.workers=-1": ("ConfigError", "data.workers=-1", "0 or more"),
     "trainer.accumulate_grad_batches=0": ("ConfigError", "accumulate_grad_batches=0", "1 or more"),
     "optimizer.lr=fast": ("ConfigError", "optimizer.lr='fast'", "float"),
-    "student.blocks=x": ("ConfigError", "student.blocks='x'", "int"),
+    "student.dropout=x": ("ConfigError", "student.dropout='x'", "float"),
     "progress=maybe": ("ConfigError", "progress='maybe'", "true or false"),
     "force=teacher": ("ConfigError", "force='teacher'", "force=[teacher]"),
     "teacher.checkpoint=5": ("ConfigError", "teacher.checkpoint=5", "run folder"),
