@@ -138,6 +138,8 @@ def locate(target: str) -> Any:
     check_target(target)
     try:
         found = _resolve(target)
+    except KDError:
+        raise
     except (ImportError, ValueError, AttributeError) as error:
         raise ConfigError(f"_target_ {target!r} cannot be found: {str(error).splitlines()[0]}") from error
     if target in ALLOWED_CALLS or target in ALLOWED_CLASSES:

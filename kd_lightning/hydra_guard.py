@@ -35,7 +35,9 @@ def guard(trusted: Callable[[], list[str]]) -> None:
         config = load(*args, **kwargs)
         for name in foreign_names(config.get("hydra")):
             if name.removeprefix("ext://").split(".")[0] not in trusted():
-                raise UntrustedTargetError(f"the hydra settings name {name!r}, which is not on the allowlist: remove it")
+                raise UntrustedTargetError(
+                    f"the hydra settings name {name!r}, which is not on the allowlist: remove it"
+                )
         return config
 
     ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign]

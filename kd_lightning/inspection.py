@@ -57,13 +57,15 @@ def groups() -> dict[str, dict[str, Path]]:
 
 
 def purpose(path: Path) -> str:
-    """The first comment line of a file that is not Hydra's package directive."""
+    """The first comment line of a file that is not Hydra's package directive; after a command, the next one too."""
+    comments: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#") and not line.startswith("# @package"):
-            return line.removeprefix("#").strip()
         if not line.startswith("#"):
             break
-    return ""
+        if not line.startswith("# @package"):
+            comments.append(line.removeprefix("#").strip())
+    shown = comments[:2] if comments and comments[0].startswith("kd run") and ":" not in comments[0] else comments[:1]
+    return ": ".join(shown)
 
 
 def cp(arguments: list[str]) -> int:

@@ -49,7 +49,7 @@ def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
             description lies beside the file.
 
     Raises:
-        CheckpointCorruptError: The file cannot be read.
+        CheckpointCorruptError: The file cannot be read, or holds numbers that are not finite.
         ClassMismatchError: A tensor has another shape.
         ConfigError: The file is of another architecture.
         VocabMismatchError: The teacher was trained with another tokenizer.
@@ -57,12 +57,6 @@ def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
     check_description(path, tokenizer)
     state = strip_prefix(read_state(path), set(network.state_dict()))
     wanted = network.state_dict()
-    for name, tensor in wanted.items():
-        if name in state and state[name].shape != tensor.shape:
-            raise ClassMismatchError(
-                f"teacher.checkpoint={path}: {name} is {list(state[name].shape)} in the file and {list(tensor.shape)} in "
-                "the configured teacher: set teacher.* to what it was trained with"
-            )
     tied = {name for name in wanted if name not in state and _alias(wanted, name, set(state))}
     missing, extra = sorted(set(wanted) - set(state) - tied), sorted(set(state) - set(wanted))
     if missing or extra:
@@ -70,6 +64,17 @@ def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
             f"teacher.checkpoint={path} is not a {type(network).__name__} as configured: {len(missing)} tensors are missing "
             f"{missing[:3]}, {len(extra)} are unknown {extra[:3]}: choose the model@teacher it was trained as"
         )
+    for name, tensor in wanted.items():
+        if name in state and state[name].shape != tensor.shape:
+            raise ClassMismatchError(
+                f"teacher.checkpoint={path}: {name} is {list(state[name].shape)} in the file and {list(tensor.shape)} in "
+                "the configured teacher: set teacher.* to what it was trained with"
+            )
+    for name, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointCorruptError(
+                f"teacher.checkpoint={path}: {name} holds NaN or infinity: choose another file"
+            )
     network.load_state_dict(state, strict=False)
     return network
 

@@ -109,6 +109,13 @@ def test_an_import_inside_a_function_counts(package: Package) -> None:
     assert package.fingerprint("lazy") != before
 
 
+def test_a_relative_import_in_a_package_file_counts(package: Package) -> None:
+    (package.folder / "losses" / "__init__.py").write_text("from .sibling import FACTOR\n", encoding="utf-8")
+    before = package.fingerprint("losses")
+    package.edit("losses/sibling.py", "1", "2")
+    assert package.fingerprint("losses") != before
+
+
 def test_a_star_import_counts(package: Package) -> None:
     package.edit("unrelated.py", "VALUE = 1", f"from {package.name}.deeper import *")
     before = package.fingerprint("unrelated")

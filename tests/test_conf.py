@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from kd_lightning.checks import KEYS, check_settings
 from kd_lightning.conf_files import conf_dir
@@ -179,8 +180,10 @@ def test_every_knob_is_set_from_the_command_line() -> None:
     assert (settings["data"]["batch_size"], settings["data"]["labelled"]) == (16, 99)
     assert settings["optimizer"]["_target_"] == "torch.optim.SGD"
     assert settings["optimizer"]["lr"] == 0.25
-    assert settings["teacher_optimizer"]["_target_"] == "torch.optim.AdamW"
-    assert (settings["student"]["hidden"], settings["teacher"]["hidden"]) == (24, 160)
+    default = composed(())
+    assert settings["teacher_optimizer"] == default["teacher_optimizer"]
+    assert settings["student"]["hidden"] == OmegaConf.load(conf_dir() / "model" / "lstm_lm_tiny.yaml").hidden
+    assert {**settings["teacher"], "checkpoint": None} == default["teacher"]
     assert settings["teacher"]["checkpoint"] == "mine.safetensors"
 
 

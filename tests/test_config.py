@@ -295,7 +295,7 @@ def test_whole_number_stands_for_a_float() -> None:
 def test_text_stands_for_no_number_of_a_library() -> None:
     optimizer = {"_target_": "torch.optim.AdamW", "_partial_": True}
     check_arguments({"optimizer": {**optimizer, "lr": 0.1, "betas": [0.9, 0.99]}})
-    with pytest.raises(ConfigError, match="optimizer.lr='fast'"):
+    with pytest.raises(ConfigError, match=r"optimizer\.lr='fast'"):
         check_arguments({"optimizer": {**optimizer, "lr": "fast"}})
 
 

@@ -1,0 +1,61 @@
+"""Seconds from the command to its first training step, where teacher, baseline and pre-training are stored already.
+
+    python scripts/bench_startup.py --rounds 5
+
+Each round asks `kd run experiment=digits` for an alpha not seen before, so that only the distil stage is trained, and waits
+for the first line of its metrics. For comparison: the same process start with `import pytorch_lightning` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RUN = [sys.executable, "-m", "kd_lightning.cli", "run", "experiment=digits", "log_every=1", "progress=false"]
+SHORT = ["steps.teacher=20", "steps.student=40", "steps.pretrain=20"]
+
+
+def first_step(outputs: Path, alpha: float) -> float:
+    """Seconds until the distil stage of a run with this alpha has logged its first step."""
+    known = set((outputs / "store").glob("distill/*/"))
+    started = time.perf_counter()
+    process = subprocess.Popen([*RUN, *SHORT, f"outputs={outputs}", f"alpha={alpha}"], stdout=subprocess.DEVNULL)
+    seconds = 0.0
+    while not seconds and process.poll() is None:
+        for folder in set((outputs / "store").glob("distill/*/")) - known:
+            metrics = folder / "metrics.csv"
+            if metrics.is_file() and metrics.stat().st_size > 0:
+                seconds = time.perf_counter() - started
+        time.sleep(0.005)
+    if process.wait() or not seconds:
+        raise SystemExit("the run failed, or its distil stage was stored already")
+    return seconds
+
+
+def imports() -> float:
+    """Seconds of a process that imports Lightning and does nothing."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import pytorch_lightning"], check=True)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = Path(folder)
+        first_step(outputs, 0.5)  # fills the store
+        pairs = [(imports(), first_step(outputs, 0.1 + i / 1000)) for i in range(rounds)]
+    for name, side in zip(("import pytorch_lightning", "kd run to its first step"), zip(*pairs, strict=True), strict=True):
+        print(f"{name}: median {statistics.median(side):.1f} s, range {min(side):.1f} to {max(side):.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""A teacher brought by the user: which files serve, that they give the same teacher, and that none runs code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from kd_lightning.callbacks.checkpoints import save_weights
+from kd_lightning.cli import main
+from kd_lightning.errors import CheckpointCorruptError
+from kd_lightning.models.transformer_lm import TransformerLM
+from kd_lightning.weights import find_teacher, load_teacher
+from tests.support.cli import DIGITS, kd, text_words, texts
+
+CONVNET = (*DIGITS, "teacher.channels=[4,8]", "teacher.blocks=1", "model@student=mlp_tiny")
+"""A small teacher with BatchNorm: its buffers must come along."""
+
+
+def only_run(outputs: Path, after: set[Path]) -> tuple[Path, dict[str, Any]]:
+    """The run folder that is new, and its results."""
+    (run,) = set((outputs / "runs").iterdir()) - after
+    return run, json.loads((run / "results.json").read_text())
+
+
+def trained(outputs: Path, *words: str) -> tuple[Path, dict[str, Any]]:
+    """Run the job; its folder and results."""
+    before = set((outputs / "runs").iterdir()) if (outputs / "runs").is_dir() else set()
+    assert main(["run", *words, f"outputs={outputs}"]) == 0
+    return only_run(outputs, before)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="module")
+def origin(outputs: Path) -> tuple[Path, dict[str, Any]]:
+    """A finished run with a teacher of its own."""
+    return trained(outputs, *CONVNET)
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "weights" / "teacher.safetensors")
+
+
+def as_safetensors(run: Path, folder: Path) -> Path:
+    save_file(weights_of(run), folder / "mine.safetensors")
+    return folder / "mine.safetensors"
+
+
+def as_state_dict(run: Path, folder: Path) -> Path:
+    torch.save(weights_of(run), folder / "mine.pt")
+    return folder / "mine.pt"
+
+
+def as_data_parallel(run: Path, folder: Path) -> Path:
+    torch.save({f"module.{name}": tensor for name, tensor in weights_of(run).items()}, folder / "mine.pth")
+    return folder / "mine.pth"
+
+
+def as_lightning(run: Path, folder: Path) -> Path:
+    state = {f"network.{name}": tensor for name, tensor in weights_of(run).items()}
+    state |= {"objective.hint.weight": torch.zeros(2, 2)}
+    # Settings in a checkpoint are data: nothing is built from them.
+    content = {"state_dict": state, "epoch": 3, "hyper_parameters": {"_target_": "os.system", "command": "touch ran"}}
+    torch.save(content, folder / "mine.ckpt")
+    return folder / "mine.ckpt"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [lambda run, _: run, as_safetensors, as_state_dict, as_data_parallel, as_lightning],
+    ids=["run folder", "safetensors", "state dict", "data parallel", "lightning"],
+)
+def test_each_form_gives_the_same_teacher_without_training(
+    form: Callable[[Path, Path], Path],
+    origin: tuple[Path, dict[str, Any]],
+    outputs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, before = origin
+    path = form(run, tmp_path)
+    again, results = trained(outputs, *CONVNET, f"teacher.checkpoint={path}")
+    teacher = results["models"]["teacher"]
+    for key in ("val", "test", "metrics", "parameters"):
+        assert teacher[key] == before["models"]["teacher"][key]
+    assert teacher["steps"] == 0
+    assert results["teacher_unchanged"]
+    assert results["teacher_hash"] == before["teacher_hash"]
+    assert "brought:" in capsys.readouterr().out
+    for name, tensor in weights_of(again).items():
+        assert torch.equal(tensor, weights_of(run)[name])
+    assert not (Path.cwd() / "ran").exists()
+
+
+def test_control_another_teacher_is_another(origin: tuple[Path, dict[str, Any]], outputs: Path, tmp_path: Path) -> None:
+    run, before = origin
+    other = {name: torch.zeros_like(tensor) for name, tensor in weights_of(run).items()}
+    save_file(other, tmp_path / "other.safetensors")
+    _, results = trained(outputs, *CONVNET, f"teacher.checkpoint={tmp_path / 'other.safetensors'}")
+    assert results["teacher_hash"] != before["teacher_hash"]
+    assert results["models"]["teacher"]["metrics"] != before["models"]["teacher"]["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("teacher.channels=[4,9]", ("ClassMismatchError", "is [", "in the file and [", "set teacher.*")),
+        ("model@teacher=mlp", ("ConfigError", "is not a MLP as configured", "choose the model@teacher")),
+        ("teacher.residual=false", ("ConfigError", "is not a ConvNet as configured", "unknown")),
+    ],
+)
+def test_another_network_is_refused(
+    word: str,
+    parts: tuple[str, ...],
+    origin: tuple[Path, dict[str, Any]],
+    outputs: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = CONVNET if "model@" not in word else (*DIGITS, "model@student=mlp_tiny")
+    answer = kd(capsys, "run", *words, word, f"teacher.checkpoint={origin[0]}", f"outputs={outputs}")
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    for part in (*parts, f"teacher.checkpoint={origin[0]}"):
+        assert part in line
+
+
+def test_another_tokenizer_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run, before = trained(tmp_path, *text_words(texts(tmp_path / "first")))
+    other = texts(tmp_path / "second")
+    for path in other.iterdir():
+        path.write_text(path.read_text()[::-1], encoding="utf-8")
+    words = (*text_words(other), f"teacher.checkpoint={run}", f"outputs={tmp_path}")
+    answer = kd(capsys, "run", *words)
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    theirs = json.loads((run / "weights" / "teacher.json").read_text())["tokenizer_sha256"]
+    for part in ("VocabMismatchError", f"the teacher's tokenizer ({theirs[:12]})", "the data settings"):
+        assert part in line
+    # The control: the same texts have the same tokenizer.
+    _, results = trained(tmp_path, *text_words(tmp_path / "first"), f"teacher.checkpoint={run}")
+    # Lightning logs in float32, and that is what a trained teacher's record holds.
+    assert results["models"]["teacher"]["val"] == pytest.approx(before["models"]["teacher"]["val"], rel=1e-6)
+    assert results["models"]["teacher"]["test"] == before["models"]["teacher"]["test"]
+
+
+# -- files that run code ----------------------------------------------------------------------------------------------
+
+
+class Malicious:
+    """Unpickling it leaves a mark."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def write_malicious(path: Path, mark: Path, state: dict[str, Any]) -> None:
+    evil = Malicious(mark)
+    if path.suffix == ".pkl":
+        path.write_bytes(pickle.dumps({**state, "extra": evil}))
+    elif path.stem == "beside":
+        torch.save({"state_dict": state, "hyper_parameters": evil}, path)
+    elif path.stem == "among":
+        torch.save({**state, "extra": evil}, path)
+    else:
+        torch.save(evil, path)
+
+
+@pytest.mark.parametrize("name", ["alone.pt", "among.pt", "beside.ckpt", "raw.pkl"])
+def test_a_malicious_file_is_refused_and_runs_nothing(
+    name: str,
+    origin: tuple[Path, dict[str, Any]],
+    outputs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, mark = tmp_path / name, tmp_path / "ran"
+    write_malicious(path, mark, weights_of(origin[0]))
+    answer = kd(capsys, "run", *CONVNET, f"teacher.checkpoint={path}", f"outputs={outputs}")
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert "CheckpointCorruptError" in line
+    assert str(path) in line
+    assert not mark.exists()
+    # The control: read as plain torch or pickle would, it does run.
+    if name.endswith(".pkl"):
+        pickle.loads(path.read_bytes())
+    else:
+        torch.load(path, weights_only=False)
+    assert mark.is_dir()
+
+
+# -- the functions ----------------------------------------------------------------------------------------------------
+
+
+def test_tied_weights_are_whole_again(tmp_path: Path) -> None:
+    sizes = {"vocab_size": 11, "width": 8, "layers": 1, "heads": 2, "max_length": 5, "tie_weights": True}
+    torch.manual_seed(0)
+    network = TransformerLM(**sizes)
+    save_weights(network, tmp_path / "tied.safetensors")
+    torch.save(network.state_dict(), tmp_path / "tied.pt")
+    assert len(load_file(tmp_path / "tied.safetensors")) == len(network.state_dict()) - 1
+    for name in ("tied.safetensors", "tied.pt"):
+        again = load_teacher(TransformerLM(**sizes), tmp_path / name, tokenizer="")
+        inputs = torch.arange(5)[None]
+        assert torch.equal(again(inputs), network(inputs))
+        assert again.head.weight is again.embedding.weight
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 2)
+    torch.save({"weight": torch.full((2, 2), torch.nan), "bias": torch.zeros(2)}, tmp_path / "nan.pt")
+    with pytest.raises(CheckpointCorruptError, match="weight holds NaN"):
+        load_teacher(network, tmp_path / "nan.pt", tokenizer="")
+    assert torch.isfinite(network.weight).all()
+
+
+def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.pt").write_bytes(b"x")
+    assert find_teacher("~/mine.pt") == tmp_path / "mine.pt"
