@@ -30,7 +30,7 @@ class AtomicCheckpointIO(CheckpointIO):
             raise write_error(path, error) from error
         publish_file(draft, path)
 
-    def load_checkpoint(self, path: Any, map_location: Any = "cpu", **_ignored: Any) -> dict[str, Any]:
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         path = Path(path)
         problem = checkpoint_problem(path)
         if problem:

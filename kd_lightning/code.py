@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def code_fingerprint(roots: Iterable[str], packages: Iterable[str]) -> str:
             continue
         code, imports = _parse(module)
         seen[module] = hashlib.sha256(code.encode()).hexdigest()
-        waiting += [found for name in imports if (found := module_of(name, tops))]
+        waiting += [found for name in (*imports, *_parents(module)) if (found := module_of(name, tops))]
     return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()
 
 
@@ -62,18 +62,32 @@ def module_of(name: str, tops: frozenset[str]) -> str | None:
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _source(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, AttributeError, ValueError):
-        return None
+    """The file of a module, found without running it or its packages."""
+    spec = None
+    places: Sequence[str] | None = None
+    name = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        if name != part and places is None:
+            return None  # something below a module that is no package
+        spec = PathFinder.find_spec(name, places)
+        if spec is None:
+            return None
+        places = spec.submodule_search_locations
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     return Path(spec.origin)
 
 
-@lru_cache(maxsize=None)
+def _parents(module: str) -> list[str]:
+    """The packages around a module: Python runs their ``__init__`` first."""
+    parts = module.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
+
+
+@cache
 def _parse(module: str) -> tuple[str, tuple[str, ...]]:
     """Normalised code of a module and the names it imports. Cached: the process runs what it first imported."""
     path = _source(module)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from kd_lightning.pipeline import MODELS, Experiment
+from kd_lightning.report.table import retention
 from kd_lightning.tasks.metrics import RowMetric
-from kd_lightning.verdict import gain, gap_closed, paired_interval, retention, verdict_sentence
+from kd_lightning.verdict import gain, gap_closed, paired_interval, verdict_sentence
 
 KEPT = (
     "val",

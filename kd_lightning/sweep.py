@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from kd_lightning.report.numbers import metric_value
+from kd_lightning.verdict import difference
+
 JOB = "job.json"
 
 
@@ -38,28 +41,26 @@ def sweep_rows(jobs: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     Choosing is done on validation; the test columns say what the chosen one is worth.
     """
     done = [job for job in jobs if job["state"] == "done"]
-    metric, sign = "metric", 1.0
-    if done:
-        first = done[0]["results"]
-        metric, sign = first["metric"], 1.0 if first["mode"] == "min" else -1.0
+    metric, mode = (done[0]["results"][key] for key in ("metric", "mode")) if done else ("metric", "min")
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     header = ["job", "overrides", f"val {metric}", f"test {metric}", "student alone", "gain", "of the teacher"]
-    rows = [
-        [
-            str(job["number"]),
-            " ".join(job["overrides"]),
-            f"{r['models']['distilled']['val']:.4g}",
-            f"{r['models']['distilled']['test']:.4g}",
-            f"{r['models']['baseline']['test']:.4g}",
-            f"{r['gain_over_baseline']:+.3g}",
-            f"{r['retention']:.1%}",
-        ]
-        for job in sorted(done, key=lambda job: sign * job["results"]["models"]["distilled"]["val"])
-        for r in [job["results"]]
-    ]
-    failed = [job for job in jobs if job["state"] != "done"]
-    return header, rows + [
-        [str(job["number"]), " ".join(job["overrides"]), job["state"], "", "", "", ""] for job in failed
-    ]
+
+    def own(job: dict[str, Any]) -> str:
+        return " ".join(override for override in job["overrides"] if override not in shared)
+
+    def value(job: dict[str, Any]) -> float:
+        chosen = job["results"]["models"]["distilled"]["val"]
+        return chosen if mode == "min" else -chosen
+
+    def cells(job: dict[str, Any]) -> list[str]:
+        results = job["results"]
+        baseline, student = results["models"]["baseline"], results["models"]["distilled"]
+        shown = [metric_value(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
+        gained = difference(results["gain_over_baseline"], student["test"], metric, mode)
+        return [str(job["number"]), own(job), *shown, gained, f"{results['retention']:.1%}"]
+
+    failed = [[str(job["number"]), own(job), job["state"], *[""] * 4] for job in jobs if job["state"] != "done"]
+    return header, [cells(job) for job in sorted(done, key=value)] + failed
 
 
 def failures(jobs: list[dict[str, Any]]) -> list[str]:

@@ -44,7 +44,7 @@ def tapped(network: nn.Module, paths: Mapping[str, str]) -> Iterator[dict[str, T
         name -> Tensor, filled by the forward pass; of a tuple (LSTM, attention) the first tensor is taken.
 
     Raises:
-        TapError: A path names no module.
+        TapError: A path names no module, or one that did not run.
 
     Example:
         >>> import torch
@@ -67,6 +67,11 @@ def tapped(network: nn.Module, paths: Mapping[str, str]) -> Iterator[dict[str, T
                 hook = module.register_forward_hook(_keep_output(features, name))
             hooks.callback(hook.remove)
         yield features
+    silent = sorted(path for name, path in paths.items() if name not in features)
+    if silent:
+        raise TapError(
+            f"tap {silent[0]!r}: the module did not run in this forward pass, or has no such tensor: tap another"
+        )
 
 
 def _first_tensor(value: Any) -> Tensor:
@@ -75,7 +80,8 @@ def _first_tensor(value: Any) -> Tensor:
 
 def _keep_input(features: dict[str, Tensor], name: str) -> Any:
     def keep(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        features[name] = _first_tensor(args)
+        if args:
+            features[name] = _first_tensor(args)
 
     return keep
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from kd_lightning.report.numbers import is_share, metric_value, significant
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -23,13 +24,6 @@ class Interval:
     level: float
     groups: int
     method: str
-
-
-def retention(teacher: float, student: float, mode: str) -> float:
-    """Share of the teacher's quality that the student keeps: student / teacher, or teacher / student where less is
-    better."""
-    top, bottom = (student, teacher) if mode == "max" else (teacher, student)
-    return top / bottom if bottom else math.nan
 
 
 def gain(baseline: float, student: float, mode: str) -> float:
@@ -89,35 +83,38 @@ def verdict_sentence(results: Mapping[str, Any]) -> str:
     Args:
         results: The content of ``results.json`` without the verdict.
     """
-    models, metric = results["models"], results["metric"]
+    models, metric, mode = results["models"], results["metric"], results["mode"]
     baseline, student = models["baseline"]["test"], models["distilled"]["test"]
-    pair = f"{number(student, metric)} against {number(baseline, metric)} test {metric}"
+    pair = f"{metric_value(student, metric, mode)} against {metric_value(baseline, metric, mode)} test {metric}"
     steps = f"{models['baseline']['steps']} steps each"
     interval = results["interval"]
     if interval is None:
         return (
             f"Distilled {pair} for the student alone, {steps}: one test group, so no statement about noise. {ONE_SEED}"
         )
-    bounds = f"{number(interval['low'], metric)} to {number(interval['high'], metric)}"
-    if interval["low"] > 0:
-        kind = "Better"
-    elif interval["high"] < 0:
-        kind = "Worse"
-    else:
+    low, high = (difference(interval[end], student, metric, mode) for end in ("low", "high"))
+    bounds = f"{LEVEL:.0%} interval of the gain {low} to {high}"
+    if interval["low"] <= 0 <= interval["high"]:
         return (
-            f"No difference shown: distilled {pair} for the student alone, {steps}; the {LEVEL:.0%} interval of the gain, "
-            f"{bounds}, holds 0, so the effect is within the noise of the test set. {ONE_SEED}"
+            f"No difference shown: distilled {pair} for the student alone, {steps}; {bounds}, which holds 0, so the effect "
+            f"is within the noise of the test set. {ONE_SEED}"
         )
+    kind = "Better" if interval["low"] > 0 else "Worse"
+    gained = difference(results["gain_over_baseline"], student, metric, mode)
     return (
-        f"{kind} than the student alone on this test set: distilled {pair}, {steps}; gain "
-        f"{number(results['gain_over_baseline'], metric)}, {LEVEL:.0%} interval {bounds}. It keeps "
+        f"{kind} than the student alone on this test set: distilled {pair}, {steps}; gain {gained}, {bounds}. It keeps "
         f"{results['retention']:.1%} of the teacher. {ONE_SEED}"
     )
 
 
+def difference(value: float, example: float, metric: str, mode: str) -> str:
+    """A difference of two values of a metric; shares differ by points, not by percent.
+
+    Example:
+        >>> difference(0.125, 0.9, "accuracy", "max"), difference(1.94, 37.3, "perplexity", "min")
+        ('12.5 points', '1.940')
+    """
+    return f"{100 * value:.1f} points" if is_share(example, metric, mode) else significant(value)
+
+
 ONE_SEED = "This is one seed: seed=0,1,2 with -m shows how much of it is luck."
-
-
-def number(value: float, metric: str) -> str:
-    """A metric's value or difference for people: accuracies in percentage points, others with 4 digits."""
-    return f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.4g}"

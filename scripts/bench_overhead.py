@@ -14,6 +14,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,9 @@ def ours(experiment: Experiment, steps: int, folder: Path) -> tuple[float, dict[
         return kept[0]
 
     clock = Clock()
-    object.__setattr__(stage, "module", module)
-    object.__setattr__(experiment.trainer, "callbacks", lambda: [clock])
-    train(stage, entry, experiment.trainer, Silent())
+    trainer = replace(experiment.trainer, callbacks=lambda: [clock])
+    train(replace(stage, module=module), entry, trainer, Silent())
     return clock.seconds, kept[0].network.state_dict()
-
 
 
 class Clock(Callback):

@@ -53,7 +53,9 @@ def main() -> None:
         outputs = Path(folder)
         first_step(outputs, 0.5)  # fills the store
         pairs = [(imports(), first_step(outputs, 0.1 + i / 1000)) for i in range(rounds)]
-    for name, side in zip(("import pytorch_lightning", "kd run to its first step"), zip(*pairs, strict=True), strict=True):
+    for name, side in zip(
+        ("import pytorch_lightning", "kd run to its first step"), zip(*pairs, strict=True), strict=True
+    ):
         print(f"{name}: median {statistics.median(side):.1f} s, range {min(side):.1f} to {max(side):.1f}")
 
 

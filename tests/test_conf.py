@@ -101,7 +101,8 @@ def test_file_begins_with_its_purpose(file: str) -> None:
 
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiment_begins_with_its_command(name: str) -> None:
-    assert purpose(conf_dir() / "experiment" / f"{name}.yaml") == f"kd run experiment={name}"
+    lines = (conf_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == ["# @package _global_", f"# kd run experiment={name}"]
 
 
 @pytest.mark.parametrize("file", [name.removesuffix(".yaml") for name in FILES if "/" in name])
@@ -118,6 +119,7 @@ def test_default_composes_is_accepted_and_has_exactly_the_known_keys() -> None:
     one_batch(settings)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow's own use of SQLAlchemy
 @pytest.mark.parametrize("name", names("logger"))
 def test_logger_is_built(name: str, tmp_path: Path) -> None:
     needed = NEEDS.get(name)

@@ -40,7 +40,7 @@ LAYERS = {
     "conf_files": Layer(set(), set()),
     "checks": Layer({"errors"}, set()),
     "store": Layer({"errors"}, {"filelock"}),
-    "verdict": Layer(set(), {"numpy"}),
+    "verdict": Layer({"report.numbers"}, {"numpy"}),
     "types": Layer(set(), TORCH),
     # The things an experiment is made of; each knows types, and hardly each other.
     "functional": Layer({"types", "functional"}, TORCH),

@@ -34,7 +34,8 @@ def conf_files() -> set[str]:
 @pytest.mark.slow
 def test_the_wheel_holds_package_and_configuration_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
     inside = {name.removeprefix("kd_lightning/conf/") for name in names if name.startswith("kd_lightning/conf/")}
     assert inside == conf_files()
     assert "config.yaml" in inside
@@ -47,8 +48,16 @@ def test_the_wheel_holds_package_and_configuration_and_nothing_else(built: Path)
 @pytest.mark.slow
 def test_the_sdist_holds_what_is_needed_to_build_and_test(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
-    assert {"pyproject.toml", "conf/config.yaml", "README.md", "LICENSE", "tests/test_packaging.py", "Makefile"} <= names
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {
+        "pyproject.toml",
+        "conf/config.yaml",
+        "README.md",
+        "LICENSE",
+        "tests/test_packaging.py",
+        "Makefile",
+    } <= names
     assert not [name for name in names if name.startswith((".venv", "outputs", "dist", ".git/"))]
 
 
@@ -66,7 +75,9 @@ def test_an_installed_wheel_runs_digits_from_another_folder(built: Path, tmp_pat
     elsewhere.mkdir()
     code = "import sys; from kd_lightning.cli import main; import kd_lightning; print(kd_lightning.__file__); sys.exit(main())"
     command = [str(home / "bin" / "python"), "-c", code, "run", "experiment=digits", "debug=fast_dev_run"]
-    done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, cwd=elsewhere, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert Path(done.stdout.splitlines()[0]).is_relative_to(site), "the wheel is what ran, not the checkout"
     folder = Path(done.stdout.splitlines()[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ def run(outputs: Path, callbacks: list[pl.Callback] | None = None, **changes: An
     """Run the tiny experiment; returns the optimizers' last states."""
     states: list[Any] = []
     one = experiment(outputs, **changes)
-    one.trainer  # made now, so that the callbacks below are the test's alone
-    object.__setattr__(one.trainer, "callbacks", lambda: [*(callbacks or []), LastState(states)])
+    # The property is cached: what is put in its place is what the stages use.
+    one.__dict__["trainer"] = replace(one.trainer, callbacks=lambda: [*(callbacks or []), LastState(states)])
     one.run()
     return states
 

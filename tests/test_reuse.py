@@ -25,7 +25,7 @@ def finished_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return outputs
 
 
-@pytest.fixture()
+@pytest.fixture
 def outputs(finished_store: Path, tmp_path: Path) -> Path:
     """A copy of its own of these outputs."""
     return Path(shutil.copytree(finished_store, tmp_path / "outputs"))
@@ -119,7 +119,7 @@ class Net(torch.nn.Linear):
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's package outside ours: a loss with a helper, and a network."""
     folder = tmp_path / f"user_{tmp_path.name.replace('-', '_')}"

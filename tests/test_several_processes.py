@@ -122,9 +122,12 @@ def test_two_processes_that_lightning_spawns_count_every_row_exactly_once(tmp_pa
 @pytest.mark.slow
 def test_a_whole_run_in_two_processes(tmp_path: Path) -> None:
     """No BatchNorm or dropout in the student: then two halves of a batch make the same step as the whole."""
-    plain: dict[str, Any] = {"student": {"_target_": "torch.nn.Linear", "in_features": FEATURES, "out_features": CLASSES}}
-    one, two = experiment(tmp_path / "one", **plain), experiment(
-        tmp_path / "two", **plain, trainer__devices=2, trainer__strategy="ddp_fork"
+    plain: dict[str, Any] = {
+        "student": {"_target_": "torch.nn.Linear", "in_features": FEATURES, "out_features": CLASSES}
+    }
+    one, two = (
+        experiment(tmp_path / "one", **plain),
+        experiment(tmp_path / "two", **plain, trainer__devices=2, trainer__strategy="ddp_fork"),
     )
     first, second = one.run(), two.run()
     assert second["records"]["distill"]["teacher_unchanged"]

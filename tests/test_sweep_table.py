@@ -75,7 +75,7 @@ def test_the_table_holds_every_job_the_failed_ones_last(first: tuple[Path, Answe
     assert {row[0] for row in rows} == {"0", "1", "2", "3"}
     assert rows[-1][0] == "2"
     assert "failed" in rows[-1]
-    values = [float(row[2]) for row in rows[:-1]]
+    values = [float(row[2].rstrip("%")) for row in rows[:-1]]
     assert values == sorted(values, reverse=True)
     assert "4 jobs, best validation first" in answer.out
     assert str(folder) in answer.out.splitlines()[-1]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kd_lightning.verdict import gain, gap_closed, number, paired_interval, retention, verdict_sentence
+from kd_lightning.verdict import difference, gain, gap_closed, paired_interval, verdict_sentence
 
 Rows = dict[str, list[float]]
 
@@ -127,21 +127,6 @@ def test_a_null_effect_holds_zero_about_95_times_in_100() -> None:
     assert 180 <= inside <= 198
 
 
-@pytest.mark.parametrize(
-    ("teacher", "student", "mode", "expected"),
-    [(0.8, 0.6, "max", 0.75), (20.0, 40.0, "min", 0.5), (20.0, 10.0, "min", 2.0), (0.5, 0.6, "max", 1.2)],
-)
-def test_retention_is_below_one_where_the_student_is_worse(
-    teacher: float, student: float, mode: str, expected: float
-) -> None:
-    assert retention(teacher, student, mode) == pytest.approx(expected)
-
-
-def test_retention_of_nothing_is_not_a_number() -> None:
-    assert math.isnan(retention(0.0, 0.5, "max"))
-    assert math.isnan(retention(1.0, 0.0, "min"))
-
-
 def test_gain_is_positive_where_the_student_is_better() -> None:
     assert gain(0.5, 0.7, "max") == pytest.approx(0.2)
     assert gain(50.0, 40.0, "min") == 10.0
@@ -158,6 +143,7 @@ def test_gap_closed_is_a_share_in_either_mode() -> None:
 def results(interval: tuple[float, float] | None, metric: str = "perplexity", **changes: Any) -> dict[str, Any]:
     return {
         "metric": metric,
+        "mode": "max" if metric == "accuracy" else "min",
         "models": {
             "baseline": {"test": 48.5, "steps": 1000},
             "distilled": {"test": 45.25, "steps": 1000},
@@ -171,21 +157,27 @@ def results(interval: tuple[float, float] | None, metric: str = "perplexity", **
 
 def test_sentence_of_a_better_student() -> None:
     sentence = verdict_sentence(results((2.5, 4.0)))
-    assert sentence.startswith("Better than the student alone on this test set: distilled 45.25 against 48.5")
-    for part in ("1000 steps each", "gain 3.25", "95% interval 2.5 to 4", "87.5% of the teacher", "one seed"):
+    assert sentence.startswith("Better than the student alone on this test set: distilled 45.25 against 48.50")
+    for part in (
+        "1000 steps each",
+        "gain 3.250",
+        "95% interval of the gain 2.500 to 4.000",
+        "87.5% of the teacher",
+        "one seed",
+    ):
         assert part in sentence
 
 
 def test_sentence_of_a_worse_student() -> None:
     sentence = verdict_sentence(results((-4.0, -2.5), gain_over_baseline=-3.25))
     assert sentence.startswith("Worse than the student alone")
-    assert "gain -3.25, 95% interval -4 to -2.5" in sentence
+    assert "gain -3.250, 95% interval of the gain -4.000 to -2.500" in sentence
 
 
 @pytest.mark.parametrize("interval", [(-1.0, 4.0), (0.0, 4.0), (-4.0, 0.0), (0.0, 0.0)])
 def test_sentence_where_the_interval_holds_zero(interval: tuple[float, float]) -> None:
     sentence = verdict_sentence(results(interval))
-    assert sentence.startswith("No difference shown: distilled 45.25 against 48.5 test perplexity")
+    assert sentence.startswith("No difference shown: distilled 45.25 against 48.50 test perplexity")
     assert "within the noise of the test set" in sentence
     assert "etter" not in sentence
     assert "orse" not in sentence
@@ -193,18 +185,18 @@ def test_sentence_where_the_interval_holds_zero(interval: tuple[float, float]) -
 
 def test_sentence_of_one_test_group_claims_nothing() -> None:
     sentence = verdict_sentence(results(None))
-    assert sentence.startswith("Distilled 45.25 against 48.5")
+    assert sentence.startswith("Distilled 45.25 against 48.50")
     assert "no statement about noise" in sentence
     assert "etter" not in sentence
 
 
-def test_accuracies_are_told_in_percent() -> None:
-    assert number(0.9234, "accuracy") == "92.3 %"
-    assert number(-0.01, "accuracy") == "-1.0 %"
-    assert number(45.25123, "perplexity") == "45.25"
+def test_accuracies_are_told_in_percent_and_their_differences_in_points() -> None:
+    assert difference(0.9234, 0.5, "accuracy", "max") == "92.3 points"
+    assert difference(-0.01, 0.5, "accuracy", "max") == "-1.0 points"
+    assert difference(45.25123, 40.0, "perplexity", "min") == "45.25"
     models = {"baseline": {"test": 0.8, "steps": 5}, "distilled": {"test": 0.9, "steps": 5}}
     sentence = verdict_sentence(
         results((0.05, 0.15), metric="accuracy", models=models, gain_over_baseline=0.1, retention=0.95)
     )
-    for part in ("90.0 % against 80.0 % test accuracy", "gain 10.0 %", "5.0 % to 15.0 %"):
+    for part in ("90.00% against 80.00% test accuracy", "gain 10.0 points", "gain 5.0 points to 15.0 points"):
         assert part in sentence

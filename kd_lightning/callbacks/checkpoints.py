@@ -126,7 +126,8 @@ class Checkpoints(pl.Callback):
     @staticmethod
     def _validates(trainer: pl.Trainer, batch_idx: int) -> bool:
         """A validation follows this batch, and with it a save."""
-        return (batch_idx + 1) % trainer.val_check_batch == 0
+        interval = trainer.val_check_batch
+        return interval is not None and (batch_idx + 1) % interval == 0
 
 
 def is_better(value: float, best: float, mode: str) -> bool:

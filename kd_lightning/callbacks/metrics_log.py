@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytorch_lightning as pl
-from torch import Tensor
 
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.store import publish
@@ -46,9 +45,9 @@ class MetricsLog(pl.Callback):
             return
         assert isinstance(module, SupervisedModule)
         module.check_finite()
-        values = {name: term.item() for name, term in module.terms.items()}
+        values: dict[str, float] = {name: float(term) for name, term in module.terms.items()}
         # The rate this step was taken with: the scheduler has moved on already.
-        values["lr"] = trainer.lr_scheduler_configs[0].scheduler._last_lr[0]
+        values["lr"] = float(trainer.lr_scheduler_configs[0].scheduler._last_lr[0])
         self._add(step, "train", values)
         for logger in trainer.loggers:
             logger.log_metrics({f"train_{name}": value for name, value in values.items()}, step=step)
@@ -72,7 +71,7 @@ class MetricsLog(pl.Callback):
                 file.flush()
                 os.fsync(file.fileno())
 
-    def _add(self, step: int, split: str, values: Mapping[str, float | Tensor]) -> None:
+    def _add(self, step: int, split: str, values: Mapping[str, float]) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         for name, value in values.items():

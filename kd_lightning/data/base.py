@@ -265,5 +265,5 @@ def _widen(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_floating_point() or tensor.dtype == torch.bool else tensor.long()
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
     return batch

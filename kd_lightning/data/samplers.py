@@ -15,8 +15,9 @@ from kd_lightning.seeds import derive
 class TrainingBatches(Sampler[list[int]]):
     """Batches cut from an endless stream of permutations; the permutation of epoch e is f(seed, e).
 
-    Optimizer step s takes rows [s * batch_size, (s + 1) * batch_size) of the stream (after ``skip`` steps), split evenly over the accumulated
-    batches and the processes: the rows of a step do not depend on how many of either there are. Every batch is full.
+    Optimizer step s takes rows [s * batch_size, (s + 1) * batch_size) of the stream (after ``skip`` steps), split evenly
+    over the accumulated batches and the processes: the rows of a step do not depend on how many of either there are.
+    Every batch is full.
 
     Args:
         ids: [N] row ids to draw from.

@@ -66,6 +66,7 @@ class DistillationModule(SupervisedModule):
         if not objective:
             raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
         self.objective = nn.ModuleDict(dict(objective))
+        self.weights = {name: term.weight for name, term in objective.items()}
         self.alpha = alpha
         self.temperature = temperature
         self.steps = steps
@@ -107,11 +108,8 @@ class DistillationModule(SupervisedModule):
             for name, term in self.objective.items():
                 terms[name] = term(_view(student, name), _view(teacher, name), aligned, temperature)
         if alpha > 0:
-            loss = loss + alpha * sum(self._weighted(terms))
+            loss = loss + alpha * sum(weight * terms[name] for name, weight in self.weights.items())
         return loss, terms
-
-    def _weighted(self, terms: dict[str, Tensor]) -> list[Tensor]:
-        return [term.weight * terms[name] for name, term in self.objective.items()]
 
     def _student_outputs(self, batch: Batch) -> Outputs:
         if not self.student_taps:

@@ -144,7 +144,9 @@ def objective(results: dict[str, Any]) -> str:
     terms = f" ({', '.join(results['objective'])})" if results.get("objective") else ""
     start = " Pre-training: the soft loss alone." if record(results, PRETRAINED) else ""
     annealed = results.get("annealing")
-    changing = f" While distilling, {' and '.join(annealed)} followed a schedule; see the configuration." if annealed else ""
+    changing = (
+        f" While distilling, {' and '.join(annealed)} followed a schedule; see the configuration." if annealed else ""
+    )
     mix = f"{1 - alpha:.4g} x hard loss + {alpha:.4g} x soft loss{terms}, temperature {temperature:.4g}."
     return f"{mix}{changing}{start}"
 

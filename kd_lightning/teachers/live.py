@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from kd_lightning.tasks.base import Task
 from kd_lightning.taps import check_taps, tapped
+from kd_lightning.tasks.base import Task
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.types import Batch, Outputs
 

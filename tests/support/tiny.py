@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from kd_lightning.pipeline import Experiment
 from tests.support.parts import CLASSES, FEATURES
 
+
 def build(node: Any) -> Any:
     """What ``config.build`` does, without the allowlist: these targets are test code."""
     if not (isinstance(node, dict) and "_target_" in node):
