@@ -140,8 +140,8 @@ def _check_steps(steps: Mapping[str, Any]) -> None:
     _integer(steps["pretrain"], "steps.pretrain", 0)
     if steps["pretrain"] >= steps["student"]:
         raise ConfigError(
-            f"steps.pretrain={steps['pretrain']} leaves nothing of steps.student={steps['student']} to distil: pre-training "
-            "is a part of the student's budget"
+            f"steps.pretrain={steps['pretrain']} leaves nothing of steps.student={steps['student']} to distil: "
+            "pre-training is a part of the student's budget"
         )
 
 

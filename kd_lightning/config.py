@@ -162,10 +162,8 @@ def _resolve(target: str) -> Any:
     found: Any = importlib.import_module(parts[0])
     for end in range(2, len(parts) + 1):
         name, part = ".".join(parts[:end]), parts[end - 1]
-        if inspect.ismodule(found) and not hasattr(found, part):
-            found = importlib.import_module(name)
-        else:
-            found = getattr(found, part)
+        unseen = inspect.ismodule(found) and not hasattr(found, part)
+        found = importlib.import_module(name) if unseen else getattr(found, part)
         if inspect.ismodule(found) and found.__name__ != name:
             raise UntrustedTargetError(f"_target_ {target!r} leads through {name} to the module {found.__name__}")
     return found

@@ -50,8 +50,8 @@ def check_network(network: nn.Module, task: Task, prepared: Prepared, who: str, 
             ) from error
         shape = tuple(batch["inputs"].shape[1:])
         raise ConfigError(
-            f"the {who} ({type(network).__name__}) cannot read rows of shape {shape}: {str(error).splitlines()[0]}; set "
-            f"the {who}'s sizes to the data's"
+            f"the {who} ({type(network).__name__}) cannot read rows of shape {shape}: {str(error).splitlines()[0]}; "
+            f"set the {who}'s sizes to the data's"
         ) from error
     if prepared.tokenizer and logits.shape[-1] != task.num_classes:
         raise VocabMismatchError(
@@ -82,14 +82,15 @@ def check_callbacks(task: Task, callbacks: Mapping[str, Any]) -> None:
             continue
         if monitor not in metrics:
             raise ConfigError(
-                f"callbacks.{name}.monitor={monitor}: not one of {', '.join(metrics)}{did_you_mean(str(monitor), metrics)}"
+                f"callbacks.{name}.monitor={monitor}: not one of {', '.join(metrics)}"
+                f"{did_you_mean(str(monitor), metrics)}"
             )
         better = metrics[monitor].higher_is_better
         mode = "max" if better else "min"
         if better is not None and node.get("mode", mode) != mode:
             raise ConfigError(
-                f"callbacks.{name}.mode={node['mode']}: {monitor} is better when it is {'higher' if better else 'lower'}: "
-                f"set callbacks.{name}.mode={mode}"
+                f"callbacks.{name}.mode={node['mode']}: {monitor} is better when it is "
+                f"{'higher' if better else 'lower'}: set callbacks.{name}.mode={mode}"
             )
 
 

@@ -49,8 +49,8 @@ def redacted_override(word: str) -> str:
     """A word of the command line, its value replaced where a key in it is named like a secret.
 
     Example:
-        >>> redacted_override("+logger.wandb.api_key=x"), redacted_override("+vars={token: x}"), redacted_override("seed=1")
-        ('+logger.wandb.api_key=***', '+vars=***', 'seed=1')
+        >>> [redacted_override(word) for word in ("+vars.api_key=x", "+vars={token: x}", "seed=1")]
+        ['+vars.api_key=***', '+vars=***', 'seed=1']
     """
     key, _, value = word.partition("=")
     return f"{key}=***" if SECRET.search(key) or ("{" in value and SECRET.search(value)) else word

@@ -61,14 +61,14 @@ def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
     missing, extra = sorted(set(wanted) - set(state) - tied), sorted(set(state) - set(wanted))
     if missing or extra:
         raise ConfigError(
-            f"teacher.checkpoint={path} is not a {type(network).__name__} as configured: {len(missing)} tensors are missing "
-            f"{missing[:3]}, {len(extra)} are unknown {extra[:3]}: choose the model@teacher it was trained as"
+            f"teacher.checkpoint={path} is not a {type(network).__name__} as configured: {len(missing)} tensors are "
+            f"missing {missing[:3]}, {len(extra)} are unknown {extra[:3]}: choose the model@teacher it was trained as"
         )
     for name, tensor in wanted.items():
         if name in state and state[name].shape != tensor.shape:
             raise ClassMismatchError(
-                f"teacher.checkpoint={path}: {name} is {list(state[name].shape)} in the file and {list(tensor.shape)} in "
-                "the configured teacher: set teacher.* to what it was trained with"
+                f"teacher.checkpoint={path}: {name} is {list(state[name].shape)} in the file and {list(tensor.shape)} "
+                "in the configured teacher: set teacher.* to what it was trained with"
             )
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):

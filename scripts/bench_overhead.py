@@ -26,7 +26,6 @@ from torch.nn import functional as F
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import build, plain
 from kd_lightning.pipeline import Experiment
-from kd_lightning.seeds import derive
 from kd_lightning.stage import train
 from kd_lightning.store import Store
 from kd_lightning.types import Batch
@@ -65,7 +64,6 @@ def hand_written(experiment: Experiment, steps: int) -> tuple[float, dict[str, t
     batches = iter(rows.train_dataloader())
     started = time.perf_counter()
     for step, batch in enumerate(batches):
-        torch.manual_seed(derive(chosen["seed"], "step", step, 0))
         optimizer.param_groups[0]["lr"] = rate * scheduler((step + 0.5) / steps)
         loss = loss_of(student, teacher, batch, alpha, temperature)
         optimizer.zero_grad()

@@ -88,6 +88,7 @@ REFUSED = [
     # Through the attributes of an allowed module.
     "kd_lightning.data.text.random.Random",
     "kd_lightning.data.arrays.np.load",
+    "torch.nn.modules.module.Tensor",
     "torch.optim.adamw.torch.load",
     "torch.optim.optimizer.torch.load",
     "torch.nn.modules.module.torch.load",

@@ -116,7 +116,7 @@ class Checkpoints(pl.Callback):
         module.check_finite()
         check_weights(module, trainer.global_step)
         self.metrics_log.flush(trainer)
-        trainer.save_checkpoint(self.folder / f"resume-{trainer.global_step:09d}.ckpt")
+        trainer.save_checkpoint(self.folder / f"resume-{trainer.global_step:09d}.ckpt", weights_only=False)
         if trainer.is_global_zero:
             for path in resume_files(self.folder)[:-KEPT]:
                 AtomicCheckpointIO().remove_checkpoint(path)

@@ -97,7 +97,8 @@ def check_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray) -> None:
     """
     if targets.shape != inputs.shape[:1]:
         raise LabelError(
-            f"{path}: targets have shape {targets.shape}, inputs {inputs.shape}: one class number for each row is expected"
+            f"{path}: targets have shape {targets.shape}, inputs {inputs.shape}: one class number for each row is "
+            "expected"
         )
     if targets.dtype.kind not in "iu":
         raise LabelError(f"{path}: targets are {targets.dtype}: class numbers are integers, from 0 up")

@@ -79,7 +79,7 @@ class SupervisedModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # A seed for each step: what is random in step k does not depend on how the run came to step k.
-        torch.manual_seed(derive(self.seed, "step", batch_idx, self.global_rank))
+        seed_device(derive(self.seed, "step", batch_idx, self.global_rank), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, terms = self.losses(batch)
@@ -132,3 +132,16 @@ class SupervisedModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
+
+
+def seed_device(seed: int, device: torch.device) -> None:
+    """Seed the CPU and the device that trains.
+
+    Not ``torch.manual_seed``: while CUDA is not in use, that keeps a call with a formatted stack trace for later, every
+    time (0.7 ms a step, measured, and a list that grows).
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
