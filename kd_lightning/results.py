@@ -37,7 +37,7 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         found: What ``Experiment.run`` returned.
         command: What repeats it.
     """
-    settings, task, records = experiment.settings, experiment.task, found["records"]
+    settings, task, records = experiment.recipe.settings, experiment.recipe.task, found["records"]
     models = {
         name: {key: records[stage][key] for key in KEPT if key in records[stage]} if stage in records else None
         for name, stage in MODELS.items()
@@ -63,23 +63,23 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         "interval": _interval(experiment, found["rows"]),
         "teacher_unchanged": all(r["teacher_unchanged"] for r in records.values() if "teacher_unchanged" in r),
         "teacher_hash": records["distill"]["teacher_hash"],
-        "data_fingerprint": experiment.fingerprint,
+        "data_fingerprint": experiment.recipe.fingerprint,
         "command": command,
     }
     return {**results, "verdict": verdict_sentence(results)}
 
 
 def _interval(experiment: Experiment, rows: Mapping[str, Any]) -> dict[str, Any] | None:
-    metric = experiment.task.metrics()[experiment.task.monitor]
+    metric = experiment.recipe.task.metrics()[experiment.recipe.task.monitor]
     assert isinstance(metric, RowMetric)
     index = rows["baseline"]["index"].numpy()
     assert np.array_equal(index, rows["distill"]["index"].numpy()), "both models see the same test rows"
-    group = experiment.prepared.splits["test"].get("group")
+    group = experiment.recipe.prepared.splits["test"].get("group")
     interval = paired_interval(
         baseline={name: rows["baseline"][name].numpy() for name in ("sums", "counts")},
         student={name: rows["distill"][name].numpy() for name in ("sums", "counts")},
         group=index if group is None else group.numpy()[index],
         finish=metric.finish,
-        mode=experiment.task.mode,
+        mode=experiment.recipe.task.mode,
     )
     return asdict(interval) if interval else None

@@ -108,10 +108,10 @@ def gather(folder: Path, experiment: Experiment) -> None:
 def describe(experiment: Experiment, stage: str) -> dict[str, Any]:
     """What somebody needs to know to use a weights file elsewhere."""
     return {
-        "network": redacted(experiment.network_settings("teacher" if stage == "teacher" else "student")),
-        "classes": experiment.task.num_classes,
-        "tokenizer_sha256": experiment.tokenizer_digest,
-        "data_fingerprint": experiment.fingerprint,
+        "network": redacted(experiment.recipe.network_settings("teacher" if stage == "teacher" else "student")),
+        "classes": experiment.recipe.task.num_classes,
+        "tokenizer_sha256": experiment.recipe.tokenizer_digest,
+        "data_fingerprint": experiment.recipe.fingerprint,
         "store_key": experiment.entries[stage].key,
     }
 

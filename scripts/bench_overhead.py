@@ -52,10 +52,10 @@ def settings(job: str, outputs: str) -> dict[str, Any]:
 
 def hand_written(experiment: Experiment, steps: int) -> tuple[float, dict[str, torch.Tensor]]:
     """The loop that a careful person writes; returns seconds and the final weights."""
-    chosen = experiment.settings
+    chosen = experiment.recipe.settings
     teacher = experiment.trained("teacher").eval().requires_grad_(False)
-    student = experiment.network("student").train()
-    rows = experiment.rows("student", steps, only_labelled=False)
+    student = experiment.recipe.network("student").train()
+    rows = experiment.recipe.rows("student", steps, only_labelled=False)
     rows.trainer = FirstStep()
     optimizer = build(chosen["optimizer"])(student.parameters())
     scheduler = build(chosen["scheduler"])
@@ -112,7 +112,7 @@ def ours(experiment: Experiment, steps: int, folder: Path) -> tuple[float, dict[
         return kept[0]
 
     clock = Clock()
-    trainer = replace(experiment.trainer, callbacks=lambda: [clock])
+    trainer = replace(experiment.recipe.trainer, callbacks=lambda: [clock])
     train(replace(stage, module=module), entry, trainer, Silent())
     return clock.seconds, kept[0].network.state_dict()
 

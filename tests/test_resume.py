@@ -49,7 +49,9 @@ def run(outputs: Path, callbacks: list[pl.Callback] | None = None, **changes: An
     states: list[Any] = []
     one = experiment(outputs, **changes)
     # The property is cached: what is put in its place is what the stages use.
-    one.__dict__["trainer"] = replace(one.trainer, callbacks=lambda: [*(callbacks or []), LastState(states)])
+    one.recipe.__dict__["trainer"] = replace(
+        one.recipe.trainer, callbacks=lambda: [*(callbacks or []), LastState(states)]
+    )
     one.run()
     return states
 

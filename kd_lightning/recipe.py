@@ -1,0 +1,230 @@
+"""What a run is made of, built from its settings: rows, networks, modules, the trainer, and what they depend on.
+
+Settings come as plain data and ``build`` turns a node with a ``_target_`` into its object: nothing here knows Hydra.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kd_lightning.code import code_fingerprint, targets_of
+from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
+from kd_lightning.data.prepared import read_prepared, write_prepared
+from kd_lightning.modules.distillation import DistillationModule
+from kd_lightning.modules.supervised import SupervisedModule
+from kd_lightning.seeds import derive
+from kd_lightning.stage import StageBoard, TrainerSettings
+from kd_lightning.store import Store, content_key
+from kd_lightning.tasks.base import Task
+
+Settings = dict[str, Any]
+Build = Callable[[Any], Any]
+
+VOLATILE = frozenset(
+    {
+        "accelerator",
+        "profiler",
+        "enable_progress_bar",
+        "enable_model_summary",
+        "log_every_n_steps",
+        "strategy",
+        "_partial_",
+    }
+)
+"""Trainer settings that never enter a key: they change where and how loudly a stage runs, not what it computes.
+Top-level settings need no such list: a stage's ingredients name what counts."""
+
+SUPERVISED_CODE = ("kd_lightning.modules.supervised", "kd_lightning.data.base")
+DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.data.base")
+
+
+class Recipe:
+    """Everything that the stages share.
+
+    Args:
+        settings: The resolved configuration as plain data; ``conf/config.yaml`` documents each key.
+        build: Turns a settings node with a ``_target_`` into the object it describes.
+        packages: Top-level packages of the user whose code counts in keys.
+        board: Told about the data.
+
+    Raises:
+        KDError: The task cannot be built.
+    """
+
+    def __init__(self, settings: Settings, build: Build, packages: Sequence[str], board: StageBoard) -> None:
+        self.settings = settings
+        self.build = build
+        self.packages = packages
+        self.board = board
+        self.store = Store(Path(settings["outputs"]) / "store")
+        self.task: Task = build(settings["task"])
+        self.steps: Settings = settings["steps"]
+
+    def seed(self, role: str) -> int:
+        """The seed of the teacher, or of the student."""
+        seed: int = self.settings["teacher_seed" if role == "teacher" else "seed"]
+        return seed
+
+    @cached_property
+    def _data(self) -> tuple[Prepared, str]:
+        """Rows and fingerprint, from the store or prepared now."""
+        node = self.settings["data"]["source"]
+        source: Source = self.build(node)
+        key = content_key({"source": node, "content": source.digest(), "code": self.code([], node)})
+        entry = self.store.entry("data", key)
+        self.board.start("data")
+        with entry.lock(waiting=lambda: self.board.say("data: another process prepares it, waiting")):
+            reused = entry.problem() is None
+            if not reused:
+                entry.clear()
+                write_prepared(entry, source.prepare())
+            prepared, fingerprint = read_prepared(entry)
+        limit = self.settings["data"]["limit"]
+        if limit is not None:
+            prepared = limited(prepared, limit)
+            fingerprint = prepared.fingerprint()
+        prepared.check(self.task.num_classes)
+        sizes = ", ".join(f"{split} {len(prepared.splits[split]['inputs'])}" for split in SPLITS)
+        self.board.done("data", f"{sizes} rows" + (f" (reused {entry.key})" if reused else ""))
+        return prepared, fingerprint
+
+    @property
+    def prepared(self) -> Prepared:
+        """The rows."""
+        return self._data[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """The rows' fingerprint."""
+        return self._data[1]
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of the tokenizer, or empty where there is none."""
+        text = self.prepared.tokenizer
+        return hashlib.sha256(text.encode()).hexdigest() if text else ""
+
+    def rows(self, role: str, stage_steps: int, only_labelled: bool, first_step: int = 0) -> ExperimentData:
+        """The data module of a stage for the teacher or the student."""
+        data = self.settings["data"]
+        return ExperimentData(
+            self.prepared,
+            batch_size=data["batch_size"],
+            steps=stage_steps,
+            first_step=first_step,
+            seed=self.seed(role),
+            labelled=data["labelled_teacher"] if role == "teacher" else data["labelled"],
+            only_labelled=only_labelled,
+            eval_batch_size=data["eval_batch_size"],
+            accumulate=self.trainer.accumulate,
+            workers=data["workers"],
+        )
+
+    def ingredients(self, role: str, steps: int, code: Sequence[str], more: Settings | None = None) -> Settings:
+        """All that a stage depends on, as plain data."""
+        settings, data = self.settings, self.settings["data"]
+        teaching = role == "teacher"
+        counted: Settings = {
+            "task": settings["task"],
+            "network": self.network_settings(role),
+            "optimizer": settings["teacher_optimizer" if teaching else "optimizer"],
+            "scheduler": settings["teacher_scheduler" if teaching else "scheduler"],
+            "callbacks": settings["callbacks"],
+            **(more or {}),
+        }
+        return {
+            **counted,
+            "trainer": {key: value for key, value in settings["trainer"].items() if key not in VOLATILE},
+            "data": self.fingerprint,
+            "labelled": data["labelled_teacher" if teaching else "labelled"],
+            "batch_size": data["batch_size"],
+            "seed": self.seed(role),
+            "steps": steps,
+            "validate_every": settings["validate_every"],
+            "code": self.code(code, counted),
+        }
+
+    def code(self, roots: Sequence[str], nodes: Any) -> str:
+        """Fingerprint of the root modules and of all that the nodes name."""
+        return code_fingerprint([*roots, *targets_of(nodes)], self.packages)
+
+    def softness(self) -> tuple[Any, Any]:
+        """Alpha and temperature of the distil stage: a number, or the settings of a curve."""
+        annealing = self.settings["annealing"]
+        alpha = annealing.get("alpha") or self.settings["alpha"]
+        return alpha, annealing.get("temperature") or self.settings["temperature"]
+
+    def network(self, role: str) -> nn.Module:
+        """The untrained network of a role; its start depends on the role's seed alone."""
+        torch.manual_seed(derive(self.seed(role), "init"))
+        return self.build(self.network_settings(role))
+
+    def network_settings(self, role: str) -> Settings:
+        """What the network of a role is built from."""
+        return {key: value for key, value in self.settings[role].items() if key != "checkpoint"}
+
+    def supervised(self, role: str, steps: int) -> SupervisedModule:
+        """The untrained module of the teacher, or of the student alone."""
+        prefix = "teacher_" if role == "teacher" else ""
+        return SupervisedModule(
+            network=self.network(role),
+            task=self.task,
+            optimizer=self.build(self.settings[f"{prefix}optimizer"]),
+            scheduler=self.build(self.settings[f"{prefix}scheduler"]),
+            seed=self.seed(role),
+            total_steps=steps,
+        )
+
+    def distilling(
+        self, teacher: nn.Module, student: nn.Module, steps: int, done: int, alpha: Any, temperature: Any
+    ) -> DistillationModule:
+        """The module of a soft stage; ``done`` = the student's steps before it."""
+        torch.manual_seed(derive(self.seed("student"), "objectives"))
+        return DistillationModule(
+            student=student,
+            teacher=self.build(self.settings["teacher_outputs"])(network=teacher, task=self.task),
+            task=self.task,
+            objective={name: self.build(node) for name, node in self.settings["objective"].items()},
+            alpha=self.build(alpha),
+            temperature=self.build(temperature),
+            steps=steps,
+            optimizer=self.build(self.settings["optimizer"]),
+            scheduler=self.build(self.settings["scheduler"]),
+            seed=self.seed("student"),
+            total_steps=self.steps["student"],
+            first_step=done,
+        )
+
+    @cached_property
+    def trainer(self) -> TrainerSettings:
+        """The trainer group as the stages use it."""
+        settings, node = self.settings, dict(self.settings["trainer"])
+        accumulate = node.pop("accumulate_grad_batches", 1)
+        return TrainerSettings(
+            trainer=self.build(node),
+            callbacks=lambda: [self.build(each) for each in settings["callbacks"].values()],
+            loggers=lambda stage: [self.build(_for_stage(each, stage)) for each in settings["logger"].values()],
+            validate_every=settings["validate_every"],
+            checkpoint_every=settings["checkpoint_every"],
+            log_every=settings["log_every"],
+            accumulate=accumulate,
+            one_process="ddp" not in str(node.get("strategy", "auto")),
+        )
+
+
+def limited(prepared: Prepared, limit: int) -> Prepared:
+    """The first ``limit`` rows of every split."""
+    splits = {split: {name: tensor[:limit] for name, tensor in rows.items()} for split, rows in prepared.splits.items()}
+    return Prepared(splits, prepared.tokenizer, {**prepared.facts, "limit": limit})
+
+
+def _for_stage(node: Mapping[str, Any], stage: str) -> Settings:
+    """The logger's settings with ``{stage}`` filled in."""
+    return {key: value.replace("{stage}", stage) if isinstance(value, str) else value for key, value in node.items()}
