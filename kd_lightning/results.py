@@ -57,7 +57,7 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         "labelled": settings["data"]["labelled"],
         "models": models,
         "throughput_unit": f"{task.unit}/s",
-        "retention": retention(tests["teacher"], tests["distilled"], task.mode),
+        "retention": retention(tests["distilled"], tests["teacher"], task.mode),
         "gain_over_baseline": gain(tests["baseline"], tests["distilled"], task.mode),
         "gap_closed": gap_closed(tests["teacher"], tests["baseline"], tests["distilled"]),
         "interval": _interval(experiment, found["rows"]),

@@ -1,0 +1,82 @@
+"""``results.json`` against numbers worked out from the stored rows and weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kd_lightning.pipeline import MODELS
+from kd_lightning.results import results_of
+from kd_lightning.run_folder import gather
+from tests.support.parts import TinyNet, TinyRows
+from tests.support.tiny import experiment
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("run")
+    one = experiment(folder, checkpoint_every=100)
+    results = results_of(one, one.run(), "kd run")
+    gather(folder, one)
+    return json.loads(json.dumps(results)), folder
+
+
+def test_keys_of_the_record(finished: tuple[dict[str, Any], Path]) -> None:
+    results, _ = finished
+    assert {"task", "metric", "mode", "seed", "models", "retention", "gain_over_baseline", "verdict"} <= set(results)
+    assert results["teacher_unchanged"] is True
+    assert (results["task"], results["metric"], results["mode"]) == ("classification", "cross_entropy", "min")
+    for model in MODELS:
+        record = results["models"][model]
+        assert {"val", "test", "parameters", "megabytes", "steps", "seconds", "store_key"} <= set(record)
+    assert [results["models"][model]["steps"] for model in MODELS] == [12, 10, 4, 6]
+
+
+def test_test_values_are_those_of_the_weights_in_the_run_folder(finished: tuple[dict[str, Any], Path]) -> None:
+    results, folder = finished
+    rows = TinyRows().prepare().splits["test"]
+    for model, width in (("teacher", 9), ("baseline", 5), ("pretrained", 5), ("distilled", 5)):
+        network = TinyNet(width)
+        network.load_state_dict(load_file(folder / "weights" / f"{model}.safetensors"))
+        logits = network.eval()(rows["inputs"]).detach().double()
+        nats = [-float(row.log_softmax(0)[target]) for row, target in zip(logits, rows["targets"], strict=True)]
+        assert results["models"][model]["test"] == pytest.approx(sum(nats) / len(nats), abs=1e-6)
+        assert results["models"][model]["parameters"] == sum(p.numel() for p in network.parameters())
+        size = (folder / "weights" / f"{model}.safetensors").stat().st_size
+        assert results["models"][model]["megabytes"] == size / 1e6
+        assert (folder / "metrics" / f"{MODELS[model]}.csv").is_file()
+
+
+def test_retention_gain_and_gap_by_hand(finished: tuple[dict[str, Any], Path]) -> None:
+    results, _ = finished
+    teacher, baseline, student = (results["models"][name]["test"] for name in ("teacher", "baseline", "distilled"))
+    assert results["retention"] == pytest.approx(teacher / student)
+    assert results["gain_over_baseline"] == pytest.approx(baseline - student)
+    assert results["gap_closed"] == pytest.approx((student - baseline) / (teacher - baseline))
+    assert results["interval"]["low"] <= results["gain_over_baseline"] <= results["interval"]["high"]
+
+
+def test_accuracy_is_kept_the_other_way_round(tmp_path: Path) -> None:
+    one = experiment(tmp_path, task__monitor="accuracy")
+    results = results_of(one, one.run(), "kd run")
+    teacher, baseline, student = (results["models"][name]["test"] for name in ("teacher", "baseline", "distilled"))
+    assert results["mode"] == "max"
+    assert results["retention"] == pytest.approx(student / teacher)
+    assert results["gain_over_baseline"] == pytest.approx(student - baseline)
+
+
+def test_the_teacher_hash_is_that_of_its_stored_weights(finished: tuple[dict[str, Any], Path]) -> None:
+    from kd_lightning.teachers.live import state_hash
+
+    results, folder = finished
+    teacher = TinyNet(9)
+    teacher.load_state_dict(load_file(folder / "weights" / "teacher.safetensors"))
+    assert results["teacher_hash"] == state_hash(teacher)
+    with torch.no_grad():
+        teacher.norm.running_mean += 1e-6  # positive control: buffers count
+    assert results["teacher_hash"] != state_hash(teacher)
