@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -143,7 +145,7 @@ def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoa
         default_root_dir=entry.folder,
         **QUIET,
     )
-    with lightning_is_quiet():
+    with lightning_is_quiet(), interrupts_pass():
         trainer.fit(module, datamodule=stage.data(), ckpt_path=resume, weights_only=True)
 
 
@@ -166,6 +168,22 @@ def lightning_is_quiet() -> Any:
         # Ours is: it starts at the trainer's step.
         warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
         yield
+
+
+@contextmanager
+def interrupts_pass() -> Any:
+    """Ctrl-C stays KeyboardInterrupt: Lightning turns it into ``SystemExit(1)`` and ignores further ones for good."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main_thread else None
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
 
 
 def settle(stage: Stage, entry: Entry) -> dict[str, Any]:

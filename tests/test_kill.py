@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
+import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from kd_lightning.cli import main
 from tests.support.tiny import experiment
 from tests.test_resume import stored
 
@@ -30,6 +34,31 @@ def finish(outputs: Path) -> float:
     child.join()
     assert child.exitcode == 0
     return time.perf_counter() - started
+
+
+def command(outputs: Path, steps: int) -> None:
+    words = [
+        "experiment=digits",
+        "debug=fast_dev_run",
+        f"steps.teacher={steps}",
+        f"outputs={outputs}",
+        "progress=false",
+    ]
+    sys.exit(main(["run", *words]))
+
+
+def test_ctrl_c_ends_the_command_with_130(tmp_path: Path) -> None:
+    child = FORK.Process(target=command, args=(tmp_path, 100_000))
+    child.start()
+    while child.is_alive() and not list(tmp_path.glob("store/teacher/*/resume-*.ckpt")):
+        time.sleep(0.05)
+    os.kill(child.pid or 0, signal.SIGINT)
+    child.join(timeout=60)
+    assert child.exitcode == 130
+    control = FORK.Process(target=command, args=(tmp_path, 2))
+    control.start()
+    control.join()
+    assert control.exitcode == 0
 
 
 @pytest.mark.slow

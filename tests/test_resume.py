@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,26 @@ def test_accumulated_batches_resume_as_well(tmp_path: Path) -> None:
             run(tmp_path / "parts", [StopAfter(step)], trainer__accumulate_grad_batches=2)
     run(tmp_path / "parts", trainer__accumulate_grad_batches=2)
     assert stored(tmp_path / "parts") == stored(tmp_path / "whole")
+
+
+class Interrupt(StopAfter):
+    """Ctrl-C at the beginning of a step."""
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_and_can_be_resumed(
+    uninterrupted: tuple[dict[str, bytes], list[Any]], tmp_path: Path
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, [Interrupt(17)])
+    assert signal.getsignal(signal.SIGINT) is handler
+    run(tmp_path)
+    assert stored(tmp_path) == uninterrupted[0]
 
 
 def test_a_damaged_resume_point_is_refused_and_the_one_before_it_serves(
