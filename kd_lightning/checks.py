@@ -79,6 +79,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             hint = did_you_mean(key, KEYS) or "; free-form values belong under vars"
             raise ConfigError(f"unknown setting {key!r}{hint}")
     _check_shape(settings)
+    _check_trainer(settings["trainer"])
+    if settings["teacher"].get("checkpoint") and "teacher" in settings["force"]:
+        raise ConfigError(
+            "force=[teacher] with teacher.checkpoint: there is no training to run again; drop one of them"
+        )
     _check_temperature(settings["temperature"])
     _number(settings["alpha"], "alpha", "a number in [0, 1]", lambda v: 0 <= v <= 1)
     for name in ("seed", "teacher_seed"):
@@ -120,6 +125,38 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     checkpoint = settings["teacher"].get("checkpoint")
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")
+
+
+OURS = {
+    "max_steps": "steps.teacher, steps.student",
+    "min_steps": "steps.teacher, steps.student",
+    "max_epochs": "steps.teacher, steps.student",
+    "min_epochs": "steps.teacher, steps.student",
+    "val_check_interval": "validate_every",
+    "check_val_every_n_epoch": "validate_every",
+    "num_sanity_val_steps": "debug=fast_dev_run",
+    "fast_dev_run": "debug=fast_dev_run",
+    "overfit_batches": "debug=overfit",
+    "limit_train_batches": "data.limit",
+    "limit_val_batches": "data.limit",
+    "limit_test_batches": "data.limit",
+    "log_every_n_steps": "log_every",
+    "callbacks": "callbacks",
+    "logger": "logger",
+    "default_root_dir": "outputs",
+    "enable_progress_bar": "progress",
+    "enable_checkpointing": "checkpoint_every",
+    "enable_model_summary": "progress",
+    "use_distributed_sampler": "trainer.devices",
+    "plugins": "trainer.precision",
+}
+"""Trainer settings that the stages make themselves -> the setting to use instead."""
+
+
+def _check_trainer(trainer: Mapping[str, Any]) -> None:
+    for name, instead in OURS.items():
+        if name in trainer:
+            raise ConfigError(f"trainer.{name} is set by the stages themselves: use {instead}")
 
 
 def _check_temperature(value: Any) -> None:

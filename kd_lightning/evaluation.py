@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -58,10 +59,9 @@ def measure(
 ) -> None:
     """Evaluate on the test split and publish the result."""
     module = evaluation_module(network, task)
+    tester = trainer(devices=1, strategy="auto", logger=False, default_root_dir=entry.folder, **QUIET)
     with lightning_is_quiet():
-        trainer(devices=1, strategy="auto", logger=False, default_root_dir=entry.folder, **QUIET).test(
-            module, datamodule=data, verbose=False
-        )
+        tester.test(module, datamodule=data, verbose=False)
     monitor = module.metrics[task.monitor]
     assert isinstance(monitor, RowMetric)
     metrics = {name: float(value) for name, value in module.metrics.compute().items()}
@@ -71,7 +71,7 @@ def measure(
         {
             "test": metrics[task.monitor],
             "metrics": metrics,
-            "throughput": throughput(module.network, task, data),
+            "throughput": throughput(module.network, task, data, tester),
             "parameters": sum(p.numel() for p in network.parameters()),
         },
     )
@@ -82,7 +82,8 @@ def validated(
     network: nn.Module, task: Task, data: ExperimentData, trainer: Callable[..., pl.Trainer], folder: Path
 ) -> float:
     """The monitored metric of a network on the validation split."""
-    module = evaluation_module(network, task)
+    # A copy: Lightning converts the network to the trainer's precision in place.
+    module = evaluation_module(copy.deepcopy(network), task)
     with lightning_is_quiet():
         trainer(devices=1, strategy="auto", logger=False, default_root_dir=folder, **QUIET).validate(
             module, datamodule=data, verbose=False
@@ -96,18 +97,26 @@ def evaluation_module(network: nn.Module, task: Task) -> SupervisedModule:
 
 
 @torch.inference_mode()
-def throughput(network: nn.Module, task: Task, data: ExperimentData) -> float:
-    """Counted positions per second of the forward pass: the median over a few test batches, after two untimed."""
-    network.eval()
-    device = next(network.parameters()).device
+def throughput(network: nn.Module, task: Task, data: ExperimentData, trainer: pl.Trainer) -> float:
+    """Counted positions per second of the forward pass: the median over a few test batches, after two untimed.
+
+    Args:
+        network: As the trainer left it.
+        task: The task.
+        data: Its test split is read.
+        trainer: Its device and precision are used.
+    """
+    device, precision = trainer.strategy.root_device, trainer.precision_plugin
+    network.eval().to(device)  # Lightning takes it back to the CPU when it is done
     rates: list[float] = []
     for number, batch in enumerate(data.test_dataloader()):
         if number == TIMED_BATCHES + UNTIMED_BATCHES:
             break
-        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        batch = precision.convert_input({name: tensor.to(device) for name, tensor in batch.items()})
         _synchronize(device)
         started = time.perf_counter()
-        logits = task.logits(network, batch)
+        with precision.forward_context():
+            logits = task.logits(network, batch)
         _synchronize(device)
         seconds = time.perf_counter() - started
         rates.append(float(task.align(batch, logits).mask.sum()) / seconds)

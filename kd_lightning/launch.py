@@ -1,6 +1,7 @@
 """``kd run``: Hydra composes, the job runs, errors become one line and an exit code.
 
-Exit codes: 0 done; 1 a defect, or a job of a sweep failed; 2 a setting or the data is wrong; 130 interrupted.
+Exit codes: 0 done; 1 a defect, or a job of a sweep failed; 2 a setting or the data is wrong; 130 interrupted;
+143 terminated. The same command goes on from the last resume point.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import (
     CONFIG_NAME,
+    TRUST_VARIABLE,
     build,
     check_arguments,
     plain,
@@ -34,7 +36,7 @@ from kd_lightning.hydra_errors import explain, one_line
 from kd_lightning.sweep import JOB, SweepWatch, failures, read_jobs, sweep_rows
 
 TRACEBACK = "HYDRA_FULL_ERROR"
-OK, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, USER_ERROR, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 _errors: list[Exception] = []
@@ -49,6 +51,8 @@ def run(arguments: list[str]) -> int:
     _errors.clear()
     SweepWatch.folder = None
     register_with_hydra()
+    if os.environ.get(TRUST_VARIABLE) and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the user's own package, beside their ./conf
     try:
         compose_and_run(arguments)
         if _errors:
@@ -58,6 +62,8 @@ def run(arguments: list[str]) -> int:
         print("interrupted; the same command goes on from the last resume point", file=sys.stderr)
         return INTERRUPTED
     except SystemExit as stop:  # Hydra's flags end so: --help with 0, an unknown one with 2
+        if is_sigterm(stop):
+            return TERMINATED
         return stop.code if isinstance(stop.code, int) else FAILED
     except BrokenPipeError:
         raise
@@ -96,6 +102,10 @@ def job(config: DictConfig) -> None:
     if context.mode != RunMode.MULTIRUN:
         try:
             perform(config, folder, overrides)
+        except SystemExit as stop:
+            if is_sigterm(stop):
+                raise
+            _errors.append(RuntimeError(f"something in the run called sys.exit({stop.code!r})"))
         except Exception as error:
             _errors.append(error)  # raised by `run`: through Hydra it would be announced a second time
         return
@@ -108,6 +118,9 @@ def job(config: DictConfig) -> None:
     try:
         perform(config, folder, overrides)
     except (Exception, SystemExit) as error:
+        if is_sigterm(error):
+            write_job(folder, {**record, "state": "preempted", "error": "SIGTERM"})
+            raise
         print(f"job {number} failed: {describe(error)}", file=sys.stderr, flush=True)
         write_job(folder, {**record, "state": "failed", "error": describe(error), "traceback": traceback.format_exc()})
     else:
@@ -152,6 +165,11 @@ def check_additions(overrides: list[str]) -> None:
             if name not in known:
                 hint = did_you_mean(name, map(str, known)) or "; free-form values belong under vars"
                 raise ConfigError(f"unknown setting {key!r}{hint}")
+
+
+def is_sigterm(error: BaseException) -> bool:
+    """Lightning's answer to SIGTERM, at the end of the step. By name: its module imports torch."""
+    return type(error).__name__ == "SIGTERMException"
 
 
 def write_job(folder: Path, record: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ def take_teacher(recipe: Recipe, checkpoint: str) -> tuple[Entry, Settings]:
         "task": recipe.settings["task"],
         "network": recipe.network_settings("teacher"),
         "data": recipe.fingerprint,
+        "trainer": recipe.counted_trainer,
     }
     ingredients |= {"weights": file_digest(path), "code": recipe.code(SUPERVISED_CODE, ingredients)}
     entry = recipe.store.entry("teacher", content_key(ingredients))

@@ -16,7 +16,7 @@ from torch import nn
 
 from kd_lightning.evaluation import evaluated
 from kd_lightning.own_teacher import take_teacher
-from kd_lightning.preflight import building, check_callbacks, check_curve, check_network
+from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts
 from kd_lightning.recipe import DISTILLATION_CODE, SUPERVISED_CODE, Build, Recipe, Settings
 from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain
 from kd_lightning.store import Entry, content_key
@@ -67,6 +67,7 @@ class Experiment:
             KDError: It does not.
         """
         settings = self.recipe.settings
+        check_parts(settings["data"], self.recipe.trainer.accumulate, settings["trainer"].get("devices"))
         check_callbacks(self.recipe.task, settings["callbacks"])
         for name in settings["callbacks"]:
             with building(f"callbacks.{name}"):
@@ -173,6 +174,10 @@ class Experiment:
                 "model": self.entries[stage].key,
                 "task": self.recipe.settings["task"],
                 "data": self.recipe.fingerprint,
+                # The speed is in the record, too, and depends on these.
+                "trainer": self.recipe.counted_trainer,
+                "accelerator": self.recipe.settings["trainer"].get("accelerator"),
+                "eval_batch_size": self.recipe.settings["data"]["eval_batch_size"],
                 "code": self.recipe.code(SUPERVISED_CODE, self.recipe.settings["task"]),
             }
         )

@@ -65,6 +65,31 @@ def check_network(network: nn.Module, task: Task, prepared: Prepared, who: str, 
         )
 
 
+def check_parts(data: Mapping[str, Any], accumulate: int, devices: Any) -> None:
+    """A step's rows divide evenly, and no part of them averages over labels of its own.
+
+    Args:
+        data: The data settings.
+        accumulate: Batches for each optimizer step.
+        devices: ``trainer.devices``.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    world = devices if isinstance(devices, int) else 1
+    parts = accumulate * max(world, 1)
+    if data["batch_size"] % parts:
+        raise ConfigError(
+            f"data.batch_size={data['batch_size']} does not divide over {world} devices x {accumulate} accumulated batches: "
+            f"choose a multiple of {parts}"
+        )
+    if parts > 1 and data["labelled"] is not None:
+        raise ConfigError(
+            f"data.labelled={data['labelled']} with {parts} parts of each step (devices x accumulated batches): a part without "
+            "a label would count as much as one with many; use one device without accumulation, or data.labelled=null"
+        )
+
+
 def check_callbacks(task: Task, callbacks: Mapping[str, Any]) -> None:
     """A callback that watches a metric names one of the task's, and the way in which it is better.
 

@@ -141,7 +141,7 @@ class Recipe:
         }
         return {
             **counted,
-            "trainer": {key: value for key, value in settings["trainer"].items() if key not in VOLATILE},
+            "trainer": self.counted_trainer,
             "data": self.fingerprint,
             "labelled": data["labelled_teacher" if teaching else "labelled"],
             "batch_size": data["batch_size"],
@@ -150,6 +150,11 @@ class Recipe:
             "validate_every": settings["validate_every"],
             "code": self.code(code, counted),
         }
+
+    @property
+    def counted_trainer(self) -> Settings:
+        """The trainer settings that change what is computed."""
+        return {key: value for key, value in self.settings["trainer"].items() if key not in VOLATILE}
 
     def code(self, roots: Sequence[str], nodes: Any) -> str:
         """Fingerprint of the root modules and of all that the nodes name."""

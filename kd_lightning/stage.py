@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
+import torch
+import torchmetrics
 
-from kd_lightning.callbacks.checkpoints import Checkpoints, best_path, newest_resume_point
+from kd_lightning.callbacks.checkpoints import TRAINED, Checkpoints, best_path, newest_resume_point
 from kd_lightning.callbacks.metrics_log import MetricsLog
 from kd_lightning.callbacks.progress import Board, StageProgress
 from kd_lightning.checkpoint_io import AtomicCheckpointIO
@@ -100,7 +102,8 @@ def obtain(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBo
             board.say(f"{stage.name}: run again ({reason})")
             entry.clear()
         board.start(stage.name)
-        train(stage, entry, settings, board)
+        if not entry.path(TRAINED).is_file():  # else we were stopped between the training's end and the entry's
+            train(stage, entry, settings, board)
         record = settle(stage, entry)
     board.done(stage.name, note(record, f"{record['seconds']:.1f} s"))
     return record
@@ -120,7 +123,8 @@ def note(record: Mapping[str, Any], how: str) -> str:
 
 def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
     """Run or go on with the training inside the entry's folder."""
-    publish_json(entry.path("description.json"), {"stage": stage.name, "key": entry.key, **stage.ingredients})
+    description = {"stage": stage.name, "key": entry.key, "versions": versions(), **stage.ingredients}
+    publish_json(entry.path("description.json"), description)
     module = stage.module()
     log = MetricsLog(entry.path("metrics.csv"), settings.log_every)
     task = module.task
@@ -186,13 +190,18 @@ def interrupts_pass() -> Any:
             signal.signal(signal.SIGINT, handler)
 
 
+def versions() -> dict[str, str]:
+    """Of the libraries that compute: for the record; no key asks for them."""
+    return {"torch": torch.__version__, "pytorch-lightning": pl.__version__, "torchmetrics": torchmetrics.__version__}
+
+
 def settle(stage: Stage, entry: Entry) -> dict[str, Any]:
     """Make a trained folder a whole entry.
 
     Raises:
         NonFiniteLossError: No validation was finite, so there is nothing to choose.
     """
-    trained = entry.read_json("trained.json")
+    trained = entry.read_json(TRAINED)
     if trained["best_step"] < 0:
         raise NonFiniteLossError(f"no validation of the {stage.name} was finite: lower optimizer.lr")
     record = {

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from kd_lightning.report.numbers import metric_value
+from kd_lightning.report.numbers import metric_value, percent
 from kd_lightning.verdict import difference
 
 JOB = "job.json"
@@ -57,7 +57,7 @@ def sweep_rows(jobs: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
         baseline, student = results["models"]["baseline"], results["models"]["distilled"]
         shown = [metric_value(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
         gained = difference(results["gain_over_baseline"], student["test"], metric, mode)
-        return [str(job["number"]), own(job), *shown, gained, f"{results['retention']:.1%}"]
+        return [str(job["number"]), own(job), *shown, gained, percent(results["retention"])]
 
     failed = [[str(job["number"]), own(job), job["state"], *[""] * 4] for job in jobs if job["state"] != "done"]
     return header, [cells(job) for job in sorted(done, key=value)] + failed

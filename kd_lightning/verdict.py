@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,8 +87,10 @@ def verdict_sentence(results: Mapping[str, Any]) -> str:
     models, metric, mode = results["models"], results["metric"], results["mode"]
     baseline, student = models["baseline"]["test"], models["distilled"]["test"]
     pair = f"{metric_value(student, metric, mode)} against {metric_value(baseline, metric, mode)} test {metric}"
-    steps = f"{models['baseline']['steps']} steps each"
+    steps = budgets(models)
     interval = results["interval"]
+    if not math.isfinite(student - baseline):
+        return f"No statement: distilled {pair} for the student alone, {steps}; a value that is not finite compares to nothing."
     if interval is None:
         return (
             f"Distilled {pair} for the student alone, {steps}: one test group, so no statement about noise. {ONE_SEED}"
@@ -99,12 +102,18 @@ def verdict_sentence(results: Mapping[str, Any]) -> str:
             f"No difference shown: distilled {pair} for the student alone, {steps}; {bounds}, which holds 0, so the effect "
             f"is within the noise of the test set. {ONE_SEED}"
         )
+    kept = "" if results["retention"] is None else f" It keeps {results['retention']:.1%} of the teacher."
     kind = "Better" if interval["low"] > 0 else "Worse"
     gained = difference(results["gain_over_baseline"], student, metric, mode)
-    return (
-        f"{kind} than the student alone on this test set: distilled {pair}, {steps}; gain {gained}, {bounds}. It keeps "
-        f"{results['retention']:.1%} of the teacher. {ONE_SEED}"
-    )
+    sentence = f"{kind} than the student alone on this test set: distilled {pair}, {steps}; gain {gained}, {bounds}."
+    return f"{sentence}{kept} {ONE_SEED}"
+
+
+def budgets(models: Mapping[str, Any]) -> str:
+    """The students' optimizer steps: equal by design, unless something stopped a stage early."""
+    alone = models["baseline"]["steps"]
+    distilled = models["distilled"]["steps"] + (models.get("pretrained") or {"steps": 0})["steps"]
+    return f"{alone} steps each" if alone == distilled else f"NOT in equal steps: {distilled} against {alone}"
 
 
 def difference(value: float, example: float, metric: str, mode: str) -> str:

@@ -133,6 +133,8 @@ WORDS = {
     "seed=[1": ("ConfigError", "'seed=[1'", "NAME=VALUE"),
     "seed": ("ConfigError", "'seed'", "NAME=VALUE"),
     "task=language_modelling": ("ConfigError", "task.num_classes", "fit together"),
+    "+trainer.max_steps=5": ("ConfigError", "trainer.max_steps", "use steps.teacher"),
+    "+trainer.overfit_batches=1": ("ConfigError", "trainer.overfit_batches", "use debug=overfit"),
 }
 
 VALUES = {

@@ -126,17 +126,17 @@ WORDS = (
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder: ``conf/`` and a package ``my_pkg`` that can be imported."""
+    """A user's folder: ``conf/`` and a package ``my_pkg`` beside it."""
     for name, code in CODE.items():
-        path = tmp_path / "code" / "my_pkg" / f"{name}.py"
+        path = tmp_path / "my_pkg" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code, encoding="utf-8")
-    (tmp_path / "code" / "my_pkg" / "__init__.py").touch()
+    (tmp_path / "my_pkg" / "__init__.py").touch()
     for name, text in FILES.items():
         path = tmp_path / "conf" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    monkeypatch.setattr(sys, "path", list(sys.path))  # `kd run` adds the folder it is called in; undone here
     monkeypatch.chdir(tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] == "my_pkg"]:
         monkeypatch.delitem(sys.modules, name)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kd_lightning.errors import ConfigError
 from kd_lightning.pipeline import MODELS
 from kd_lightning.results import results_of
 from kd_lightning.run_folder import gather
@@ -80,3 +81,38 @@ def test_the_teacher_hash_is_that_of_its_stored_weights(finished: tuple[dict[str
     with torch.no_grad():
         teacher.norm.running_mean += 1e-6  # positive control: buffers count
     assert results["teacher_hash"] != state_hash(teacher)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])
+def test_other_precisions_run_to_the_end(precision: str, tmp_path: Path) -> None:
+    one = experiment(tmp_path, trainer__precision=precision, checkpoint_every=100)
+    results = results_of(one, one.run(), "kd run")
+    assert all(results["models"][model]["throughput"] > 0 for model in MODELS)
+
+
+def test_a_brought_teacher_keeps_its_weights_whatever_the_precision(
+    finished: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    weights = finished[1] / "weights" / "teacher.safetensors"
+    for precision in ("bf16-true", "32-true"):
+        one = experiment(tmp_path, trainer__precision=precision, teacher__checkpoint=str(weights), checkpoint_every=100)
+        one.run()
+        kept = load_file(one.entries["teacher"].path("weights.safetensors"))
+        assert all(torch.equal(kept[name], tensor) for name, tensor in load_file(weights).items())
+    assert len(list((tmp_path / "store" / "teacher").glob("*/"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"trainer__accumulate_grad_batches": 3}, "data.batch_size=8 does not divide"),
+        ({"trainer__devices": 3}, "data.batch_size=8 does not divide"),
+        ({"trainer__accumulate_grad_batches": 2, "data__labelled": 12}, "a part without"),
+    ],
+)
+def test_parts_of_a_step_that_would_not_be_fair_are_refused(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        experiment(tmp_path, **changes).run()
+    assert not list((tmp_path / "store").glob("teacher/*/"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +14,9 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 
-from kd_lightning.callbacks.checkpoints import resume_files
+from kd_lightning.callbacks.checkpoints import Checkpoints, resume_files
 from kd_lightning.checkpoint_io import AtomicCheckpointIO, digest_path
+from kd_lightning.store import Entry
 from tests.support.tiny import experiment
 
 STAGES = ("teacher", "baseline", "pretrain", "distill")
@@ -127,6 +130,37 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_can_be_resumed(
     assert signal.getsignal(signal.SIGINT) is handler
     run(tmp_path)
     assert stored(tmp_path) == uninterrupted[0]
+
+
+class StopEarly(pl.Callback):
+    """What EarlyStopping does, at its first validation."""
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.should_stop = True
+
+
+@pytest.mark.parametrize("where", ["stage", "finish"])
+def test_killed_after_an_early_stop_it_does_not_train_on(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "whole", [StopEarly()])
+
+    def die(*_: Any) -> None:
+        raise Stop
+
+    # The data's entry is made by the whole run beside it.
+    shutil.copytree(tmp_path / "whole" / "store" / "data", tmp_path / "parts" / "store" / "data")
+    with monkeypatch.context() as fault:
+        if where == "finish":  # trained, but the entry not yet whole
+            fault.setattr(Entry, "finish", die)
+        else:  # stopped early, but that not yet on record
+            fault.setattr(Checkpoints, "on_train_end", die)
+        with pytest.raises(Stop):
+            run(tmp_path / "parts", [StopEarly()])
+    run(tmp_path / "parts", [StopEarly()])
+    (teacher,) = (tmp_path / "parts" / "store" / "teacher").glob("*/result.json")
+    assert json.loads(teacher.read_text())["steps"] == 4
+    assert stored(tmp_path / "parts") == stored(tmp_path / "whole")
 
 
 def test_a_damaged_resume_point_is_refused_and_the_one_before_it_serves(

@@ -200,3 +200,20 @@ def test_accuracies_are_told_in_percent_and_their_differences_in_points() -> Non
     )
     for part in ("90.00% against 80.00% test accuracy", "gain 10.0 points", "gain 5.0 points to 15.0 points"):
         assert part in sentence
+
+
+def test_unequal_steps_are_said() -> None:
+    models = {
+        "baseline": {"test": 48.5, "steps": 4},
+        "pretrained": {"test": 50.0, "steps": 4},
+        "distilled": {"test": 45.25, "steps": 4},
+    }
+    assert "NOT in equal steps: 8 against 4" in verdict_sentence(results((2.5, 4.0), models=models))
+    models["baseline"]["steps"] = 8
+    assert "8 steps each" in verdict_sentence(results((2.5, 4.0), models=models))
+
+
+def test_what_is_not_finite_is_not_judged() -> None:
+    models = {"baseline": {"test": math.inf, "steps": 4}, "distilled": {"test": 45.25, "steps": 4}}
+    sentence = verdict_sentence(results((math.nan, math.nan), models=models, retention=None))
+    assert sentence.startswith("No statement")

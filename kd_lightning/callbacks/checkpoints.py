@@ -23,6 +23,8 @@ from kd_lightning.errors import NonFiniteLossError
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.store import TEMPORARY, publish_file, publish_json, write_error
 
+TRAINED = "trained.json"
+"""Written last by a training: how it went. Where it stands, there is nothing left to train."""
 KEPT = 2  # the newest, and one to fall back on should the newest be damaged
 
 
@@ -45,16 +47,23 @@ class Checkpoints(pl.Callback):
         self.metrics_log = metrics_log  # not `log`: Lightning puts its own function under that name
         self.best_step = -1
         self.best_value = math.nan
+        self.stopped = False
         self._seconds_before = 0.0
         self._started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_step": self.best_step, "best_value": self.best_value, "seconds": self.seconds()}
+        return {
+            "best_step": self.best_step,
+            "best_value": self.best_value,
+            "seconds": self.seconds(),
+            "stopped": self.stopped,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_step = state_dict["best_step"]
         self.best_value = state_dict["best_value"]
         self._seconds_before = state_dict["seconds"]
+        self.stopped = state_dict["stopped"]
 
     def seconds(self) -> float:
         """Wall-clock seconds of training and validation, over all attempts."""
@@ -62,6 +71,8 @@ class Checkpoints(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
+        if self.stopped:  # by an early stop, whose wish Lightning does not keep in its checkpoints
+            trainer.should_stop = True
         if trainer.is_global_zero:
             for path in best_files(self.folder):
                 if step_of(path) > self.best_step:
@@ -95,7 +106,7 @@ class Checkpoints(pl.Callback):
         assert isinstance(module, SupervisedModule)
         if trainer.is_global_zero:
             publish_json(
-                self.folder / "trained.json",
+                self.folder / TRAINED,
                 {
                     "steps": trainer.global_step,
                     "best_step": self.best_step,
@@ -116,6 +127,7 @@ class Checkpoints(pl.Callback):
         module.check_finite()
         check_weights(module, trainer.global_step)
         self.metrics_log.flush(trainer)
+        self.stopped = trainer.should_stop
         trainer.save_checkpoint(self.folder / f"resume-{trainer.global_step:09d}.ckpt", weights_only=False)
         if trainer.is_global_zero:
             for path in resume_files(self.folder)[:-KEPT]:
@@ -131,9 +143,11 @@ class Checkpoints(pl.Callback):
 
 
 def is_better(value: float, best: float, mode: str) -> bool:
-    """``value`` beats ``best``; NaN never does, and anything beats the NaN of a start."""
+    """``value`` beats ``best``; what is not finite never does, and anything beats the NaN of a start."""
+    if not math.isfinite(value):
+        return False
     if math.isnan(best):
-        return not math.isnan(value)
+        return True
     return value < best if mode == "min" else value > best
 
 
