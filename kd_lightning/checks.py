@@ -9,37 +9,6 @@ from typing import Any
 
 from kd_lightning.errors import ConfigError, did_you_mean
 
-KEYS = frozenset(
-    {
-        "task",
-        "data",
-        "teacher",
-        "student",
-        "objective",
-        "optimizer",
-        "teacher_optimizer",
-        "scheduler",
-        "teacher_scheduler",
-        "annealing",
-        "teacher_outputs",
-        "trainer",
-        "callbacks",
-        "logger",
-        "temperature",
-        "alpha",
-        "seed",
-        "teacher_seed",
-        "steps",
-        "validate_every",
-        "checkpoint_every",
-        "log_every",
-        "outputs",
-        "folder",
-        "force",
-        "progress",
-        "vars",
-    }
-)
 GROUPS = (
     "task",
     "data",
@@ -59,6 +28,22 @@ GROUPS = (
     "vars",
 )
 """Settings that hold settings."""
+KEYS = frozenset(
+    {
+        *GROUPS,
+        "temperature",
+        "alpha",
+        "seed",
+        "teacher_seed",
+        "validate_every",
+        "checkpoint_every",
+        "log_every",
+        "outputs",
+        "folder",
+        "force",
+        "progress",
+    }
+)
 DATA_NUMBERS = {"batch_size": 1, "eval_batch_size": 1, "workers": 0}
 """Whole numbers of a data set -> the least that is possible."""
 ANNEALED = ("temperature", "alpha")

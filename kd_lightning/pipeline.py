@@ -87,26 +87,21 @@ class Experiment:
                 self.recipe.supervised(role, 1).configure_optimizers()
         self.recipe.distilling(self.recipe.network("teacher"), self.recipe.network("student"), 1, 0, alpha, temperature)
 
-    def baseline(self) -> Stage:
-        """The student alone, on the labels it has, for the whole student budget."""
-        steps = self.steps["student"]
-        return Stage(
-            name="baseline",
-            steps=steps,
-            ingredients=self.recipe.ingredients("student", steps, SUPERVISED_CODE),
-            module=lambda: self.recipe.supervised("student", steps),
-            data=lambda: self.recipe.rows("student", steps, only_labelled=True),
-        )
-
     def teacher(self) -> Stage:
         """The teacher, on the labels it has."""
-        steps = self.steps["teacher"]
+        return self._hard_stage("teacher", "teacher", self.steps["teacher"])
+
+    def baseline(self) -> Stage:
+        """The student alone, on the labels it has, for the whole student budget."""
+        return self._hard_stage("baseline", "student", self.steps["student"])
+
+    def _hard_stage(self, name: str, role: str, steps: int) -> Stage:
         return Stage(
-            name="teacher",
+            name=name,
             steps=steps,
-            ingredients=self.recipe.ingredients("teacher", steps, SUPERVISED_CODE),
-            module=lambda: self.recipe.supervised("teacher", steps),
-            data=lambda: self.recipe.rows("teacher", steps, only_labelled=True),
+            ingredients=self.recipe.ingredients(role, steps, SUPERVISED_CODE),
+            module=lambda: self.recipe.supervised(role, steps),
+            data=lambda: self.recipe.rows(role, steps, only_labelled=True),
         )
 
     def pretraining(self) -> Stage:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -17,18 +16,9 @@ import torch
 from kd_lightning.pipeline import MODELS, Experiment
 from kd_lightning.stage import WEIGHTS
 from kd_lightning.store import publish_json
+from kd_lightning.versions import installed
 
 SECRET = re.compile(r"token(?!izer|s\b)|secret|password|passwd|api_?key|credential", re.IGNORECASE)
-PACKAGES = (
-    "kd-lightning",
-    "torch",
-    "pytorch-lightning",
-    "torchmetrics",
-    "hydra-core",
-    "omegaconf",
-    "numpy",
-    "safetensors",
-)
 
 
 def redacted(node: Any) -> Any:
@@ -59,21 +49,13 @@ def redacted_override(word: str) -> str:
 def environment() -> dict[str, Any]:
     """Versions, machine and git state, for the record."""
     return {
-        **{f"version {name}": version_of(name) for name in PACKAGES},
+        **{f"version {name}": version for name, version in installed().items()},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         **git_state(Path.cwd()),
     }
-
-
-def version_of(package: str) -> str | None:
-    """The installed version of a distribution, or None."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def git_state(folder: Path) -> dict[str, Any]:

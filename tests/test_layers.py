@@ -38,6 +38,7 @@ LAYERS = {
     "schedules": Layer(set(), set()),
     "code": Layer(set(), set()),
     "conf_files": Layer(set(), set()),
+    "versions": Layer(set(), set()),
     "checks": Layer({"errors"}, set()),
     "store": Layer({"errors"}, {"filelock"}),
     "verdict": Layer({"report.numbers"}, {"numpy"}),
