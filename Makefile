@@ -6,7 +6,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 RUN_EXTRAS := text,vision
-DEV_EXTRAS := text,vision,logging,dev
+DEV_EXTRAS := text,vision,logging,sweep,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup dev test quick check format clean

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kd_lightning.sweeps.records import ProgressFile
+
 TITLES = {
     "data": "split data",
     "teacher": "teacher",
@@ -38,6 +40,7 @@ class TerminalBoard:
         bars: False = plain lines only, as when the output is no terminal.
         console: Where to print; made if not given.
         log: Gets every line as well.
+        progress: Written for readers in other processes.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class TerminalBoard:
         bars: bool = True,
         console: Console | None = None,
         log: logging.Logger | None = None,
+        progress: ProgressFile | None = None,
     ) -> None:
+        self.progress = progress
         self.log = log or logging.getLogger(__name__)
         self.console = console or terminal()
         self.bars = bars and self.console.is_terminal
@@ -74,11 +79,14 @@ class TerminalBoard:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._progress.stop()
+        if self.progress:
+            self.progress.remove()
 
     def start(self, stage: str) -> None:
         """Work on the stage begins."""
         self._progress.start_task(self._tasks[stage])
         self._progress.update(self._tasks[stage], description=f"[bold]{TITLES[stage]:<13}", note="")
+        self._report(stage, 0, "")
         self.log.info("%s ...", TITLES[stage])
         if not self.bars:
             steps = f": {self._steps[stage]} steps" if self._steps[stage] else ""
@@ -87,6 +95,11 @@ class TerminalBoard:
     def update(self, stage: str, step: int, note: str) -> None:
         """See ``callbacks.progress.Board``."""
         self._progress.update(self._tasks[stage], completed=step, note=note)
+        self._report(stage, step, note)
+
+    def _report(self, stage: str, step: int, note: str) -> None:
+        if self.progress:
+            self.progress.update(stage, step, self._steps[stage], note)
 
     def done(self, stage: str, note: str) -> None:
         """The stage is finished, or was found finished."""

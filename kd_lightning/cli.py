@@ -10,6 +10,8 @@ HELP = """\
 kd: knowledge distillation experiments.
 
   kd run [OVERRIDE ...]   run the whole job; -m sweeps; --help lists groups and settings
+  kd status [SWEEP]       how a sweep is doing; --watch follows it
+  kd report FOLDER [...]  one page over sweeps and runs, also while they run or after a crash
   kd ls [GROUP]           configuration groups and choices, with what each is for
   kd cp FILE [...]        copy configuration files to ./conf, where your edits win
   kd env                  versions and machine, for bug reports
@@ -49,13 +51,22 @@ def answer(words: list[str]) -> int:
         from kd_lightning.launch import run
 
         return run(rest)
+    if verb == "status":
+        from kd_lightning.sweeps.status import status
+
+        return status(rest)
+    if verb == "report":
+        from kd_lightning.reporting import report
+
+        return report(rest)
     if verb in ("ls", "cp", "env"):
         from kd_lightning import inspection
 
         return inspection.VERBS[verb](rest)
+    from kd_lightning.completion import VERBS
     from kd_lightning.errors import did_you_mean
 
-    print(f"kd: no verb {verb!r}{did_you_mean(verb, ('run', 'ls', 'cp', 'env'))} (see kd --help)", file=sys.stderr)
+    print(f"kd: no verb {verb!r}{did_you_mean(verb, VERBS)} (see kd --help)", file=sys.stderr)
     return 2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-VERBS = ("run", "ls", "cp", "env")
+VERBS = ("run", "status", "report", "ls", "cp", "env")
 LINE, POINT = "COMP_LINE", "COMP_POINT"
 
 

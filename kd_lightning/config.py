@@ -18,13 +18,14 @@ from typing import Any
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.errors import InstantiationException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from kd_lightning.conf_files import user_conf_dir
+from kd_lightning.conf_files import conf_dir, user_conf_dir
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError, did_you_mean
 from kd_lightning.hydra_errors import one_line
 from kd_lightning.hydra_guard import guard
@@ -32,7 +33,7 @@ from kd_lightning.hydra_guard import guard
 CONFIG_NAME = "config"
 TRUST_VARIABLE = "KD_LIGHTNING_TRUST"
 TRUST_GROUP = "kd_lightning.trust"
-OWN_LAYERS = ("models", "data", "tasks", "objectives", "teachers", "callbacks", "schedules", "functional")
+OWN_LAYERS = ("models", "data", "tasks", "objectives", "teachers", "callbacks", "schedules", "functional", "strategies")
 
 ALLOWED_CLASSES = (
     *(f"kd_lightning.{layer}." for layer in OWN_LAYERS),
@@ -44,6 +45,8 @@ ALLOWED_CLASSES = (
     "pytorch_lightning.loggers.",
     "pytorch_lightning.strategies.",
     "pytorch_lightning.profilers.",
+    "optuna.samplers.",
+    "optuna.pruners.",
 )
 """Classes under these names may be built, if that is also where they are defined; nothing else may be called."""
 
@@ -87,6 +90,20 @@ def register_with_hydra() -> None:
         # Two runs in one second must not share a folder.
         OmegaConf.register_new_resolver("kd_unique", lambda: secrets.token_hex(2), use_cache=True)
     Plugins.instance().register(UserConfSearchPath)
+    put_files_before_nodes("hydra/launcher")
+    put_files_before_nodes("hydra/sweeper")
+
+
+def put_files_before_nodes(group: str) -> None:
+    """Take from Hydra's store the nodes that a file of ours stands for: its own and those of installed plugins.
+
+    Hydra would validate the file against the node, and refuse what is new in it.
+    """
+    node: Any = ConfigStore.instance().repo
+    for part in group.split("/"):
+        node = node.get(part, {})
+    for path in (conf_dir() / group).glob("*.yaml"):
+        node.pop(path.name, None)
 
 
 # -- trust ------------------------------------------------------------------------------------------------------------

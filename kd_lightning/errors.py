@@ -57,6 +57,10 @@ class NonFiniteLossError(KDError):
     """A loss term or a weight became NaN or infinite during training."""
 
 
+class TrialPruned(KDError):
+    """A search has stopped this job on purpose: others were better at the same step."""
+
+
 class CheckpointCorruptError(KDError):
     """A checkpoint is missing, truncated, damaged or does not fit the network."""
 

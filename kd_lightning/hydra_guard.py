@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.errors import UntrustedTargetError
 
-OWN_CALLBACKS = frozenset({"kd_lightning.sweep.SweepWatch"})
+OWN_CALLBACKS = frozenset({"kd_lightning.sweeps.watch.SweepWatch"})
 LOGGING = ("job_logging", "hydra_logging")
 LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter")
 STREAMS = frozenset({"ext://sys.stdout", "ext://sys.stderr"})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -35,12 +34,16 @@ class Experiment:
         build: Turns a settings node with a ``_target_`` into the object it describes.
         packages: Top-level packages of the user whose code counts in keys.
         board: Where progress is shown.
+        name: The run's, or its sweep's: what ``force`` names is made again once under each name.
 
     Raises:
         KDError: Something in the settings or the data is wrong; nothing has been trained then.
     """
 
-    def __init__(self, settings: Settings, build: Build, packages: Sequence[str], board: StageBoard) -> None:
+    def __init__(
+        self, settings: Settings, build: Build, packages: Sequence[str], board: StageBoard, name: str = "run"
+    ) -> None:
+        self.name = name
         self.recipe = Recipe(settings, build, packages, board)
         self.board = board
         self.steps = self.recipe.steps
@@ -145,10 +148,8 @@ class Experiment:
     def _obtain(self, stage: Stage) -> None:
         entry = self.recipe.store.entry(stage.name, content_key(stage.ingredients))
         self.entries[stage.name] = entry
-        force = stage.name in self.recipe.settings["force"] and entry.folder not in _forced
+        force = self.name if stage.name in self.recipe.settings["force"] else None
         self.records[stage.name] = obtain(stage, entry, self.recipe.trainer, self.board, force)
-        if force:
-            _forced.add(entry.folder)
 
     def trained(self, stage: str) -> nn.Module:
         """The network of a finished stage, with its weights."""
@@ -187,7 +188,3 @@ class Experiment:
         self.records[stage] |= record
         self.records[stage]["megabytes"] = self.entries[stage].path(WEIGHTS).stat().st_size / 1e6
         return rows
-
-
-_forced: set[Path] = set()
-"""Entries this process has run again because ``force`` said so: a sweep forces a shared stage once, not in every job."""

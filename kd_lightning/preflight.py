@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kd_lightning.data.base import Prepared, RowsDataset, check_classes
 from kd_lightning.errors import ConfigError, KDError, VocabMismatchError, did_you_mean
+from kd_lightning.ranks import RankLauncher
 from kd_lightning.tasks.base import Task
 
 PREFIX = "val_"
 """Before the name of a metric where it is logged."""
+HALF_MIXED = (16, "16", "16-mixed")
 PROGRESS = [step / 100 for step in range(101)]
 
 
@@ -76,7 +80,7 @@ def check_parts(data: Mapping[str, Any], accumulate: int, devices: Any) -> None:
     Raises:
         ConfigError: They do not.
     """
-    world = devices if isinstance(devices, int) else 1
+    world = len(devices) if isinstance(devices, list) else devices if isinstance(devices, int) else 1
     parts = accumulate * max(world, 1)
     if data["batch_size"] % parts:
         raise ConfigError(
@@ -88,6 +92,59 @@ def check_parts(data: Mapping[str, Any], accumulate: int, devices: Any) -> None:
             f"data.labelled={data['labelled']} with {parts} parts of each step (devices x accumulated batches): a part without "
             "a label would count as much as one with many; use one device without accumulation, or data.labelled=null"
         )
+
+
+def check_processes(environment: Mapping[str, str]) -> None:
+    """The command runs once: the processes of a training are started by its stages.
+
+    Args:
+        environment: Of this process.
+
+    Raises:
+        ConfigError: Something (torchrun, mpirun) has started it several times. Each would run the whole pipeline, and
+            while one waits for the others in a training, they wait for the lock that it holds.
+    """
+    world = environment.get("WORLD_SIZE", "1")
+    if world != "1":
+        raise ConfigError(
+            f"WORLD_SIZE={world}: the command was started several times; start it once, with trainer=ddp "
+            f"trainer.devices={world}, and it starts the processes itself"
+        )
+
+
+def check_trainer(
+    build: Callable[..., pl.Trainer], arguments: Mapping[str, Any], node: Mapping[str, Any]
+) -> pl.Trainer:
+    """A trainer that does what its settings say, in processes that we start and watch.
+
+    Args:
+        build: Makes the trainer.
+        arguments: For it.
+        node: The trainer settings, for the messages.
+
+    Raises:
+        ConfigError: It would start the command again in other processes, or compute in another precision.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported.*")  # an error, below
+        trainer = build(**arguments)
+    launcher = trainer.strategy.launcher
+    if not isinstance(launcher, RankLauncher) and (launcher is not None or trainer.world_size > 1):
+        raise ConfigError(
+            f"trainer.devices={node.get('devices')} with trainer.strategy={_strategy_name(node)} starts the whole command "
+            "again for each device: use trainer=ddp or trainer=fsdp, and trainer.devices with it"
+        )
+    if node.get("precision") in HALF_MIXED and trainer.precision != "16-mixed":
+        raise ConfigError(
+            f"trainer.precision={node['precision']} does not work on the {trainer.strategy.root_device.type}: use "
+            "trainer.precision=bf16-mixed, which does"
+        )
+    return trainer
+
+
+def _strategy_name(node: Mapping[str, Any]) -> str:
+    strategy = node.get("strategy", "auto")
+    return strategy["_target_"] if isinstance(strategy, Mapping) else str(strategy)
 
 
 def check_callbacks(task: Task, callbacks: Mapping[str, Any]) -> None:

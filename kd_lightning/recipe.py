@@ -6,11 +6,13 @@ Settings come as plain data and ``build`` turns a node with a ``_target_`` into 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
@@ -19,6 +21,7 @@ from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
+from kd_lightning.preflight import check_processes, check_trainer
 from kd_lightning.seeds import derive
 from kd_lightning.stage import StageBoard, TrainerSettings
 from kd_lightning.store import Store, content_key
@@ -142,6 +145,7 @@ class Recipe:
         return {
             **counted,
             "trainer": self.counted_trainer,
+            "compile": self.compiled,
             "data": self.fingerprint,
             "labelled": data["labelled_teacher" if teaching else "labelled"],
             "batch_size": data["batch_size"],
@@ -150,6 +154,11 @@ class Recipe:
             "validate_every": settings["validate_every"],
             "code": self.code(code, counted),
         }
+
+    @property
+    def compiled(self) -> bool:
+        """The networks are compiled while they are trained; what is measured on the test split runs as it is."""
+        return bool(self.settings.get("compile", False))
 
     @property
     def counted_trainer(self) -> Settings:
@@ -185,6 +194,7 @@ class Recipe:
             scheduler=self.build(self.settings[f"{prefix}scheduler"]),
             seed=self.seed(role),
             total_steps=steps,
+            compiled=self.compiled,
         )
 
     def distilling(
@@ -205,6 +215,7 @@ class Recipe:
             seed=self.seed("student"),
             total_steps=self.steps["student"],
             first_step=done,
+            compiled=self.compiled,
         )
 
     @cached_property
@@ -212,15 +223,20 @@ class Recipe:
         """The trainer group as the stages use it."""
         settings, node = self.settings, dict(self.settings["trainer"])
         accumulate = node.pop("accumulate_grad_batches", 1)
+        check_processes(os.environ)
+
+        def trainer(**more: Any) -> pl.Trainer:
+            # Built anew each time: a strategy belongs to one training.
+            return check_trainer(self.build(node), more, node)
+
         return TrainerSettings(
-            trainer=self.build(node),
+            trainer=trainer,
             callbacks=lambda: [self.build(each) for each in settings["callbacks"].values()],
             loggers=lambda stage: [self.build(_for_stage(each, stage)) for each in settings["logger"].values()],
             validate_every=settings["validate_every"],
             checkpoint_every=settings["checkpoint_every"],
             log_every=settings["log_every"],
             accumulate=accumulate,
-            one_process="ddp" not in str(node.get("strategy", "auto")),
         )
 
 

@@ -10,11 +10,14 @@ from typing import Any
 
 from kd_lightning.board import TerminalBoard
 from kd_lightning.pipeline import STAGES, Experiment
+from kd_lightning.redaction import redacted
 from kd_lightning.report.run_report import write_report
 from kd_lightning.report.table import model_rows
 from kd_lightning.results import results_of
-from kd_lightning.run_folder import environment, gather, redacted, summary_lines
+from kd_lightning.run_folder import environment, gather, summary_lines
 from kd_lightning.store import publish, publish_json
+from kd_lightning.sweeps.folder import PROGRESS
+from kd_lightning.sweeps.records import ProgressFile
 
 
 def execute(
@@ -25,6 +28,7 @@ def execute(
     config_text: Callable[[Any], str],
     overrides: Sequence[str],
     command: str,
+    sweep: str | None = None,
 ) -> dict[str, Any]:
     """Run the job and write its folder.
 
@@ -36,6 +40,7 @@ def execute(
         config_text: Settings -> YAML.
         overrides: What the user changed.
         command: What repeats the run.
+        sweep: Name of the sweep that the run belongs to, if any.
 
     Returns:
         The content of ``results.json``.
@@ -48,8 +53,9 @@ def execute(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     started = time.perf_counter()
     try:
-        with TerminalBoard(planned(settings), bars=settings["progress"], log=log) as board:
-            experiment = Experiment(settings, build, packages, board)
+        progress = ProgressFile(folder / PROGRESS)
+        with TerminalBoard(planned(settings), bars=settings["progress"], log=log, progress=progress) as board:
+            experiment = Experiment(settings, build, packages, board, name=sweep or folder.name)
             found = experiment.run()
         results = results_of(experiment, found, command)
         gather(folder, experiment)

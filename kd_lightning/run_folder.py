@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -14,36 +13,10 @@ from typing import Any
 import torch
 
 from kd_lightning.pipeline import MODELS, Experiment
+from kd_lightning.redaction import redacted
 from kd_lightning.stage import WEIGHTS
 from kd_lightning.store import publish_json
 from kd_lightning.versions import installed
-
-SECRET = re.compile(r"token(?!izer|s\b)|secret|password|passwd|api_?key|credential", re.IGNORECASE)
-
-
-def redacted(node: Any) -> Any:
-    """The settings with the values of keys named like secrets replaced.
-
-    Example:
-        >>> redacted({"api_key": "x", "steps": {"auth_token": "y", "tokens": 3}})
-        {'api_key': '***', 'steps': {'auth_token': '***', 'tokens': 3}}
-    """
-    if isinstance(node, dict):
-        return {key: "***" if SECRET.search(str(key)) and value else redacted(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [redacted(value) for value in node]
-    return node
-
-
-def redacted_override(word: str) -> str:
-    """A word of the command line, its value replaced where a key in it is named like a secret.
-
-    Example:
-        >>> [redacted_override(word) for word in ("+vars.api_key=x", "+vars={token: x}", "seed=1")]
-        ['+vars.api_key=***', '+vars=***', 'seed=1']
-    """
-    key, _, value = word.partition("=")
-    return f"{key}=***" if SECRET.search(key) or ("{" in value and SECRET.search(value)) else word
 
 
 def environment() -> dict[str, Any]:

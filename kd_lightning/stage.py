@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 import torchmetrics
 
+from kd_lightning import stopping
 from kd_lightning.callbacks.checkpoints import TRAINED, Checkpoints, best_path, newest_resume_point
 from kd_lightning.callbacks.metrics_log import MetricsLog
 from kd_lightning.callbacks.progress import Board, StageProgress
@@ -71,7 +72,6 @@ class TrainerSettings:
         checkpoint_every: Optimizer steps between resume points.
         log_every: Optimizer steps between logged values.
         accumulate: Batches for each optimizer step.
-        one_process: False where the trainer starts processes of its own.
     """
 
     trainer: Callable[..., pl.Trainer]
@@ -81,32 +81,57 @@ class TrainerSettings:
     checkpoint_every: int
     log_every: int
     accumulate: int
-    one_process: bool
 
 
-def obtain(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard, force: bool) -> dict[str, Any]:
+def obtain(
+    stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard, force: str | None = None
+) -> dict[str, Any]:
     """The stage's record (``result.json``), by reuse, resume or training.
+
+    Args:
+        stage: What it is made of.
+        entry: Its place in the store.
+        settings: How to train.
+        board: Where progress is shown.
+        force: The run or sweep that wants the stage made again although it is stored; once for all of its jobs.
 
     Raises:
         NonFiniteLossError: The training diverged.
         CheckpointWriteError: The disk refused.
     """
-    if not force and entry.problem() is None:
+
+    def usable() -> bool:
+        return entry.problem() is None and force in (None, entry.forced_by)
+
+    if usable():
         return reuse(stage, entry, board)
     with entry.lock(waiting=lambda: board.say(f"{stage.name}: another process is at it, waiting")):
-        problem = entry.problem()
-        if problem is None and not force:
+        if usable():
             return reuse(stage, entry, board)
+        place = entry if force is None else made_again(entry, force)
+        problem = entry.problem()
         if problem or force:
-            reason = f"{entry.folder}: {problem}" if problem else "forced"
-            board.say(f"{stage.name}: run again ({reason})")
+            board.say(f"{stage.name}: run again ({f'{entry.folder}: {problem}' if problem else 'forced'})")
+        if problem:
             entry.clear()
         board.start(stage.name)
-        if not entry.path(TRAINED).is_file():  # else we were stopped between the training's end and the entry's
-            train(stage, entry, settings, board)
-        record = settle(stage, entry)
+        if not place.path(TRAINED).is_file():  # else we were stopped between the training's end and the entry's
+            train(stage, place, settings, board)
+        record = settle(stage, place, force)
+        if place is not entry:
+            entry.take(place)
     board.done(stage.name, note(record, f"{record['seconds']:.1f} s"))
     return record
+
+
+def made_again(entry: Entry, force: str) -> Entry:
+    """The place beside a stored entry, with what this run or sweep has done there already."""
+    place = entry.beside
+    mark = place.path("forced_by")
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != force:
+        place.clear()
+        publish(mark, force)
+    return place
 
 
 def reuse(stage: Stage, entry: Entry, board: StageBoard) -> dict[str, Any]:
@@ -129,7 +154,7 @@ def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoa
     log = MetricsLog(entry.path("metrics.csv"), settings.log_every)
     task = module.task
     keeper = Checkpoints(entry.folder, settings.checkpoint_every, task.monitor, task.mode, log)
-    watchers = [StageProgress(board, stage.name, task.monitor)] if settings.one_process else []
+    progress = StageProgress(board, stage.name, task.monitor)
     resume, refused = newest_resume_point(entry.folder)
     for sentence in refused:
         board.say(f"{stage.name}: {sentence}")
@@ -143,13 +168,13 @@ def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoa
         val_check_interval=min(settings.validate_every * settings.accumulate, batches),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        callbacks=[*settings.callbacks(), *watchers, log, keeper],
+        callbacks=[*settings.callbacks(), progress, log, keeper],
         logger=list(settings.loggers(stage.name)) or False,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=entry.folder,
         **QUIET,
     )
-    with lightning_is_quiet(), interrupts_pass():
+    with lightning_is_quiet(), interrupts_pass(), stopping.deferred():
         trainer.fit(module, datamodule=stage.data(), ckpt_path=resume, weights_only=True)
 
 
@@ -195,7 +220,7 @@ def versions() -> dict[str, str]:
     return {"torch": torch.__version__, "pytorch-lightning": pl.__version__, "torchmetrics": torchmetrics.__version__}
 
 
-def settle(stage: Stage, entry: Entry) -> dict[str, Any]:
+def settle(stage: Stage, entry: Entry, forced_by: str | None = None) -> dict[str, Any]:
     """Make a trained folder a whole entry.
 
     Raises:
@@ -220,5 +245,5 @@ def settle(stage: Stage, entry: Entry) -> dict[str, Any]:
     publish_json(entry.path("result.json"), record)
     # A copy: if we are killed before the entry is whole, the resume points still need the original.
     publish(entry.path(WEIGHTS), best_path(entry.folder, trained["best_step"]).read_bytes())
-    entry.finish(FILES)
+    entry.finish(FILES, {"forced_by": forced_by} if forced_by else None)
     return record

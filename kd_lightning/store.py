@@ -106,11 +106,12 @@ class Entry:
 
     Args:
         folder: ``<root>/<stage>/<key>``; made when the lock is first taken.
+        key: Given where the folder's name is another.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, key: str | None = None) -> None:
         self.folder = folder
-        self.key = folder.name
+        self.key = key or folder.name
         self.stage = folder.parent.name
 
     @property
@@ -141,6 +142,26 @@ class Entry:
             if file_digest(path) != digest:
                 return f"{name} is damaged"
         return None
+
+    @property
+    def forced_by(self) -> str | None:
+        """Which run or sweep had the entry made again although it was whole."""
+        try:
+            by = json.loads(self.status_path.read_text(encoding="utf-8")).get("forced_by")
+        except (OSError, ValueError):
+            return None
+        return by if isinstance(by, str) else None
+
+    @property
+    def beside(self) -> Entry:
+        """Where the entry is made again while others read it."""
+        return Entry(self.folder.with_name(f"{self.key}.again"), self.key)
+
+    def take(self, other: Entry) -> None:
+        """Become what ``other`` is, file by file. Whoever reads in between finds damage, and waits for our lock."""
+        for path in sorted(other.folder.iterdir(), key=lambda path: path == other.status_path):
+            publish_file(path, self.path(path.name))
+        other.folder.rmdir()
 
     def finish(self, files: list[str], extra: Mapping[str, Any] | None = None) -> None:
         """Declare the entry whole: ``status.json`` with the digests of ``files``, and nothing else left behind."""

@@ -107,7 +107,7 @@ def test_experiment_begins_with_its_command(name: str) -> None:
 
 @pytest.mark.parametrize("file", [name.removesuffix(".yaml") for name in FILES if "/" in name])
 def test_file_composes_is_accepted_and_its_networks_run(file: str) -> None:
-    group, _, name = file.partition("/")
+    group, _, name = file.rpartition("/")
     settings = accepted(*overrides_for(group, name), *UNSET.get(file, ()))
     assert set(settings) == KEYS
     one_batch(settings)

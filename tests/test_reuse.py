@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from kd_lightning import code
+from kd_lightning import code, stage
 from kd_lightning.pipeline import Experiment
+from kd_lightning.store import Entry
 from tests.support.tiny import SilentBoard, build, experiment, settings
 
 ALL = ("teacher", "baseline", "pretrain", "distill")
@@ -31,9 +32,9 @@ def outputs(finished_store: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_store, tmp_path / "outputs"))
 
 
-def ran(outputs: Path, **changes: Any) -> list[str]:
+def ran(outputs: Path, sweep: str = "run", **changes: Any) -> list[str]:
     """The stages that were not reused."""
-    found = experiment(outputs, **{"checkpoint_every": 100, **changes}).run()
+    found = experiment(outputs, sweep, **{"checkpoint_every": 100, **changes}).run()
     return [stage for stage, record in found["records"].items() if not record["reused"]]
 
 
@@ -87,9 +88,52 @@ def test_where_and_how_loudly_it_runs_does_not_count(changes: dict[str, Any], ou
     assert ran(outputs, **changes) == []
 
 
-def test_forcing_happens_once_in_a_process_so_that_a_sweep_shares_what_was_forced(outputs: Path) -> None:
-    assert ran(outputs, force=["teacher"]) == ["teacher"]
-    assert ran(outputs, force=["teacher"], alpha=0.1) == ["distill"]
+def test_a_sweep_forces_a_shared_stage_once_and_another_sweep_again(outputs: Path) -> None:
+    assert ran(outputs, "one", force=["teacher"]) == ["teacher"]
+    assert ran(outputs, "one", force=["teacher"], alpha=0.1) == ["distill"]
+    assert ran(outputs, "two", force=["teacher"], alpha=0.1) == ["teacher"]
+    assert ran(outputs) == []
+
+
+def test_a_forced_stage_is_made_beside_the_stored_one_which_stays_whole_meanwhile(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problems: list[str | None] = []
+    train = stage.train
+
+    def watched(what: stage.Stage, place: Entry, *rest: Any) -> None:
+        train(what, place, *rest)
+        problems.append(Entry(place.folder.with_name(place.key)).problem())
+
+    monkeypatch.setattr(stage, "train", watched)
+    assert ran(outputs, "one", force=list(ALL)) == list(ALL)
+    assert problems == [None] * len(ALL)
+    assert list((outputs / "store").glob("*/*.again")) == []
+
+
+def test_a_forced_stage_goes_on_where_the_same_sweep_was_stopped(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+    train = stage.train
+
+    def counted(what: stage.Stage, *rest: Any) -> None:
+        trained.append(what.name)
+        train(what, *rest)
+
+    monkeypatch.setattr(stage, "train", counted)
+    for sweep, trainings in (("one", 1), ("one", 1), ("two", 2)):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(stage, "settle", interrupt)
+            ran(outputs, sweep, force=["teacher"])
+        assert len(trained) == trainings
+    assert ran(outputs, "two", force=["teacher"]) == ["teacher"]
+    assert len(trained) == 2
+    assert list((outputs / "store").glob("*/*.again")) == []
+
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_damaged_entry_is_run_again_with_a_line_that_says_why(outputs: Path) -> None:

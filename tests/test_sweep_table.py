@@ -12,15 +12,22 @@ from typing import Any
 import pytest
 
 from kd_lightning.cli import main
-from kd_lightning.sweep import SweepWatch, failures, read_jobs, sweep_rows
+from kd_lightning.sweeps.folder import Job, read_sweep
+from kd_lightning.sweeps.summary import lost, sweep_rows
+from kd_lightning.sweeps.watch import SweepWatch
 from tests.support.cli import DIGITS, Answer, kd
 
 SMALL = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
-SWEEP = ("run", "-m", *SMALL, "temperature=1,2,-1,4", "+vars.api_key=hunter2")
+INLINE = "hydra/launcher=inline"  # the jobs in this process; the other launchers: tests/sweeps
+SWEEP = ("run", "-m", INLINE, *SMALL, "temperature=1,2,-1,4", "+vars.api_key=hunter2")
 
 
 def sweep_folders(outputs: Path) -> set[Path]:
     return set((outputs / "sweeps").iterdir())
+
+
+def jobs_of(folder: Path) -> list[Job]:
+    return read_sweep(folder).jobs
 
 
 def results(folder: Path, number: int) -> dict[str, Any]:
@@ -57,20 +64,21 @@ def first(outputs: Path) -> tuple[Path, Answer]:
 def test_one_failed_job_fails_alone(first: tuple[Path, Answer]) -> None:
     folder, answer = first
     assert answer.code == 1
-    assert answer.err == "job 2 failed: ConfigError: temperature=-1: a number > 0 is expected\n"
-    jobs = read_jobs(folder)
-    assert [(job["number"], job["state"]) for job in jobs] == [(0, "done"), (1, "done"), (2, "failed"), (3, "done")]
-    assert "ConfigError" in jobs[2]["traceback"]
-    assert jobs[2]["results"] is None
+    said = "failed: ConfigError: temperature=-1: a number > 0 is expected\n"
+    assert answer.err == f"job 2 {said}job 2 temperature=-1 {said}"
+    jobs = jobs_of(folder)
+    assert [(job.number, job.state) for job in jobs] == [(0, "done"), (1, "done"), (2, "failed"), (3, "done")]
+    assert "ConfigError" in jobs[2].record["traceback"]
+    assert jobs[2].results is None
     assert [results(folder, number)["temperature"] for number in (0, 1, 3)] == [1, 2, 4]
-    (sentence,) = failures(jobs)
-    assert sentence.startswith("job 2 (")
-    assert sentence in answer.out
+    (sentence,) = lost(jobs)
+    assert sentence.startswith("job 2 temperature=-1 failed: ")
+    assert sentence in answer.err
 
 
 def test_the_table_holds_every_job_the_failed_ones_last(first: tuple[Path, Answer]) -> None:
     folder, answer = first
-    header, rows = sweep_rows(read_jobs(folder))
+    header, rows = sweep_rows(jobs_of(folder))
     assert header[:4] == ["job", "overrides", "val accuracy", "test accuracy"]
     assert {row[0] for row in rows} == {"0", "1", "2", "3"}
     assert rows[-1][0] == "2"
@@ -131,7 +139,7 @@ def test_a_single_run_after_a_sweep_is_a_single_run(
 def test_a_sweep_without_failure_is_exit_code_0(
     first: tuple[Path, Answer], outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer = kd(capsys, "run", "-m", *SMALL, "temperature=1,2", f"outputs={outputs}")
+    answer = kd(capsys, "run", "-m", INLINE, *SMALL, "temperature=1,2", f"outputs={outputs}")
     assert (answer.code, answer.err) == (0, "")
     assert "2 jobs, best validation first" in answer.out
 
@@ -143,17 +151,17 @@ def test_a_job_that_leaves_by_sys_exit_drops_no_later_one(
         raise SystemExit(0)
 
     monkeypatch.setattr("kd_lightning.run.execute", leaves)
-    answer = kd(capsys, "run", "-m", *SMALL, "seed=0,1", f"outputs={tmp_path}")
+    answer = kd(capsys, "run", "-m", INLINE, *SMALL, "seed=0,1", f"outputs={tmp_path}")
     assert answer.code == 1
     (folder,) = sweep_folders(tmp_path)
-    assert [job["state"] for job in read_jobs(folder)] == ["failed", "failed"]
+    assert [job.state for job in jobs_of(folder)] == ["failed", "failed"]
 
 
 @pytest.mark.parametrize("word", ["temprature=1,2", "model@student=mlp_tiny,mlp_tyni", "seed=1,[2"])
 def test_a_sweep_that_cannot_be_composed_runs_no_job(
     word: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    answer = kd(capsys, "run", "-m", *SMALL, word, f"outputs={tmp_path}")
+    answer = kd(capsys, "run", "-m", INLINE, *SMALL, word, f"outputs={tmp_path}")
     assert answer.code == 2
     assert len(answer.err.splitlines()) == 1
     assert "job 0" not in answer.out

@@ -17,9 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import nn
 
+from kd_lightning import stopping
 from kd_lightning.callbacks.metrics_log import PREFIX, MetricsLog
 from kd_lightning.checkpoint_io import AtomicCheckpointIO, checkpoint_problem
 from kd_lightning.errors import NonFiniteLossError
+from kd_lightning.modules.sharding import HasState, gathered, local
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.store import TEMPORARY, publish_file, publish_json, write_error
 
@@ -69,6 +71,9 @@ class Checkpoints(pl.Callback):
         """Wall-clock seconds of training and validation, over all attempts."""
         return self._seconds_before + time.perf_counter() - self._started
 
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        stopping.watch()
+
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
         if self.stopped:  # by an early stop, whose wish Lightning does not keep in its checkpoints
@@ -86,8 +91,14 @@ class Checkpoints(pl.Callback):
             return
         if step == trainer.max_steps:
             trainer.should_stop = True  # makes Lightning validate after the last step, whatever the interval
-        elif step % self.every_n_steps == 0 and not self._validates(trainer, batch_idx):
+            return
+        if self._validates(trainer, batch_idx):
+            return  # the validation saves, and stops if it must: between a step and its validation is no resume point
+        stop = asked_to_stop(trainer)
+        if stop or step % self.every_n_steps == 0:
             self.save(trainer, module)
+        if stop:
+            raise stopping.Terminated
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
@@ -95,12 +106,15 @@ class Checkpoints(pl.Callback):
         value = float(trainer.callback_metrics[PREFIX + self.monitor])
         if is_better(value, self.best_value, self.mode):
             self.best_step, self.best_value = trainer.global_step, value
+            assert isinstance(module, SupervisedModule)
+            check_weights(module.network, trainer.global_step)
+            weights = gathered(module.network)
             if trainer.is_global_zero:
-                assert isinstance(module, SupervisedModule)
-                check_weights(module.network, trainer.global_step)
-                save_weights(module.network, best_path(self.folder, self.best_step))
+                save_weights(weights, best_path(self.folder, self.best_step))
         if trainer.global_step < trainer.max_steps:
             self.save(trainer, module)
+            if asked_to_stop(trainer):
+                raise stopping.Terminated
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, SupervisedModule)
@@ -140,6 +154,13 @@ class Checkpoints(pl.Callback):
         """A validation follows this batch, and with it a save."""
         interval = trainer.val_check_batch
         return interval is not None and (batch_idx + 1) % interval == 0
+
+
+def asked_to_stop(trainer: pl.Trainer) -> bool:
+    """SIGTERM has come to this process, or to any other of the same training: all stop at the same step."""
+    if trainer.world_size == 1:
+        return stopping.requested()
+    return trainer.strategy.reduce_boolean_decision(stopping.requested(), all=False)
 
 
 def is_better(value: float, best: float, mode: str) -> bool:
@@ -182,24 +203,24 @@ def newest_resume_point(folder: Path) -> tuple[Path | None, list[str]]:
     return None, refused
 
 
-def save_weights(network: nn.Module, path: Path) -> None:
+def save_weights(network: HasState, path: Path) -> None:
     """Write a network's parameters and buffers as safetensors, atomically; tied tensors once."""
     draft = path.with_name(f"{TEMPORARY}{path.name}")
     try:
-        save_model(network, str(draft))
+        save_model(network, str(draft))  # type: ignore[arg-type]  # it only asks for the state
     except (OSError, RuntimeError, SafetensorError) as error:
         raise write_error(path, error) from error
     publish_file(draft, path)
 
 
 def check_weights(module: nn.Module, step: int) -> None:
-    """All parameters and buffers are finite.
+    """All parameters and buffers are finite, as far as this process holds them.
 
     Raises:
         NonFiniteLossError: One is not.
     """
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(local(tensor)).all()):
             raise NonFiniteLossError(
                 f"{name} holds NaN or infinity after step {step}: lower optimizer.lr, or set "
                 "trainer.gradient_clip_val=1; the checkpoints before this step are kept"

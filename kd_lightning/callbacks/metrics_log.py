@@ -45,7 +45,8 @@ class MetricsLog(pl.Callback):
             return
         assert isinstance(module, SupervisedModule)
         module.check_finite()
-        values: dict[str, float] = {name: float(term) for name, term in module.terms.items()}
+        # The mean over the processes: each has seen its share of the batch.
+        values = {name: float(trainer.strategy.reduce(term, reduce_op="mean")) for name, term in module.terms.items()}
         # The rate this step was taken with: the scheduler has moved on already.
         values["lr"] = float(trainer.lr_scheduler_configs[0].scheduler._last_lr[0])
         self._add(step, "train", values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 
@@ -35,6 +35,10 @@ class StageProgress(pl.Callback):
         self.monitor = monitor
         self.note = ""
         self._next = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A board does not travel to another process: who takes us there gives us one that speaks to this one.
+        return {**self.__dict__, "board": None}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.board.update(self.stage, trainer.global_step, self.note)

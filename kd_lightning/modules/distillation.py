@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError, TeacherOutputError
+from kd_lightning.modules.compilation import compile_network
 from kd_lightning.modules.supervised import OptimizerFactory, Schedule, SupervisedModule
 from kd_lightning.objectives.base import Objective
 from kd_lightning.taps import check_taps, tapped
@@ -41,6 +42,7 @@ class DistillationModule(SupervisedModule):
         seed: As in ``SupervisedModule``.
         total_steps: As in ``SupervisedModule``.
         first_step: As in ``SupervisedModule``.
+        compiled: As in ``SupervisedModule``; the teacher's network, too.
 
     Raises:
         ConfigError: No objective is given.
@@ -61,8 +63,9 @@ class DistillationModule(SupervisedModule):
         seed: int,
         total_steps: int,
         first_step: int = 0,
+        compiled: bool = False,
     ) -> None:
-        super().__init__(student, task, optimizer, scheduler, seed, total_steps, first_step)
+        super().__init__(student, task, optimizer, scheduler, seed, total_steps, first_step, compiled)
         if not objective:
             raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
         self.objective = nn.ModuleDict(dict(objective))
@@ -85,6 +88,14 @@ class DistillationModule(SupervisedModule):
         self.teacher._apply(fn, recurse)
         super()._apply(fn, recurse)
         return self
+
+    def trained_parts(self) -> list[nn.Module]:
+        return [self.network, *(term for term in self.objective.values() if any(True for _ in term.parameters()))]
+
+    def compile_networks(self) -> None:
+        super().compile_networks()
+        for network in self.teacher.children():
+            compile_network(network)
 
     def on_train_start(self) -> None:
         self._teacher_before = self.teacher.content_hash()

@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from kd_lightning.errors import NonFiniteLossError
+from kd_lightning.modules.compilation import compile_network, compiling
+from kd_lightning.modules.sharding import shard
 from kd_lightning.seeds import derive
 from kd_lightning.tasks.base import Task
 from kd_lightning.types import Batch
@@ -37,6 +39,7 @@ class SupervisedModule(pl.LightningModule):
         seed: Of everything random inside a step (dropout).
         first_step: Steps of the learning-rate curve done by earlier stages.
         total_steps: Steps of the whole curve; a student's covers pre-training and distillation together.
+        compiled: True = the network is compiled when the training begins; names and weights stay as they are.
     """
 
     def __init__(
@@ -48,9 +51,11 @@ class SupervisedModule(pl.LightningModule):
         seed: int,
         total_steps: int,
         first_step: int = 0,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
+        self.compiled = compiled
         self.task = task
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -61,6 +66,22 @@ class SupervisedModule(pl.LightningModule):
         self.terms: dict[str, Tensor] = {}
         """The last step's loss and its terms, unweighted, detached, still on the device."""
         self._unchecked: list[tuple[int, dict[str, Tensor]]] = []
+
+    def configure_model(self) -> None:
+        # Here and not before: a compiled network cannot travel to another process, and a split one is made there.
+        if self.device_mesh is not None:
+            for part in self.trained_parts():
+                shard(part, self.device_mesh["data_parallel"])
+        if self.compiled:
+            self.compile_networks()
+
+    def trained_parts(self) -> list[nn.Module]:
+        """The modules whose parameters are trained; each is called as a whole."""
+        return [self.network]
+
+    def compile_networks(self) -> None:
+        """Compile what is called at every step."""
+        compile_network(self.network)
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch and its terms by name, all scalars."""
@@ -82,12 +103,17 @@ class SupervisedModule(pl.LightningModule):
         seed_device(derive(self.seed, "step", batch_idx, self.global_rank), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss, terms = self.losses(batch)
+        with compiling(self.compiled):
+            loss, terms = self.losses(batch)
         self.terms = {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
         self._unchecked.append((self.global_step, self.terms))
         if loss.device.type == "cpu":
             self.check_finite(batch)
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        with compiling(self.compiled):
+            super().backward(loss, *args, **kwargs)
 
     def check_finite(self, batch: Batch | None = None) -> None:
         """Look at the losses not yet looked at: every step on the CPU; elsewhere, where a look makes the host wait,
@@ -118,7 +144,8 @@ class SupervisedModule(pl.LightningModule):
         self.metrics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self.task.logits(self.network, batch)
+        with compiling(self.compiled):
+            logits = self.task.logits(self.network, batch)
         self.task.update(self.metrics, logits, self.task.align(batch, logits), batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 from kd_lightning.report.axis import Axis
-from kd_lightning.report.chart import Chart, Point, Series
+from kd_lightning.report.chart import Chart, Series
 from kd_lightning.report.numbers import significant, tick
 
 LEFT, RIGHT, BOTTOM = 50, 18, 46  # margins; the left one holds tick labels
@@ -39,7 +39,7 @@ class Frame:
     x: Axis
     y: Axis
 
-    def place(self, point: Point) -> tuple[float, float]:
+    def place(self, point: tuple[float, float]) -> tuple[float, float]:
         """Pixels, from the left and from the top, rounded to a tenth."""
         inner_width, inner_height = self.width - LEFT - RIGHT, self.height - self.top - BOTTOM
         across, up = self.x.position(point[0]), self.y.position(point[1])
@@ -123,10 +123,10 @@ def grid(frame: Frame) -> list[str]:
     right = frame.width - RIGHT
     parts = []
     for value in frame.y.ticks:
-        _, y = frame.place((0, value))
+        _, y = frame.place((frame.x.low, value))
         parts += [f'<path class="grid" d="M{LEFT} {y:g}H{right}"/>', text(LEFT - 7, y + 4.5, tick(value), "end")]
     for value in frame.x.ticks:
-        x, _ = frame.place((int(value), frame.y.low))
+        x, _ = frame.place((value, frame.y.low))
         parts += [f'<path class="axis" d="M{x:g} {frame.floor}v5"/>', text(x, frame.floor + 20, tick(value), "mid")]
     return [*parts, f'<path class="axis" d="M{LEFT} {frame.floor}H{right}"/>']
 

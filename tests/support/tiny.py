@@ -109,6 +109,6 @@ class SilentBoard:
         self.lines.append(text)
 
 
-def experiment(outputs: Path, **changes: Any) -> Experiment:
+def experiment(outputs: Path, sweep: str = "run", **changes: Any) -> Experiment:
     """A tiny experiment, not yet run."""
-    return Experiment(settings(outputs, **changes), build, ["tests"], SilentBoard())
+    return Experiment(settings(outputs, **changes), build, ["tests"], SilentBoard(), sweep)

@@ -1,0 +1,121 @@
+"""Hydra launchers that lose no job: each sends the jobs of a sweep to processes of their own.
+
+Thin on purpose: Hydra imports every plugin at every start.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class KDLauncher(Launcher):
+    """What the launchers share: Hydra's part of the protocol.
+
+    The result of a job is what stands in its folder, however it ended; Hydra is told that all went well, so that no job
+    stops a sweep.
+    """
+
+    config: DictConfig
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from kd_lightning.sweeps.launching import orders_for
+
+        # Hydra's own record of the sweep, secrets included; ours are sweep.json and each job's job.json and config.yaml.
+        Path(self.config.hydra.sweep.dir, "multirun.yaml").unlink(missing_ok=True)
+        orders = orders_for(self.config, job_overrides, initial_job_idx, self.threads())
+        self.do(orders)
+        return [JobReturn(overrides=words, status=JobStatus.COMPLETED) for words in job_overrides]
+
+    def threads(self) -> int | None:
+        """CPU threads for each job."""
+        return None
+
+    @abstractmethod
+    def do(self, orders: list[Any]) -> None:
+        """Do the jobs."""
+
+
+class BasicLauncher(KDLauncher):
+    """One job after the other in one worker process, where imports stay warm; a new one takes over if it dies."""
+
+    def do(self, orders: list[Any]) -> None:
+        from kd_lightning.sweeps.launching import run_crew
+
+        run_crew(self.config, orders, workers=1, fresh=False, gpus=None)
+
+
+class ProcessLauncher(KDLauncher):
+    """A fresh process for each job, several at once.
+
+    Args:
+        n_jobs: Jobs at once.
+        threads_each: CPU threads for each; None = an equal share of the cores.
+        gpus: Numbers of GPUs to hand out in turn, one to each job at work; None = every job sees all.
+    """
+
+    def __init__(self, n_jobs: int, threads_each: int | None = None, gpus: Sequence[int] | None = None) -> None:
+        self.n_jobs = n_jobs
+        self.threads_each = threads_each
+        self.gpus = gpus
+
+    def threads(self) -> int | None:
+        from kd_lightning.sweeps.launching import share_of_cores, whole
+
+        jobs = whole(self.n_jobs, "hydra.launcher.n_jobs")
+        if self.threads_each is None:
+            return share_of_cores(jobs)
+        return whole(self.threads_each, "hydra.launcher.threads_each")
+
+    def do(self, orders: list[Any]) -> None:
+        from kd_lightning.sweeps.launching import run_crew
+
+        run_crew(self.config, orders, workers=self.n_jobs, fresh=True, gpus=self.gpus)
+
+
+class JoblibLauncher(ProcessLauncher):
+    """Several jobs at once in joblib's worker processes, which stay for the next job.
+
+    Args: as ``ProcessLauncher``, without GPUs.
+    """
+
+    def __init__(self, n_jobs: int, threads_each: int | None = None) -> None:
+        super().__init__(n_jobs, threads_each)
+
+    def do(self, orders: list[Any]) -> None:
+        from kd_lightning.sweeps.with_joblib import run_with_joblib
+
+        run_with_joblib(self.config, orders, self.n_jobs)
+
+
+class SubmititLauncher(KDLauncher):
+    """Each job a job of a cluster, through submitit.
+
+    Args:
+        cluster: ``slurm``, or ``local`` for processes of this machine.
+        submitit_folder: Where submitit keeps its files and logs.
+        parameters: For ``submitit.AutoExecutor.update_parameters``: timeout_min, cpus_per_task, mem_gb, ...
+    """
+
+    def __init__(self, cluster: str, submitit_folder: str, **parameters: Any) -> None:
+        self.cluster = cluster
+        self.submitit_folder = submitit_folder
+        self.parameters = parameters
+
+    def threads(self) -> int | None:
+        from kd_lightning.sweeps.launching import whole
+
+        return whole(self.parameters.get("cpus_per_task") or 1, "hydra.launcher.cpus_per_task")
+
+    def do(self, orders: list[Any]) -> None:
+        from kd_lightning.sweeps.with_submitit import run_with_submitit
+
+        run_with_submitit(self.config, orders, self.cluster, self.submitit_folder, self.parameters)

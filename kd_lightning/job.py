@@ -1,0 +1,118 @@
+"""One job: a single run, or one of a sweep, where what went wrong is recorded and the next job goes on."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from kd_lightning.config import CONFIG_NAME, build, check_arguments, plain, trusted_packages, yaml_text
+from kd_lightning.errors import ConfigError, did_you_mean
+from kd_lightning.hydra_errors import one_line
+from kd_lightning.redaction import redacted_override
+from kd_lightning.stopping import Terminated
+from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED, PRUNED
+from kd_lightning.sweeps.records import begin_job, end_job
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run belongs in a sweep.
+
+    Attributes:
+        sweep: The sweep's name.
+        number: The job's.
+    """
+
+    sweep: str
+    number: int
+
+
+def perform(config: DictConfig, folder: Path, overrides: list[str], sweep: str | None = None) -> dict[str, Any]:
+    """Check the settings and run the job into its folder; the content of ``results.json``."""
+    # Only here: what `kd run --help` and completion need must not wait for torch.
+    from kd_lightning.checks import check_settings
+    from kd_lightning.run import execute
+
+    config = config.copy()
+    OmegaConf.update(config, "folder", str(folder))
+    settings = plain(config)
+    check_settings(settings)
+    check_additions(overrides)
+    teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}
+    check_arguments({**settings, "teacher": teacher})
+    return execute(
+        settings=settings,
+        build=build,
+        packages=trusted_packages(),
+        folder=folder,
+        config_text=yaml_text,
+        overrides=overrides,
+        command=shlex.join(["kd", "run", *overrides]),
+        sweep=sweep,
+    )
+
+
+def perform_in_sweep(config: DictConfig, folder: Path, overrides: list[str], place: Place) -> None:
+    """Run a sweep's job and record how it ends. Only what asks the whole process to end is raised."""
+    begin_job(folder, place.number, overrides)
+    try:
+        results = perform(config, folder, overrides, place.sweep)
+    except Terminated:
+        end_job(folder, PREEMPTED, error="terminated by SIGTERM; the same command goes on from there")
+        raise
+    except KeyboardInterrupt:
+        end_job(folder, INTERRUPTED, error="interrupted")
+        raise
+    except (Exception, SystemExit) as error:
+        end_job(folder, state_of(error), error=describe(error), traceback=traceback.format_exc())
+        print(f"job {place.number} {state_of(error)}: {describe(error)}", file=sys.stderr, flush=True)
+    else:
+        models = [model for model in results["models"].values() if model]
+        end_job(folder, DONE, reused=[model["stage"] for model in models if model.get("reused") and "stage" in model])
+
+
+def state_of(error: BaseException) -> str:
+    """Of a job that ended with this error."""
+    return PRUNED if type(error).__name__ == "TrialPruned" else FAILED
+
+
+def overrides_of_job() -> list[str]:
+    """The words that Hydra composed the job at work from, secrets out."""
+    return [redacted_override(word) for word in HydraConfig.get().overrides.task]
+
+
+def in_multirun() -> bool:
+    """Hydra runs the jobs of a sweep in this process, one after the other."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def check_additions(overrides: list[str]) -> None:
+    """No ``+data.NAME=...`` adds what nobody reads. Elsewhere an addition is an argument, and checked as such.
+
+    Raises:
+        ConfigError: One does.
+    """
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0]
+        node, _, name = key.rpartition(".")
+        if override.startswith("+") and node == "data":
+            known = hydra.compose(CONFIG_NAME, [word for word in overrides if word != override])[node]
+            if name not in known:
+                hint = did_you_mean(name, map(str, known)) or "; free-form values belong under vars"
+                raise ConfigError(f"unknown setting {key!r}{hint}")
+
+
+def describe(error: BaseException) -> str:
+    """The error in one line."""
+    if isinstance(error, SystemExit):
+        return f"something in the run called sys.exit({error.code!r})"
+    return f"{type(error).__name__}: {one_line(error)}"

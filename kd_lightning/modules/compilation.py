@@ -1,0 +1,43 @@
+"""``torch.compile`` of a network in place: its names, its weights and its taps are as before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from kd_lightning.errors import ConfigError
+
+
+def compile_network(network: nn.Module) -> None:
+    """Compile the network's forward pass; the work is done when it first runs, for each shape and mode anew."""
+    import torch._dynamo
+
+    # Else a network that once ran without taps never runs with them (measured, torch 2.13): hooks are taken for constant.
+    torch._dynamo.config.skip_nnmodule_hook_guards = False
+    network.compile()
+
+
+@contextmanager
+def compiling(compiled: bool) -> Iterator[None]:
+    """Around a call of a network that may be compiled.
+
+    Args:
+        compiled: It is.
+
+    Raises:
+        ConfigError: The compiler cannot; says what to do.
+    """
+    if not compiled:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"compile=true: {reason}: set compile=false, or mend the compiler (on the CPU it needs g++)"
+        ) from error

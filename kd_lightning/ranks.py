@@ -1,0 +1,400 @@
+"""One process for each device of a training: started, watched and joined by the process that runs the pipeline.
+
+Why not Lightning's launchers: one runs the whole command again in every process, which would run the whole pipeline,
+or the whole sweep, again; the other answers a process that died with some pages of tracebacks, waits for processes that
+wait for the dead one, forwards no signal, and leaves processes behind when its own is killed.
+
+Here every process has a pipe to the main process, through which its progress and its end are told. The main process
+raises what the process that failed first has raised. A process whose main process is gone ends itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.strategies.launchers.multiprocessing import _check_bad_cuda_fork, _check_missing_main_guard
+from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
+from pytorch_lightning.strategies.launchers.launcher import _Launcher
+from pytorch_lightning.strategies.launchers.multiprocessing import _GlobalStateSnapshot
+from torch.distributed import TCPStore
+
+from kd_lightning import stopping
+from kd_lightning.callbacks.progress import StageProgress
+from kd_lightning.errors import KDError
+from kd_lightning.stage import lightning_is_quiet
+from kd_lightning.store import TEMPORARY
+
+POLL = 0.5  # seconds between two looks at whether we were asked to end
+GRACE = 5.0  # seconds to end by oneself, and to say why, after another has failed or all are done
+PROGRESS, DONE, FAILED = "progress", "done", "failed"
+CONSEQUENCE = -signal.SIGABRT
+"""How a process ends whose GPU library gives up waiting for another one: never the cause."""
+
+
+class DeadProcessError(RuntimeError):
+    """A process of a training ended without a word: it was killed, or crashed in native code."""
+
+
+@dataclass
+class Rank:
+    """One process of a training, as the main process sees it.
+
+    Attributes:
+        number: Its rank.
+        process: The process.
+        channel: What it tells comes out here.
+        done: It has said that its work is done.
+        result: What it returned.
+        error: What it raised.
+        failed_at: When, seconds of the machine's monotonic clock.
+        ended: It is no more.
+        spared: It was not we who killed it.
+    """
+
+    number: int
+    process: Any
+    channel: Connection
+    done: bool = False
+    result: Any = None
+    error: BaseException | None = None
+    failed_at: float = float("inf")
+    ended: bool = False
+    spared: bool = True
+
+    def listen(self, hear: Callable[[Any], None]) -> None:
+        """Take in everything it has told so far."""
+        self.ended = not self.process.is_alive()  # asked first: what it said before its end is read below
+        while (message := received(self.channel)) is not None:
+            kind, content = message
+            if kind == PROGRESS:
+                hear(content)
+            elif kind == DONE:
+                self.done, self.result = True, content
+            else:
+                self.failed_at, self.error = content
+
+    @property
+    def failed(self) -> bool:
+        """It ended otherwise than by doing its work."""
+        return self.error is not None or (self.ended and not self.done)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.process.is_alive():
+            self.spared = False
+            self.process.kill()
+
+
+def send(channel: Connection, kind: str, content: Any) -> None:
+    """Tell something, as plain bytes: multiprocessing's own pickling sends tensors as handles of the sender, which may be
+    gone when they are opened."""
+    channel.send_bytes(pickle.dumps((kind, content)))
+
+
+def received(channel: Connection) -> tuple[str, Any] | None:
+    """What is told next; None = nothing now. What a killed process was just saying is nothing."""
+    try:
+        message = channel.recv_bytes() if channel.poll() else None
+    except (EOFError, OSError):
+        return None
+    return None if message is None else pickle.loads(message)
+
+
+class RankLauncher(_Launcher):
+    """Runs a function of the trainer in one process for each device.
+
+    Args:
+        world: How many.
+        start_method: ``forkserver`` (imports everything once, then starts at once), ``spawn`` (imports everything for each
+            process of each stage; the one that Windows has) or ``fork`` (starts at once; not where CUDA is in use).
+    """
+
+    def __init__(self, world: int, start_method: str) -> None:
+        self.world = world
+        self.start_method = start_method
+        self._crew: list[Rank] = []
+
+    @property
+    def is_interactive_compatible(self) -> bool:
+        return self.start_method == "fork"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_crew": []}
+
+    def kill(self, signum: Any) -> None:
+        for rank in self._crew:
+            if rank.process.is_alive():
+                os.kill(rank.process.pid, signum)
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: pl.Trainer | None = None, **kwargs: Any) -> Any:
+        """Run ``function(*args, **kwargs)`` in every process; returns what rank 0's returned.
+
+        Raises:
+            DeadProcessError: A process was killed.
+            Terminated: SIGTERM came, here or there.
+            BaseException: What the first process that failed has raised.
+        """
+        assert trainer is not None
+        _check_bad_cuda_fork() if self.start_method == "fork" else _check_missing_main_guard()
+        # Here and not in rank 0: a port that the kernel picks cannot be somebody else's by the time it is used.
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        task = Task(function, args, kwargs, trainer, _GlobalStateSnapshot.capture())
+        level = logging.getLogger("pytorch_lightning").level
+        with handed_over(task, self.start_method, Path(trainer.default_root_dir)) as parcel:
+            try:
+                for number in range(self.world):
+                    self._crew.append(
+                        self._start(Seat(number, self.world, store.port, level, dict(os.environ)), parcel)
+                    )
+                join(self._crew, progress_of(trainer))
+            finally:
+                for rank in self._crew:
+                    rank.kill()
+                    rank.process.join()
+                crew, self._crew = self._crew, []
+        cause = first_cause(crew)
+        if cause is not None:
+            raise cause
+        trainer.state, metrics, result = crew[0].result
+        trainer.callback_metrics.update(metrics)
+        return result
+
+    def _start(self, seat: Seat, parcel: Task | Path) -> Rank:
+        context: Any = multiprocessing.get_context(self.start_method)
+        if self.start_method == "forkserver":
+            multiprocessing.set_forkserver_preload([__name__])
+        reader, writer = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(seat, parcel, writer), name=f"rank {seat.rank}")
+        process.start()
+        writer.close()
+        return Rank(seat.rank, process, reader)
+
+
+# -- in the main process ----------------------------------------------------------------------------------------------
+
+
+def join(crew: Sequence[Rank], hear: Callable[[Any], None]) -> None:
+    """Wait until all have ended. SIGTERM is handed on to them; when one has failed, the others have ``GRACE`` seconds.
+
+    Args:
+        crew: The processes.
+        hear: Gets the progress that they tell.
+    """
+    forwarded, deadline = False, float("inf")
+    while alive := [rank for rank in crew if rank.process.is_alive()]:
+        wait([*(rank.process.sentinel for rank in alive), *(rank.channel for rank in alive)], timeout=POLL)
+        for rank in crew:
+            rank.listen(hear)
+        if stopping.requested() and not forwarded:
+            forwarded = True
+            for rank in alive:
+                with suppress(ProcessLookupError):
+                    os.kill(rank.process.pid, signal.SIGTERM)
+        now = time.monotonic()
+        if any(rank.failed for rank in crew) or all(rank.done for rank in crew):
+            deadline = min(deadline, now + GRACE)
+        if now >= deadline:
+            for rank in crew:
+                rank.kill()
+    for rank in crew:
+        rank.listen(hear)
+
+
+def first_cause(crew: Sequence[Rank]) -> BaseException | None:
+    """Why the crew failed: what to raise; None = it did not.
+
+    When one process ends the others lose their connection to it, and fail as well: theirs is not what to tell. An error
+    of ours is never such a consequence, a kill neither; of the rest the earliest counts.
+    """
+    errors = [rank.error for rank in sorted(crew, key=lambda rank: rank.failed_at) if rank.error is not None]
+    ours = [error for error in errors if isinstance(error, KDError)]
+    if ours:
+        return ours[0]
+    dead = [rank for rank in crew if rank.error is None and not rank.done and rank.spared]
+    ended = any(isinstance(error, stopping.Terminated) for error in errors)
+    if ended or (stopping.requested() and (errors or dead)):
+        return stopping.Terminated()
+    killed = [rank for rank in dead if rank.process.exitcode < 0 and rank.process.exitcode != CONSEQUENCE]
+    if killed:
+        return _death(killed[0], len(crew))
+    if errors:
+        return errors[0]
+    return _death(dead[0], len(crew)) if dead else None
+
+
+def _death(rank: Rank, world: int) -> DeadProcessError:
+    code = rank.process.exitcode
+    how = (
+        f"was killed by {signal.Signals(-code).name}"
+        if code < 0
+        else f"ended with code {code} before its work was done"
+    )
+    memory = " (the system does so when memory runs out)" if code == -signal.SIGKILL else ""
+    return DeadProcessError(
+        f"process {rank.number + 1} of {world} of the training {how}{memory}: the same command goes on from the last "
+        "resume point"
+    )
+
+
+def progress_of(trainer: pl.Trainer) -> Callable[[Any], None]:
+    """What to do with the progress that a rank tells: show it where its callback would."""
+
+    def hear(told: Any) -> None:
+        for watcher in watchers(trainer):
+            watcher.board.update(*told)
+
+    return hear
+
+
+def watchers(trainer: Any) -> list[StageProgress]:
+    """The trainer's callbacks that speak to a board."""
+    return [callback for callback in trainer.callbacks if isinstance(callback, StageProgress)]
+
+
+@contextmanager
+def handed_over(task: Task, start_method: str, folder: Path) -> Iterator[Task | Path]:
+    """The task as a process of another start method can have it: itself after a fork, else the path of a file.
+
+    A file, read through a memory map: the processes share its pages (rows, teacher) until they write to them, and there
+    is no limit on the number of tensors, as there is where each is a file descriptor.
+    """
+    if start_method == "fork":
+        yield task
+        return
+    path = folder / f"{TEMPORARY}{os.getpid()}-ranks.pt"
+    try:
+        torch.save(task, path, pickle_protocol=pickle.HIGHEST_PROTOCOL)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+# -- in a rank --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A process' place among the others.
+
+    Attributes:
+        rank: Its number.
+        world: How many there are.
+        port: Where they meet.
+        level: Of Lightning's messages.
+        environment: Of the main process; a fork server's may be older.
+    """
+
+    rank: int
+    world: int
+    port: int
+    level: int
+    environment: dict[str, str]
+
+    def take(self) -> None:
+        """Put it where torch and Lightning look for it."""
+        os.environ |= {
+            **self.environment,
+            "LOCAL_RANK": str(self.rank),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(self.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store is the main process's; nobody here opens one
+        }
+        for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(self.level)
+        _set_num_threads_if_needed(num_processes=self.world)
+
+
+@dataclass
+class Task:
+    """What each process does."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    trainer: pl.Trainer
+    state: _GlobalStateSnapshot
+
+    def run(self) -> Any:
+        """The trainer's state, metrics and answer, as plain as they can be."""
+        self.state.restore()
+        # Lightning's handler speaks to the other processes in the middle of whatever is going on, and may wait forever.
+        self.trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
+        with lightning_is_quiet():
+            result = self.function(*self.args, **self.kwargs)
+        metrics = {name: value.detach().cpu() for name, value in self.trainer.callback_metrics.items()}
+        return self.trainer.state, metrics, result
+
+
+class Told:
+    """A board whose words go to the main process.
+
+    Args:
+        channel: Theirs; None = nobody is told.
+    """
+
+    def __init__(self, channel: Connection | None) -> None:
+        self.channel = channel
+
+    def update(self, stage: str, step: int, note: str) -> None:
+        """See ``callbacks.progress.Board``."""
+        if self.channel is not None:
+            send(self.channel, PROGRESS, (stage, step, note))
+
+
+def work(seat: Seat, parcel: Task | Path, channel: Connection) -> None:
+    """A rank's life."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends us
+    stopping.watch()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    seat.take()
+    try:
+        task = parcel if isinstance(parcel, Task) else torch.load(parcel, mmap=True, weights_only=False)
+        for watcher in watchers(task.trainer):
+            watcher.board = Told(channel if seat.rank == 0 else None)
+        result = task.run()
+        send(channel, DONE, result if seat.rank == 0 else None)
+    except BaseException as error:
+        with suppress(OSError):
+            send(channel, FAILED, (time.monotonic(), portable(error, seat.rank)))
+        for child in multiprocessing.active_children():
+            child.kill()
+        # Not through the interpreter's end: its libraries would wait for processes that wait for this one.
+        os._exit(1)
+
+
+def portable(error: BaseException, rank: int) -> BaseException:
+    """The error as another process can have it: itself with its traceback as a note, or its words."""
+    trace = "".join(traceback.format_exception(error))
+    copy: BaseException
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+    except Exception:  # what an exception of a user's own does when it is copied is anybody's guess
+        copy = RuntimeError(f"{type(error).__name__}: {error}")
+    copy.add_note(f"In rank {rank}:\n{trace}")
+    return copy
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _nothing() -> None:
+    pass

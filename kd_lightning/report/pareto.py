@@ -1,0 +1,165 @@
+"""Quality against a cost: which configurations no other one beats in both.
+
+A point is beaten (dominated) by another that is at least as good in both and better in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kd_lightning.report.numbers import finite, metric_value, significant
+from kd_lightning.report.roles import ALONE, DISTILLED, TEACHER, Role
+from kd_lightning.report.sweep_files import Pool, mean, model
+from kd_lightning.sweeps.folder import Job
+from kd_lightning.verdict_over_seeds import Configuration
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One mark of the chart.
+
+    Attributes:
+        name: What it is.
+        cost: Size or throughput.
+        quality: Mean validation metric.
+        kind: ``front``, ``beaten``, ``teacher`` or ``alone``; only configurations compete.
+        jobs: Numbers of its jobs; empty for references.
+        chosen: It is the chosen configuration.
+        words: What shows under the pointer.
+    """
+
+    name: str
+    cost: float
+    quality: float
+    kind: str
+    jobs: tuple[int, ...] = ()
+    chosen: bool = False
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """One chart; ``note`` is its caption, or why there is none where ``candidates`` is empty."""
+
+    title: str
+    x_label: str
+    y_label: str
+    candidates: tuple[Candidate, ...]
+    note: str
+
+    @property
+    def front(self) -> list[Candidate]:
+        """Those on the front, cheapest or slowest first."""
+        return sorted((c for c in self.candidates if c.kind == "front"), key=lambda c: c.cost)
+
+
+def pareto_front(points: Sequence[tuple[float, float]], less_cost: bool, less_quality: bool) -> list[bool]:
+    """Which points no other point beats.
+
+    Args:
+        points: (cost, quality) of each.
+        less_cost: Less of the cost is better; False for a throughput.
+        less_quality: Less of the quality metric is better.
+
+    Example:
+        >>> pareto_front([(1, 5.0), (2, 4.0), (2, 6.0), (3, 4.0)], less_cost=True, less_quality=True)
+        [True, True, False, False]
+    """
+    good = [(x if less_cost else -x, y if less_quality else -y) for x, y in points]
+    return [not any(o[0] <= p[0] and o[1] <= p[1] and o != p for o in good) for p in good]
+
+
+def tradeoffs(pool: Pool, found: Sequence[Configuration]) -> list[Tradeoff]:
+    """Quality against size, and against throughput."""
+    known = [(c, jobs) for c in found if (jobs := scored_jobs(c, pool)) and finite(c.val_mean) is not None]
+    kinds = {network(jobs[0]) for _, jobs in known}
+    one = len(kinds) < 2 and not any(name.startswith("model") for name in pool.plain)
+    return [
+        tradeoff(pool, known, "size", "megabytes", "size, MB", True, one),
+        tradeoff(pool, known, "throughput", "throughput", f"throughput, {pool.unit}", False, one),
+    ]
+
+
+def scored_jobs(configuration: Configuration, pool: Pool) -> list[Job]:
+    """Its jobs with comparable numbers."""
+    return [job for job in pool.scored if job.number in configuration.jobs]
+
+
+def network(job: Job) -> tuple[object, object]:
+    """What tells one student network from another in the numbers."""
+    record = model(job, DISTILLED)
+    return record.get("parameters"), record.get("megabytes")
+
+
+def tradeoff(
+    pool: Pool,
+    known: Sequence[tuple[Configuration, list[Job]]],
+    title: str,
+    key: str,
+    x_label: str,
+    less: bool,
+    one_network: bool,
+) -> Tradeoff:
+    """One chart from the mean of ``key`` over each configuration's jobs."""
+    heading, y_label = f"Quality against {title}", f"validation {pool.metric}"
+    costs = [(c, jobs, mean([model(job, DISTILLED).get(key) for job in jobs])) for c, jobs in known]
+    placed = [(c, jobs, cost, float(c.val_mean)) for c, jobs, cost in costs if cost is not None]
+    if len(placed) < 2 or one_network:
+        return Tradeoff(heading, x_label, y_label, (), why_not(title, len(placed), key))
+    on_front = pareto_front([(cost, quality) for *_, cost, quality in placed], less, pool.mode == "min")
+    candidates = [
+        Candidate(
+            name=c.name or "the configuration",
+            cost=cost,
+            quality=quality,
+            kind="front" if front else "beaten",
+            jobs=tuple(c.jobs),
+            chosen=c.chosen,
+            words=describe(c.name, cost, quality, key, pool),
+        )
+        for (c, _, cost, quality), front in zip(placed, on_front, strict=True)
+    ]
+    jobs = [job for _, found, *_ in placed for job in found]
+    candidates += references(pool, jobs, key)
+    better = "smaller" if less else "faster"
+    note = (
+        f"Means over the seeds. A diamond: no other configuration is at once {better} and better on validation (the "
+        "Pareto front). "
+    )
+    return Tradeoff(heading, x_label, y_label, tuple(candidates), note)
+
+
+def why_not(title: str, count: int, key: str) -> str:
+    """Why there is no chart."""
+    if count < 2:
+        return (
+            f"Quality against {title}: fewer than two configurations have both numbers, so there is nothing to compare."
+        )
+    more = "" if key == "megabytes" else ": what differs in its throughput is the measurement alone"
+    return f"Quality against {title}: all configurations have the same student network{more}."
+
+
+def references(pool: Pool, jobs: Sequence[Job], key: str) -> list[Candidate]:
+    """The teachers, and the students alone: one mark for each network, at its mean."""
+    marks = []
+    for role, kind in ((TEACHER, "teacher"), (ALONE, "alone")):
+        groups: dict[object, list[Job]] = {}
+        for job in jobs:
+            groups.setdefault((model(job, role).get("parameters"), model(job, role).get("megabytes")), []).append(job)
+        marks += [mark for group in groups.values() if (mark := reference(pool, group, role, kind, key))]
+    return marks
+
+
+def reference(pool: Pool, jobs: Sequence[Job], role: Role, kind: str, key: str) -> Candidate | None:
+    """One network that the students are compared with."""
+    cost, quality = (mean([model(job, role).get(name) for job in jobs]) for name in (key, "val"))
+    if cost is None or quality is None:
+        return None
+    return Candidate(role.label, cost, quality, kind, words=describe(role.label, cost, quality, key, pool))
+
+
+def describe(name: str, cost: float, quality: float, key: str, pool: Pool) -> str:
+    """A mark in words."""
+    unit = "MB" if key == "megabytes" else pool.unit
+    return f"{name}: validation {metric_value(quality, pool.metric, pool.mode)}, {significant(cost, 3)} {unit}"

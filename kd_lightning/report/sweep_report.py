@@ -1,0 +1,33 @@
+"""Writes the report of a sweep, or of several sweeps and runs, from the files in their folders alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kd_lightning.report.run_report import replace
+from kd_lightning.report.sweep_csv import csv_text
+from kd_lightning.report.sweep_files import read_pool
+from kd_lightning.report.sweep_markdown import markdown_page
+from kd_lightning.report.sweep_model import Report
+from kd_lightning.report.sweep_page import html_page
+
+
+def write_sweep_report(folders: Sequence[Path], into: Path) -> Path:
+    """Write ``report.html``, ``report.md`` and ``results.csv``; also while the sweep runs and after a crash.
+
+    Args:
+        folders: Of sweeps and of single runs; what several hold is pooled.
+        into: Where the files go; made if it is not there.
+
+    Returns:
+        Path of ``report.html``.
+
+    Raises:
+        KDError: A folder is neither a sweep's nor a run's.
+    """
+    report = Report(read_pool(folders))
+    into.mkdir(parents=True, exist_ok=True)
+    replace(into / "results.csv", csv_text(report))
+    replace(into / "report.md", markdown_page(report))
+    return replace(into / "report.html", html_page(report, into))

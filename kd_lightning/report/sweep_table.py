@@ -1,0 +1,234 @@
+"""The two tables of a sweep: jobs one by one, and configurations as means over their seeds. Best validation first.
+
+The page, the Markdown file and the tests read these same cells.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from kd_lightning.report.numbers import MISSING, count, finite, metric_value, percent, significant
+from kd_lightning.report.roles import ALONE, DISTILLED
+from kd_lightning.report.sweep_cells import Cell, Column, Row, Table, number, words
+from kd_lightning.report.sweep_commands import configuration_command, job_command
+from kd_lightning.report.sweep_files import Pool, mean, measure, model, reused, seconds, value_of
+from kd_lightning.report.sweep_numbers import Differences, differences, mean_sd
+from kd_lightning.report.sweep_states import state, state_word
+from kd_lightning.sweeps.folder import DONE, Job
+from kd_lightning.verdict_over_seeds import Configuration
+
+VERDICTS = ("better", "no difference shown", "one seed shows nothing", "no statement", "worse")  # order of sorting
+SIZES = ("parameters", "MB")
+
+
+def gains(pool: Pool) -> Differences:
+    """How gains are written."""
+    return differences([measure(job, "test") for job in pool.scored], pool.metric, pool.mode)
+
+
+# -- jobs -------------------------------------------------------------------------------------------------------------
+
+
+def job_table(pool: Pool, found: Sequence[Configuration]) -> Table:
+    """A row for each job, those without a number last."""
+    of = {number: configuration for configuration in found for number in configuration.jobs}
+    gain = f"gain, {gains(pool).unit}"
+    columns = [
+        Column("job"),
+        Column("state", numeric=False),
+        *(Column(name, numeric=numeric(pool.jobs, name)) for name in pool.varied),
+        *(Column(f"{name} {pool.metric}") for name in ("validation", "test")),
+        *map(Column, ("student alone", gain, "of the teacher", *SIZES, pool.unit, "seconds")),
+        *(Column(name, numeric=False) for name in ("reused", "verdict over seeds")),
+    ]
+    rows = [job_row(job, pool, of.get(job.number)) for job in pool.jobs]
+    return ordered(columns, rows, 2 + len(pool.varied), pool.mode)
+
+
+def job_row(job: Job, pool: Pool, configuration: Configuration | None) -> Row:
+    """One job."""
+    comparable = job in pool.scored
+    results = job.results or {}
+    mode = results.get("mode", pool.mode)
+    student, alone = model(job, DISTILLED), model(job, ALONE)
+    values = [
+        metric(student.get("val"), results.get("metric", pool.metric), mode),
+        metric(student.get("test"), results.get("metric", pool.metric), mode),
+        metric(alone.get("test"), results.get("metric", pool.metric), mode),
+        number(measure(job, "gain"), gains(pool).text(measure(job, "gain"))),
+        number(results.get("retention"), percent(results.get("retention"))),
+        number(student.get("parameters"), count(student.get("parameters"))),
+        number(student.get("megabytes"), significant(student.get("megabytes"), 3)),
+        number(student.get("throughput"), count(student.get("throughput"))),
+        number(seconds(job), significant(seconds(job), 3)),
+    ]
+    cells = [
+        Cell(pool.labels[job.number], float(job.number)),
+        Cell(state(job), state(job), f"state {job.state}"),
+        *(words(value_of(job, name)) for name in pool.varied),
+        *(values if comparable else [replace(cell, sort=None) for cell in values]),
+        words(", ".join(reused(job))),
+        verdict(configuration),
+    ]
+    return Row(tuple(cells), (job.number,), job_command(job), chosen=bool(configuration and configuration.chosen))
+
+
+def metric(value: object, name: str, mode: str) -> Cell:
+    """A metric's value."""
+    return number(value, metric_value(value, name, mode))
+
+
+def numeric(jobs: Iterable[Job], name: str) -> bool:
+    """All values of an override read as numbers."""
+    return all(not isinstance(words(value_of(job, name)).sort, str) for job in jobs)
+
+
+def verdict(configuration: Configuration | None) -> Cell:
+    """The verdict in a few words, sorted from better to worse."""
+    if configuration is None:
+        return Cell("")
+    word = configuration.verdict
+    rank = VERDICTS.index(word) if word in VERDICTS else len(VERDICTS)
+    return Cell(word, float(rank), f"verdict {word.replace(' ', '-')}")
+
+
+def ordered(columns: Sequence[Column], rows: Sequence[Row], by: int, mode: str) -> Table:
+    """A table whose rows are sorted by one column, best first, rows without a value last."""
+
+    def key(row: Row) -> tuple[bool, float]:
+        value = row.cells[by].sort
+        return (True, 0.0) if not isinstance(value, float) else (False, value if mode == "min" else -value)
+
+    return Table(tuple(columns), tuple(sorted(rows, key=key)), by, mode == "min")
+
+
+# -- configurations ---------------------------------------------------------------------------------------------------
+
+
+def configuration_table(pool: Pool, found: Sequence[Configuration]) -> Table:
+    """A row for each configuration: means and standard deviations over its seeds."""
+    gain = f"gain, {gains(pool).unit}"
+    columns = [
+        Column("jobs", numeric=False),
+        Column("state", numeric=False),
+        *(Column(name, numeric=numeric(pool.jobs, name)) for name in pool.plain),
+        Column("seeds"),
+        *(Column(f"{name} {pool.metric}") for name in ("validation", "test")),
+        *map(Column, ("student alone", gain)),
+        Column("verdict", numeric=False),
+        *map(
+            Column,
+            (
+                "95% interval of the gain",
+                "p",
+                "p after Holm",
+                "of the teacher",
+                *SIZES,
+                pool.unit,
+                "seconds, all seeds",
+            ),
+        ),
+        Column("reused", numeric=False),
+    ]
+    of = {number: configuration for configuration in found for number in configuration.jobs}
+    rows = [
+        configuration_row(jobs, next((of[j.number] for j in jobs if j.number in of), None), pool)
+        for jobs in pool.groups
+    ]
+    return ordered(columns, rows, 3 + len(pool.plain), pool.mode)
+
+
+def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Pool) -> Row:
+    """One configuration; without numbers where none of its jobs has finished."""
+    numbers = tuple(job.number for job in jobs)
+    times = [time for job in jobs if (time := finite(seconds(job))) is not None]
+    total = sum(times) if times else None
+    done = [job for job in jobs if job in pool.scored]
+    kept = mean([(job.results or {}).get("retention") for job in done])
+    speed = mean([model(job, DISTILLED).get("throughput") for job in done])
+    cells = [
+        Cell(labels(jobs, pool), float(min(numbers))),
+        states(jobs),
+        *(words(value_of(jobs[0], name)) for name in pool.plain),
+        *(compared(found, pool) if found else [Cell("0", 0.0), *[Cell(MISSING)] * 4, Cell(""), *[Cell(MISSING)] * 3]),
+        number(kept, percent(kept)),
+        *sizes(done),
+        number(speed, count(speed)),
+        number(total, significant(total, 3)),
+        reuse(jobs),
+    ]
+    return Row(tuple(cells), numbers, configuration_command(jobs), chosen=bool(found and found.chosen))
+
+
+def compared(c: Configuration, pool: Pool) -> list[Cell]:
+    """The numbers of a configuration, from its seeds to Holm's p."""
+    shown = gains(pool)
+    return [
+        Cell(str(len(c.seeds)), float(len(c.seeds))),
+        number(c.val_mean, mean_sd(c.val_mean, c.val_sd, c.metric, c.mode)),
+        number(c.test_mean, mean_sd(c.test_mean, c.test_sd, c.metric, c.mode)),
+        metric(c.baseline_mean, c.metric, c.mode),
+        number(c.gain_mean, shown.text(c.gain_mean, c.gain_sd)),
+        verdict(c),
+        interval(c.interval, shown),
+        number(c.p, probability(c.p)),
+        number(c.p_holm, probability(c.p_holm)),
+    ]
+
+
+def labels(jobs: Sequence[Job], pool: Pool) -> str:
+    """Names of the jobs; three or more numbers in a row as a range.
+
+    Example: ``0, 4-7``
+    """
+    names = [pool.labels[job.number] for job in jobs]
+    if not all(name.isdecimal() for name in names):
+        return ", ".join(names)
+    runs: list[list[int]] = []
+    for value in sorted(map(int, names)):
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)  # noqa: RUF001
+
+
+def states(jobs: Sequence[Job]) -> Cell:
+    """``done``, or how many are in which state."""
+    found = Counter(map(state_word, jobs))
+    if len(found) == 1:
+        (only,) = found
+        return Cell(only, only, f"state {only}")
+    text = ", ".join(f"{n} {name}" for name, n in found.items())
+    return Cell(text, text, "state mixed")
+
+
+def interval(ends: tuple[float, float] | None, shown: Differences) -> Cell:
+    """Both ends with their signs; sorted by the lower one."""
+    if ends is None or finite(ends[0]) is None or finite(ends[1]) is None:
+        return Cell(MISSING)
+    return Cell(" to ".join(map(shown.text, ends)), float(ends[0]))
+
+
+def probability(p: float | None) -> str:
+    """A p value with two digits."""
+    if finite(p) is None:
+        return MISSING
+    return "< 0.0001" if p is not None and p < 1e-4 else significant(p, 2)
+
+
+def sizes(jobs: Sequence[Job]) -> list[Cell]:
+    """Parameters and megabytes of the configuration's student."""
+    record = model(jobs[0], DISTILLED) if jobs else {}
+    return [
+        number(record.get("parameters"), count(record.get("parameters"))),
+        number(record.get("megabytes"), significant(record.get("megabytes"), 3)),
+    ]
+
+
+def reuse(jobs: Sequence[Job]) -> Cell:
+    """How many of the jobs took their student from the store."""
+    kept = sum(job.state == DONE and DISTILLED.stage in reused(job) for job in jobs)
+    return Cell(f"{kept} of {len(jobs)} jobs" if kept else "", float(kept))

@@ -1,0 +1,101 @@
+"""``kd report``: pages over runs and sweeps, from files on disk alone, without importing torch."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from kd_lightning.errors import KDError
+from kd_lightning.report.run_report import write_report
+from kd_lightning.report.sweep_report import write_sweep_report
+from kd_lightning.sweeps.folder import is_sweep
+
+HELP = """\
+kd report FOLDER [...] [--out FOLDER]
+
+  kd report outputs/runs/RUN               the report of a run, anew
+  kd report outputs/sweeps/SWEEP           a sweep, also while it runs or after a crash
+  kd report SWEEP SWEEP RUN --out FOLDER   all their jobs on one page
+
+Writes report.html, report.md and (of sweeps) results.csv: into --out, else into the run or the first sweep.
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the words ask for."""
+
+    folders: list[Path]
+    out: Path | None
+
+
+def report(words: list[str]) -> int:
+    """Write the report and print where it is; the exit code."""
+    if any(word in ("-h", "--help") for word in words):
+        print(HELP, end="")
+        return 0
+    try:
+        print(write(parse(words)))
+    except KDError as error:
+        print(f"kd report: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"kd report: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse(words: list[str]) -> Request:
+    """Folders and the place for the report.
+
+    Raises:
+        KDError: A word is no folder, or an option is not known.
+    """
+    folders, out, rest = [], None, list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if name == "--out":
+            if not equals and not rest:
+                raise KDError("--out: which folder? (--out FOLDER)")
+            out = Path(value if equals else rest.pop(0))
+        elif word.startswith("-"):
+            raise KDError(f"no option {word!r} (see kd report --help)")
+        else:
+            folders.append(folder(word))
+    if not folders:
+        raise KDError("which folder? Name a run or a sweep, as outputs/sweeps/SWEEP (see kd report --help)")
+    return Request(folders, out)
+
+
+def folder(word: str) -> Path:
+    """An existing folder.
+
+    Raises:
+        KDError: There is none, or it holds sweeps and is none itself.
+    """
+    path = Path(word)
+    if path.is_file() and path.name in ("report.html", "results.json", "sweep.json"):
+        path = path.parent  # what a shell completes
+    if not path.is_dir():
+        raise KDError(f"{word}: no such folder")
+    if not is_sweep(path):
+        inside = sorted(child for child in path.iterdir() if child.is_dir() and is_sweep(child))
+        if inside:
+            raise KDError(f"{word}: holds {len(inside)} sweeps and is none itself; name one, as {inside[-1]}")
+    return path
+
+
+def write(request: Request) -> Path:
+    """Write what was asked for; the page's path.
+
+    Raises:
+        KDError: A folder cannot be reported, or there is no place for the report.
+    """
+    folders, sweeps = request.folders, [path for path in request.folders if is_sweep(path)]
+    if len(folders) == 1 and not sweeps and request.out is None:
+        return write_report(folders[0])
+    if request.out is None and not sweeps:
+        raise KDError(f"{len(folders)} runs and no sweep: say where their common report goes with --out FOLDER")
+    return write_sweep_report(folders, request.out or sweeps[0])

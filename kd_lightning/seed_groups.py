@@ -1,0 +1,197 @@
+"""Jobs that differ in their seeds alone are one configuration, whatever order they ran in.
+
+What counts as one draw of luck is the student's seed: jobs with the same ``seed`` and other ``teacher_seed`` share the
+student alone, so they are not independent. They are averaged first.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kd_lightning.sweeps.folder import PRUNED, Job, params, varied
+from kd_lightning.verdict import gain
+
+SEEDS = frozenset({"seed", "teacher_seed"})
+UNCOUNTED = frozenset({"outputs", "folder", "progress", "force", "logger", "log_every"})
+"""Settings, and all below them, that change no result: jobs that differ in these are the same configuration."""
+DIVERGED = "NonFiniteLossError"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished job found.
+
+    Attributes:
+        job: Its number.
+        seed: The student's.
+        teacher_seed: The teacher's.
+        kind: Task, metric, mode: runs are only compared where these are the same.
+        data: Fingerprint of its rows.
+        val: The distilled student's validation value.
+        test: Its test value.
+        baseline_val: The validation value of the student alone.
+        baseline: Its test value.
+        gain: On test, positive = the distilled one is better.
+        steps: Optimizer steps of the student alone, and of the distilled one.
+        baseline_key: The student alone's place in the store.
+    """
+
+    job: int
+    seed: int
+    teacher_seed: int
+    kind: tuple[str, str, str]
+    data: str
+    val: float
+    test: float
+    baseline_val: float
+    baseline: float
+    gain: float
+    steps: tuple[int, int]
+    baseline_key: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """One configuration's jobs.
+
+    Attributes:
+        name: Its overrides that vary over the jobs, seeds left out; empty where nothing varies.
+        params: The same as name -> value.
+        runs: The finished jobs, by seed; one of each pair of seeds.
+        lost: Jobs without a result whose seeds no finished job has.
+    """
+
+    name: str
+    params: dict[str, str]
+    runs: list[Run]
+    lost: list[Job]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The student's seeds, each once."""
+        return sorted({run.seed for run in self.runs})
+
+    def by_seed(self, value: Callable[[Run], float]) -> list[float]:
+        """A value for each of ``seeds``: the mean over its teachers; NaN where one is not finite."""
+        return [average([value(run) for run in self.runs if run.seed == seed]) for seed in self.seeds]
+
+    @property
+    def silenced(self) -> list[Job]:
+        """Lost jobs that were lost for what they showed: the mean over the others flatters the configuration."""
+        return [job for job in self.lost if job.state == PRUNED or job.error.startswith(DIVERGED)]
+
+
+def gather(jobs: Sequence[Job]) -> list[Group]:
+    """The configurations that have a finished job, in order of their first job.
+
+    Of two jobs with the same seeds the first counts: the other one is the same run, found in the store.
+    """
+    names = [name for name in varied(jobs) if name not in SEEDS and name.split(".")[0] not in UNCOUNTED]
+    members: dict[frozenset[tuple[str, str]], list[Job]] = {}
+    for job in sorted((job for job in jobs if job.record), key=lambda job: job.number):
+        values = params(job.overrides)
+        members.setdefault(frozenset((name, values[name]) for name in names if name in values), []).append(job)
+    groups = [_group(own, names) for own in members.values()]
+    return [group for group in groups if group.runs]
+
+
+def _group(jobs: Sequence[Job], names: Sequence[str]) -> Group:
+    runs: dict[tuple[int, int], Run] = {}
+    for job in jobs:
+        if job.results:
+            run = run_of(job.number, job.results)
+            runs.setdefault((run.seed, run.teacher_seed), run)
+    values = params(jobs[0].overrides)
+    have = {_seeds(job) for job in jobs if job.results}
+    return Group(
+        name=" ".join(word for word in jobs[0].overrides if next(iter(params([word]))) in names),
+        params={name: values[name] for name in names if name in values},
+        runs=[runs[seeds] for seeds in sorted(runs)],
+        lost=[job for job in jobs if not job.results and _seeds(job) not in have],
+    )
+
+
+def _seeds(job: Job) -> tuple[str | None, str | None]:
+    """The job's seeds as its overrides have them; None where it has the configuration's own."""
+    values = params(job.overrides)
+    return values.get("seed"), values.get("teacher_seed")
+
+
+def run_of(number: int, results: dict[str, Any]) -> Run:
+    """What counts of a job's ``results.json``."""
+    models = results["models"]
+    student, alone = models["distilled"], models["baseline"]
+    before = (models.get("pretrained") or {"steps": 0})["steps"]
+    return Run(
+        job=number,
+        seed=results["seed"],
+        teacher_seed=results["teacher_seed"],
+        kind=(results["task"], results["metric"], results["mode"]),
+        data=results.get("data_fingerprint", ""),
+        val=student["val"],
+        test=student["test"],
+        baseline_val=alone["val"],
+        baseline=alone["test"],
+        gain=gain(alone["test"], student["test"], results["mode"]),
+        steps=(alone["steps"], before + student["steps"]),
+        baseline_key=alone.get("store_key", ""),
+    )
+
+
+def average(values: Sequence[float]) -> float:
+    """The mean; NaN where a value is not finite."""
+    return statistics.fmean(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; None with fewer than two values, or one that is not finite."""
+    return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
+
+
+def comparable(groups: Sequence[Group]) -> bool:
+    """All measure the same thing on the same rows, seed by seed."""
+    runs = [run for group in groups for run in group.runs]
+    rows: dict[tuple[int, int], set[str]] = {}
+    for run in runs:
+        rows.setdefault((run.seed, run.teacher_seed), set()).add(run.data)
+    return len({run.kind for run in runs}) <= 1 and all(len(each) == 1 for each in rows.values())
+
+
+def flaw(group: Group) -> str | None:
+    """Why a mean over the configuration's seeds would mislead whatever its test values are, in one clause."""
+    if len({run.kind for run in group.runs}) > 1:
+        return "its jobs differ in task or metric"
+    if group.silenced:
+        job = group.silenced[0]
+        why = "was pruned" if job.state == PRUNED else "diverged"
+        return f"job {job.number} {why}, and the mean over the seeds that went well would flatter it"
+    return None
+
+
+def unfit(group: Group) -> str | None:
+    """Why no statement can be made from the configuration's values, in one clause."""
+    for run in group.runs:
+        if not all(map(math.isfinite, (run.val, run.test, run.baseline))):
+            return f"job {run.job} (seed {run.seed}) has a value that is not finite"
+    return flaw(group)
+
+
+def choose(groups: Sequence[Group]) -> int | None:
+    """Which configuration has the best mean validation value, the first of equal ones; None where that means nothing.
+
+    No test value takes part, not even one that is not finite.
+    """
+    if not comparable(groups):
+        return None
+    return best_of(groups, {i: group.by_seed(lambda run: run.val) for i, group in enumerate(groups) if not flaw(group)})
+
+
+def best_of(groups: Sequence[Group], values: dict[int, list[float]]) -> int | None:
+    """The key of the best mean, the first of equal ones; None where no mean is finite."""
+    sign = -1 if groups and groups[0].runs[0].kind[2] == "max" else 1
+    means = {i: sign * average(each) for i, each in values.items()}
+    return min((i for i in means if math.isfinite(means[i])), key=lambda i: means[i], default=None)

@@ -1,0 +1,75 @@
+"""SIGTERM: inside a training a wish that is granted at the step's end, elsewhere an exception at once.
+
+A scheduler that needs the machine sends SIGTERM and kills some seconds later. A training then saves a resume point
+and raises ``Terminated``; the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Terminated(BaseException):
+    """The process was asked to end. No ``Exception``, so that nothing that survives errors survives it."""
+
+
+_requested = False
+_deferred = False
+
+
+def requested() -> bool:
+    """SIGTERM has come."""
+    return _requested
+
+
+def on_sigterm(signum: int, frame: FrameType | None) -> None:
+    """The signal handler. A second signal changes nothing: whoever cleans up is left to it."""
+    global _requested
+    first, _requested = not _requested, True
+    if first and not _deferred:
+        raise Terminated
+
+
+def watch() -> None:
+    """For a training that has begun: SIGTERM is only noted, whatever handler a library has put in front of ours."""
+    global _deferred
+    if threading.current_thread() is threading.main_thread():
+        _deferred = True
+        signal.signal(signal.SIGTERM, on_sigterm)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM raises ``Terminated``; the handler that was there comes back afterwards."""
+    global _requested
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    _requested = False
+    signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Inside, SIGTERM is only noted: whoever is at work asks ``requested()`` where it can stop and raises.
+
+    Raises:
+        Terminated: At the end, if SIGTERM came and nobody asked.
+    """
+    global _deferred
+    outer, _deferred = _deferred, True
+    try:
+        yield
+    finally:
+        _deferred = outer
+    if _requested:
+        raise Terminated

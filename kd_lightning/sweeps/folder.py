@@ -1,0 +1,185 @@
+"""What a sweep's folder holds, read tolerantly: jobs may be running, killed or torn. Standard library only.
+
+sweep.json              the command, its process, how many jobs are planned
+<n>/job.json            the job's overrides and state
+<n>/progress.json       where a running job is
+<n>/results.json        what a finished job found
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+SWEEP, JOB, PROGRESS, RESULTS = "sweep.json", "job.json", "progress.json", "results.json"
+
+RUNNING, DONE, FAILED, KILLED = "running", "done", "failed", "killed"
+INTERRUPTED, PREEMPTED, PRUNED = "interrupted", "preempted", "pruned"
+FINAL = frozenset({DONE, FAILED, INTERRUPTED, PREEMPTED, PRUNED, KILLED})
+LOST = frozenset({FAILED, KILLED, INTERRUPTED, PREEMPTED})
+"""States of a job that gave no result and should have; a pruned one was stopped on purpose."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        number: Its place in the sweep, which is its folder's name.
+        folder: The run folder.
+        record: ``job.json``; empty if there is none yet.
+        results: ``results.json`` of a job that is done, else None.
+        progress: ``progress.json`` of a job at work, else None.
+    """
+
+    number: int
+    folder: Path
+    record: dict[str, Any] = field(repr=False)
+    results: dict[str, Any] | None = field(default=None, repr=False)
+    progress: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def overrides(self) -> list[str]:
+        """What the job changed, as on the command line of a single run; secrets are out."""
+        return [str(word) for word in self.record.get("overrides", [])]
+
+    @cached_property
+    def state(self) -> str:
+        """``running`` where its process lives; ``killed`` where it ended without a word."""
+        state = str(self.record.get("state", RUNNING))
+        if state == DONE and self.results is None:
+            return KILLED
+        return KILLED if state == RUNNING and gone(self.record) else state
+
+    @property
+    def error(self) -> str:
+        """Why it gave no result, in one line; empty where it did."""
+        if self.state == KILLED:
+            return str(self.record.get("error") or "its process is gone: killed, or the machine went down")
+        return str(self.record.get("error", ""))
+
+    @property
+    def reused(self) -> list[str]:
+        """Stages that the job found in the store."""
+        return [str(stage) for stage in self.record.get("reused", [])]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's folder.
+
+    Attributes:
+        folder: Where it lies.
+        info: ``sweep.json``; empty if there is none.
+        jobs: By number.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+    jobs: list[Job]
+
+    @property
+    def running(self) -> bool:
+        """Its process lives."""
+        return self.info.get("state") == RUNNING and not gone(self.info)
+
+    @property
+    def planned(self) -> int | None:
+        """How many jobs it will have; None where that is not known."""
+        planned = self.info.get("jobs")
+        return planned if isinstance(planned, int) else None
+
+    def count(self, *states: str) -> int:
+        """How many jobs are in one of the states."""
+        return sum(job.state in states for job in self.jobs)
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """All that is known of a sweep."""
+    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+    return Sweep(folder, read_json(folder / SWEEP) or {}, [read_job(folder / str(n)) for n in numbers])
+
+
+def read_job(folder: Path) -> Job:
+    """One job's folder."""
+    record = read_json(folder / JOB) or {}
+    return Job(
+        number=int(folder.name) if folder.name.isdecimal() else 0,
+        folder=folder,
+        record=record,
+        results=read_json(folder / RESULTS) if record.get("state") == DONE else None,
+        progress=read_json(folder / PROGRESS),
+    )
+
+
+def is_sweep(folder: Path) -> bool:
+    """The folder is a sweep's, also an empty or old one's."""
+    return (folder / SWEEP).is_file() or any(folder.glob(f"[0-9]*/{JOB}"))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is none or it is torn."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def gone(record: dict[str, Any]) -> bool:
+    """The process that a record names lived on this machine, and does no more."""
+    if record.get("host") != socket.gethostname() or not isinstance(record.get("pid"), int):
+        return False
+    return started(record["pid"]) != record.get("born", started(record["pid"])) or not alive(record["pid"])
+
+
+def alive(pid: int) -> bool:
+    """A process of this number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _status(pid)[:1] != ["Z"]
+
+
+def started(pid: int) -> str | None:
+    """When the process with this number began, as the kernel counts it: tells a process from a later namesake."""
+    fields = _status(pid)
+    return fields[19] if len(fields) > 19 else None
+
+
+def _status(pid: int) -> list[str]:
+    """Fields of ``/proc/<pid>/stat`` from the state on; empty where there is no such file."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+# -- overrides --------------------------------------------------------------------------------------------------------
+
+
+def params(overrides: Iterable[str]) -> dict[str, str]:
+    """Override -> value, as text.
+
+    Example:
+        >>> params(["temperature=2", "+vars.note=a=b", "~logger"])
+        {'temperature': '2', 'vars.note': 'a=b', '~logger': ''}
+    """
+    split = (override.lstrip("+").partition("=") for override in overrides)
+    return {name: value for name, _, value in split}
+
+
+def varied(jobs: Sequence[Job]) -> list[str]:
+    """Names of the overrides that are not the same in all jobs, in order of first appearance."""
+    known = [params(job.overrides) for job in jobs if job.record]
+    names = dict.fromkeys(name for values in known for name in values)
+    return [name for name in names if len({values.get(name) for values in known}) > 1]

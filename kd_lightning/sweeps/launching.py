@@ -1,0 +1,125 @@
+"""From what Hydra's sweeper asks for to orders for workers, and a display meanwhile."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig
+
+from kd_lightning.errors import ConfigError
+from kd_lightning.redaction import redacted_override
+from kd_lightning.sweeps.crew import Crew
+from kd_lightning.sweeps.live import SweepDisplay
+from kd_lightning.sweeps.records import plan_jobs, process
+from kd_lightning.sweeps.worker import Order
+
+LEADERS_OWN = (
+    "hydra.mode",
+    "hydra/launcher",
+    "hydra/sweeper",
+    "hydra.launcher",
+    "hydra.sweeper",
+    "hydra.sweep",
+    "hydra.run",
+)
+"""Hydra's settings that are about the sweep, not about its jobs."""
+
+
+def orders_for(
+    config: DictConfig, jobs: Sequence[Sequence[str]], first: int, threads: int | None = None
+) -> list[Order]:
+    """An order for each job that the sweeper asks for; their number is noted in ``sweep.json``.
+
+    Args:
+        config: The sweep's composed configuration.
+        jobs: Each job's overrides.
+        first: Number of the first of them.
+        threads: CPU threads for each job; None = as many as torch takes.
+    """
+    folder = Path(str(config.hydra.sweep.dir)).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    plan_jobs(folder, first + len(jobs))
+    leader = process()
+    shared = [*flags(sys.argv[1:]), *hydra_overrides(config)]
+    return [
+        Order(
+            sweep=folder.name,
+            number=number,
+            folder=str(folder / str(number)),
+            words=[*shared, *words, f"hydra.run.dir={quoted(str(folder / str(number)))}"],
+            overrides=[redacted_override(word) for word in words],
+            cwd=os.getcwd(),
+            threads=threads,
+            leader=leader,
+        )
+        for number, words in enumerate(map(list, jobs), start=first)
+    ]
+
+
+def flags(arguments: list[str]) -> list[str]:
+    """Those of the command's flags that say where configuration is found."""
+    known = get_args_parser().parse_args(arguments)
+    named = {"--config-path": known.config_path, "--config-name": known.config_name, "--config-dir": known.config_dir}
+    return [word for flag, value in named.items() if value for word in (flag, value)]
+
+
+def hydra_overrides(config: DictConfig) -> list[str]:
+    """The user's overrides of Hydra's own settings that a single job has use for."""
+    words = [str(word) for word in config.hydra.overrides.hydra]
+    names = {word: word.lstrip("+~").partition("=")[0].partition("@")[0] for word in words}
+    return [word for word in words if not any(_inside(names[word], name) for name in LEADERS_OWN)]
+
+
+def _inside(name: str, setting: str) -> bool:
+    return name == setting or name.startswith((f"{setting}.", f"{setting}/"))
+
+
+def quoted(text: str) -> str:
+    """A text as a value in Hydra's override grammar."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def run_crew(config: DictConfig, orders: list[Order], workers: int, fresh: bool, gpus: Sequence[int] | None) -> None:
+    """Do the orders in worker processes, with a display.
+
+    Args:
+        config: The sweep's composed configuration.
+        orders: The jobs.
+        workers: Jobs at once.
+        fresh: A new process for each job.
+        gpus: The job of slot i sees the GPU ``gpus[i % len(gpus)]`` alone; None = every job sees all.
+    """
+
+    def environ_of(slot: int) -> dict[str, str]:
+        return {"CUDA_VISIBLE_DEVICES": str(gpus[slot % len(gpus)])} if gpus else {}
+
+    folder = Path(str(config.hydra.sweep.dir))
+    with SweepDisplay(folder, bars=bool(config.progress)) as display:
+        Crew(workers, fresh, environ_of, display.refresh).run(orders)
+
+
+def share_of_cores(jobs: int) -> int:
+    """CPU threads for each of so many jobs at once."""
+    return max(1, usable_cores() // jobs)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def whole(value: Any, name: str) -> int:
+    """The value, if it is a whole number above 0.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name}={value!r}: a whole number of at least 1 is expected")
+    return value

@@ -1,0 +1,194 @@
+"""A sweep at a glance: how many jobs are where, the best so far, what runs, the time left. From files on disk alone."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kd_lightning.report.numbers import metric_value
+from kd_lightning.sweeps.folder import DONE, FINAL, LOST, PRUNED, RUNNING, Job, Sweep, params, read_sweep, varied
+
+REDRAW_SECONDS = 1.0
+"""Least time between two readings of the folder."""
+STAGES = ("teacher", "baseline", "pretrain", "distill")
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What there is to say about a sweep at one moment.
+
+    Attributes:
+        counts: What -> how many jobs, in the order of telling; zeros are left out.
+        best: The best job by validation so far, in words; empty before the first is done.
+        running: The jobs at work.
+        left: Seconds until the end, about; None where nothing can be said.
+    """
+
+    counts: dict[str, int]
+    best: str
+    running: list[Job]
+    left: float | None
+
+    def line(self) -> str:
+        """All in one line, but for the running jobs."""
+        parts = [", ".join(f"{number} {what}" for what, number in self.counts.items())]
+        parts += [f"best so far: {self.best}"] if self.best else []
+        parts += [f"about {duration(self.left)} left"] if self.left is not None else []
+        return " | ".join(parts)
+
+
+def glance(sweep: Sweep, names: Sequence[str] | None = None) -> Glance:
+    """Sum up a sweep's folder."""
+    jobs, planned = sweep.jobs, max(sweep.planned or 0, len(sweep.jobs))
+    begun = [job for job in jobs if job.record]
+    running = [job for job in begun if job.state == RUNNING]
+    reused = sum(all_reused(job) for job in begun if job.state == DONE)
+    waiting = planned - len(begun)
+    counts = {
+        f"of {planned} jobs done" + (f" ({reused} reused)" if reused else ""): sweep.count(DONE),
+        "running": len(running),
+        "lost": sweep.count(*LOST),
+        "pruned": sweep.count(PRUNED),
+        "waiting" if sweep.running else "not begun": waiting,
+    }
+    first, *rest = counts.items()
+    left = time_left(jobs, running, waiting) if sweep.running else None
+    return Glance(dict([first, *((what, n) for what, n in rest if n)]), best_so_far(jobs), running, left)
+
+
+def all_reused(job: Job) -> bool:
+    """Nothing was trained in the job: the store had it all."""
+    return {"baseline", "distill"} <= set(job.reused)
+
+
+def best_so_far(jobs: Sequence[Job]) -> str:
+    """The job with the best validation, in words."""
+    done = [job for job in jobs if job.results]
+    if not done:
+        return ""
+    results = [job.results or {} for job in done]
+    metric, mode = results[0]["metric"], results[0]["mode"]
+    values = [float(found["models"]["distilled"]["val"]) for found in results]
+    index = values.index(min(values) if mode == "min" else max(values))
+    return f"{title(done[index], varied(jobs))}, validation {metric} {metric_value(values[index], metric, mode)}"
+
+
+def title(job: Job, names: Sequence[str]) -> str:
+    """The job's number and what is its own."""
+    values = params(job.overrides)
+    return " ".join([f"job {job.number}", *(f"{name}={values[name]}" for name in names if name in values)])
+
+
+def time_left(jobs: Sequence[Job], running: Sequence[Job], waiting: int) -> float | None:
+    """Seconds until the end, from the median of the jobs that trained something; None before the first of them."""
+    taken = [float(job.record.get("seconds", 0)) for job in jobs if job.state == DONE and not all_reused(job)]
+    if not taken or not (running or waiting):
+        return None
+    each = statistics.median(taken)
+    begun = [max(0.0, each - (time.time() - job.record.get("clock", time.time()))) for job in running]
+    return (sum(begun) + waiting * each) / max(1, len(running))
+
+
+def duration(seconds: float) -> str:
+    """A time span in words.
+
+    Example:
+        >>> duration(5), duration(125), duration(7300)
+        ('5 s', '2 min', '2.0 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def ending(job: Job, names: Sequence[str]) -> str:
+    """What is said of a job when it is over."""
+    text = f"{title(job, names)}: {job.state}"
+    if job.results:
+        metric, mode = job.results["metric"], job.results["mode"]
+        value = metric_value(job.results["models"]["distilled"]["val"], metric, mode)
+        text += f", validation {metric} {value}"
+    elif job.error:
+        text += f": {job.error}"
+    reused = f"; reused {', '.join(job.reused)}" if job.reused else ""
+    return f"{text} ({duration(float(job.record.get('seconds', 0)))}{reused})"
+
+
+# -- display ----------------------------------------------------------------------------------------------------------
+
+
+def drawn(sweep: Sweep) -> RenderableType:
+    """The glance with a bar for each running job."""
+    found, names = glance(sweep), varied(sweep.jobs)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for job in found.running:
+        progress: dict[str, Any] = job.progress or {}
+        step, steps = int(progress.get("step", 0)), int(progress.get("steps", 0))
+        table.add_row(
+            escape(title(job, names)),
+            str(progress.get("stage", "starts")),
+            ProgressBar(total=steps or 1, completed=step, width=24),
+            f"{step}/{steps}" if steps else "",
+            escape(str(progress.get("note", ""))),
+        )
+    return Group(Text(found.line(), style="bold"), table)
+
+
+class SweepDisplay:
+    """Shows a sweep while it runs: bars on a terminal, else a line for each job that ends. A context manager.
+
+    Args:
+        folder: The sweep's.
+        bars: False = lines only.
+        console: Where to print; made if not given.
+    """
+
+    def __init__(self, folder: Path, bars: bool, console: Console | None = None) -> None:
+        from kd_lightning.board import terminal
+
+        self.folder = folder
+        self.console = console or terminal()
+        self.bars = bars and self.console.is_terminal
+        self._live = Live(console=self.console, auto_refresh=False, transient=True)
+        self._told: set[int] = set()
+        self._next = 0.0
+
+    def __enter__(self) -> SweepDisplay:
+        sweep = read_sweep(self.folder)
+        self._told = {job.number for job in sweep.jobs}  # an earlier batch's
+        if self.bars:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._next = 0.0
+        self.refresh()
+        if self.bars:
+            self._live.stop()
+
+    def refresh(self) -> None:
+        """Look at the folder and show what has changed; at most once a second."""
+        moment = time.monotonic()
+        if moment < self._next:
+            return
+        self._next = moment + REDRAW_SECONDS
+        sweep = read_sweep(self.folder)
+        names = varied(sweep.jobs)
+        for job in sweep.jobs:
+            if job.state in FINAL and job.number not in self._told:
+                self._told.add(job.number)
+                self.console.print(escape(ending(job, names)), soft_wrap=True)
+        if self.bars:
+            self._live.update(drawn(sweep), refresh=True)

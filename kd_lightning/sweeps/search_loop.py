@@ -1,0 +1,144 @@
+"""The search itself: claim trials, launch their jobs, read from disk how they ended, until there are enough."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from kd_lightning.callbacks.pruning_files import TRIAL
+from kd_lightning.errors import KDError
+from kd_lightning.stopping import deferred
+from kd_lightning.sweeps.folder import read_job
+from kd_lightning.sweeps.records import plan_jobs
+from kd_lightning.sweeps.search_files import last_words, write_files, write_trial
+from kd_lightning.sweeps.search_study import (
+    Claimed,
+    Outcome,
+    SharedStudy,
+    best_trials,
+    outcome_of,
+    params_text,
+)
+from kd_lightning.sweeps.search_watch import Watch
+
+Launch = Callable[[Sequence[Sequence[str]], int], Any]
+"""Runs the jobs with these overrides, numbered from the second argument on, and returns when all have ended."""
+
+
+@dataclass
+class Search:
+    """A process's part of a search.
+
+    Attributes:
+        shared: The study.
+        launch: Runs jobs.
+        folder: The sweep's.
+        n_jobs: Trials that are asked for and launched at once.
+        pruning: Poor trials are to be stopped.
+        jobs: Jobs launched so far.
+        failures: Trials that failed since the last one that did not.
+    """
+
+    shared: SharedStudy
+    launch: Launch
+    folder: Path
+    n_jobs: int
+    pruning: bool
+    jobs: int = 0
+    failures: int = 0
+
+    def run(self) -> None:
+        """All trials that are missing, and the files and last words about them.
+
+        Raises:
+            ConfigError: The storage broke down, or an objective leads to nothing; ended trials are not lost.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        done = len(self.shared.trials(TrialState.COMPLETE, TrialState.PRUNED))
+        so_far = f", {done} are done" if done else ""
+        print(
+            f"study {self.shared.name} ({self.shared.storage.shown}): {self.shared.n_trials} trials{so_far}", flush=True
+        )
+        while self.failures < self.shared.n_trials:
+            with deferred():
+                claimed = self.shared.claim(self.n_jobs, self.folder, self.jobs)
+            if not claimed:
+                break
+            self.run_batch(claimed)
+        else:
+            print(f"kd: {self.failures} trials in a row failed: the search stops", file=sys.stderr, flush=True)
+        write_files(self.folder, self.shared)
+        self.say_goodbye()
+
+    def run_batch(self, claimed: Sequence[Claimed]) -> None:
+        """Launch the jobs of claimed trials and tell the study how each ended, also where something stops us."""
+        first, self.jobs = self.jobs, self.jobs + len(claimed)
+        plan_jobs(self.folder, self.jobs + self.missing())
+        for each in claimed:
+            write_trial(each.folder, each.trial.number, each.trial.params, self.pruning, TRIAL)
+        watch = Watch(claimed, self.pruning)
+        try:
+            with watch:
+                self.launch([each.overrides for each in claimed], first)
+        finally:
+            with deferred():
+                self.settle(claimed)
+                write_files(self.folder, self.shared)
+        if watch.trouble:
+            print(f"kd: pruning could not follow the jobs: {watch.trouble}", file=sys.stderr, flush=True)
+
+    def missing(self) -> int:
+        """Trials that nobody has claimed yet."""
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        return max(0, self.shared.n_trials - len(self.shared.trials(*states)))
+
+    def settle(self, claimed: Sequence[Claimed]) -> None:
+        """Read from disk how the jobs ended.
+
+        Raises:
+            ConfigError: An objective leads to nothing; every trial of the batch has its state then.
+        """
+        trouble: KDError | None = None
+        for each in claimed:
+            try:
+                outcome = outcome_of(read_job(each.folder), self.shared.objectives)
+            except KDError as error:
+                trouble, outcome = error, Outcome(TrialState.FAIL, why=str(error))
+            self.shared.settle(each.trial.number, outcome)
+            self.failures = self.failures + 1 if outcome.state == TrialState.FAIL else 0
+            self.tell(each, outcome)
+        if trouble:
+            raise trouble
+
+    def tell(self, claimed: Claimed, outcome: Outcome) -> None:
+        """A line about a trial that has ended."""
+        number, values = claimed.trial.number, params_text(claimed.trial.params)
+        if outcome.state == TrialState.FAIL:
+            more = "; its values will be tried again" if outcome.again else ""
+            print(f"trial {number} failed: {outcome.why} ({values}){more}", flush=True)
+        elif outcome.state == TrialState.PRUNED:
+            print(f"trial {number} pruned ({values})", flush=True)
+        else:
+            paths = [objective.value for objective in self.shared.objectives]
+            told = ", ".join(f"{path} {value:.6g}" for path, value in zip(paths, outcome.values or [], strict=True))
+            print(f"trial {number}: {told} ({values}){self.best_so_far(number)}", flush=True)
+
+    def best_so_far(self, number: int) -> str:
+        """The best of one objective, where that is another trial."""
+        best = best_trials(self.shared.study)
+        if len(self.shared.objectives) > 1 or not best:
+            return ""
+        return "; the best so far" if best[0].number == number else f"; best so far: trial {best[0].number}"
+
+    def say_goodbye(self) -> None:
+        """What the search has found, and who else is at it."""
+        for line in last_words(self.shared):
+            print(line, flush=True)
+        elsewhere = self.shared.elsewhere()
+        if elsewhere:
+            print(f"{elsewhere} trials are at work in other processes", flush=True)

@@ -1,0 +1,69 @@
+"""The end of a sweep on the terminal: the table of its jobs, which of them were lost, its report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from kd_lightning.report.numbers import metric_value, percent
+from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
+from kd_lightning.sweeps.live import title
+from kd_lightning.verdict import difference
+
+JOBS_SHOWN = 40
+"""Rows of the terminal's table; the report has all."""
+
+
+def sum_up(folder: Path) -> int:
+    """Print what the sweep found; the number of jobs that were lost."""
+    from kd_lightning.board import TerminalBoard
+
+    sweep = read_sweep(folder)
+    board = TerminalBoard([])
+    header, rows = sweep_rows(sweep.jobs)
+    more = f", the first {JOBS_SHOWN}" if len(rows) > JOBS_SHOWN else ""
+    board.table(f"{len(rows)} jobs, best validation first{more}", header, rows[:JOBS_SHOWN])
+    for sentence in lost(sweep.jobs):
+        print(sentence, file=sys.stderr)
+    board.say(str(folder))
+    return sum(job.state in LOST for job in sweep.jobs)
+
+
+def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells: a row for each job, ordered by the validation value, those without a result last.
+
+    Choosing is done on validation; the test columns say what the chosen one is worth.
+    """
+    done = [job for job in jobs if job.results]
+    metric, mode = (done[0].results or {})["metric"] if done else "metric", mode_of(done)
+    names = set(varied(jobs))
+    header = ["job", "overrides", f"val {metric}", f"test {metric}", "student alone", "gain", "of the teacher"]
+
+    def own(job: Job) -> str:
+        return " ".join(word for word in job.overrides if word.lstrip("+").partition("=")[0] in names)
+
+    def value(job: Job) -> float:
+        chosen = float((job.results or {})["models"]["distilled"]["val"])
+        return chosen if mode == "min" else -chosen
+
+    def cells(job: Job) -> list[str]:
+        results: dict[str, Any] = job.results or {}
+        baseline, student = results["models"]["baseline"], results["models"]["distilled"]
+        shown = [metric_value(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
+        gained = difference(results["gain_over_baseline"], student["test"], metric, mode)
+        return [str(job.number), own(job), *shown, gained, percent(results["retention"])]
+
+    rest = [[str(job.number), own(job), job.state, *[""] * 4] for job in jobs if not job.results]
+    return header, [cells(job) for job in sorted(done, key=value)] + rest
+
+
+def mode_of(done: list[Job]) -> str:
+    """``min`` or ``max``, from the first result."""
+    return str((done[0].results or {})["mode"]) if done else "min"
+
+
+def lost(jobs: list[Job]) -> list[str]:
+    """A sentence for each job that has no result."""
+    names = varied(jobs)
+    return [f"{title(job, names)} {job.state}: {job.error}" for job in jobs if job.state not in (DONE, PRUNED)]

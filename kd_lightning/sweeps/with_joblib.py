@@ -1,0 +1,87 @@
+"""The jobs of a sweep in joblib's worker processes.
+
+joblib gives up all its workers when one is killed. So what was under way then is done again, each job by itself: it goes
+on from its resume point, and if the workers die again it is known whose fault that was.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from omegaconf import DictConfig
+
+from kd_lightning.sweeps.crew import close, send
+from kd_lightning.sweeps.folder import FAILED, FINAL, KILLED, RUNNING, read_job
+from kd_lightning.sweeps.live import SweepDisplay
+from kd_lightning.sweeps.worker import GRACE, Order, work
+
+
+def run_with_joblib(config: DictConfig, orders: list[Order], workers: int) -> None:
+    """Do the orders, with a display.
+
+    Args:
+        config: The sweep's composed configuration.
+        orders: The jobs.
+        workers: Jobs at once.
+    """
+    with SweepDisplay(Path(str(config.hydra.sweep.dir)), bars=bool(config.progress)) as display:
+        try:
+            left = orders
+            while left := attempt(left, workers, display):
+                under_way = [order for order in left if Path(order.folder).is_dir()]
+                for order in under_way:
+                    if attempt([order], 1, display):
+                        close(order, KILLED, "its process was killed (out of memory?), twice")
+                left = [order for order in left if order not in under_way]
+                if not under_way:
+                    raise RuntimeError("joblib's workers die before they begin a job; try hydra/launcher=process")
+        except BaseException as error:
+            end_all(orders, signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            raise
+
+
+def end_all(orders: list[Order], number: int) -> None:
+    """Pass a signal on to the jobs at work, and give them time to save and end."""
+    deadline = time.monotonic() + GRACE
+    for order in orders:
+        if at_work(order):
+            send(read_job(Path(order.folder)).record.get("pid"), number)
+    with suppress(KeyboardInterrupt):  # somebody asks a second time: no more grace
+        while time.monotonic() < deadline and any(at_work(order) for order in orders):
+            time.sleep(0.1)
+
+
+def at_work(order: Order) -> bool:
+    """The job has begun and not ended."""
+    job = read_job(Path(order.folder))
+    return bool(job.record) and job.state == RUNNING
+
+
+def attempt(orders: list[Order], workers: int, display: SweepDisplay) -> list[Order]:
+    """Do the orders; those without an end when a worker's death ended the attempt."""
+    calls = (delayed(work)(order) for order in orders)
+    # With n_jobs=1 joblib would do the jobs in this very process; so many at once are handed out all the same.
+    parallel = Parallel(
+        n_jobs=max(2, workers), pre_dispatch=workers, batch_size=1, backend="loky", return_as="generator_unordered"
+    )
+    try:
+        for _ in parallel(calls):
+            display.refresh()
+    except TerminatedWorkerError:
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        return [order for order in orders if not ended(order)]
+    for order in orders:
+        close(order, FAILED, "it ended without a word of its own")
+    return []
+
+
+def ended(order: Order) -> bool:
+    """The job has said how it ended."""
+    return read_job(Path(order.folder)).record.get("state") in FINAL

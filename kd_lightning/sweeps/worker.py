@@ -1,0 +1,130 @@
+"""One job of a sweep in a process of its own: plain single-run words in, an exit code and a folder out.
+
+Its output goes to ``output.log`` in the job's folder. If the process that leads the sweep dies, the job saves a resume
+point and ends: nobody would start its successors, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from kd_lightning.sweeps.folder import gone
+
+OUTPUT = "output.log"
+PRELOADED = ["kd_lightning.launch", "kd_lightning.run"]
+"""What every job needs; the server that workers are forked from has it imported once."""
+
+
+GRACE = 120.0
+"""Seconds that a job has to save and end after a signal, before it is killed."""
+LEADER_SECONDS = 1.0
+WATCH = "leader watch"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job to do.
+
+    Attributes:
+        sweep: The sweep's name.
+        number: The job's.
+        folder: The run folder.
+        words: Arguments of ``kd run`` for the job alone.
+        overrides: What the job changes, secrets out: for its record.
+        cwd: The command's working folder.
+        threads: CPU threads it may use; None = as many as torch takes.
+        environ: Environment variables to set.
+        leader: The process that leads the sweep, as ``records.process`` tells it; the job ends with it. None = it goes
+            on without.
+    """
+
+    sweep: str
+    number: int
+    folder: str
+    words: list[str]
+    overrides: list[str]
+    cwd: str
+    threads: int | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+    leader: Mapping[str, Any] | None = None
+
+
+def work(order: Order) -> int:
+    """Do the job in this process; the exit code of ``kd run``."""
+    os.environ.update(order.environ)
+    os.chdir(order.cwd)
+    import torch
+
+    from kd_lightning.job import Place
+    from kd_lightning.launch import run_as_job
+
+    if order.leader and all(thread.name != WATCH for thread in threading.enumerate()):
+        end_with(order.leader)
+    if order.threads:
+        torch.set_num_threads(order.threads)
+    folder = Path(order.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with output_to(folder / OUTPUT):
+        return run_as_job(order.words, Place(order.sweep, order.number))
+
+
+@contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """All that the process prints, from C code, too, is appended to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with path.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        out, err = sys.stdout, sys.stderr
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1, errors="backslashreplace")  # noqa: SIM115
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            sys.stdout, sys.stderr = out, err
+            for number, copy in zip((1, 2), kept, strict=True):
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+def serve(orders: Connection, environ: dict[str, str]) -> None:
+    """Body of a worker process: orders in, exit codes out, until there is no more order or a signal came."""
+    os.environ.clear()
+    os.environ.update(environ)
+    os.setpgid(0, 0)  # Ctrl-C on the terminal goes to the leader alone, who passes it on once
+    while True:
+        try:
+            order = orders.recv()
+        except EOFError:
+            return
+        code = work(order)
+        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            sys.exit(code)
+        orders.send(code)
+
+
+def end_with(leader: Mapping[str, Any]) -> None:
+    """Ask this process to end, by SIGTERM, when the one that leads the sweep is gone; make it, if it does not."""
+
+    def watch() -> None:
+        while not gone(dict(leader)):
+            time.sleep(LEADER_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, name=WATCH, daemon=True).start()

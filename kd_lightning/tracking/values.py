@@ -1,0 +1,71 @@
+"""What trackers are told of a job: its knobs as parameters, and the numbers of ``results.json`` as metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kd_lightning.seed_groups import UNCOUNTED
+from kd_lightning.sweeps.folder import params
+
+Value = float | int | str | bool
+
+
+def params_of(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Value]:
+    """The knobs that people sweep, and whatever else the job changed; what changes no result is left out.
+
+    Args:
+        settings: The resolved settings.
+        overrides: The job's words, secrets out.
+    """
+    knobs = {
+        "task": settings["task"]["name"],
+        "teacher": class_name(settings["teacher"]),
+        "student": class_name(settings["student"]),
+        "objective": ",".join(settings["objective"]),
+        "temperature": settings["temperature"],
+        "alpha": settings["alpha"],
+        "optimizer": class_name(settings["optimizer"]),
+        "lr": settings["optimizer"].get("lr"),
+        "batch_size": settings["data"]["batch_size"],
+        "seed": settings["seed"],
+        "teacher_seed": settings["teacher_seed"],
+    }
+    changed = {name: typed(text) for name, text in params(overrides).items() if name.split(".")[0] not in UNCOUNTED}
+    return {name: value for name, value in {**changed, **knobs}.items() if value is not None}
+
+
+def class_name(node: Mapping[str, Any]) -> str:
+    """The last part of a node's ``_target_``."""
+    return str(node["_target_"]).rpartition(".")[2]
+
+
+def typed(text: str) -> Value:
+    """A number where the text is one: trackers draw axes of numbers.
+
+    Example:
+        >>> typed("2"), typed("1e-3"), typed("mlp_tiny"), typed("nan")
+        (2.0, 0.001, 'mlp_tiny', 'nan')
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
+
+
+def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of ``results.json`` that jobs are compared by; those that are missing or not finite are left out."""
+    models, metric = results["models"], results["metric"]
+    found = {
+        f"val_{metric}": models["distilled"]["val"],
+        f"test_{metric}": models["distilled"]["test"],
+        f"baseline_val_{metric}": models["baseline"]["val"],
+        f"baseline_test_{metric}": models["baseline"]["test"],
+        f"teacher_test_{metric}": models["teacher"]["test"],
+        "gain": results["gain_over_baseline"],
+        "retention": results["retention"],
+        "gap_closed": results["gap_closed"],
+    }
+    return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}

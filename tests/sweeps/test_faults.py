@@ -1,0 +1,75 @@
+"""Job 3 of 6 goes down in every way there is, under every launcher: the others finish, and a second run does it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from joblib.externals.loky import get_reusable_executor
+
+from kd_lightning.sweeps.folder import Sweep, read_sweep
+from tests.support.cli import DIGITS, kd
+from tests.support.faulty import fault_words, strikes, write_package
+
+TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "steps.student=6", "steps.pretrain=2")
+HIT = 3
+REASONS = {
+    "raise": ("failed", "RuntimeError: on purpose"),
+    "exit0": ("failed", "something in the run called sys.exit(0)"),
+    "exit1": ("failed", "something in the run called sys.exit(1)"),
+    "leave": ("failed", "its process left with exit code 0 before the end"),
+    "SIGTERM": ("preempted", "terminated by SIGTERM"),
+    "SIGKILL": ("killed", "its process was killed"),
+}
+LAUNCHERS = {
+    "basic": ("raise", "exit0", "exit1", "leave", "SIGTERM", "SIGKILL"),
+    "process": ("raise", "exit0", "exit1", "leave", "SIGTERM", "SIGKILL"),
+    "joblib": ("raise", "exit0", "exit1", "SIGTERM", "SIGKILL"),
+}
+CELLS = [(launcher, kind) for launcher, kinds in LAUNCHERS.items() for kind in kinds]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder with the user's faulty package in it."""
+    write_package(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KD_LIGHTNING_TRUST", "faulty")
+    yield tmp_path
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)  # its workers know the environment of their start
+
+
+def last_sweep(outputs: Path) -> Sweep:
+    return read_sweep(max((outputs / "sweeps").iterdir(), key=lambda path: path.stat().st_mtime_ns))
+
+
+def trained(sweep: Sweep) -> list[int]:
+    """Numbers of the jobs that did not find their last stage in the store."""
+    return [job.number for job in sweep.jobs if "distill" not in job.reused]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("launcher", "kind"), CELLS)
+def test_job_3_of_6_goes_down(launcher: str, kind: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        *("run", "-m", f"hydra/launcher={launcher}", *TINY, "temperature=1,2,3,4,5,6", f"outputs={place}/out"),
+        *fault_words(place, 4, kind),
+    )
+    answer = kd(capsys, *words)
+    assert strikes(place) >= 1, "positive control: the fault fired"
+    sweep = last_sweep(place / "out")
+    state, reason = REASONS[kind]
+    assert [job.state for job in sweep.jobs] == [state if n == HIT else "done" for n in range(6)]
+    assert reason in sweep.jobs[HIT].error
+    assert all(job.results for job in sweep.jobs if job.number != HIT)
+    assert f"job {HIT} temperature=4 {state}: " in answer.err
+    assert answer.code == 1
+    assert sweep.info["state"] == "failed"
+    (place / "armed").unlink()
+    again = kd(capsys, *words)
+    assert again.code == 0
+    repeated = last_sweep(place / "out")
+    assert [job.state for job in repeated.jobs] == ["done"] * 6
+    assert trained(repeated) == [HIT]
+    assert repeated.jobs[HIT].reused == ["teacher", "baseline", "pretrain"]
