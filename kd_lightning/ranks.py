@@ -41,7 +41,7 @@ from kd_lightning.store import TEMPORARY
 
 POLL = 0.5  # seconds between two looks at whether we were asked to end
 GRACE = 5.0  # seconds to end by oneself, and to say why, after another has failed or all are done
-PROGRESS, DONE, FAILED = "progress", "done", "failed"
+SEAT, PROGRESS, DONE, FAILED = "seat", "progress", "done", "failed"
 CONSEQUENCE = -signal.SIGABRT
 """How a process ends whose GPU library gives up waiting for another one: never the cause."""
 
@@ -57,7 +57,7 @@ class Rank:
     Attributes:
         number: Its rank.
         process: The process.
-        channel: What it tells comes out here.
+        channel: To speak with it.
         done: It has said that its work is done.
         result: What it returned.
         error: What it raised.
@@ -75,6 +75,12 @@ class Rank:
     failed_at: float = float("inf")
     ended: bool = False
     spared: bool = True
+
+    def seat(self, world: int, port: int) -> None:
+        """Tell it its place; it waits for that before anything else."""
+        level = logging.getLogger("pytorch_lightning").level
+        with suppress(OSError):  # it is gone already, which ``listen`` finds
+            send(self.channel, SEAT, Seat(self.number, world, port, level, dict(os.environ)))
 
     def listen(self, hear: Callable[[Any], None]) -> None:
         """Take in everything it has told so far."""
@@ -151,18 +157,21 @@ class RankLauncher(_Launcher):
         """
         assert trainer is not None
         _check_bad_cuda_fork() if self.start_method == "fork" else _check_missing_main_guard()
-        # Here and not in rank 0: a port that the kernel picks cannot be somebody else's by the time it is used.
-        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         task = Task(function, args, kwargs, trainer, _GlobalStateSnapshot.capture())
-        level = logging.getLogger("pytorch_lightning").level
+        store: TCPStore | None
         with handed_over(task, self.start_method, Path(trainer.default_root_dir)) as parcel:
             try:
                 for number in range(self.world):
-                    self._crew.append(
-                        self._start(Seat(number, self.world, store.port, level, dict(os.environ)), parcel)
-                    )
+                    self._crew.append(self._start(number, parcel))
+                # Here and not in rank 0: a port that the kernel picks cannot be somebody else's by the time it is used.
+                # Not before, and not kept by a traceback: a forked process that inherits it waits at its end for a thread
+                # that it has not inherited (measured).
+                store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+                for rank in self._crew:
+                    rank.seat(self.world, store.port)
                 join(self._crew, progress_of(trainer))
             finally:
+                store = None
                 for rank in self._crew:
                     rank.kill()
                     rank.process.join()
@@ -174,15 +183,15 @@ class RankLauncher(_Launcher):
         trainer.callback_metrics.update(metrics)
         return result
 
-    def _start(self, seat: Seat, parcel: Task | Path) -> Rank:
+    def _start(self, number: int, parcel: Task | Path) -> Rank:
         context: Any = multiprocessing.get_context(self.start_method)
         if self.start_method == "forkserver":
             multiprocessing.set_forkserver_preload([__name__])
-        reader, writer = context.Pipe(duplex=False)
-        process = context.Process(target=work, args=(seat, parcel, writer), name=f"rank {seat.rank}")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(parcel, theirs), name=f"rank {number}")
         process.start()
-        writer.close()
-        return Rank(seat.rank, process, reader)
+        theirs.close()
+        return Rank(number, process, ours)
 
 
 # -- in the main process ----------------------------------------------------------------------------------------------
@@ -219,7 +228,7 @@ def first_cause(crew: Sequence[Rank]) -> BaseException | None:
     """Why the crew failed: what to raise; None = it did not.
 
     When one process ends the others lose their connection to it, and fail as well: theirs is not what to tell. An error
-    of ours is never such a consequence, a kill neither; of the rest the earliest counts.
+    of ours is never such a consequence, an end without a word neither; of the rest the earliest counts.
     """
     errors = [rank.error for rank in sorted(crew, key=lambda rank: rank.failed_at) if rank.error is not None]
     ours = [error for error in errors if isinstance(error, KDError)]
@@ -229,9 +238,9 @@ def first_cause(crew: Sequence[Rank]) -> BaseException | None:
     ended = any(isinstance(error, stopping.Terminated) for error in errors)
     if ended or (stopping.requested() and (errors or dead)):
         return stopping.Terminated()
-    killed = [rank for rank in dead if rank.process.exitcode < 0 and rank.process.exitcode != CONSEQUENCE]
-    if killed:
-        return _death(killed[0], len(crew))
+    gone = [rank for rank in dead if rank.process.exitcode != CONSEQUENCE]
+    if gone:
+        return _death(gone[0], len(crew))
     if errors:
         return errors[0]
     return _death(dead[0], len(crew)) if dead else None
@@ -356,11 +365,12 @@ class Told:
             send(self.channel, PROGRESS, (stage, step, note))
 
 
-def work(seat: Seat, parcel: Task | Path, channel: Connection) -> None:
+def work(parcel: Task | Path, channel: Connection) -> None:
     """A rank's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends us
     stopping.watch()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    seat: Seat = pickle.loads(channel.recv_bytes())[1]
     seat.take()
     try:
         task = parcel if isinstance(parcel, Task) else torch.load(parcel, mmap=True, weights_only=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kd_lightning.errors import KDError
 from kd_lightning.report.run_report import write_report
+from kd_lightning.report.sweep_files import is_run, neither
 from kd_lightning.report.sweep_report import write_sweep_report
 from kd_lightning.sweeps.folder import is_sweep
 
@@ -80,10 +81,11 @@ def folder(word: str) -> Path:
         path = path.parent  # what a shell completes
     if not path.is_dir():
         raise KDError(f"{word}: no such folder")
-    if not is_sweep(path):
+    if not is_sweep(path) and not is_run(path):
         inside = sorted(child for child in path.iterdir() if child.is_dir() and is_sweep(child))
-        if inside:
-            raise KDError(f"{word}: holds {len(inside)} sweeps and is none itself; name one, as {inside[-1]}")
+        raise KDError(
+            f"{word}: holds sweeps and is none itself; name one, as {inside[-1]}" if inside else neither(path)
+        )
     return path
 
 

@@ -49,13 +49,13 @@ def terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.signal(signal.SIGTERM, on_sigterm)
     _requested = False
-    signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        _requested = False
 
 
 @contextmanager

@@ -202,9 +202,10 @@ def comparisons_sentences(groups: Sequence[Group], found: Sequence[Configuration
     tested = sum(len(group.seeds) > 1 for group in groups)
     if not tested:
         return [f"{len(found)} configurations with one seed each. One seed shows nothing: {MORE_SEEDS}."]
+    each = "each" if tested == len(found) else f"{tested} of them"
     said = [
-        f"{tested} configurations were compared with the student alone: {tally}. Holm's correction holds the chance of any "
-        f"false claim among them at {1 - LEVEL:.0%}."
+        f"{len(found)} configurations, {each} compared with the student alone over several seeds: {tally}. "
+        f"Holm's correction holds the chance of any false claim among them at {1 - LEVEL:.0%}."
     ]
     keys = [{run.baseline_key for run in group.runs} for group in groups]
     most = max(keys, key=len)

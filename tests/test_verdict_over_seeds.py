@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,11 @@ import pytest
 from scipy import stats
 
 from kd_lightning.configuration_table import configuration_rows
+from kd_lightning.results import results_of
 from kd_lightning.sweeps.folder import Job
 from kd_lightning.verdict_over_seeds import Configuration, configurations, sweep_sentences
 from tests.support.sweeps import job, results
+from tests.support.tiny import experiment
 
 ALONE = [48.2, 48.9, 48.5, 48.0, 48.7]
 GOOD = [45.1, 45.9, 45.2, 45.0, 45.4]
@@ -34,6 +38,21 @@ def only(jobs: list[Job]) -> Configuration:
 
 def by_name(jobs: list[Job]) -> dict[str, Configuration]:
     return {one.name: one for one in configurations(jobs)}
+
+
+# -- real jobs ---------------------------------------------------------------------------------------------------------
+
+
+def test_real_jobs_of_two_seeds(tmp_path: Path) -> None:
+    jobs = []
+    for seed in (0, 1):
+        one = experiment(tmp_path, seed=seed, checkpoint_every=100)
+        jobs.append(job(seed, f"seed={seed}", json.loads(json.dumps(results_of(one, one.run(), "kd run")))))
+    one = only(jobs)
+    gains = [each.results["gain_over_baseline"] for each in jobs]
+    assert (one.seeds, one.metric, one.mode) == ([0, 1], "cross_entropy", "min")
+    assert (one.gain_mean, one.p) == pytest.approx((np.mean(gains), stats.ttest_1samp(gains, 0.0).pvalue))
+    assert "10 steps each, over 2 seeds" in one.sentence
 
 
 # -- one configuration -------------------------------------------------------------------------------------------------
@@ -264,9 +283,22 @@ def test_several_comparisons_are_corrected_for() -> None:
     assert (found["alpha=0.3"].verdict, found["alpha=0.0"].verdict) == ("better", "no difference shown")
     assert "after Holm's correction for 5 comparisons" in found["alpha=0.3"].sentence
     joined = " ".join(sweep_sentences(jobs))
-    assert "5 configurations were compared with the student alone: 4 no difference shown, 1 better." in joined
+    assert (
+        "5 configurations, each compared with the student alone over several seeds: 4 no difference shown, 1 better."
+        in joined
+    )
     assert "Holm's correction holds the chance of any false claim among them at 5%" in joined
     assert "share the same 3 students alone" in joined
+
+
+def test_configurations_of_one_seed_are_no_comparisons() -> None:
+    jobs = [*seeds("alpha=0.5", 0, GOOD[:3]), *seeds("alpha=0.7", 3, GOOD[:1]), *seeds("alpha=0.9", 4, SAME[:3])]
+    found = by_name(jobs)
+    assert found["alpha=0.5"].p_holm == pytest.approx(2 * found["alpha=0.5"].p)
+    assert found["alpha=0.7"].p_holm is None
+    assert "3 configurations, 2 of them compared with the student alone over several seeds" in " ".join(
+        sweep_sentences(jobs)
+    )
 
 
 def test_an_interval_that_leaves_out_0_is_explained_where_the_correction_disagrees() -> None:

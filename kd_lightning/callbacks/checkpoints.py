@@ -71,10 +71,8 @@ class Checkpoints(pl.Callback):
         """Wall-clock seconds of training and validation, over all attempts."""
         return self._seconds_before + time.perf_counter() - self._started
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        stopping.watch()
-
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        stopping.watch()  # Lightning has put its own handler in front by now
         self._started = time.perf_counter()
         if self.stopped:  # by an early stop, whose wish Lightning does not keep in its checkpoints
             trainer.should_stop = True

@@ -19,10 +19,12 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from kd_lightning.callbacks.metrics_log import PREFIX
+
 BATCH = 1000
 """Values in one message: MLflow takes no more."""
-NO_METRIC = frozenset({"epoch"})
-"""Lightning's own; one epoch is one stage."""
+EPOCH = "epoch"
+"""Lightning adds it to what it logs by itself. One epoch is one stage, so it says nothing."""
 
 
 class MLflowCurves(Logger):
@@ -77,7 +79,10 @@ class MLflowCurves(Logger):
         """Send values of one step; give up for the rest of the stage where they do not arrive."""
         if self.run_id is None or self.gave_up:
             return
-        values = ((self.key(name), float(value), step or 0) for name, value in metrics.items() if name not in NO_METRIC)
+        # Lightning's own step of a validation is one less than that of metrics.csv: the value comes with that one.
+        late = EPOCH in metrics
+        names = [name for name in metrics if name != EPOCH and not (late and name.startswith(PREFIX))]
+        values = [(self.key(name), float(metrics[name]), step or 0) for name in names]
         try:
             self.send(values)
         except Exception as error:  # whatever a database or a network can come up with

@@ -50,7 +50,7 @@ def shard(network: nn.Module, mesh: Any) -> None:
     Raises:
         ConfigError: A parameter has no dimension to split.
     """
-    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+    from torch.distributed.fsdp import FSDPModule, fully_shard
 
     if isinstance(network, FSDPModule):
         return
@@ -60,8 +60,6 @@ def shard(network: nn.Module, mesh: Any) -> None:
     for block in blocks(network):
         fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
-    if hasattr(network, "body"):
-        register_fsdp_forward_method(network, "body")
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:

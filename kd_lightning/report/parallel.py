@@ -10,13 +10,14 @@ from kd_lightning.report.axis import Axis, log_axis, value_axis
 from kd_lightning.report.levels import NOT_SET, Parameter
 from kd_lightning.report.numbers import finite, tick
 from kd_lightning.report.ramp import LINES, sequential
-from kd_lightning.report.svg import text
+from kd_lightning.report.svg import cut, text
 from kd_lightning.report.sweep_files import Pool, measure
 from kd_lightning.verdict_over_seeds import Configuration
 
+FOOT = 0.08  # height below which jobs that did not set a number lie
 FEW = 8  # different numbers that each get a tick of their own
-TOP, FLOOR, SIDE = 50, 30, 100  # margins in pixels
-LONGEST = 14  # letters of a label
+TOP, FLOOR, SIDE = 50, 30, 110  # margins in pixels
+LONGEST = 13  # letters of a label
 LETTER = 8.5  # a generous width of a letter of an axis name
 
 
@@ -78,10 +79,11 @@ def upright(parameter: Parameter) -> Upright:
         return by_level(parameter)
     values = sorted(set(parameter.number.values()))
     axis = number_axis(values, parameter.log)
+    unset = {number: 0.0 for number in parameter.level if number not in parameter.number}
+    foot = FOOT if unset else 0.0
     at = [*values] if len(values) <= FEW else [value for value in axis.ticks if axis.low <= value <= axis.high]
-    ticks = [(foot(axis.position(value)), tick(float(f"{value:.4g}"))) for value in at]
-    heights = {number: foot(axis.position(value)) for number, value in parameter.number.items()}
-    unset = {number: 0.0 for number in parameter.level if number not in heights}
+    ticks = [(foot + (1 - foot) * axis.position(value), tick(float(f"{value:.4g}"))) for value in at]
+    heights = {n: foot + (1 - foot) * axis.position(value) for n, value in parameter.number.items()}
     if unset:
         ticks.insert(0, (0.0, NOT_SET))
     return Upright(parameter.name, tuple(spread(ticks)), heights | unset, ", log" if parameter.log else "")
@@ -94,11 +96,6 @@ def number_axis(values: Sequence[float], log: bool) -> Axis:
         return Axis(low - 1, high + 1, (low,))
     ticks = log_axis(low, high, 6).ticks if log else value_axis([low, high], 6, may_log=False).ticks
     return Axis(low, high, ticks, log=log)
-
-
-def foot(height: float) -> float:
-    """A height, moved off the foot, where jobs without a value lie."""
-    return 0.08 + 0.92 * height
 
 
 def by_level(parameter: Parameter) -> Upright:
@@ -170,7 +167,7 @@ def drawn(chart: Parallel, job: int, kind: str, said: str, places: Sequence[int]
 def axis_parts(upright: Upright, x: int, inner: int, step: int, first: bool) -> list[str]:
     """An axis with its name above and its labels on the right; the first one's on the left, where no lines are."""
     title = escape(upright.name + upright.scale)
-    name = short(upright.name, int(step / LETTER) - len(upright.scale)) + upright.scale
+    name = cut(upright.name, int(min(step, 2 * SIDE) / LETTER) - len(upright.scale)) + upright.scale
     parts = [
         f"<g><title>{title}</title>{text(x, TOP - 22, name, 'axis-name mid')}</g>",
         f'<path class="axis upright" d="M{x} {TOP}v{inner}"/>',
@@ -179,19 +176,9 @@ def axis_parts(upright: Upright, x: int, inner: int, step: int, first: bool) -> 
         y = round(TOP + (1 - height) * inner, 1)
         parts += [
             f'<path class="axis" d="M{x - 4} {y:g}h8"/>',
-            text(x + (-8 if first else 8), y + 4.5, short(label), "halo end" if first else "halo"),
+            text(x + (-8 if first else 8), y + 4.5, cut(label, LONGEST), "halo end" if first else "halo"),
         ]
     return parts
-
-
-def short(label: str, most: int = LONGEST) -> str:
-    """A label cut to fit between two axes.
-
-    Example:
-        >>> short("optimizer.weight_decay")
-        'optimizer.wei…'
-    """
-    return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
 def description(chart: Parallel) -> str:

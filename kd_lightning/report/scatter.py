@@ -6,7 +6,7 @@ from html import escape
 
 from kd_lightning.report.axis import value_axis
 from kd_lightning.report.pareto import Candidate, Tradeoff
-from kd_lightning.report.svg import BOTTOM, ROW, Frame, grid, text
+from kd_lightning.report.svg import BOTTOM, ROW, Frame, cut, grid, text
 
 SHAPES = {  # about 10 px wide, centred
     "front": "M0 -7l7 7l-7 7l-7 -7z",
@@ -36,11 +36,11 @@ def scatter(chart: Tradeoff, name: str, kind: str, width: int, height: int, perc
         f'aria-labelledby="{name}-title {name}-desc">',
         f'<title id="{name}-title">{escape(chart.title)}</title>',
         f'<desc id="{name}-desc">{escape(description(chart))}</desc>',
-        text(0, 14, f"{chart.y_label}{', %' if percent else ''}{scales[1]}", "label"),
+        text(0, 14, cut(f"{chart.y_label}{', %' if percent else ''}{scales[1]}", width // 8), "label"),
         *grid(frame),
         front_line(chart, frame, factor),
         *(mark(c, *frame.place((c.cost, factor * c.quality))) for c in order),
-        text((50 + width - 18) / 2, height - BOTTOM + 40, chart.x_label + scales[0], "label mid"),
+        text((50 + width - 18) / 2, height - BOTTOM + 40, cut(chart.x_label + scales[0], width // 9), "label mid"),
         "</svg>",
     ]
     return "\n".join(parts)

@@ -87,6 +87,16 @@ def text(x: float, y: float, words: str, kind: str) -> str:
     return f'<text class="{kind}" x="{x:g}" y="{y:g}">{escape(words)}</text>'
 
 
+def cut(words: str, most: int) -> str:
+    """Words that are at most so many letters long.
+
+    Example:
+        >>> cut("optimizer.weight_decay", 13)
+        'optimizer.we…'
+    """
+    return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
 def legend_places(chart: Chart, width: int) -> list[tuple[float, int, str, int]]:
     """Left edge in pixels, row, label and style of each entry, wrapped to ``width``; style -1 is the chosen ring."""
     entries = list(chart.legend().items())

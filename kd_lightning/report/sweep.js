@@ -22,7 +22,7 @@
     const kept = digits ? long.slice(0, cut) : long.slice(0, cut - 1);
     const rest = long.slice(cut);
     const tie = /^5?0*$/.test(rest.replace(".", "")) && rest.replace(".", "").startsWith("5");
-    const even = "02468".includes(kept.at(-1));
+    const even = "02468".includes(kept[kept.length - 1]);
     const text = tie && even ? kept : Math.abs(value).toFixed(digits);
     return (value < 0 ? "-" : "") + text;
   }
@@ -62,7 +62,7 @@
 
   function sort(table, head) {
     const descending = head.getAttribute("aria-sort") === "ascending";
-    for (const other of head.parentNode.children) if (other.ariaSort !== null) other.setAttribute("aria-sort", "none");
+    for (const other of head.parentNode.children) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
     head.setAttribute("aria-sort", descending ? "descending" : "ascending");
     const body = table.tBodies[0];
     const keyed = [...body.rows].map(row => [sortKey(row.cells[head.cellIndex]), row]);
@@ -74,7 +74,7 @@
   function sortable(table) {
     for (const head of all("thead th:not([data-fixed])", table)) {
       const button = make("button", { type: "button" }, head.textContent);
-      head.replaceChildren(button);
+      head.replaceChildren(button, make("span", { class: "printed", "aria-hidden": "true" }, head.textContent));
       button.addEventListener("click", () => sort(table, head));
     }
   }
@@ -104,7 +104,7 @@
   /** One of the two tables at a time, and a field that filters both. */
   function tableControls(box) {
     const views = all(".view");
-    const field = make("input", { type: "search", placeholder: "e.g. temperature 2 done", spellcheck: "false" });
+    const field = make("input", { type: "search", placeholder: "e.g. temperature=2 better", spellcheck: "false" });
     const found = make("output", { class: "soft", "aria-live": "polite" });
     const rows = all(".rows tbody tr").map(row => [row, text(row)]);
     const update = () => {
@@ -120,10 +120,10 @@
     update();
   }
 
-  /** All that a row says, settings also as name=value, so that they can be typed as on the command line. */
+  /** All that a row says, as name=value, so that settings can be typed as on the command line. */
   function text(row) {
-    const cells = [...row.cells].map(cell => cell.textContent);
-    return cells.join(" ").toLowerCase();
+    const heads = all("thead th", row.closest("table")).map(head => head.querySelector("button")?.textContent ?? "");
+    return [...row.cells].map((cell, at) => `${heads[at]}=${cell.textContent}`).join(" ").toLowerCase();
   }
 
   function viewChoice(views, first, update) {

@@ -14,7 +14,7 @@ from kd_lightning.report.axis import Axis, step_axis, tick_step, value_axis
 from kd_lightning.report.numbers import finite, is_share, metric_value
 from kd_lightning.report.ramp import LINES, sequential
 from kd_lightning.report.roles import ALONE, PRETRAINED
-from kd_lightning.report.svg import ROW, Frame, grid, text
+from kd_lightning.report.svg import ROW, Frame, cut, grid, text
 from kd_lightning.report.sweep_files import Curve, Pool, curve, mean, measure, model
 from kd_lightning.sweeps.folder import Job
 from kd_lightning.verdict_over_seeds import Configuration
@@ -146,7 +146,7 @@ def note(pool: Pool, longest: int, most: int, styled: bool, begin: int) -> str:
     """The caption."""
     direction = "Lower" if pool.mode == "min" else "Higher"
     colours = "" if styled else " The stronger the colour, the better the job's validation in the end."
-    before = f"; the {begin:,} steps before it begins were pre-training" if begin else ""
+    before = f"; what was before step {begin:,} was pre-training" if begin else ""
     thin = (
         f" Of {longest} logged values, {most} at most are drawn for each job, the best among them."
         if longest > most
@@ -177,7 +177,7 @@ def draw(chart: SweepCurves, pool: Pool, name: str, kind: str, width: int, heigh
         f'aria-labelledby="{name}-title {name}-desc">',
         f'<title id="{name}-title">Learning curves of all jobs</title>',
         f'<desc id="{name}-desc">{escape(description(chart, pool))}</desc>',
-        text(0, 14, f"validation {pool.metric}{unit}", "label"),
+        text(0, 14, cut(f"validation {pool.metric}{unit}", width // 8), "label"),
         *grid(frame),
         *reference(chart, frame, factor),
         *(drawn(line, frame, factor) for line in chart.lines),

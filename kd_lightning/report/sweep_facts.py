@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kd_lightning.report import evidence
-from kd_lightning.report.run_files import NEEDED
 from kd_lightning.report.sweep_files import Pool
 from kd_lightning.report.sweep_table import labels
 from kd_lightning.sweeps.folder import Job
@@ -96,12 +95,8 @@ def agreed(pool: Pool, say: Callable[[dict[str, Any]], str]) -> str:
 
 
 def unchanged(results: dict[str, Any]) -> str:
-    """Whether the frozen teacher stayed as it was; not whose it was."""
-    return evidence.teacher({**{key: results[key] for key in NEEDED}, "models": {}, **_kept(results)})
-
-
-def _kept(results: dict[str, Any]) -> dict[str, Any]:
-    return {key: results[key] for key in ("teacher_unchanged", "teacher_hash") if key in results}
+    """Whether the frozen teacher stayed as it was; not which one it was."""
+    return evidence.teacher({"models": {}, "teacher_unchanged": results.get("teacher_unchanged")})
 
 
 def fingerprint(results: dict[str, Any]) -> str:

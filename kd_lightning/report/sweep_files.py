@@ -18,8 +18,9 @@ from kd_lightning.report.numbers import finite
 from kd_lightning.report.roles import ALONE, DISTILLED, TEACHER, Role
 from kd_lightning.report.run_files import NEEDED, Measurement, RunFiles, read_metrics
 from kd_lightning.seed_groups import SEEDS, UNCOUNTED
-from kd_lightning.sweeps.folder import DONE, RUNNING, Job, Sweep, is_sweep, params, read_json, read_sweep, varied
+from kd_lightning.sweeps.folder import DONE, Job, Sweep, is_sweep, params, read_json, read_sweep, varied
 
+UNFINISHED = "unfinished"  # a single run without results: whether it still runs is not recorded
 COMPARED = ("task", "seed", "teacher_seed", *NEEDED)
 NUMBERS = ("val", "test", "steps")  # what both students must have, be it NaN
 Curve = tuple[tuple[int, float], ...]  # (optimizer steps, validation metric)
@@ -90,10 +91,7 @@ def read_pool(folders: Sequence[Path]) -> Pool:
         elif is_run(folder):
             found.append((folder.resolve().name, read_single(folder)))
         else:
-            raise KDError(
-                f"{folder}: neither a sweep's folder (sweep.json or <n>/job.json) nor a run's (results.json); "
-                "name one below outputs/sweeps or outputs/runs"
-            )
+            raise KDError(neither(folder))
     return pooled(sweeps, found, single=len(folders) == 1)
 
 
@@ -121,6 +119,14 @@ def pooled(sweeps: Sequence[Sweep], found: Sequence[tuple[str, Job]], single: bo
     )
 
 
+def neither(folder: Path) -> str:
+    """What is wrong with a folder that holds no jobs."""
+    return (
+        f"{folder}: neither a sweep's folder (sweep.json or <n>/job.json) nor a run's (results.json); "
+        "name one below outputs/sweeps or outputs/runs"
+    )
+
+
 def is_run(folder: Path) -> bool:
     """The folder is a single run's."""
     return (folder / "results.json").is_file() or (folder / "overrides.txt").is_file()
@@ -130,7 +136,7 @@ def read_single(folder: Path) -> Job:
     """A single run as if it were a job."""
     overrides, results = folder / "overrides.txt", read_json(folder / "results.json")
     words = overrides.read_text(encoding="utf-8", errors="replace").splitlines() if overrides.is_file() else []
-    record = {"overrides": words, "state": DONE if results else RUNNING}
+    record = {"overrides": words, "state": DONE if results else UNFINISHED}
     return Job(0, folder, record, results)
 
 

@@ -132,8 +132,9 @@ def heat(report: Report) -> Iterator[str]:
         yield from section("heat", "Heat map", [f"<p>{escape(what)}: a heat map needs two.</p>"])
         return
     note = (
-        "Each cell is the mean over the jobs that share both values, whatever their seeds and other parameters. The number "
-        "is what counts; the darker or brighter the colour against the page, the better."
+        "Each cell is the mean over the jobs that share both values, whatever their seeds and other parameters. The further "
+        "a colour is from the page's own, the better; of gains, blue ones are better than the student alone and orange ones "
+        "worse."
     )
     parts = [
         '<div class="controls" data-for="heat"></div>',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 
 from kd_lightning.report.numbers import count, finite
@@ -11,6 +12,8 @@ from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, KILLED, LOST, 
 
 STARTING = "starting"
 ORDER = (DONE, RUNNING, STARTING, FAILED, KILLED, PREEMPTED, INTERRUPTED, PRUNED)
+STOPPED = "stopped early by the search, for its results"
+LONGEST = 70  # letters of a reason in a table
 
 
 def state_line(pool: Pool) -> str:
@@ -38,7 +41,9 @@ def state_word(job: Job) -> str:
 
 
 def state(job: Job) -> str:
-    """A job's state; of a running one also where it is."""
+    """A job's state; of a running one also where it is, of a lost one the beginning of why."""
+    if job.state in (*LOST, PRUNED):
+        return f"{job.state}: {textwrap.shorten(reason(job), LONGEST, placeholder=' …')}"
     if job.state != RUNNING or not job.progress:
         return state_word(job)
     step, steps = finite(job.progress.get("step")), finite(job.progress.get("steps"))
@@ -54,4 +59,4 @@ def lost(pool: Pool) -> list[Job]:
 
 def reason(job: Job) -> str:
     """Why there is no result."""
-    return job.error or "no reason was recorded"
+    return job.error or (STOPPED if job.state == PRUNED else "no reason was recorded")

@@ -91,7 +91,7 @@ def verdict(configuration: Configuration | None) -> Cell:
         return Cell("")
     word = configuration.verdict
     rank = VERDICTS.index(word) if word in VERDICTS else len(VERDICTS)
-    return Cell(word, float(rank), f"verdict {word.replace(' ', '-')}")
+    return Cell(word, float(rank), f"judged {word.replace(' ', '-')}")
 
 
 def ordered(columns: Sequence[Column], rows: Sequence[Row], by: int, mode: str) -> Table:

@@ -7,9 +7,11 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import optuna
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -21,7 +23,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler
 from kd_lightning import __version__
 from kd_lightning.code import code_fingerprint, targets_of
 from kd_lightning.config import build, check_arguments, locate, plain, trusted_packages
-from kd_lightning.errors import ConfigError
+from kd_lightning.errors import ConfigError, MissingExtraError
 from kd_lightning.hydra_errors import one_line
 from kd_lightning.inspection import groups
 from kd_lightning.store import content_key, safe_name
@@ -29,7 +31,7 @@ from kd_lightning.sweeps.search_grid import Grid
 from kd_lightning.sweeps.search_loop import Launch, Search
 from kd_lightning.sweeps.search_objectives import Objective, read_objectives
 from kd_lightning.sweeps.search_space import Space, read_space
-from kd_lightning.sweeps.search_storage import storage_of
+from kd_lightning.sweeps.search_storage import first_line, storage_of
 from kd_lightning.sweeps.search_study import SharedStudy, quiet
 
 Settings = dict[str, Any]
@@ -38,6 +40,8 @@ VOLATILE = frozenset({"outputs", "progress", "logger", "log_every", "checkpoint_
 """Settings that change nothing in what a trial finds: a command that differs in them alone goes on with the study."""
 BEGUN_WITH = "kd_lightning"
 """The study's user attribute that says which code began it."""
+REHEARSED = 3
+"""Trials in memory before the first real one."""
 
 
 def search(config: DictConfig, loader: ConfigLoader, launch: Launch, words: Sequence[str]) -> None:
@@ -53,21 +57,22 @@ def search(config: DictConfig, loader: ConfigLoader, launch: Launch, words: Sequ
         ConfigError: A setting is wrong; no job has run then.
     """
     settings = settings_of(config)
-    swept = [f"{key}={value}" for key, value in (settings["params"] or {}).items()]
+    swept = [f"{key}={'null' if value is None else value}" for key, value in (settings["params"] or {}).items()]
     space = read_space(OverridesParser.create(config_loader=loader).parse_overrides([*swept, *words]))
     composed = compose_samples(config, loader, space)
     objectives = read_objectives(settings["objectives"], mode=lambda: build(composed["task"]).mode)
     sampler, pruner = sampler_of(settings, space, objectives), pruner_of(settings, objectives)
+    rehearse(sampler, pruner, space, objectives)
     name = str(settings["study_name"] or derived_name(settings, space, objectives))
     storage = storage_of(settings["storage"], Path(str(config.outputs)), safe_name(name, "hydra.sweeper.study_name"))
     shared = SharedStudy(
         name, storage, objectives, space, settings["n_trials"], sampler, seed=settings["seed"], pruner=pruner
     )
-    note_code(shared, composed, space)
-    note_size(shared, sampler)
-    folder = Path(str(config.hydra.sweep.dir))
-    pruning = not isinstance(pruner, NopPruner)
-    Search(shared, launch, folder, n_jobs=settings["n_jobs"], pruning=pruning).run()
+    with closing(shared):
+        note_code(shared, composed, space)
+        note_size(shared, sampler)
+        folder, pruning = Path(str(config.hydra.sweep.dir)), not isinstance(pruner, NopPruner)
+        Search(shared, launch, folder, n_jobs=settings["n_jobs"], pruning=pruning).run()
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
@@ -91,7 +96,7 @@ def settings_of(config: DictConfig) -> Settings:
             raise ConfigError(f"hydra.sweeper.{name}={value!r}: a whole number, {least} or more, is expected")
     for name in ("storage", "study_name"):
         if not (found[name] is None or (isinstance(found[name], str) and found[name])):
-            raise ConfigError(f"hydra.sweeper.{name}={found[name]!r}: a text or null is expected")
+            raise ConfigError(f"hydra.sweeper.{name} is a {type(found[name]).__name__}: a text or null is expected")
     if not (found["params"] is None or isinstance(found["params"], Mapping)):
         raise ConfigError(f"hydra.sweeper.params={found['params']!r}: settings with what to try are expected")
     return found
@@ -186,6 +191,31 @@ def pruner_of(settings: Settings, objectives: Sequence[Objective]) -> BasePruner
     return made
 
 
+def rehearse(
+    sampler: Callable[[int], BaseSampler], pruner: BasePruner, space: Space, objectives: Sequence[Objective]
+) -> None:
+    """A few trials in memory: what a sampler makes of its settings and of the space shows only there.
+
+    Raises:
+        ConfigError: They do not go together.
+        MissingExtraError: A package is missing that the sampler needs.
+    """
+    directions = [objective.direction for objective in objectives]
+    with quiet():
+        study = optuna.create_study(directions=directions, sampler=sampler(0), pruner=pruner)  # type: ignore[arg-type]
+        try:
+            for _ in range(int(min(REHEARSED, space.size))):
+                trial = study.ask(space.distributions)
+                if len(objectives) == 1:
+                    trial.report(0.0, step=1)
+                    trial.should_prune()
+                study.tell(trial, [0.0] * len(objectives))
+        except ImportError as error:
+            raise MissingExtraError(f"the sampler needs {error.name}: pip install 'kd-lightning[sweep]'") from error
+        except Exception as error:  # samplers raise what they like: ValueError, TypeError, assertions
+            raise ConfigError(f"hydra.sweeper.sampler: {type(error).__name__}: {first_line(error)}") from error
+
+
 def part(settings: Settings, name: str) -> Settings:
     """The node that describes the sampler or the pruner, its arguments checked.
 
@@ -193,7 +223,7 @@ def part(settings: Settings, name: str) -> Settings:
         ConfigError: It describes nothing that may be built.
     """
     node = settings[name]
-    if not isinstance(node, dict) or "_target_" not in node:
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"hydra.sweeper.{name} is {node!r}: choose one with hydra/sweeper/{name}=...")
     given = {"seed": 0, "search_space": {}} if name == "sampler" else {}
     takes = inspect.signature(locate(node["_target_"])).parameters

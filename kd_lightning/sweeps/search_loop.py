@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from kd_lightning.callbacks.pruning_files import TRIAL
 from kd_lightning.errors import KDError
 from kd_lightning.stopping import deferred
-from kd_lightning.sweeps.folder import read_job
+from kd_lightning.sweeps.folder import JOB, read_job
 from kd_lightning.sweeps.records import plan_jobs
 from kd_lightning.sweeps.search_files import last_words, write_files, write_trial
 from kd_lightning.sweeps.search_study import (
@@ -110,6 +110,7 @@ class Search:
             except KDError as error:
                 trouble, outcome = error, Outcome(TrialState.FAIL, why=str(error))
             self.shared.settle(each.trial.number, outcome)
+            remove_unused(each.folder)
             self.failures = self.failures + 1 if outcome.state == TrialState.FAIL else 0
             self.tell(each, outcome)
         if trouble:
@@ -119,8 +120,8 @@ class Search:
         """A line about a trial that has ended."""
         number, values = claimed.trial.number, params_text(claimed.trial.params)
         if outcome.state == TrialState.FAIL:
-            more = "; its values will be tried again" if outcome.again else ""
-            print(f"trial {number} failed: {outcome.why} ({values}){more}", flush=True)
+            how, more = ("was cut short", "; its values will be tried again") if outcome.again else ("failed", "")
+            print(f"trial {number} {how}: {outcome.why} ({values}){more}", flush=True)
         elif outcome.state == TrialState.PRUNED:
             print(f"trial {number} pruned ({values})", flush=True)
         else:
@@ -142,3 +143,10 @@ class Search:
         elsewhere = self.shared.elsewhere()
         if elsewhere:
             print(f"{elsewhere} trials are at work in other processes", flush=True)
+
+
+def remove_unused(folder: Path) -> None:
+    """A job that never began leaves no folder, which a reader would take for one that is about to."""
+    if not (folder / JOB).is_file() and [path.name for path in folder.iterdir()] == [TRIAL]:
+        (folder / TRIAL).unlink()
+        folder.rmdir()

@@ -11,6 +11,7 @@ Everything else on the command line is fixed: every trial has it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,11 @@ class Space:
     def distributions(self) -> dict[str, BaseDistribution]:
         """Name -> what to draw from."""
         return {parameter.name: parameter.distribution for parameter in self.parameters}
+
+    @property
+    def size(self) -> float:
+        """How many points it has; infinity where there are intervals."""
+        return math.prod(len(parameter.choices) or math.inf for parameter in self.parameters)
 
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
         """The overrides of the job that tries these values."""

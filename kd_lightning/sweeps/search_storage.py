@@ -125,7 +125,10 @@ class Journal:
             mend(self.path)
         finally:
             lock.release()
-        return JournalStorage(JournalFileBackend(str(self.path), lock_obj=lock))  # type: ignore[arg-type]
+        try:
+            return JournalStorage(JournalFileBackend(str(self.path), lock_obj=lock))  # type: ignore[arg-type]
+        except (ValueError, KeyError, AttributeError, TypeError) as error:  # whatever reading nonsense leads to
+            raise ConfigError(f"storage {self.shown} cannot be used: it is no journal of Optuna's") from error
 
     def lock(self) -> AbstractContextManager[Any]:
         return beside(self.path)
@@ -194,8 +197,10 @@ class Postgres:
         self.study = study
 
     def open(self) -> BaseStorage:
+        # A job may take hours: the connection is tried before it is used, and made anew if it is gone.
+        options = {"connect_args": {"connect_timeout": CONNECT_SECONDS}, "pool_pre_ping": True}
         with self._locked("kd_lightning: tables"):  # two processes must not make the tables at once
-            return RDBStorage(self.url, engine_kwargs={"connect_args": {"connect_timeout": CONNECT_SECONDS}})
+            return RDBStorage(self.url, engine_kwargs=options)
 
     def lock(self) -> AbstractContextManager[Any]:
         return self._locked(f"kd_lightning: {self.study}")

@@ -22,6 +22,7 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -117,17 +118,27 @@ class SharedStudy:
         self.mine: set[int] = set()
         directions = [StudyDirection[objective.direction.upper()] for objective in objectives]
         with reaching(storage), quiet():
-            opened = storage.open()
+            self._opened = storage.open()
             with storage.lock():
                 self.study: Study = optuna.create_study(
-                    storage=opened, study_name=name, directions=directions, pruner=pruner, load_if_exists=True
+                    storage=self._opened, study_name=name, directions=directions, pruner=pruner, load_if_exists=True
                 )
-        check_directions(self.study, directions)
-        check_values(self.study, space)
+        try:
+            check_directions(self.study, directions)
+            check_values(self.study, space)
+        except ConfigError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give back the storage's connections."""
+        if isinstance(self._opened, RDBStorage):
+            self._opened.engine.dispose()
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """The study's trials, all or those in one of the states, by number."""
-        return self.study.get_trials(deepcopy=False, states=states or None)
+        with reaching(self.storage):
+            return self.study.get_trials(deepcopy=False, states=states or None)
 
     def claim(self, wanted: int, folder: Path, first: int) -> list[Claimed]:
         """Ask for trials, as many as are wanted and missing.

@@ -14,6 +14,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.report.sweep_files import Pool, pooled
+from kd_lightning.sweeps.folder import Job, params
+
 GRID: Mapping[str, Sequence[object]] = {"temperature": (1, 2, 4), "alpha": (0.3, 0.9), "seed": (0, 1, 2)}
 COMMAND = "kd run -m temperature=1,2,4 alpha=0.3,0.9 seed=0,1,2"
 GONE = 2**22 + 1  # a process number that this kernel never gives
@@ -177,3 +180,21 @@ def write_study(sweep: Path, jobs: int = 30) -> Path:
         },
     )
     return sweep
+
+
+def jobs_of(overrides: Sequence[Sequence[str]], values: Sequence[float | None] | None = None) -> list[Job]:
+    """Jobs in memory, done where they have a value; those without overrides have no record."""
+    jobs = []
+    for number, words in enumerate(overrides):
+        value = values[number] if values else None
+        seed = int(params(words).get("seed", "0"))
+        found = results(value, seed) if value is not None else None
+        record = {"number": number, "overrides": list(words), "state": "done" if found else "failed"} if words else {}
+        jobs.append(Job(number, Path(str(number)), record, found))
+    return jobs
+
+
+def pool_of(overrides: Sequence[Sequence[str]], values: Sequence[float | None]) -> Pool:
+    """A pool of jobs in memory."""
+    jobs = jobs_of(overrides, values)
+    return pooled([], [(str(job.number), job) for job in jobs], single=True)

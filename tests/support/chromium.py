@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -32,6 +33,14 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, " ": 32, "ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, "ArrowUp": 38}
+# The browser reads commands from descriptor 3 and answers on 4. First both move out of the way of 3 and 4.
+AS_3_AND_4 = """
+import fcntl, os, sys
+read, write = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
+os.dup2(read, 3)
+os.dup2(write, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 PATIENCE = 60  # seconds for an answer
 
 
@@ -111,6 +120,11 @@ class Page:
             raise PageError(f"{expression}: {found['exceptionDetails']}")
         return found["result"].get("value")
 
+    def until(self, expression: str) -> None:
+        """Wait until an expression in the page is true."""
+        poll = f"const at = setInterval(() => {{ if ({expression}) {{ clearInterval(at); done(true); }} }}, 10)"
+        assert self.ask(f"new Promise(done => {{ {poll}; setTimeout(() => done(false), 30000); }})"), expression
+
     def place(self, selector: str) -> tuple[float, float]:
         """The middle of an element, scrolled into view."""
         box = self.ask(
@@ -182,8 +196,7 @@ def chromium() -> Iterator[Page]:
     """A browser with one empty page, and nothing left of it afterwards."""
     to_read, to_write = os.pipe()
     from_read, from_write = os.pipe()
-    # The browser reads commands from descriptor 3 and answers on 4.
-    words = ["sh", "-c", f'exec "$@" 3<&{to_read} 4>&{from_write}', "sh", str(CHROMIUM), *FLAGS]
+    words = [sys.executable, "-c", AS_3_AND_4, str(to_read), str(from_write), str(CHROMIUM), *FLAGS]
     profile = tempfile.mkdtemp(prefix="chromium-")
     with subprocess.Popen(
         [*words, f"--user-data-dir={profile}"],

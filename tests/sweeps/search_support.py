@@ -29,6 +29,9 @@ VAL = Objective("models.distilled.val", "minimize")
 SIZE = Objective("models.distilled.parameters", "minimize")
 WORDS = ("steps.student=7", "temperature=interval(1,4)", "alpha=tag(log,interval(0.1,1))")
 
+OPENED: list[SharedStudy] = []
+"""Studies to close."""
+
 Job = Callable[[Path, dict[str, str]], None]
 """What a made-up job does in its folder, given its overrides."""
 
@@ -89,10 +92,12 @@ def shared_study(
     pruner: BasePruner | None = None,
     seed: int = 0,
 ) -> SharedStudy:
-    """A study over ``WORDS``."""
-    return SharedStudy(
+    """A study over ``WORDS``. The test's end closes it."""
+    shared = SharedStudy(
         "made-up", storage or Memory(), objectives, space_of(*words), n_trials, sampler, seed, pruner or NopPruner()
     )
+    OPENED.append(shared)
+    return shared
 
 
 def search_in(

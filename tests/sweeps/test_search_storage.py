@@ -68,7 +68,7 @@ def test_a_storage_out_of_reach_is_one_line_that_names_it(text: str, tmp_path: P
 
 
 def test_what_a_storage_is_not_to_blame_for_passes(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="^mine$"), reaching(Memory()):
+    with pytest.raises(ConfigError, match=r"^mine$"), reaching(Memory()):
         raise ConfigError("mine")
     with pytest.raises(ZeroDivisionError), reaching(Memory()):
         raise ZeroDivisionError
@@ -81,12 +81,21 @@ def test_a_torn_last_line_of_a_journal_is_cut_off(tmp_path: Path) -> None:
     plain = tmp_path / "plain.journal"
     plain.write_bytes(torn)
     storage = JournalStorage(JournalFileBackend(str(plain)))
-    with pytest.raises(json.JSONDecodeError):  # what happens otherwise
-        for _ in range(2):
-            optuna.load_study(study_name="made-up", storage=storage).ask()
+    with pytest.raises((json.JSONDecodeError, AttributeError)):  # what happens otherwise
+        optuna.load_study(study_name="made-up", storage=storage).ask()
     path.write_bytes(torn)
     search_in(tmp_path / "second", shared_study(Journal(path), n_trials=3))
     assert len(shared_study(Journal(path)).study.trials) == 3
+
+
+@pytest.mark.parametrize(("name", "why"), [("x.journal", "no journal of Optuna's"), ("x.db", "not a database")])
+def test_a_file_of_another_kind_is_refused(name: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("Dear diary,\nnothing happened today.\n" * 100)
+    text = f"{tmp_path}/{name}" if name == "x.journal" else f"sqlite:///{tmp_path}/{name}"
+    with pytest.raises(ConfigError) as caught:
+        shared_study(storage_of(text, tmp_path, "mine"))
+    assert str(caught.value).startswith(f"storage {text} cannot be used: ")
+    assert why in str(caught.value)
 
 
 HOLD = """

@@ -58,7 +58,7 @@ class Tab:
         self.rows = [
             (
                 group.sessions[0].status == api_pb2.STATUS_SUCCESS,
-                {name: value.number_value or value.string_value for name, value in group.hparams.items()},
+                {name: getattr(value, value.WhichOneof("kind")) for name, value in group.hparams.items()},
                 {value.name.tag: value.value for value in group.metric_values},
             )
             for group in groups
@@ -115,7 +115,7 @@ def test_jobs_that_share_a_log_directory_keep_their_rows(
     for number, found in enumerate(results):
         job = TrackedJob(tmp_path / "sweeps" / "one" / str(number), "one", {**SETTINGS, "seed": number}, [])
         HParams(job, build(logger(tmp_path / "elsewhere")["tensorboard"])).finish(found)
-    assert {row[1]["seed"] for row in Tab(tmp_path / "elsewhere").rows} == {"", 1.0}  # 0 reads as nothing here
+    assert {row[1]["seed"] for row in Tab(tmp_path / "elsewhere").rows} == {0.0, 1.0}
 
 
 def test_a_failed_job_has_no_row(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def opened(outputs: Path, number: int, error: BaseException | None = None, **cha
     made = settings(outputs, logger=logger(outputs), **changes)
     with tracking(made, build, folder, [f"seed={number}"], "s") as tracked:
         run: str = tracked.settings["logger"]["mlflow"]["run_id"]
-        assert Runs(outputs).jobs[f"s/{number}"].info.status == "RUNNING"
+        assert Runs(outputs).client.get_run(run).info.status == "RUNNING"
         if error:
             raise error
         tracked.trackers["mlflow"]._close("FINISHED")  # type: ignore[attr-defined]
@@ -251,7 +251,7 @@ def in_own_process(outputs: str, number: int, gate: Any) -> None:
 
 
 def test_jobs_in_several_processes_share_one_parent(tmp_path: Path) -> None:
-    context, count = multiprocessing.get_context("spawn"), 3
+    context, count = multiprocessing.get_context("spawn"), 2
     gate = context.Barrier(count)
     workers = [context.Process(target=in_own_process, args=(str(tmp_path), number, gate)) for number in range(count)]
     for worker in workers:
@@ -261,7 +261,7 @@ def test_jobs_in_several_processes_share_one_parent(tmp_path: Path) -> None:
     assert [worker.exitcode for worker in workers] == [0] * count
     runs = Runs(tmp_path)
     (parent,) = runs.parents
-    assert set(runs.jobs) == {"s/0", "s/1", "s/2"}
+    assert set(runs.jobs) == {"s/0", "s/1"}
     assert {run.data.tags[PARENT] for run in runs.jobs.values()} == {parent.info.run_id}
     assert len(runs.all) == count + 1
 

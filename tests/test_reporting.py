@@ -1,0 +1,119 @@
+"""``kd report``: which page from which folders, and one line for what cannot be done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kd_lightning.reporting import report
+from tests.report.sweep_sample import results, write_grid, write_json, write_troubled
+
+Kd = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def kd(capsys: pytest.CaptureFixture[str]) -> Kd:
+    """``kd report`` with its exit code, what it printed, and what it complained of."""
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        code = report([str(word) for word in words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def write_run(folder: Path, value: float = 40.0) -> Path:
+    write_json(folder / "results.json", results(value, 0))
+    (folder / "overrides.txt").write_text(f"alpha={value / 100}\n", encoding="utf-8")
+    return folder
+
+
+def test_a_run_gets_its_own_report(kd: Kd, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    assert kd(run) == (0, f"{run / 'report.html'}\n", "")
+    assert "Distillation report" in (run / "report.html").read_text(encoding="utf-8")
+    assert not (run / "results.csv").exists()
+
+
+def test_a_sweep_gets_its_page_also_while_it_runs(kd: Kd, tmp_path: Path) -> None:
+    sweep = write_troubled(tmp_path / "sweep")
+    assert kd(sweep) == (0, f"{sweep / 'report.html'}\n", "")
+    assert "Sweep report" in (sweep / "report.html").read_text(encoding="utf-8")
+    assert (sweep / "results.csv").is_file()
+    assert (sweep / "report.md").is_file()
+
+
+def test_several_are_pooled_into_the_first_sweep_or_out(kd: Kd, tmp_path: Path) -> None:
+    one = write_grid(tmp_path / "one", {"temperature": (1, 2)})
+    run = write_run(tmp_path / "run")
+    code, out, _ = kd(run, one)
+    assert (code, out) == (0, f"{one / 'report.html'}\n")
+    assert "3 jobs" in (one / "report.html").read_text(encoding="utf-8")
+    for words in (("--out", tmp_path / "a"), (f"--out={tmp_path / 'a'}",)):
+        assert kd(run, *words, one)[1] == f"{tmp_path / 'a' / 'report.html'}\n"
+    assert kd(run, write_run(tmp_path / "other", 41.0), "--out", tmp_path / "b")[0] == 0
+    assert "2 jobs" in (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_file_that_lies_in_the_folder_will_do(kd: Kd, tmp_path: Path) -> None:
+    sweep = write_grid(tmp_path / "sweep", {"temperature": (1, 2)})
+    assert kd(sweep / "sweep.json")[:2] == (0, f"{sweep / 'report.html'}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "which folder?"),
+        (["nowhere"], "nowhere: no such folder"),
+        (["empty"], "neither a sweep's folder (sweep.json or <n>/job.json) nor a run's (results.json)"),
+        (["sweeps"], "holds sweeps and is none itself; name one, as"),
+        (["run", "run"], "2 runs and no sweep: say where their common report goes with --out FOLDER"),
+        (["run", "--out"], "--out: which folder?"),
+        (["run", "--pdf"], "no option '--pdf'"),
+        (["torn"], "not readable as JSON"),
+        (["sweeps/s", "--out", "run/results.json"], "run/results.json: File exists"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    kd: Kd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("run"))
+    write_grid(Path("sweeps/s"), {"temperature": (1, 2)})
+    Path("empty").mkdir()
+    Path("torn").mkdir()
+    Path("torn/results.json").write_text("{", encoding="utf-8")
+    code, out, err = kd(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("kd report: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_help(kd: Kd) -> None:
+    code, out, err = kd("--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("kd report FOLDER [...] [--out FOLDER]")
+
+
+def test_it_needs_no_torch(tmp_path: Path) -> None:
+    """In a fresh process: a page where torch cannot be imported. The positive control is the import itself."""
+    sweep = write_grid(tmp_path / "sweep", {"temperature": (1, 2), "seed": (0, 1)})
+    lines = [
+        "import sys",
+        "sys.modules['torch'] = None",
+        "from kd_lightning.reporting import report",
+        f"code = report([{str(sweep)!r}])",
+        "try:",
+        "    import torch",
+        "except ImportError:",
+        "    sys.exit(code + 40)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 40, done.stderr
+    assert done.stdout == f"{sweep / 'report.html'}\n"

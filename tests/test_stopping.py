@@ -1,0 +1,139 @@
+"""SIGTERM: the step is finished and saved, the exit code is 143, and the same command ends bit for bit the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+
+from kd_lightning import stopping
+from kd_lightning.callbacks.checkpoints import step_of
+from kd_lightning.stopping import Terminated, deferred, terminable
+from tests.test_kill import FORK, command
+from tests.test_resume import TOTAL, run, stored
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class TerminateAt(pl.Callback):
+    """SIGTERM in the middle of one step of training, or of one batch of validation, counted over the whole run."""
+
+    def __init__(self, step: int = -1, validation: int = -1) -> None:
+        self.step = step
+        self.validation = validation
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.step -= 1
+        if self.step == 0:
+            terminate()
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        self.validation -= 1
+        if self.validation == 0:
+            terminate()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What an uninterrupted run with rare resume points leaves."""
+    outputs = tmp_path_factory.mktemp("whole")
+    run(outputs, checkpoint_every=100)
+    return stored(outputs)
+
+
+def terminated(outputs: Path, callback: pl.Callback) -> None:
+    with pytest.raises(Terminated), terminable():
+        run(outputs, [callback], checkpoint_every=100)
+
+
+@pytest.mark.parametrize("step", range(1, TOTAL + 1, 3))
+def test_the_step_at_which_sigterm_comes_is_not_lost(step: int, whole: dict[str, bytes], tmp_path: Path) -> None:
+    terminated(tmp_path, TerminateAt(step))
+    ends, stage_steps, left = (12, 22, 26, 32), (12, 10, 4, 6), step
+    number = next(i for i, end in enumerate(ends) if step <= end)
+    left -= sum(stage_steps[:number])
+    points = [step_of(path) for path in (tmp_path / "store").glob("*/*/resume-*.ckpt")]
+    trained = list((tmp_path / "store").glob("*/*/trained.json"))
+    assert (max(points) == left) if left < stage_steps[number] else trained
+    run(tmp_path, checkpoint_every=100)
+    assert stored(tmp_path) == whole
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_in_a_validation(batch: int, whole: dict[str, bytes], tmp_path: Path) -> None:
+    terminated(tmp_path, TerminateAt(validation=batch))
+    assert list((tmp_path / "store").glob("*/*/resume-*.ckpt"))
+    run(tmp_path, checkpoint_every=100)
+    assert stored(tmp_path) == whole
+
+
+def test_outside_of_a_training_it_is_an_exception_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def prepare(*_: Any) -> None:
+        terminate()
+        pytest.fail("went on")
+
+    monkeypatch.setattr("tests.support.parts.TinyRows.prepare", prepare)
+    with pytest.raises(Terminated), terminable():
+        run(tmp_path)
+
+
+def test_the_first_signal_counts_and_a_second_leaves_the_cleaning_alone() -> None:
+    cleaned = False
+    with pytest.raises(Terminated), terminable():
+        try:
+            terminate()
+        finally:
+            terminate()
+            cleaned = True
+    assert cleaned
+
+
+def test_deferred_it_is_a_wish_until_the_end() -> None:
+    reached = False
+    with pytest.raises(Terminated), terminable(), deferred():
+        terminate()
+        assert stopping.requested()
+        reached = True
+    assert reached
+
+
+def test_without_a_signal_nothing_is_raised_and_the_handler_comes_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with terminable(), deferred():
+        assert not stopping.requested()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_in_another_thread_handlers_are_left_alone() -> None:
+    failed: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            with terminable():
+                stopping.watch()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert failed == []
+
+
+def test_sigterm_ends_the_command_with_143(tmp_path: Path) -> None:
+    child = FORK.Process(target=command, args=(tmp_path, 100_000), daemon=True)
+    child.start()
+    while child.is_alive() and not list(tmp_path.glob("store/teacher/*/resume-*.ckpt")):
+        time.sleep(0.05)
+    os.kill(child.pid or 0, signal.SIGTERM)
+    child.join(timeout=60)
+    assert child.exitcode == 143
+    assert list(tmp_path.glob("store/teacher/*/resume-*.ckpt"))
