@@ -25,7 +25,6 @@ from kd_lightning.job import Place, describe, in_multirun, overrides_of_job, per
 from kd_lightning.stopping import Terminated, terminable
 from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED
 from kd_lightning.sweeps.records import end_sweep
-from kd_lightning.sweeps.summary import sum_up
 from kd_lightning.sweeps.watch import SweepWatch
 
 TRACEBACK = "HYDRA_FULL_ERROR"
@@ -135,6 +134,12 @@ def conclude(state: str) -> int:
     folder, SweepWatch.folder = SweepWatch.folder, None
     if folder is None or not folder.is_dir():
         return OK
+    # Only here: the statistics behind them take longer to import than all the rest of this file.
+    from kd_lightning.report.sweep_report import write_sweep_report
+    from kd_lightning.sweeps.summary import sum_up
+
     lost = sum_up(folder)
     end_sweep(folder, FAILED if lost and state == DONE else state)
+    print(f"report: {write_sweep_report([folder], folder)}")
+    print(folder)
     return DEFECT if lost else OK

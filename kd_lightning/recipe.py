@@ -21,6 +21,7 @@ from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
+from kd_lightning.precision import with_possible_precision
 from kd_lightning.preflight import check_processes, check_trainer
 from kd_lightning.seeds import derive
 from kd_lightning.stage import StageBoard, TrainerSettings
@@ -227,7 +228,7 @@ class Recipe:
 
         def trainer(**more: Any) -> pl.Trainer:
             # Built anew each time: a strategy belongs to one training.
-            return check_trainer(self.build(node), more, node)
+            return with_possible_precision(check_trainer(self.build(node), more, node))
 
         return TrainerSettings(
             trainer=trainer,

@@ -18,6 +18,7 @@ from kd_lightning.run_folder import environment, gather, summary_lines
 from kd_lightning.store import publish, publish_json
 from kd_lightning.sweeps.folder import PROGRESS
 from kd_lightning.sweeps.records import ProgressFile
+from kd_lightning.tracking.track import tracking
 
 
 def execute(
@@ -53,16 +54,18 @@ def execute(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     started = time.perf_counter()
     try:
-        progress = ProgressFile(folder / PROGRESS)
-        with TerminalBoard(planned(settings), bars=settings["progress"], log=log, progress=progress) as board:
-            experiment = Experiment(settings, build, packages, board, name=sweep or folder.name)
-            found = experiment.run()
-        results = results_of(experiment, found, command)
-        gather(folder, experiment)
-        publish_json(folder / "results.json", {**results, "wall_seconds": round(time.perf_counter() - started, 1)})
-        report = write_report(folder)
+        with tracking(settings, build, folder, overrides, sweep) as tracked:
+            progress = ProgressFile(folder / PROGRESS)
+            with TerminalBoard(planned(settings), bars=settings["progress"], log=log, progress=progress) as board:
+                experiment = Experiment(tracked.settings, build, packages, board, name=sweep or folder.name)
+                found = experiment.run()
+            results = results_of(experiment, found, command)
+            gather(folder, experiment)
+            publish_json(folder / "results.json", {**results, "wall_seconds": round(time.perf_counter() - started, 1)})
+            report = write_report(folder)
+            refused = tracked.finish(results)
         board.table("", *model_rows(results))
-        for line in summary_lines(results):
+        for line in [*summary_lines(results), *refused]:
             board.say(line)
         board.say(f"report: {report}")
         board.say(str(folder))

@@ -194,6 +194,10 @@ def lightning_is_quiet() -> Any:
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         # Lightning's own use of torch, in 2.6 with torch 2.13.
         warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\).*")
+        # Nothing of ours is done in place to what a network returns.
+        warnings.filterwarnings("ignore", ".*FSDP2-wrapped module.*returned a view tensor.*")
+        # Ours to decide: log_every.
+        warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
         # Ours is: it starts at the trainer's step.
         warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
         yield

@@ -58,7 +58,9 @@ def test_run_help_shows_groups_and_choices(capsys: pytest.CaptureFixture[str]) -
     answer = kd(capsys, "run", "--help")
     assert answer.code == 0
     assert "kd run -m temperature=1,2,4" in answer.out
-    for group, choices in groups().items():
+    shown = {group: choices for group, choices in groups().items() if not group.startswith("hydra/")}
+    assert "model" in shown
+    for group, choices in shown.items():
         assert f"{group}: {', '.join(choices)}" in answer.out
 
 
@@ -209,7 +211,7 @@ def completed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     ("line", "wanted"),
     [
         ("kd ", list(VERBS)),
-        ("kd r", ["run"]),
+        ("kd r", ["run", "report"]),
         ("kd x", []),
         ("kd ls opt", ["optimizer"]),
         ("kd cp ", []),

@@ -58,6 +58,8 @@ class MetricsLog(pl.Callback):
             return
         found = {k.removeprefix(PREFIX): float(v) for k, v in trainer.callback_metrics.items() if k.startswith(PREFIX)}
         self._add(trainer.global_step, "val", found)
+        for logger in trainer.loggers:
+            logger.log_metrics({f"{PREFIX}{name}": value for name, value in found.items()}, step=trainer.global_step)
         self.flush(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -152,7 +152,8 @@ class SupervisedModule(pl.LightningModule):
         # compute() gathers the rows of all processes, so every process logs the same value.
         values = {f"val_{name}": float(value) for name, value in self.metrics.compute().items()}
         # Reduced all the same, or Lightning warns; the mean of equal values is that value.
-        self.log_dict(values, sync_dist=True)
+        # Lightning would tell loggers the step before this one; ``MetricsLog`` tells them.
+        self.log_dict(values, sync_dist=True, logger=False)
 
     def on_test_epoch_start(self) -> None:
         self.metrics.reset()

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.configuration_table import configuration_rows
 from kd_lightning.report.numbers import metric_value, percent
 from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
 from kd_lightning.sweeps.live import title
 from kd_lightning.verdict import difference
+from kd_lightning.verdict_over_seeds import configurations, sweep_sentences
 
 JOBS_SHOWN = 40
 """Rows of the terminal's table; the report has all."""
@@ -24,9 +26,13 @@ def sum_up(folder: Path) -> int:
     header, rows = sweep_rows(sweep.jobs)
     more = f", the first {JOBS_SHOWN}" if len(rows) > JOBS_SHOWN else ""
     board.table(f"{len(rows)} jobs, best validation first{more}", header, rows[:JOBS_SHOWN])
+    found = configurations(sweep.jobs)
+    if any(len(each.seeds) > 1 for each in found):
+        board.table("configurations, best validation first", *configuration_rows(found))
+    for sentence in sweep_sentences(sweep.jobs, sweep.planned):
+        board.say(sentence)
     for sentence in lost(sweep.jobs):
         print(sentence, file=sys.stderr)
-    board.say(str(folder))
     return sum(job.state in LOST for job in sweep.jobs)
 
 

@@ -113,7 +113,8 @@ def distilling() -> DistillationModule:
 
 
 def adamw(parameters: Any) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=0.02)
+    # The biases of attention's keys have no gradient but rounding; a larger eps keeps that from being scaled up.
+    return torch.optim.AdamW(parameters, lr=0.02, eps=1e-6)
 
 
 class Keep(pl.Callback):
@@ -235,10 +236,12 @@ def tensors(value: Any) -> list[Tensor]:
 
 
 def test_mixed_precision_computes_in_bfloat16_and_keeps_float32(tmp_path: Path) -> None:
-    one = fit(supervised(lstm()), tmp_path, "one", precision="bf16-mixed")
-    two = fit(supervised(lstm()), tmp_path, "two", split(), precision="bf16-mixed")
-    assert {tensor.dtype for tensor in two.values()} == {torch.float32}
-    assert_close(two, one, 0.02)
+    full = fit(supervised(transformer()), tmp_path, "full", split())
+    half = fit(supervised(transformer()), tmp_path, "half", split(), precision="bf16-mixed")
+    assert {tensor.dtype for tensor in half.values()} == {torch.float32}
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in half.values())
+    assert any(not torch.equal(half[name], full[name]) for name in full)
+    assert_close(half, full, 0.1)
 
 
 def test_blocks_are_the_repeated_parts_that_share_nothing() -> None:
