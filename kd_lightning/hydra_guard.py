@@ -54,6 +54,23 @@ def foreign_names(node: DictConfig | None) -> Iterator[str]:
     for key in LOGGING:
         if node.get(key) is not None:
             yield from named_in_logging(OmegaConf.to_container(node[key], resolve=False))
+    for key in ("sweeper", "launcher"):
+        # Hydra builds what is nested in these, too, unless they say otherwise.
+        if node.get(key) is not None and node[key].get("_recursive_") is not False:
+            own = OmegaConf.to_container(node[key], resolve=False)
+            yield from targets_in(list(own.values()) if isinstance(own, dict) else own)
+
+
+def targets_in(node: Any) -> Iterator[str]:
+    """Every ``_target_`` inside plain settings."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for value in node.values():
+            yield from targets_in(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from targets_in(value)
 
 
 def named_in_logging(node: Any) -> Iterator[str]:

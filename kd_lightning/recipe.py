@@ -238,6 +238,7 @@ class Recipe:
             checkpoint_every=settings["checkpoint_every"],
             log_every=settings["log_every"],
             accumulate=accumulate,
+            folder=settings["folder"],
         )
 
 

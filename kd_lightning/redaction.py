@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 SECRET = re.compile(r"token(?!izer|s\b)|secret|password|passwd|api_?key|credential", re.IGNORECASE)
-URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]+):[^\s/@]+@")
+URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/]+@")
+URL_OPTION = re.compile(r"([?&][^=&\s]*(?:password|passwd|secret|token)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
 
 
 def redacted(node: Any) -> Any:
@@ -39,7 +40,7 @@ def without_passwords(text: str) -> str:
     """The text with the passwords of URLs in it replaced.
 
     Example:
-        >>> without_passwords("postgresql://me:pw@localhost/studies")
-        'postgresql://me:***@localhost/studies'
+        >>> without_passwords("postgresql://me:p@w@localhost/studies?sslpassword=x&a=b")
+        'postgresql://me:***@localhost/studies?sslpassword=***&a=b'
     """
-    return URL_PASSWORD.sub(r"\1:***@", text)
+    return URL_OPTION.sub(r"\1***", URL_PASSWORD.sub(r"\1:***@", text))

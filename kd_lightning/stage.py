@@ -18,6 +18,7 @@ from kd_lightning import stopping
 from kd_lightning.callbacks.checkpoints import TRAINED, Checkpoints, best_path, newest_resume_point
 from kd_lightning.callbacks.metrics_log import MetricsLog
 from kd_lightning.callbacks.progress import Board, StageProgress
+from kd_lightning.callbacks.pruning import pruning_reports
 from kd_lightning.checkpoint_io import AtomicCheckpointIO
 from kd_lightning.data.base import ExperimentData
 from kd_lightning.errors import NonFiniteLossError
@@ -72,6 +73,7 @@ class TrainerSettings:
         checkpoint_every: Optimizer steps between resume points.
         log_every: Optimizer steps between logged values.
         accumulate: Batches for each optimizer step.
+        folder: The run folder, where a search may ask a job to end early; None = there is none.
     """
 
     trainer: Callable[..., pl.Trainer]
@@ -81,6 +83,7 @@ class TrainerSettings:
     checkpoint_every: int
     log_every: int
     accumulate: int
+    folder: str | None = None
 
 
 def obtain(
@@ -168,7 +171,11 @@ def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoa
         val_check_interval=min(settings.validate_every * settings.accumulate, batches),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        callbacks=[*settings.callbacks(), progress, log, keeper],
+        callbacks=[
+            *settings.callbacks(),
+            *(progress, log, keeper),
+            *pruning_reports(settings.folder, stage.name, task.monitor),
+        ],
         logger=list(settings.loggers(stage.name)) or False,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=entry.folder,

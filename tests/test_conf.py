@@ -72,6 +72,8 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
         return (*(LANGUAGE if speaks else IMAGES), f"model@teacher={name}", f"model@student={name}")
     if group == "experiment":
         return (f"experiment={name}",)
+    if group.startswith("hydra/sweeper/"):
+        return (*LANGUAGE, "hydra/sweeper=optuna", f"{group}={name}")
     if group in ("callbacks", "logger", "objective"):
         return (*LANGUAGE, f"{group}=[{name}]")
     if group in ("optimizer", "scheduler"):

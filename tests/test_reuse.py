@@ -123,9 +123,10 @@ def test_a_forced_stage_goes_on_where_the_same_sweep_was_stopped(
 
     monkeypatch.setattr(stage, "train", counted)
     for sweep, trainings in (("one", 1), ("one", 1), ("two", 2)):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(stage, "settle", interrupt)
-            ran(outputs, sweep, force=["teacher"])
+            with pytest.raises(KeyboardInterrupt):
+                ran(outputs, sweep, force=["teacher"])
         assert len(trained) == trainings
     assert ran(outputs, "two", force=["teacher"]) == ["teacher"]
     assert len(trained) == 2

@@ -1,42 +1,45 @@
-"""Two processes over gloo: the same rows, the same metrics, nothing padded, the teacher left alone."""
+"""Two processes over gloo: the same rows, the same metrics, nothing padded, the results of one process."""
 
 from __future__ import annotations
 
+import csv
 import json
-import multiprocessing
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd_lightning.data.base import ExperimentData, Prepared
 from kd_lightning.evaluation import evaluation_module
 from kd_lightning.stage import QUIET, lightning_is_quiet
+from kd_lightning.strategies import SpawnedDDP, SpawnedModelParallel
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
 from kd_lightning.tasks.position import PositionTask
 from tests.support.parts import CLASSES, FEATURES, TinyNet
-from tests.support.tiny import experiment
+from tests.support.processes import DDP, FSDP, in_two
+from tests.support.tiny import SilentBoard, experiment
+from tests.test_resume import STAGES, run
 
-FORK = multiprocessing.get_context("fork")
 SIZES = (1, 2, 3, 9, 53, 54)
+STUDENT = {"_target_": "torch.nn.Linear", "in_features": FEATURES, "out_features": CLASSES}
+PLAIN: dict[str, Any] = {"student": STUDENT, "teacher": {**STUDENT, "checkpoint": None}}
+"""No BatchNorm or dropout: then two halves of a batch make the same step as the whole."""
 
 
 class Write(pl.Callback):
     """Every process writes the metrics it arrived at."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.name = name
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        (self.folder / f"{self.name}-{trainer.global_rank}.json").write_text(json.dumps(values))
+        (self.folder / f"{trainer.global_rank}.json").write_text(json.dumps(values))
 
 
 def task() -> PositionTask:
@@ -68,70 +71,125 @@ def oracle(data: ExperimentData) -> tuple[float, float]:
     return sum(right) / len(right), sum(nats) / len(nats)
 
 
-def validate(size: int, folder: Path, strategy: str) -> None:
+@pytest.mark.parametrize("strategy", [SpawnedDDP, SpawnedModelParallel])
+@pytest.mark.parametrize("size", SIZES)
+def test_two_processes_count_every_row_exactly_once(size: int, strategy: Any, tmp_path: Path) -> None:
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=2,
-        strategy=strategy,
+        strategy=strategy(start_method="fork"),
         logger=False,
-        callbacks=[Write(folder, str(size))],
-        default_root_dir=folder,
+        callbacks=[Write(tmp_path)],
+        default_root_dir=tmp_path,
         **QUIET,
     )
     with lightning_is_quiet():
         trainer.validate(evaluation_module(network(), task()), datamodule=rows(size), verbose=False)
-
-
-def process(rank: int, port: int, folder: Path) -> None:
-    """One of two processes that were started from outside, as torchrun does."""
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port, "GROUP_RANK": 0}
-    os.environ |= {name: str(value) for name, value in names.items()}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
-    for size in SIZES:
-        validate(size, folder, "ddp")
-
-
-def check(size: int, folder: Path) -> None:
     accuracy, nats = oracle(rows(size))
-    for rank in (0, 1):
-        found = json.loads((folder / f"{size}-{rank}.json").read_text())
-        assert found["val_accuracy"] == pytest.approx(accuracy, abs=1e-7)
-        assert found["val_cross_entropy"] == pytest.approx(nats, abs=1e-7)
+    inside = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    for found in (*inside, trainer.callback_metrics):
+        assert float(found["val_accuracy"]) == pytest.approx(accuracy, abs=1e-7)
+        assert float(found["val_cross_entropy"]) == pytest.approx(nats, abs=1e-7)
 
 
-def test_two_processes_count_every_row_exactly_once(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = [FORK.Process(target=process, args=(rank, port, tmp_path)) for rank in (0, 1)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-    assert [child.exitcode for child in children] == [0, 0]
-    for size in SIZES:
-        check(size, tmp_path)
-
-
-@pytest.mark.slow
-def test_two_processes_that_lightning_spawns_count_every_row_exactly_once(tmp_path: Path) -> None:
-    validate(53, tmp_path, "ddp_spawn")
-    check(53, tmp_path)
-
-
-@pytest.mark.slow
-def test_a_whole_run_in_two_processes(tmp_path: Path) -> None:
-    """No BatchNorm or dropout in the student: then two halves of a batch make the same step as the whole."""
-    plain: dict[str, Any] = {
-        "student": {"_target_": "torch.nn.Linear", "in_features": FEATURES, "out_features": CLASSES}
+def weights(outputs: Path) -> dict[str, Tensor]:
+    """All stages' weights."""
+    return {
+        f"{stage} {name}": tensor
+        for stage in STAGES
+        for path in (outputs / "store" / stage).glob("*/weights.safetensors")
+        for name, tensor in load_file(path).items()
     }
-    one, two = (
-        experiment(tmp_path / "one", **plain),
-        experiment(tmp_path / "two", **plain, trainer__devices=2, trainer__strategy="ddp_fork"),
-    )
-    first, second = one.run(), two.run()
-    assert second["records"]["distill"]["teacher_unchanged"]
-    assert second["records"]["distill"]["steps"] == 6
-    assert second["records"]["baseline"]["val"] == pytest.approx(first["records"]["baseline"]["val"], abs=1e-6)
-    again = experiment(tmp_path / "two", **plain, trainer__devices=2, trainer__strategy="ddp_fork").run()
+
+
+def lines(outputs: Path) -> list[tuple[str, float]]:
+    """All stages' ``metrics.csv``."""
+    found = []
+    for stage in STAGES:
+        (path,) = (outputs / "store" / stage).glob("*/metrics.csv")
+        for line in csv.DictReader(path.read_text().splitlines()):
+            found.append((f"{stage} {line['step']} {line['split']} {line['name']}", float(line["value"])))
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    outputs = tmp_path_factory.mktemp("alone")
+    experiment(outputs, **PLAIN, trainer__gradient_clip_val=0.1).run()
+    return outputs
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("strategy", [DDP, FSDP], ids=["ddp", "fsdp"])
+def test_a_whole_run_in_two_processes_is_that_of_one(
+    strategy: dict[str, Any], accumulate: int, alone: Path, tmp_path: Path
+) -> None:
+    """A step's rows are the same, however many devices and accumulated batches share them."""
+    changes = {
+        **PLAIN,
+        **in_two(strategy),
+        "trainer__gradient_clip_val": 0.1,
+        "trainer__accumulate_grad_batches": accumulate,
+    }
+    found = experiment(tmp_path, **changes).run()
+    assert found["records"]["distill"]["teacher_unchanged"]
+    assert found["records"]["distill"]["steps"] == 6
+    one, two = weights(alone), weights(tmp_path)
+    assert list(two) == list(one)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-6)
+    if accumulate == 1:  # else the logged loss is that of the step's last batch
+        assert [name for name, _ in lines(tmp_path)] == [name for name, _ in lines(alone)]
+        for (_, value), (_, wanted) in zip(lines(tmp_path), lines(alone), strict=True):
+            assert value == pytest.approx(wanted, abs=1e-6)
+    again = experiment(tmp_path, **changes).run()
     assert all(record["reused"] for record in again["records"].values())
+
+
+def test_clipping_is_no_empty_setting(alone: Path, tmp_path: Path) -> None:
+    """The positive control of the comparison above."""
+    experiment(tmp_path, **PLAIN).run()
+    one, other = weights(alone), weights(tmp_path)
+    assert any((one[name] - other[name]).abs().max() > 1e-3 for name in one)
+
+
+class Heard(SilentBoard):
+    """Keeps the progress as well."""
+
+    def update(self, stage: str, step: int, note: str) -> None:
+        self.lines.append(f"{stage} {step} {note}")
+
+
+@pytest.mark.slow
+def test_a_fork_server_starts_the_processes_of_all_stages_and_progress_is_heard(tmp_path: Path) -> None:
+    """As users run it; the server imports everything once."""
+    strategy = {"_target_": "kd_lightning.strategies.SpawnedDDP"}
+    one = experiment(tmp_path, **in_two(strategy), progress=True)
+    one.board = one.recipe.board = Heard()
+    one.run()
+    run(tmp_path / "forked", **in_two())
+    assert weights(tmp_path).keys() == weights(tmp_path / "forked").keys()
+    for name, tensor in weights(tmp_path / "forked").items():
+        assert torch.equal(weights(tmp_path)[name], tensor)
+    for stage in STAGES:
+        assert f"{stage} 0 " in one.board.lines
+        assert any(line.startswith(f"{stage} 4 validation cross_entropy") for line in one.board.lines)
+    assert not list(tmp_path.glob("store/*/*/.tmp-*"))
+
+
+@pytest.mark.slow
+def test_spawned_processes_are_the_same(tmp_path: Path) -> None:
+    """What Windows has. One stage: each of its processes imports everything anew."""
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy=SpawnedDDP(start_method="spawn"),
+        logger=False,
+        callbacks=[Write(tmp_path)],
+        default_root_dir=tmp_path,
+        **QUIET,
+    )
+    with lightning_is_quiet():
+        trainer.validate(evaluation_module(network(), task()), datamodule=rows(53), verbose=False)
+    accuracy, _ = oracle(rows(53))
+    assert float(trainer.callback_metrics["val_accuracy"]) == pytest.approx(accuracy, abs=1e-7)

@@ -86,23 +86,33 @@ def test_outside_of_a_training_it_is_an_exception_at_once(monkeypatch: pytest.Mo
 
 
 def test_the_first_signal_counts_and_a_second_leaves_the_cleaning_alone() -> None:
-    cleaned = False
-    with pytest.raises(Terminated), terminable():
-        try:
-            terminate()
-        finally:
-            terminate()
-            cleaned = True
+    cleaned = []
+
+    def work() -> None:
+        with terminable():
+            try:
+                terminate()
+            finally:
+                terminate()
+                cleaned.append(True)
+
+    with pytest.raises(Terminated):
+        work()
     assert cleaned
 
 
 def test_deferred_it_is_a_wish_until_the_end() -> None:
-    reached = False
-    with pytest.raises(Terminated), terminable(), deferred():
-        terminate()
-        assert stopping.requested()
-        reached = True
-    assert reached
+    asked = []
+
+    def work() -> None:
+        with terminable(), deferred():
+            terminate()
+            asked.append(stopping.requested())
+
+    with pytest.raises(Terminated):
+        work()
+    assert asked == [True]
+    assert not stopping.requested()
 
 
 def test_without_a_signal_nothing_is_raised_and_the_handler_comes_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +17,10 @@ def compile_network(network: nn.Module) -> None:
 
     # Else a network that once ran without taps never runs with them (measured, torch 2.13): hooks are taken for constant.
     torch._dynamo.config.skip_nnmodule_hook_guards = False
-    network.compile()
+    with warnings.catch_warnings():
+        # torch's own use of torch, in 2.13.
+        warnings.filterwarnings("ignore", ".*torch.jit.script_method.*", DeprecationWarning)
+        network.compile()
 
 
 @contextmanager
@@ -37,7 +41,9 @@ def compiling(compiled: bool) -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        reason = str(error).strip().splitlines()[0]
+        cause = getattr(error, "inner_exception", error)
+        reason = (str(cause).strip().splitlines() or [""])[0]
         raise ConfigError(
-            f"compile=true: {reason}: set compile=false, or mend the compiler (on the CPU it needs g++)"
+            f"compile=true: {type(cause).__name__}: {reason}: set compile=false, or mend the compiler (on the CPU it needs "
+            "g++)"
         ) from error

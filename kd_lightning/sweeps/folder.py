@@ -95,6 +95,12 @@ class Sweep:
         planned = self.info.get("jobs")
         return planned if isinstance(planned, int) else None
 
+    @property
+    def differing(self) -> list[str]:
+        """Names of the overrides that tell the jobs apart, those of jobs still to come included."""
+        planned = [str(name) for name in self.info.get("differing", [])]
+        return list(dict.fromkeys([*planned, *varied(self.jobs)]))
+
     def count(self, *states: str) -> int:
         """How many jobs are in one of the states."""
         return sum(job.state in states for job in self.jobs)
@@ -180,6 +186,16 @@ def params(overrides: Iterable[str]) -> dict[str, str]:
 
 def varied(jobs: Sequence[Job]) -> list[str]:
     """Names of the overrides that are not the same in all jobs, in order of first appearance."""
-    known = [params(job.overrides) for job in jobs if job.record]
+    return differing([job.overrides for job in jobs if job.record])
+
+
+def differing(overrides: Iterable[Iterable[str]]) -> list[str]:
+    """Names of the overrides that are not the same in all lists, in order of first appearance.
+
+    Example:
+        >>> differing([["temperature=1", "seed=0"], ["temperature=2", "seed=0"]])
+        ['temperature']
+    """
+    known = [params(words) for words in overrides]
     names = dict.fromkeys(name for values in known for name in values)
     return [name for name in names if len({values.get(name) for values in known}) > 1]

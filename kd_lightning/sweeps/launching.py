@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from kd_lightning.errors import ConfigError
 from kd_lightning.redaction import redacted_override
 from kd_lightning.sweeps.crew import Crew
+from kd_lightning.sweeps.folder import differing
 from kd_lightning.sweeps.live import SweepDisplay
 from kd_lightning.sweeps.records import plan_jobs, process
 from kd_lightning.sweeps.worker import Order
@@ -43,7 +44,7 @@ def orders_for(
     """
     folder = Path(str(config.hydra.sweep.dir)).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    plan_jobs(folder, first + len(jobs))
+    plan_jobs(folder, first + len(jobs), differing(jobs))
     leader = process()
     shared = [*flags(sys.argv[1:]), *hydra_overrides(config)]
     return [

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kd_lightning.report.numbers import metric_value
-from kd_lightning.sweeps.folder import DONE, FINAL, LOST, PRUNED, RUNNING, Job, Sweep, params, read_sweep, varied
+from kd_lightning.sweeps.folder import DONE, FINAL, LOST, PRUNED, RUNNING, Job, Sweep, params, read_sweep
 
 REDRAW_SECONDS = 1.0
 """Least time between two readings of the folder."""
@@ -49,7 +49,7 @@ class Glance:
         return " | ".join(parts)
 
 
-def glance(sweep: Sweep, names: Sequence[str] | None = None) -> Glance:
+def glance(sweep: Sweep) -> Glance:
     """Sum up a sweep's folder."""
     jobs, planned = sweep.jobs, max(sweep.planned or 0, len(sweep.jobs))
     begun = [job for job in jobs if job.record]
@@ -65,7 +65,9 @@ def glance(sweep: Sweep, names: Sequence[str] | None = None) -> Glance:
     }
     first, *rest = counts.items()
     left = time_left(jobs, running, waiting) if sweep.running else None
-    return Glance(dict([first, *((what, n) for what, n in rest if n)]), best_so_far(jobs), running, left)
+    return Glance(
+        dict([first, *((what, n) for what, n in rest if n)]), best_so_far(jobs, sweep.differing), running, left
+    )
 
 
 def all_reused(job: Job) -> bool:
@@ -73,7 +75,7 @@ def all_reused(job: Job) -> bool:
     return {"baseline", "distill"} <= set(job.reused)
 
 
-def best_so_far(jobs: Sequence[Job]) -> str:
+def best_so_far(jobs: Sequence[Job], names: Sequence[str]) -> str:
     """The job with the best validation, in words."""
     done = [job for job in jobs if job.results]
     if not done:
@@ -82,7 +84,7 @@ def best_so_far(jobs: Sequence[Job]) -> str:
     metric, mode = results[0]["metric"], results[0]["mode"]
     values = [float(found["models"]["distilled"]["val"]) for found in results]
     index = values.index(min(values) if mode == "min" else max(values))
-    return f"{title(done[index], varied(jobs))}, validation {metric} {metric_value(values[index], metric, mode)}"
+    return f"{title(done[index], names)}, validation {metric} {metric_value(values[index], metric, mode)}"
 
 
 def title(job: Job, names: Sequence[str]) -> str:
@@ -131,7 +133,7 @@ def ending(job: Job, names: Sequence[str]) -> str:
 
 def drawn(sweep: Sweep) -> RenderableType:
     """The glance with a bar for each running job."""
-    found, names = glance(sweep), varied(sweep.jobs)
+    found, names = glance(sweep), sweep.differing
     table = Table(box=None, pad_edge=False, show_header=False)
     for job in found.running:
         progress: dict[str, Any] = job.progress or {}
@@ -185,7 +187,7 @@ class SweepDisplay:
             return
         self._next = moment + REDRAW_SECONDS
         sweep = read_sweep(self.folder)
-        names = varied(sweep.jobs)
+        names = sweep.differing
         for job in sweep.jobs:
             if job.state in FINAL and job.number not in self._told:
                 self._told.add(job.number)

@@ -55,11 +55,19 @@ def begin_sweep(folder: Path, command: str, words: Sequence[str], launcher: str,
     write(folder / SWEEP, record)
 
 
-def plan_jobs(folder: Path, jobs: int) -> None:
-    """So many jobs are planned, as far as is known; the number only grows."""
+def plan_jobs(folder: Path, jobs: int, differing: Sequence[str] = ()) -> None:
+    """So many jobs are planned, as far as is known, and differ in these overrides; both only grow.
+
+    Args:
+        folder: The sweep's.
+        jobs: How many.
+        differing: Names of the overrides that tell the jobs apart.
+    """
     record = read_json(folder / SWEEP) or {}
-    if jobs > (record.get("jobs") or 0):
-        write(folder / SWEEP, {**record, "jobs": jobs})
+    known = record.get("differing", [])
+    names = list(dict.fromkeys([*known, *differing]))
+    if jobs > (record.get("jobs") or 0) or names != known:
+        write(folder / SWEEP, {**record, "jobs": max(jobs, record.get("jobs") or 0), "differing": names})
 
 
 def end_sweep(folder: Path, state: str) -> None:

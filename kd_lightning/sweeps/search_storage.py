@@ -29,8 +29,6 @@ POSTGRES = re.compile(r"postgres(ql)?(\+\w+)?://")
 PATIENCE = 60
 """Seconds that SQLite waits for another process's write."""
 CONNECT_SECONDS = 10
-SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|passwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
-USER_INFO = re.compile(r"(://[^:/@]*):.*@")
 
 
 class Storage(Protocol):
@@ -77,19 +75,9 @@ def storage_of(text: str | None, outputs: Path, study: str) -> Storage:
     if POSTGRES.match(text):
         return Postgres(text, study)
     raise ConfigError(
-        f"hydra.sweeper.storage={without_password(text)}: none of null, memory, FILE.journal, sqlite:///FILE.db, "
+        f"hydra.sweeper.storage={without_passwords(text)}: none of null, memory, FILE.journal, sqlite:///FILE.db, "
         "postgresql://USER:PASSWORD@HOST/DATABASE"
     )
-
-
-def without_password(url: str) -> str:
-    """The URL with its password replaced.
-
-    Example:
-        >>> without_password("postgresql://me:p@ss@host/db?sslpassword=x&a=b")
-        'postgresql://me:***@host/db?sslpassword=***&a=b'
-    """
-    return SECRET_OPTION.sub(r"\1***", USER_INFO.sub(r"\1:***@", url))
 
 
 class Memory:
@@ -192,8 +180,8 @@ class Postgres:
 
     def __init__(self, url: str, study: str) -> None:
         self.url = POSTGRES.sub("postgresql+psycopg://", url, count=1)
-        self.shown = without_password(url)
-        self.dashboard: str | None = f"optuna-dashboard '{without_password(self.url)}'"
+        self.shown = without_passwords(url)
+        self.dashboard: str | None = f"optuna-dashboard '{without_passwords(self.url)}'"
         self.study = study
 
     def open(self) -> BaseStorage:
@@ -255,4 +243,4 @@ def first_line(error: BaseException) -> str:
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return without_passwords(without_password(lines[0]))
+    return without_passwords(without_passwords(lines[0]))

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from kd_lightning.board import terminal
 from kd_lightning.errors import ConfigError, KDError
-from kd_lightning.sweeps.folder import DONE, LOST, RUNNING, is_sweep, read_sweep, varied
+from kd_lightning.sweeps.folder import DONE, LOST, RUNNING, is_sweep, read_sweep
 from kd_lightning.sweeps.live import drawn, ending, title
 
 USAGE = "kd status [SWEEP] [--watch]   SWEEP: the sweep's folder; without it the newest below outputs/sweeps"
@@ -61,7 +61,7 @@ def show(folder: Path) -> int:
         state = "killed"
     console.print(f"{folder}: {state}", soft_wrap=True, markup=False)
     console.print(drawn(sweep), soft_wrap=True)
-    names, table = varied(sweep.jobs), Table(box=None, pad_edge=False, show_header=False)
+    names, table = sweep.differing, Table(box=None, pad_edge=False, show_header=False)
     for job in sweep.jobs:
         text = ending(job, names) if job.state != RUNNING else f"{title(job, names)}: {RUNNING}"
         table.add_row(text)

@@ -72,6 +72,7 @@ SETTINGS: dict[str, Any] = {
     "validate_every": 4,
     "checkpoint_every": 1,
     "log_every": 1,
+    "compile": False,
     "force": [],
     "progress": False,
     "vars": {},

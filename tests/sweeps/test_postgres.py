@@ -118,10 +118,12 @@ def test_a_search_is_kept_and_gone_on_with(url: str, tmp_path: Path, capsys: pyt
     assert PASSWORD not in said.out + said.err + written
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study_and_one_is_killed(url: str, tmp_path: Path) -> None:
     share_and_kill(url, tmp_path)
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_in_an_empty_database_make_exactly_the_total(url: str, tmp_path: Path) -> None:
     children = [start(url, tmp_path / str(number), f"--n-jobs={1 + number}") for number in range(3)]
     assert [child.wait(timeout=120) for child in children] == [0] * 3

@@ -1,0 +1,131 @@
+"""What comes to the process that leads a sweep: signals are passed on to the jobs once, and the command goes on later."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kd_lightning.cli import main
+from kd_lightning.sweeps.folder import Sweep, gone, read_json, read_sweep
+from tests.support.cli import DIGITS
+from tests.test_kill import FORK
+
+JOBS = ("temperature=1,2,3", "steps.student=1000", "steps.pretrain=0", "checkpoint_every=2000", "validate_every=250")
+PATIENCE = 120.0
+
+
+def words(outputs: Path, launcher: str) -> list[str]:
+    tiny = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
+    return ["run", "-m", f"hydra/launcher={launcher}", *tiny, *JOBS, f"outputs={outputs}"]
+
+
+def lead(outputs: Path, launcher: str) -> None:
+    sys.exit(main(words(outputs, launcher)))
+
+
+@contextmanager
+def leading(outputs: Path, launcher: str) -> Iterator[Any]:
+    """The command in a process of its own, which is gone afterwards."""
+    child = FORK.Process(target=lead, args=(outputs, launcher))
+    child.start()
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.join()
+
+
+def sweeps(outputs: Path) -> list[Sweep]:
+    """All sweeps, in the order of their beginning."""
+    folders = [path for path in (outputs / "sweeps").glob("*") if (path / "sweep.json").is_file()]
+    return [read_sweep(path) for path in sorted(folders, key=lambda path: read_json(path / "sweep.json")["started"])]
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def distilling(outputs: Path) -> bool:
+    """A job is in the middle of its last stage."""
+    at = [job.progress or {} for sweep in sweeps(outputs) for job in sweep.jobs]
+    return any(progress.get("stage") == "distill" and progress["step"] for progress in at)
+
+
+def stored(outputs: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(outputs).as_posix(): path.read_bytes()
+        for path in (outputs / "store").glob("*/*/*")
+        if path.name in ("weights.safetensors", "metrics.csv")
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The store of an uninterrupted sweep."""
+    outputs = tmp_path_factory.mktemp("whole")
+    with leading(outputs, "process") as child:
+        child.join(PATIENCE)
+        assert child.exitcode == 0
+    return stored(outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "number", "code", "state"),
+    [
+        ("process", signal.SIGTERM, 143, "preempted"),
+        ("process", signal.SIGINT, 130, "interrupted"),
+        ("basic", signal.SIGTERM, 143, "preempted"),
+        ("joblib", signal.SIGTERM, 143, "preempted"),
+    ],
+)
+def test_a_signal_reaches_every_job_and_the_same_command_goes_on(
+    launcher: str, number: int, code: int, state: str, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    with leading(tmp_path, launcher) as child:
+        eventually(lambda: distilling(tmp_path))
+        os.kill(child.pid, number)
+        child.join(PATIENCE)
+        assert child.exitcode == code
+    (first,) = sweeps(tmp_path)
+    assert first.info["state"] == state
+    struck = [job for job in first.jobs if job.state != "done"]
+    assert struck
+    assert {job.state for job in struck} == {state}
+    assert (first.folder / "report.html").is_file()
+    assert all(gone(job.record) for job in first.jobs)
+    points = [path for path in tmp_path.glob("store/*/*/resume-*.ckpt") if int(path.stem[-4:]) % 250]
+    assert bool(points) == (number == signal.SIGTERM), "only SIGTERM saves, and off the usual steps"
+    with leading(tmp_path, launcher) as child:
+        child.join(PATIENCE)
+        assert child.exitcode == 0
+    assert stored(tmp_path) == whole
+
+
+@pytest.mark.slow
+def test_when_the_leader_is_killed_its_jobs_save_and_end(whole: dict[str, bytes], tmp_path: Path) -> None:
+    with leading(tmp_path, "process") as child:
+        eventually(lambda: distilling(tmp_path))
+        child.kill()
+        child.join()
+        (first,) = sweeps(tmp_path)
+        eventually(lambda: all(gone(job.record) for job in read_sweep(first.folder).jobs if job.record))
+    left = read_sweep(first.folder)
+    assert not left.running
+    assert {job.state for job in left.jobs if job.record} <= {"done", "preempted"}
+    with leading(tmp_path, "process") as child:
+        child.join(PATIENCE)
+        assert child.exitcode == 0
+    assert stored(tmp_path) == whole
+    assert [job.state for job in sweeps(tmp_path)[1].jobs] == ["done"] * 3
