@@ -134,6 +134,9 @@ def conclude(state: str) -> int:
     folder, SweepWatch.folder = SweepWatch.folder, None
     if folder is None or not folder.is_dir():
         return OK
+    if state != DONE and not any(folder.glob("*/")):  # nothing has begun: what was wrong is said already
+        end_sweep(folder, state)
+        return OK
     # Only here: the statistics behind them take longer to import than all the rest of this file.
     from kd_lightning.report.sweep_report import write_sweep_report
     from kd_lightning.sweeps.summary import sum_up

@@ -21,7 +21,7 @@ from kd_lightning.objectives.base import Objective
 from kd_lightning.taps import tapped
 from kd_lightning.types import Aligned, Outputs
 from tests.support.parts import FEATURES, TinyNet
-from tests.support.processes import in_two
+from tests.support.processes import DDP, FSDP, in_two
 from tests.support.tiny import experiment
 from tests.test_resume import STAGES, run, stored
 
@@ -144,9 +144,10 @@ def test_it_can_be_stopped_and_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("traced")
-def test_in_two_processes_as_well(tmp_path: Path) -> None:
-    experiment(tmp_path / "plain", **in_two()).run()
-    experiment(tmp_path / "compiled", compile=True, **in_two()).run()
+@pytest.mark.parametrize("strategy", [DDP, FSDP], ids=["ddp", "fsdp"])
+def test_in_two_processes_as_well(strategy: dict[str, Any], tmp_path: Path) -> None:
+    experiment(tmp_path / "plain", **in_two(strategy)).run()
+    experiment(tmp_path / "compiled", compile=True, **in_two(strategy)).run()
     assert_same(tmp_path / "compiled", tmp_path / "plain", 1e-6)
 
 

@@ -1,0 +1,118 @@
+"""What jobs get from each launcher, and what two of them share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kd_lightning.sweeps.folder import read_sweep
+from tests.support.cli import DIGITS, kd
+from tests.sweeps.test_faults import last_sweep
+
+TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
+PROBE = '''
+import json
+import os
+
+import pytorch_lightning as pl
+import torch
+
+
+class Probe(pl.Callback):
+    """Writes down what the job sees."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_start(self, trainer, module):
+        seen = {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": torch.get_num_threads(), "cwd": os.getcwd()}
+        with open(f"{self.path}/{os.getpid()}", "w") as file:
+            json.dump(seen, file)
+'''
+
+
+@pytest.mark.slow
+def test_twelve_jobs_two_at_once_train_one_teacher(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    grid = ("temperature=1,2,4", "alpha=0.5,0.9", "seed=0,1", "steps.teacher=300")
+    answer = kd(capsys, "run", "-m", "hydra/launcher=process", *TINY, *grid, f"outputs={tmp_path}")
+    assert answer.code == 0
+    sweep = last_sweep(tmp_path)
+    assert [job.state for job in sweep.jobs] == ["done"] * 12
+    for stage, trainings in (("teacher", 1), ("baseline", 2), ("distill", 12)):
+        assert sum(stage not in job.reused for job in sweep.jobs) == trainings
+        assert len(list((tmp_path / "store" / stage).glob("*/status.json"))) == trainings
+    said = [(job.folder / "output.log").read_text() for job in sweep.jobs]
+    assert any("another process is at it, waiting" in text for text in said), "two needed the teacher at once"
+    assert sum("reused teacher" in line for line in answer.out.splitlines()) == 11
+    assert "12 jobs, best validation first" in answer.out
+    assert (sweep.folder / "report.html").is_file()
+    assert len((sweep.folder / "results.csv").read_text().splitlines()) == 13
+
+
+@pytest.mark.slow
+def test_submitit_does_the_jobs_and_tells_of_the_one_that_failed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("run", "-m", "hydra/launcher=submitit_local", *TINY, "temperature=1,-1,2", f"outputs={tmp_path}")
+    answer = kd(capsys, *words)
+    assert answer.code == 1
+    sweep = last_sweep(tmp_path)
+    assert [job.state for job in sweep.jobs] == ["done", "failed", "done"]
+    assert "ConfigError" in sweep.jobs[1].error
+    assert sweep.info["launcher"] == "submitit_local"
+
+
+@pytest.mark.slow
+def test_jobs_see_their_gpu_their_threads_and_the_command_s_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "probe.py").write_text(PROBE)
+    seen = tmp_path / "se'en x"
+    seen.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KD_LIGHTNING_TRUST", "probe")
+    probe = ("+callbacks.probe._target_=probe.Probe", f'+callbacks.probe.path="{seen}"')
+    process = ("hydra/launcher=process", "hydra.launcher.threads_each=1", "hydra.launcher.gpus=[5,7]")
+    outputs = 'outputs="out, put"'
+    answer = kd(capsys, "run", "-m", *process, *TINY, *probe, "seed=0,1,2,3", outputs)
+    assert answer.code == 0, answer.err
+    found = [json.loads(path.read_text()) for path in seen.iterdir()]
+    assert len(found) == 4, "a fresh process for each job"
+    assert {each["gpu"] for each in found} == {"5", "7"}
+    assert {each["threads"] for each in found} == {1}
+    assert {each["cwd"] for each in found} == {str(tmp_path)}
+    assert len(read_sweep(max((tmp_path / "out, put" / "sweeps").iterdir())).jobs) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (
+            ("hydra/launcher=process", "hydra.launcher.n_jobs=0"),
+            "hydra.launcher.n_jobs=0: a whole number of at least 1",
+        ),
+        (("hydra/launcher=joblib", "hydra.launcher.n_jobs=two"), "hydra.launcher.n_jobs='two': a whole number"),
+        (
+            ("hydra/launcher=process", "hydra.launcher.threads_each=-1"),
+            "hydra.launcher.threads_each=-1: a whole number",
+        ),
+        (("hydra/launcher=proces",), "proces"),
+        (("hydra/launcher=submitit_slurm", "hydra.launcher.submitit_folder=logs"), "submitit on slurm: "),
+    ],
+)
+def test_a_launcher_that_cannot_work_is_said_before_any_job(
+    words: tuple[str, ...],
+    wanted: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = kd(capsys, "run", "-m", *words, *TINY, "seed=0,1", f"outputs={tmp_path}")
+    assert answer.code == 2
+    assert wanted in answer.err
+    assert len(answer.err.splitlines()) == 1
+    assert answer.out == ""
+    assert not (tmp_path / "store").exists()
