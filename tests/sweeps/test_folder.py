@@ -1,0 +1,221 @@
+"""Reading a sweep's folder: running, killed, torn, empty; what is said of it on the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from kd_lightning.sweeps.folder import differing, gone, is_sweep, read_job, read_sweep, started
+from kd_lightning.sweeps.live import SweepDisplay, ending, glance
+from kd_lightning.sweeps.records import (
+    ProgressFile,
+    begin_job,
+    begin_sweep,
+    end_job,
+    end_job_that_did_not,
+    end_sweep,
+    plan_jobs,
+    process,
+)
+from tests.support.cli import kd
+
+RESULTS = {
+    "metric": "accuracy", "mode": "max", "retention": 0.9, "gain_over_baseline": 0.1,
+    "models": {"baseline": {"test": 0.5}, "distilled": {"val": 0.75, "test": 0.7}},
+}  # fmt: skip
+
+
+def dead_process() -> dict[str, Any]:
+    """The record of a process that has ended."""
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    record = {"pid": child.pid, "born": started(child.pid), "host": socket.gethostname()}
+    child.wait()
+    return record
+
+
+def job(folder: Path, number: int, state: str = "running", results: dict[str, Any] | None = None, **more: Any) -> Path:
+    """A job's folder as the job itself writes it, in some state."""
+    place = folder / str(number)
+    begin_job(place, number, [f"temperature={number + 1}", "seed=0"])
+    if results:
+        (place / "results.json").write_text(json.dumps(results))
+    if state != "running":
+        end_job(place, state, **more)
+    return place
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sweep of six jobs: two done, one failed, one running, one killed, one not begun."""
+    folder = tmp_path / "outputs" / "sweeps" / "one"
+    begin_sweep(folder, "kd run -m temperature=1,2,3,4,5,6", ["-m"], "process", "basic")
+    plan_jobs(folder, 6, ["temperature"])
+    job(folder, 0, "done", RESULTS, reused=["teacher"])
+    better = {**RESULTS, "models": {**RESULTS["models"], "distilled": {"val": 0.8, "test": 0.6}}}
+    job(folder, 1, "done", better, reused=["teacher", "baseline", "distill"])
+    job(folder, 2, "failed", error="ValueError: no")
+    place = job(folder, 3)
+    ProgressFile(place / "progress.json").update("distill", 5, 10, "validation 1")
+    record = json.loads((job(folder, 4) / "job.json").read_text())
+    (folder / "4" / "job.json").write_text(json.dumps({**record, **dead_process()}))
+    return folder
+
+
+def test_states_and_errors(folder: Path) -> None:
+    sweep = read_sweep(folder)
+    assert [one.state for one in sweep.jobs] == ["done", "done", "failed", "running", "killed"]
+    assert sweep.jobs[2].error == "ValueError: no"
+    assert "its process is gone" in sweep.jobs[4].error
+    assert sweep.jobs[3].progress == {**sweep.jobs[3].progress, "stage": "distill", "step": 5, "steps": 10}
+    assert sweep.running
+    assert (sweep.planned, sweep.differing) == (6, ["temperature"])
+
+
+def test_a_job_that_says_done_without_results_is_not(tmp_path: Path) -> None:
+    assert read_job(job(tmp_path, 0, "done")).state == "killed"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"state": "do'])
+def test_torn_files_are_as_good_as_none(text: str, folder: Path) -> None:
+    for name in ("job.json", "results.json", "progress.json"):
+        (folder / "0" / name).write_text(text)
+    (folder / "sweep.json").write_text(text)
+    sweep = read_sweep(folder)
+    assert sweep.info == {}
+    assert (sweep.jobs[0].overrides, sweep.jobs[0].results) == ([], None)
+    assert glance(sweep).line()
+
+
+def test_a_process_that_another_took_the_number_of_is_gone() -> None:
+    here = process()
+    assert not gone(here)
+    assert gone({**here, "born": "0"})
+    assert gone(dead_process())
+    assert not gone({**dead_process(), "host": "elsewhere"}), "of another machine nothing is known"
+    assert not gone({})
+
+
+def test_what_a_job_said_itself_stands(tmp_path: Path) -> None:
+    place = job(tmp_path, 0, "failed", error="first")
+    end_job_that_did_not(place, ["seed=0"], "killed", "second")
+    assert (read_job(place).state, read_job(place).error) == ("failed", "first")
+    end_job_that_did_not(tmp_path / "1", ["seed=1"], "killed", "by somebody")
+    assert (read_job(tmp_path / "1").state, read_job(tmp_path / "1").overrides) == ("killed", ["seed=1"])
+
+
+def test_the_plan_only_grows(folder: Path) -> None:
+    plan_jobs(folder, 4, ["alpha"])
+    assert (read_sweep(folder).planned, read_sweep(folder).differing) == (6, ["temperature", "alpha"])
+
+
+def test_differing() -> None:
+    assert differing([["a=1", "+b=2"], ["a=1", "+b=3", "c=1"]]) == ["b", "c"]
+    assert differing([["a=1"]]) == []
+
+
+def test_a_glance_counts_and_names_the_best_by_validation(folder: Path) -> None:
+    found = glance(read_sweep(folder))
+    assert found.counts == {"of 6 jobs done (1 reused)": 2, "running": 1, "lost": 2, "waiting": 1}
+    assert found.best == "job 1 temperature=2, validation accuracy 80.00%"
+    assert found.left is not None
+    end_sweep(folder, "failed")
+    over = glance(read_sweep(folder))
+    assert over.left is None
+    assert over.counts["not begun"] == 1
+
+
+def test_time_left_comes_from_jobs_that_trained(folder: Path) -> None:
+    path = folder / "0" / "job.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 100.0}))
+    running = folder / "3" / "job.json"
+    running.write_text(json.dumps({**json.loads(running.read_text()), "clock": time.time() - 40}))
+    assert glance(read_sweep(folder)).left == pytest.approx(160, abs=5)
+
+
+def test_the_end_of_a_job_in_words(folder: Path) -> None:
+    jobs = read_sweep(folder).jobs
+    assert ending(jobs[0], ["temperature"]).startswith("job 0 temperature=1: done, validation accuracy 75.00% (")
+    assert "reused teacher" in ending(jobs[0], [])
+    assert "job 2: failed: ValueError: no" in ending(jobs[2], [])
+
+
+def test_the_display_tells_of_each_end_once_and_not_of_an_earlier_batch(folder: Path) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    with SweepDisplay(folder, bars=True, console=console) as display:
+        job(folder, 5, "failed", error="late [bold]")
+        display.refresh()
+        display.refresh()
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said.splitlines() == [
+        line for line in said.splitlines() if line.startswith("job 5 temperature=6: failed: late [bold]")
+    ]
+    assert len(said.splitlines()) == 1
+
+
+def test_progress_is_written_at_most_once_a_second_but_for_a_new_stage(tmp_path: Path) -> None:
+    file = ProgressFile(tmp_path / "progress.json")
+    file.update("teacher", 0, 10, "")
+    file.update("teacher", 1, 10, "")
+    assert json.loads(file.path.read_text())["step"] == 0
+    file.update("baseline", 0, 10, "")
+    assert json.loads(file.path.read_text())["stage"] == "baseline"
+    file.remove()
+    file.remove()
+    assert not file.path.exists()
+
+
+def test_progress_stops_no_run(tmp_path: Path) -> None:
+    ProgressFile(tmp_path / "nowhere" / "progress.json").update("teacher", 0, 10, "")
+
+
+def test_status_of_a_sweep(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = kd(capsys, "status", str(folder))
+    assert answer.code == 1, "jobs were lost"
+    assert f"{folder}: running" in answer.out
+    assert "2 of 6 jobs done (1 reused), 1 running, 2 lost, 1 waiting" in answer.out
+    assert "5/10" in answer.out
+    assert "go on with: kd run -m temperature=1,2,3,4,5,6" in answer.out
+    monkeypatch.chdir(folder.parent.parent.parent)
+    assert "one: running" in kd(capsys, "status").out
+    for number in (2, 3, 4, 5):
+        (folder / str(number)).mkdir(exist_ok=True)
+        job(folder, number, "done", RESULTS)
+    end_sweep(folder, "done")
+    assert kd(capsys, "status", "--watch").code == 0
+    info = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps({**info, "state": "running", **dead_process()}))
+    assert "one: killed" in kd(capsys, "status").out
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["nowhere"], "nowhere is no sweep's folder"),
+        ([], "outputs/sweeps holds no sweep"),
+        (["a", "b"], "not understood"),
+        (["--wacht"], "not understood"),
+    ],
+)
+def test_status_of_nothing(
+    words: list[str], wanted: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = kd(capsys, "status", *words)
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
+    assert wanted in answer.err
+    assert kd(capsys, "status", "--help").code == 0
+
+
+def test_is_sweep(folder: Path, tmp_path: Path) -> None:
+    assert is_sweep(folder)
+    assert not is_sweep(folder / "0")
+    assert not is_sweep(tmp_path)
