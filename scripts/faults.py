@@ -251,7 +251,9 @@ def saves(rng: random.Random, n: int, folder: Path) -> Outcome:
             with temporary_folder(Path(other)):
                 kill_a_save(place, TorchCheckpointIO(), rng.uniform(0, 0.1))
         lost = sum(unloadable(folder / f"plain-{number}") for number in range(plain))
-    outcome.note = f"struck: a save was under way. Lightning's own plugin, temp folder elsewhere: {lost}/{plain} unloadable"
+    outcome.note = (
+        f"struck: a save was under way. Lightning's own plugin, temp folder elsewhere: {lost}/{plain} unloadable"
+    )
     return outcome
 
 
@@ -460,7 +462,9 @@ def begun(outputs: Path) -> bool:
 def working(outputs: Path) -> list[int]:
     """The processes of jobs at work."""
     jobs = [read_job(path.parent) for path in outputs.glob(f"sweeps/*/*/{JOB}")]
-    return [int(job.record["pid"]) for job in jobs if job.record.get("state") == RUNNING and is_there(job.record["pid"])]
+    return [
+        int(job.record["pid"]) for job in jobs if job.record.get("state") == RUNNING and is_there(job.record["pid"])
+    ]
 
 
 def whole_entries(outputs: Path) -> dict[Path, tuple[bytes, int]]:
@@ -560,7 +564,13 @@ def look_again(outputs: Path, before: dict[Path, tuple[bytes, int]], whole: dict
 
 def blows(rng: random.Random, n: int, spans: dict[str, float]) -> list[Strike]:
     """30 of 50 at leaders, 20 at workers, spread over the launchers, and over the time that a sweep takes."""
-    cells = [("basic", "leader"), ("process", "leader"), ("basic", "worker"), ("process", "worker"), ("basic", "leader")]
+    cells = [
+        ("basic", "leader"),
+        ("process", "leader"),
+        ("basic", "worker"),
+        ("process", "worker"),
+        ("basic", "leader"),
+    ]
     chosen = list(itertools.islice(itertools.cycle(cells), n))
     return [Strike(launcher, whom, rng.uniform(0, spans[launcher])) for launcher, whom in chosen]
 
@@ -593,9 +603,7 @@ def sweeps(rng: random.Random, n: int, folder: Path) -> Outcome:
         if not problems:
             shutil.rmtree(outputs)
     warm.end()
-    outcome.note = (
-        f"struck: a job was at work; {kept} finished entries found untouched; no process left {slowest:.1f} s after a leader"
-    )
+    outcome.note = f"struck: a job was at work; {kept} finished entries found untouched; no process left {slowest:.1f} s after a leader"
     return outcome
 
 
@@ -621,7 +629,9 @@ def jobs(rng: random.Random, n: int, folder: Path) -> Outcome:
     tests = [f"{name}[{launcher}-{kind}]" for launcher, kind in chosen]
     options = ["-q", "-p", "no:cacheprovider", f"--junitxml={folder}/tests.xml", f"--basetemp={folder}/tests"]
     with (folder / "log").open("w") as log:
-        subprocess.run([sys.executable, "-m", "pytest", *options, *tests], cwd=ROOT, stdout=log, stderr=log, check=False)
+        subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *tests], cwd=ROOT, stdout=log, stderr=log, check=False
+        )
     outcome = Outcome(note="struck: the callback left its mark; second run does the one job alone")
     for case in ElementTree.parse(folder / "tests.xml").iter("testcase"):
         wrong = [str(each.get("message")) for kind in ("failure", "error") for each in case.findall(kind)]
@@ -688,7 +698,9 @@ class Count(pl.Callback):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def obtain_teacher(outputs: Path, notes: Path, deadly: bool = False, force: str | None = None) -> tuple[Experiment, Entry]:
+def obtain_teacher(
+    outputs: Path, notes: Path, deadly: bool = False, force: str | None = None
+) -> tuple[Experiment, Entry]:
     """The tiny experiment's teacher, trained, resumed or reused."""
     one = experiment(outputs)
     one.recipe.__dict__["trainer"] = replace(one.recipe.trainer, callbacks=lambda: [Count(notes, deadly)])
@@ -705,7 +717,9 @@ def need_teacher(outputs: Path, notes: Path, deadly: bool, gate: Any) -> None:
     one, entry = obtain_teacher(outputs, notes, deadly)
     said = one.board.lines  # type: ignore[attr-defined]
     waited = any("teacher: another process" in line for line in said)
-    publish_json(notes / f"{os.getpid()}.json", {"digest": file_digest(entry.path("weights.safetensors")), "waited": waited})
+    publish_json(
+        notes / f"{os.getpid()}.json", {"digest": file_digest(entry.path("weights.safetensors")), "waited": waited}
+    )
 
 
 def teachers(rng: random.Random, n: int, folder: Path) -> Outcome:
@@ -715,7 +729,12 @@ def teachers(rng: random.Random, n: int, folder: Path) -> Outcome:
     (control,) = (folder / "notes-whole").glob("*.json")
     digest = json.loads(control.read_text())["digest"]
     for number in range(n):
-        outputs, notes, deadly, gate = folder / str(number), made(folder / f"notes-{number}"), number % 2 == 1, FORK.Barrier(8)
+        outputs, notes, deadly, gate = (
+            folder / str(number),
+            made(folder / f"notes-{number}"),
+            number % 2 == 1,
+            FORK.Barrier(8),
+        )
         children = [start(folder / "log", need_teacher, outputs, notes, deadly, gate) for _ in range(8)]
         codes = sorted(end(child, 120) or 0 for child in children)
         found = [json.loads(path.read_text()) for path in notes.glob("*.json")]
@@ -825,7 +844,9 @@ def checkpoints(rng: random.Random, n: int, folder: Path) -> Outcome:
         newer.write_bytes(original)
         digest_path(newer).write_bytes(digest)
     assert newest_resume_point(folder) == (newer, [])
-    outcome.note = "a quarter each of bit flip, truncation, zero length, the other's content; a tenth in the .sha256 file"
+    outcome.note = (
+        "a quarter each of bit flip, truncation, zero length, the other's content; a tenth in the .sha256 file"
+    )
     return outcome
 
 
@@ -874,7 +895,9 @@ def store(rng: random.Random, n: int, folder: Path) -> Outcome:
 def damage_entry(place: Path, kind: str, entries: list[Path], rng: random.Random) -> tuple[bool, str]:
     """Damage one file, or put another whole entry in its place; whether it is another now, and what was done."""
     files = sorted(path for path in place.iterdir() if path.is_file())
-    siblings = [path for path in entries if path != place and {f.name for f in path.iterdir()} == {f.name for f in files}]
+    siblings = [
+        path for path in entries if path != place and {f.name for f in path.iterdir()} == {f.name for f in files}
+    ]
     if kind == "swap" and siblings and rng.random() < 0.5:
         other = rng.choice(siblings)
         shutil.rmtree(place)
@@ -890,6 +913,11 @@ def damage_entry(place: Path, kind: str, entries: list[Path], rng: random.Random
 
 # -- disk: nothing more can be written --------------------------------------------------------------------------------
 
+BIG = 400_000
+ROOM = 16 * 1024
+"""Bytes that a full disk still takes, and the largest file under a limit."""
+SOURCE = {False: "source-old", True: "source-new"}
+
 
 @dataclass(frozen=True)
 class Writer:
@@ -897,39 +925,29 @@ class Writer:
 
     Attributes:
         name: What.
-        path: The final file's name inside the folder.
-        write: (folder, whether it is the new content).
+        write: (folder, whether it is the new content, which is large); begins with the old one already there.
     """
 
     name: str
-    path: str
-    write: Callable[[Path, bool], None]
-
-
-BIG = 400_000
+    write: Callable[[Path, bool], Any]
 
 
 def text(new: bool) -> str:
-    """More than a nearly full disk, or the limit, has room for; or a little."""
+    """Far more than there is room for; or a little."""
     return "new" * BIG if new else "old"
 
 
-def big_network(new: bool) -> torch.nn.Module:
-    """1.2 MB of weights, or little."""
-    return torch.nn.Linear(550, 550 if new else 1)
-
-
-def old_entry(folder: Path) -> Entry:
-    """An entry in the folder, its files written."""
+def write_status(folder: Path, new: bool) -> None:
+    """``status.json`` of an entry."""
     entry = Entry(folder)
     for name in FILES:
-        if not entry.path(name).exists():
+        if not new:
             publish(entry.path(name), "content")
-    return entry
+    entry.finish(FILES, {"forced_by": text(new)})
 
 
 def append_metrics(folder: Path, new: bool) -> None:
-    """Lines at the end of metrics.csv."""
+    """Lines at the end of ``metrics.csv``."""
     log = MetricsLog(folder / "metrics.csv", 1)
     log._lines = [f"{step},train,loss,1.0\n" for step in range(1, BIG // 5 if new else 3)]
     log.flush(argparse.Namespace(is_global_zero=True))  # type: ignore[arg-type]
@@ -942,31 +960,332 @@ def copy_weights(folder: Path, new: bool) -> None:
         raise OSError("no links here")
 
     os.link = no_links  # this process does nothing else
-    source = Path(tempfile.gettempdir()) / f"source-{new}-{os.getpid()}"
-    source.write_text(text(new))
-    resource.setrlimit(resource.RLIMIT_FSIZE, PENDING.get("limit", resource.getrlimit(resource.RLIMIT_FSIZE)))
-    try:
-        run_folder.link(source, folder / "teacher.safetensors")
-    finally:
-        source.unlink()
+    run_folder.link(folder.parent / SOURCE[new], folder / "teacher.safetensors")
 
 
-PENDING: dict[str, Any] = {}
+def write_page(folder: Path, new: bool) -> None:
+    """The report of a sweep beside the folder, over an old one."""
+    if new:
+        write_sweep_report([folder.parent / "sweep"], folder)
+    else:
+        for name in ("report.html", "report.md", "results.csv"):
+            publish(folder / name, "old")
+
+
+def save_network(folder: Path, new: bool) -> None:
+    """Weights as safetensors, 1.2 MB or little."""
+    save_weights(torch.nn.Linear(550, 550 if new else 1), folder / "best-000000001.safetensors")
+
+
+def save_resume_point(folder: Path, new: bool) -> None:
+    """A checkpoint, 1.6 MB or little."""
+    AtomicCheckpointIO().save_checkpoint({"a": torch.ones(BIG if new else 1)}, folder / "resume-000000001.ckpt")
+
+
+def write_job(folder: Path, new: bool) -> None:
+    """``job.json`` of a job that has begun, or has failed with long words."""
+    if new:
+        end_job(folder / "0", "failed", error=text(new))
+    else:
+        begin_job(folder / "0", 0, [text(new)])
+
+
+def write_sweep(folder: Path, new: bool) -> None:
+    """``sweep.json`` of a sweep that has begun, or ended."""
+    if new:
+        end_sweep(folder, text(new))
+    else:
+        begin_sweep(folder, "kd run", [], "basic", "basic")
+
+
 WRITERS = [
-    Writer("store.publish", "file", lambda folder, new: publish(folder / "file", text(new))),
-    Writer("store.publish_json", "file.json", lambda folder, new: publish_json(folder / "file.json", {"a": text(new)})),
-    Writer("status.json", "status.json", lambda folder, new: old_entry(folder).finish(FILES, {"forced_by": text(new)})),
-    Writer("weights", "w.safetensors", lambda folder, new: save_weights(big_network(new), folder / "w.safetensors")),
-    Writer(
-        "checkpoint",
-        "resume-1.ckpt",
-        lambda folder, new: AtomicCheckpointIO().save_checkpoint({"a": torch.ones(BIG if new else 1)}, folder / "resume-1.ckpt"),
-    ),
-    Writer("metrics.csv", "metrics.csv", append_metrics),
-    Writer("run folder's weights", "teacher.safetensors", copy_weights),
-    Writer("job.json", "0/job.json", lambda folder, new: begin_job(folder / "0", 0, [text(new)])),
-    Writer("job.json's end", "0/job.json", lambda folder, new: (begin_job if not new else end)(folder, new)),
-    Writer("sweep.json", "sweep.json", lambda folder, new: begin_sweep(folder, text(new), [], "basic", "basic")),
-    Writer("sweep.json's end", "sweep.json", lambda folder, new: end_sweep(folder, text(new))),
-    Writer("sweep report", "report.html", lambda folder, new: report(folder, new)),
+    Writer("publish", lambda folder, new: publish(folder / "file", text(new))),
+    Writer("publish_json", lambda folder, new: publish_json(folder / "file.json", text(new))),
+    Writer("status.json", write_status),
+    Writer("weights", save_network),
+    Writer("checkpoint", save_resume_point),
+    Writer("metrics.csv", append_metrics),
+    Writer("run folder's weights", copy_weights),
+    Writer("job.json, begin", lambda folder, new: begin_job(folder / "0", 0, [text(new)])),
+    Writer("job.json, end", write_job),
+    Writer("sweep.json, begin", lambda folder, new: begin_sweep(folder, text(new), [], "basic", "basic")),
+    Writer("sweep.json, end", write_sweep),
+    Writer("sweep's report", write_page),
 ]
+FAULTS = ("ENOSPC", "RLIMIT_FSIZE", "EACCES")
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[bool]:
+    """A file system of 24 MB on the folder; False where this is not allowed."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    try:
+        yield done.returncode == 0
+    finally:
+        if done.returncode == 0:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path, room: int) -> None:
+    """Leave so many bytes of the folder's file system."""
+    with (folder / "ballast").open("wb") as file, contextlib.suppress(OSError):
+        while (free := shutil.disk_usage(folder).free) > room:
+            file.write(b"\0" * max(1, min(free - room, 1 << 20)))
+            file.flush()
+
+
+def forbid(folder: Path) -> None:
+    """Nobody but root may write here."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+
+
+def under(fault: str, room: int = ROOM) -> None:
+    """From here on this process is limited, unless the disk is full."""
+    if fault == "RLIMIT_FSIZE":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    if fault == "EACCES":
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+def try_to_write(fault: str, writer: Writer, folder: Path, channel: Connection) -> None:
+    """Write the new content under a fault, and tell what was raised: its class' name, whether it is ours, its text."""
+    under(fault)
+    try:
+        writer.write(folder, True)
+    except Exception as error:
+        channel.send((type(error).__name__, isinstance(error, KDError), str(error)))
+    else:
+        channel.send(("nothing", False, ""))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Files under final names."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(TEMPORARY)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def cell(fault: str, writer: Writer, base: Path, sweep: Path) -> tuple[bool, list[str]]:
+    """One writer under one fault; whether it struck, and what is wrong."""
+    folder, ours_and_theirs = made(base / "place"), FORK.Pipe(duplex=False)
+    for new, name in SOURCE.items():
+        (base / name).write_text(text(new))
+    shutil.copytree(sweep, base / "sweep")
+    old_and_new = made(base / "both")
+    for place, news in ((folder, [False]), (old_and_new, [False, True])):
+        for new in news:
+            finish(base.parent / "log", writer.write, place, new)
+    before, after = contents(folder), contents(old_and_new)
+    shutil.rmtree(old_and_new)
+    if fault == "EACCES":
+        forbid(folder)
+    if fault == "ENOSPC":
+        fill(base, ROOM)
+    ours, theirs = ours_and_theirs
+    child = start(base.parent / "log", try_to_write, fault, writer, folder, theirs)
+    theirs.close()
+    name, typed, words = ours.recv() if ours.poll(PATIENCE) else ("hangs", False, "")
+    end(child)
+    problems = [] if typed else [f"{name}: {words[:200]}"]
+    problems += [] if str(folder) in words else [f"no path in: {words[:200]}"]
+    now = contents(folder)
+    problems += [f"{lost} is gone" for lost in before.keys() - now.keys()]
+    kept = {path: {before.get(path), after.get(path)} for path in now}
+    torn = [path for path, content in now.items() if content not in kept[path]]
+    problems += [f"{path} is torn" for path in torn if not whole_lines(path, content_of=now, old=before)]
+    return name != "nothing" and before != after, problems
+
+
+def whole_lines(path: str, content_of: dict[str, bytes], old: dict[str, bytes]) -> bool:
+    """An appended log keeps all it had; its torn end is cut off when the training is resumed."""
+    return path == "metrics.csv" and content_of[path].startswith(old[path])
+
+
+def limited_command(fault: str, room: int, outputs: Path) -> None:
+    """``kd run`` under a fault."""
+    under(fault, room)
+    command(*WORDS, f"outputs={outputs}")
+
+
+def strangled(fault: str, room: int, base: Path, whole: dict[str, bytes]) -> tuple[bool, list[str]]:
+    """A whole run that runs into the fault somewhere, and the same command when it is over."""
+    outputs = made(base / "out")
+    log = base.parent / f"log-{uuid.uuid4().hex[:6]}"  # on another file system
+    log.touch(0o666)
+    log.chmod(0o666)
+    if fault == "EACCES":
+        forbid(base)
+        if room % 2:  # the run's folder can be made, its stages cannot
+            (outputs / "store").mkdir()
+            outputs.chmod(0o777)
+            (outputs / "store").chmod(0o555)
+    if fault == "ENOSPC":
+        fill(base, room)
+    code = finish(log, limited_command, fault, room, outputs)
+    said = last_line(log)
+    struck = code != 0
+    problems = [f"{fault} {room}: exit code {code}: {said}"] if struck and code != 2 else []
+    if struck and (str(outputs) not in said or "CheckpointWriteError" not in said):
+        problems.append(f"{fault} {room}: {said}")
+    for path in (base, *base.rglob("*")):
+        path.chmod(0o755)
+    (base / "ballast").unlink(missing_ok=True)
+    again = finish(log, command, *WORDS, f"outputs={outputs}")
+    problems += [f"{fault} {room}: again: {again}: {last_line(log)}"] if again else difference(stored(outputs), whole)
+    return struck, problems
+
+
+def disk(rng: random.Random, n: int, folder: Path) -> Outcome:
+    """Every writer under every fault, and whole runs that meet one somewhere."""
+    folder.chmod(0o755)
+    outcome = Outcome()
+    assert finish(folder / "log-whole", command, *WORDS, f"outputs={folder}/whole") == 0
+    assert finish(folder / "log-sweep", command, "-m", *WORDS, TEMPERATURES, f"outputs={folder}/whole") == 0
+    whole, (sweep,) = stored(folder / "whole"), sweeps_in(folder / "whole")
+    tasks: list[tuple[str, Any]] = [(fault, writer) for fault in FAULTS for writer in WRITERS]
+    tasks += [(fault, rng.randrange(1_000, 800_000)) for fault in FAULTS for _ in range(10 if fault != "EACCES" else 2)]
+    tasks = tasks if n >= len(tasks) else rng.sample(tasks, n)
+    left_out = 0
+    for number, (fault, what) in enumerate(tasks):
+        base = made(folder / str(number))
+        with small_disk(base) if fault == "ENOSPC" else contextlib.nullcontext(True) as possible:
+            if not possible:
+                left_out += 1
+                continue
+            base.chmod(0o755)
+            if isinstance(what, Writer):
+                struck, problems = cell(fault, what, base, sweep)
+                outcome.add(struck, problems, f"{what.name} under {fault}")
+            else:
+                struck, problems = strangled(fault, what + (number % 2 != what % 2), base, whole)
+                outcome.add(struck, problems, "kd run")
+        shutil.rmtree(base, ignore_errors=True)
+    outcome.note = f"{len(WRITERS)} writers x {len(FAULTS)} faults, and whole runs"
+    if left_out:
+        outcome.note += f"; {left_out} with a full disk not possible here: mount is not allowed"
+    return outcome
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the fault matrix.
+
+    Attributes:
+        fault: What happens.
+        where: To what.
+        tries: In full.
+        passes: What must be so.
+        body: (rng, tries, folder) -> Outcome.
+    """
+
+    fault: str
+    where: str
+    tries: int
+    passes: str
+    body: Callable[[random.Random, int, Path], Outcome]
+
+
+ROWS = {
+    "saves": Row(
+        "kill -9 at a uniform time", "checkpoint save, temp folder on the same / another file system", 600,
+        "newest resume point is whole, none is refused, no confirmed save is lost", saves,
+    ),
+    "runs": Row(
+        "kill -9 at a uniform time", "a whole run, then the same again", 100, "weights and metrics.csv bit-equal", runs
+    ),
+    "signals": Row(
+        "SIGTERM, SIGINT", "in training and in validation", 80, "exit code 143 / 130; the same again: bit-equal", signals
+    ),
+    "sweeps": Row(
+        "kill -9 at a uniform time", "a sweep's leader or a worker, basic and process launchers", 50,
+        "again: all jobs done, finished entries untouched, nothing trained twice, bit-equal, no process stays", sweeps,
+    ),
+    "jobs": Row(
+        "raise, exit(0), exit(1), os._exit(0), SIGTERM, SIGKILL", "job 3 of 6; basic, process, joblib", 17,
+        "5 results, job 3 with its reason, exit code 1; again: job 3 alone", jobs,
+    ),
+    "disk": Row(
+        "ENOSPC, RLIMIT_FSIZE, EACCES", "every writer, and whole runs", 58,
+        "typed error with the path, old file intact, nothing torn; the run's exit code is 2, again: bit-equal", disk,
+    ),
+    "checkpoints": Row(
+        "bit flip, truncation, zero length, swap", "the newest resume point", 1000,
+        "refused with its path, the one before it serves", checkpoints,
+    ),
+    "store": Row(
+        "bit flip, truncation, zero length, swap", "an entry of the store", 1000, "seen, and made again", store
+    ),
+    "teachers": Row(
+        "8 processes need the same teacher; in half the rounds the first is killed", "one store", 50,
+        "trained once (resumed once), equal digests, no deadlock, the dead owner's lock is taken over", teachers,
+    ),
+    "ranks": Row(
+        "kill -9", "rank 1 of 2 in training (DDP)", 10, "exit code 1 within 60 s; again: bit-equal", ranks
+    ),
+    "together": Row(
+        "8 sweeps of the same command at once", "one store", 3, "all have all results, each stage is trained once", together
+    ),
+    "forced": Row(
+        "force=[teacher]", "a stage made again while three processes read it", 50, "nobody reads a torn entry", forced
+    ),
+}  # fmt: skip
+
+
+def measure(name: str, scale: float, outputs: Path) -> tuple[Outcome, float]:
+    """A row, in its own folder, which is removed if all went well; seconds."""
+    row, folder = ROWS[name], outputs / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    began = time.perf_counter()
+    outcome = row.body(random.Random(f"{SEED} {name}"), max(2, round(row.tries * scale)), folder)
+    if outcome.ok:
+        shutil.rmtree(folder)
+    return outcome, time.perf_counter() - began
+
+
+HEADER = ["row", "fault", "where", "tries", "struck", "passed", "seconds", "passes if", "seen"]
+
+
+def line(name: str, outcome: Outcome, seconds: float) -> str:
+    """A row of the Markdown table."""
+    row = ROWS[name]
+    numbers = [str(outcome.tries), str(outcome.fired), str(outcome.passed), f"{seconds:.0f}"]
+    return f"| {' | '.join([name, row.fault, row.where, *numbers, row.passes, outcome.note])} |"
+
+
+def main() -> int:
+    """The table on stdout, failures on stderr; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=f"{', '.join(ROWS)}; default: all")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the tries; default 1")
+    parser.add_argument("--outputs", type=Path, help="folder to work in; default: a temporary one")
+    parser.add_argument("--markdown", type=Path, help="file for the table, too")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = [f"| {' | '.join(HEADER)} |", f"|{'---|' * len(HEADER)}"]
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="kd-faults-") as temporary:
+        print(f"seed {SEED}, scale {chosen.scale}", *lines, sep="\n", flush=True)
+        for name in chosen.rows or list(ROWS):
+            outcome, seconds = measure(name, chosen.scale, chosen.outputs or Path(temporary))
+            lines.append(line(name, outcome, seconds))
+            print(lines[-1], flush=True)
+            for failure in outcome.failures:
+                print(f"{name}: {failure}", file=sys.stderr, flush=True)
+            if not outcome.fired:
+                print(f"{name}: the fault never struck: nothing is shown", file=sys.stderr)
+            failed += not outcome.ok
+    if chosen.markdown:
+        chosen.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return min(1, failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
