@@ -53,6 +53,6 @@ def checkpoint_problem(path: Path) -> str:
         return "is not there"
     if not digest_path(path).is_file():
         return "has no digest beside it"
-    if digest_path(path).read_text(encoding="utf-8").strip() != file_digest(path):
+    if digest_path(path).read_bytes().strip() != file_digest(path).encode():
         return f"({path.stat().st_size} bytes) does not match its digest"
     return ""

@@ -38,6 +38,7 @@ KEYS = frozenset(
         "validate_every",
         "checkpoint_every",
         "log_every",
+        "compile",
         "outputs",
         "folder",
         "force",
@@ -103,8 +104,9 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"unknown setting 'annealing.{key}'{did_you_mean(key, ANNEALED)}")
     if not isinstance(settings["force"], list):
         raise ConfigError(f"force={settings['force']!r}: a list is expected: force=[{settings['force']}]")
-    if not isinstance(settings["progress"], bool):
-        raise ConfigError(f"progress={settings['progress']!r}: true or false is expected")
+    for key in ("progress", "compile"):
+        if not isinstance(settings[key], bool):
+            raise ConfigError(f"{key}={settings[key]!r}: true or false is expected")
     if not isinstance(settings["outputs"], str):
         raise ConfigError(f"outputs={settings['outputs']!r}: a folder is expected")
     checkpoint = settings["teacher"].get("checkpoint")

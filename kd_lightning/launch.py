@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import CONFIG_NAME, TRUST_VARIABLE, register_with_hydra
-from kd_lightning.errors import ConfigError, KDError
+from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain
 from kd_lightning.job import Place, describe, in_multirun, overrides_of_job, perform, perform_in_sweep
 from kd_lightning.stopping import Terminated, terminable
@@ -100,6 +100,7 @@ def compose_and_run(arguments: list[str]) -> None:
 
     Raises:
         ConfigError: The configuration cannot be composed.
+        CheckpointWriteError: The run's or sweep's folder cannot be made.
     """
     try:
         hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(job)()
@@ -107,6 +108,10 @@ def compose_and_run(arguments: list[str]) -> None:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # `job` keeps its own errors to itself
         raise ConfigError(explain(error, arguments, CONFIG_NAME)) from error
+    except OSError as error:  # a folder that Hydra or we make for the run or the sweep
+        if error.filename is None:
+            raise
+        raise CheckpointWriteError(f"cannot write {error.filename}: {error.strerror}") from error
 
 
 def job(config: DictConfig) -> None:

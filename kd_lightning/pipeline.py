@@ -15,7 +15,7 @@ from torch import nn
 
 from kd_lightning.evaluation import evaluated
 from kd_lightning.own_teacher import take_teacher
-from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts
+from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts, world_size
 from kd_lightning.recipe import DISTILLATION_CODE, SUPERVISED_CODE, Build, Recipe, Settings
 from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain
 from kd_lightning.store import Entry, content_key
@@ -82,7 +82,8 @@ class Experiment:
         alpha, temperature = self.recipe.softness()
         check_curve(self.recipe.build(alpha), "alpha", "a number in [0, 1]", lambda value: 0 <= value <= 1)
         check_curve(self.recipe.build(temperature), "temperature", "a number > 0", lambda value: value > 0)
-        at_once = settings["data"]["batch_size"] // self.recipe.trainer.accumulate
+        world = world_size(settings["trainer"].get("devices"))
+        at_once = settings["data"]["batch_size"] // (self.recipe.trainer.accumulate * world)
         for role, prefix in (("teacher", "teacher_"), ("student", "")):
             check_network(self.recipe.network(role), self.recipe.task, self.recipe.prepared, role, at_once)
             self.recipe.rows(role, 1, only_labelled=True)

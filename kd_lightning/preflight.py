@@ -80,8 +80,8 @@ def check_parts(data: Mapping[str, Any], accumulate: int, devices: Any) -> None:
     Raises:
         ConfigError: They do not.
     """
-    world = len(devices) if isinstance(devices, list) else devices if isinstance(devices, int) else 1
-    parts = accumulate * max(world, 1)
+    world = world_size(devices)
+    parts = accumulate * world
     if data["batch_size"] % parts:
         raise ConfigError(
             f"data.batch_size={data['batch_size']} does not divide over {world} devices x {accumulate} accumulated batches: "
@@ -92,6 +92,13 @@ def check_parts(data: Mapping[str, Any], accumulate: int, devices: Any) -> None:
             f"data.labelled={data['labelled']} with {parts} parts of each step (devices x accumulated batches): a part without "
             "a label would count as much as one with many; use one device without accumulation, or data.labelled=null"
         )
+
+
+def world_size(devices: Any) -> int:
+    """How many processes ``trainer.devices`` means, as far as the setting alone says."""
+    if isinstance(devices, list):
+        return max(len(devices), 1)
+    return max(devices, 1) if isinstance(devices, int) else 1
 
 
 def check_processes(environment: Mapping[str, str]) -> None:
@@ -134,6 +141,8 @@ def check_trainer(
             f"trainer.devices={node.get('devices')} with trainer.strategy={_strategy_name(node)} starts the whole command "
             "again for each device: use trainer=ddp or trainer=fsdp, and trainer.devices with it"
         )
+    if trainer.num_nodes > 1:
+        raise ConfigError(f"trainer.num_nodes={trainer.num_nodes}: a training runs on the devices of one machine")
     if node.get("precision") in HALF_MIXED and trainer.precision != "16-mixed":
         raise ConfigError(
             f"trainer.precision={node['precision']} does not work on the {trainer.strategy.root_device.type}: use "

@@ -35,12 +35,13 @@ from torch.distributed import TCPStore
 
 from kd_lightning import stopping
 from kd_lightning.callbacks.progress import StageProgress
-from kd_lightning.errors import KDError
+from kd_lightning.errors import ConfigError, KDError
 from kd_lightning.stage import lightning_is_quiet
-from kd_lightning.store import TEMPORARY
+from kd_lightning.store import TEMPORARY, write_error
 
 POLL = 0.5  # seconds between two looks at whether we were asked to end
-GRACE = 5.0  # seconds to end by oneself, and to say why, after another has failed or all are done
+GRACE = 5.0  # seconds to end by oneself, and to say why, after another has failed
+FAREWELL = 60.0  # seconds to end, with all work done: loggers may have something left to send
 SEAT, PROGRESS, DONE, FAILED = "seat", "progress", "done", "failed"
 CONSEQUENCE = -signal.SIGABRT
 """How a process ends whose GPU library gives up waiting for another one: never the cause."""
@@ -186,7 +187,7 @@ class RankLauncher(_Launcher):
     def _start(self, number: int, parcel: Task | Path) -> Rank:
         context: Any = multiprocessing.get_context(self.start_method)
         if self.start_method == "forkserver":
-            multiprocessing.set_forkserver_preload([__name__])
+            multiprocessing.set_forkserver_preload(["kd_lightning.fork_server", __name__])
         ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(parcel, theirs), name=f"rank {number}")
         process.start()
@@ -200,23 +201,26 @@ class RankLauncher(_Launcher):
 def join(crew: Sequence[Rank], hear: Callable[[Any], None]) -> None:
     """Wait until all have ended. SIGTERM is handed on to them; when one has failed, the others have ``GRACE`` seconds.
 
+    A process that fails after its work is done has done its work.
+
     Args:
         crew: The processes.
         hear: Gets the progress that they tell.
     """
-    forwarded, deadline = False, float("inf")
+    deadline = float("inf")
     while alive := [rank for rank in crew if rank.process.is_alive()]:
         wait([*(rank.process.sentinel for rank in alive), *(rank.channel for rank in alive)], timeout=POLL)
         for rank in crew:
             rank.listen(hear)
-        if stopping.requested() and not forwarded:
-            forwarded = True
+        if stopping.requested():  # again and again: one that has only begun may not listen yet
             for rank in alive:
                 with suppress(ProcessLookupError):
                     os.kill(rank.process.pid, signal.SIGTERM)
         now = time.monotonic()
-        if any(rank.failed for rank in crew) or all(rank.done for rank in crew):
+        if any(rank.failed for rank in crew):
             deadline = min(deadline, now + GRACE)
+        elif all(rank.done for rank in crew):
+            deadline = min(deadline, now + FAREWELL)
         if now >= deadline:
             for rank in crew:
                 rank.kill()
@@ -281,16 +285,33 @@ def handed_over(task: Task, start_method: str, folder: Path) -> Iterator[Task | 
 
     A file, read through a memory map: the processes share its pages (rows, teacher) until they write to them, and there
     is no limit on the number of tensors, as there is where each is a file descriptor.
+
+    Raises:
+        ConfigError: Something in it cannot be sent.
+        CheckpointWriteError: The disk refused.
     """
     if start_method == "fork":
         yield task
         return
     path = folder / f"{TEMPORARY}{os.getpid()}-ranks.pt"
     try:
-        torch.save(task, path, pickle_protocol=pickle.HIGHEST_PROTOCOL)
+        write(task, path)
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def write(task: Task, path: Path) -> None:
+    """The task, as a file."""
+    try:
+        torch.save(task, path, pickle_protocol=pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"trainer.devices: the training cannot be sent to its processes: {error}: what a callback, logger, task or network "
+            "of your own holds must be picklable (no lambdas, no open files), or use one device"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise write_error(path, error) from error
 
 
 # -- in a rank --------------------------------------------------------------------------------------------------------
@@ -316,6 +337,7 @@ class Seat:
 
     def take(self) -> None:
         """Put it where torch and Lightning look for it."""
+        os.environ.clear()
         os.environ |= {
             **self.environment,
             "LOCAL_RANK": str(self.rank),

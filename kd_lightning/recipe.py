@@ -159,7 +159,7 @@ class Recipe:
     @property
     def compiled(self) -> bool:
         """The networks are compiled while they are trained; what is measured on the test split runs as it is."""
-        return bool(self.settings.get("compile", False))
+        return bool(self.settings["compile"])
 
     @property
     def counted_trainer(self) -> Settings:

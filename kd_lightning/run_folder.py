@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from kd_lightning.pipeline import MODELS, Experiment
 from kd_lightning.redaction import redacted
 from kd_lightning.stage import WEIGHTS
-from kd_lightning.store import publish_json
+from kd_lightning.store import TEMPORARY, publish_file, publish_json, write_error
 from kd_lightning.versions import installed
 
 
@@ -72,12 +73,24 @@ def describe(experiment: Experiment, stage: str) -> dict[str, Any]:
 
 
 def link(source: Path, target: Path) -> None:
-    """A hard link, or a copy where links cannot be made."""
-    target.unlink(missing_ok=True)
+    """A hard link, or a copy where links cannot be made; until it is whole, what was there stays.
+
+    Raises:
+        CheckpointWriteError: It could not be written.
+    """
+    draft = target.with_name(f"{TEMPORARY}{os.getpid()}-{target.name}")
     try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+        draft.unlink(missing_ok=True)  # a copy into an old link would write into the store
+        try:
+            os.link(source, draft)
+        except OSError:
+            shutil.copyfile(source, draft)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise write_error(target, error) from error
+    publish_file(draft, target)
+    draft.unlink(missing_ok=True)  # a rename does nothing where both names are the same file already
 
 
 def summary_lines(results: Mapping[str, Any]) -> list[str]:

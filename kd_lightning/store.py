@@ -130,11 +130,13 @@ class Entry:
         """Why the entry cannot be reused: ``None`` = it is whole, ``""`` = it was never finished."""
         try:
             status = json.loads(self.status_path.read_text(encoding="utf-8"))
-            files = dict(status["files"])
+            files, seal = dict(status["files"]), status.pop("seal")
         except FileNotFoundError:
             return ""
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return "status.json cannot be read"
+        if seal != self.seal(status):
+            return "status.json is damaged, or another entry's"
         for name, digest in files.items():
             path = self.path(name)
             if not path.is_file():
@@ -165,16 +167,20 @@ class Entry:
 
     def finish(self, files: list[str], extra: Mapping[str, Any] | None = None) -> None:
         """Declare the entry whole: ``status.json`` with the digests of ``files``, and nothing else left behind."""
-        status = {
+        status: dict[str, Any] = {
             "state": "done",
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "files": {name: file_digest(self.path(name)) for name in files},
             **(extra or {}),
         }
-        publish_json(self.status_path, status)
+        publish_json(self.status_path, {**status, "seal": self.seal(status)})
         for path in self.folder.iterdir():
             if path.name not in {*files, "status.json"}:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def seal(self, status: Mapping[str, Any]) -> str:
+        """What binds a status to this entry: neither a flipped bit nor another entry's folder goes unseen."""
+        return content_key({"stage": self.stage, "key": self.key, "status": status})
 
     def clear(self) -> None:
         """Forget everything in the entry, the claim to be whole first."""
@@ -182,7 +188,7 @@ class Entry:
         if self.folder.is_dir():
             fsync_folder(self.folder)
             shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)  # somebody who waits for our lock may have made it
 
     @contextmanager
     def lock(self, waiting: Callable[[], None]) -> Iterator[None]:
@@ -190,14 +196,19 @@ class Entry:
 
         Args:
             waiting: Called once if another process holds it.
+
+        Raises:
+            CheckpointWriteError: The folder or its lock cannot be made.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder.with_name(f"{self.key}.lock"))
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             waiting()
             lock.acquire(poll_interval=0.1)
+        except OSError as error:
+            raise write_error(self.folder, error) from error
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             sweep_temporaries(self.folder)

@@ -95,7 +95,8 @@ class SpawnedModelParallel(Spawned, ModelParallelStrategy):
         """Rank 0's count, as with DDP: else each process would validate with BatchNorm statistics of its own."""
         assert self.lightning_module is not None
         for buffer in self.lightning_module.buffers():
-            dist.broadcast(buffer, src=0)
+            if buffer.is_floating_point():
+                dist.broadcast(buffer, src=0)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         assert self.lightning_module is not None

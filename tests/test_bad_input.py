@@ -159,6 +159,7 @@ VALUES = {
     "optimizer.lr=fast": ("ConfigError", "optimizer.lr='fast'", "float"),
     "student.dropout=x": ("ConfigError", "student.dropout='x'", "float"),
     "progress=maybe": ("ConfigError", "progress='maybe'", "true or false"),
+    "compile=maybe": ("ConfigError", "compile='maybe'", "true or false"),
     "force=teacher": ("ConfigError", "force='teacher'", "force=[teacher]"),
     "teacher.checkpoint=5": ("ConfigError", "teacher.checkpoint=5", "run folder"),
 }

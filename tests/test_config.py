@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from kd_lightning import config
 from kd_lightning.config import ALLOWED_CALLS, build, check_arguments, check_target, locate, plain
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError
-from kd_lightning.hydra_guard import named_in_logging
+from kd_lightning.hydra_guard import foreign_names, named_in_logging
 from kd_lightning.models.mlp import MLP
 from tests.support.cli import DIGITS, kd
 
@@ -376,3 +376,11 @@ def test_secrets_are_written_nowhere(capsys: pytest.CaptureFixture[str], tmp_pat
     # The control: what is no secret stands where it should.
     assert {"config.yaml", "overrides.txt", "results.json"} <= holding[b"hunter3"]
     assert os.environ.get("HYDRA_FULL_ERROR") is None  # `kd run` leaves the environment as it was
+
+
+@pytest.mark.parametrize("key", ["sweeper", "launcher"])
+def test_what_hydra_would_build_inside_a_sweeper_is_refused_where_it_would(key: str) -> None:
+    node = {"_target_": "hydra_plugins.mine.Mine", "parts": [{"of": {"_target_": "os.system", "command": "true"}}]}
+    assert list(foreign_names(OmegaConf.create({key: node}))) == ["os.system"]
+    assert list(foreign_names(OmegaConf.create({key: {**node, "_recursive_": True}}))) == ["os.system"]
+    assert list(foreign_names(OmegaConf.create({key: {**node, "_recursive_": False}}))) == []

@@ -6,8 +6,10 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ import pytorch_lightning as pl
 import torch
 
 from kd_lightning import stopping
-from kd_lightning.callbacks.checkpoints import resume_files
+from kd_lightning.callbacks.checkpoints import resume_files, step_of
 from kd_lightning.cli import main
-from kd_lightning.errors import NonFiniteLossError
+from kd_lightning.errors import ConfigError, NonFiniteLossError
 from kd_lightning.ranks import DeadProcessError
 from tests.support.processes import DDP, FSDP, At, Presence, children, in_two, is_there, kill_me, numbers, wait_until
 from tests.test_resume import run, stored
@@ -121,6 +123,20 @@ def test_a_loss_that_is_not_finite_in_one_rank_stops_all(tmp_path: Path) -> None
         run(tmp_path, [Spoil()], **in_two())
 
 
+class Unsendable(pl.Callback):
+    """Holds what no other process can have."""
+
+    def __init__(self) -> None:
+        self.function = lambda: None
+
+
+def test_what_cannot_be_sent_to_another_process_is_said(tmp_path: Path) -> None:
+    sent = {**DDP, "start_method": "forkserver"}
+    with pytest.raises(ConfigError, match=r"trainer.devices: the training cannot be sent.*lambda.*picklable"):
+        run(tmp_path, [Unsendable()], **in_two(sent))
+    assert not list(tmp_path.glob("store/*/*/.tmp-*"))
+
+
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -184,3 +200,73 @@ def test_ranks_end_when_the_command_is_killed(tmp_path: Path) -> None:
     os.kill(kd.pid, signal.SIGKILL)
     assert kd.end()[0] == -signal.SIGKILL
     wait_until(lambda: not any(map(is_there, kd.ranks)))
+
+
+# -- as users run it --------------------------------------------------------------------------------------------------
+
+
+class Real:
+    """The command in a process group of its own, its ranks forked from its own server, at work on a teacher."""
+
+    def __init__(self, outputs: Path) -> None:
+        self.outputs = outputs
+        steps = ("steps.teacher=1000000", "validate_every=1000000", "checkpoint_every=400")
+        job = ("experiment=digits", "debug=fast_dev_run", "trainer=ddp", *steps)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kd_lightning.cli", "run", *job, f"outputs={outputs}", "progress=false"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Real:
+        before = self.points()
+        wait_until(lambda: self.points() != before, lambda: self.process.poll() is None)
+        servers = {pid: children(pid) for pid in children(self.process.pid)}
+        ((self.server, self.ranks),) = ((pid, ranks) for pid, ranks in servers.items() if ranks)
+        self.group = [self.process.pid, self.server, *self.ranks]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+    def points(self) -> list[int]:
+        """Steps of the resume points."""
+        return [step_of(path) for folder in self.outputs.glob("store/teacher/*/") for path in resume_files(folder)]
+
+    def end(self) -> tuple[int, str, str]:
+        """Its exit code and words, when nothing of it is left."""
+        out, errors = self.process.communicate(timeout=120)
+        wait_until(lambda: not any(map(is_there, self.group)))
+        return self.process.returncode, out, errors
+
+
+def ignores(pid: int, number: int) -> bool:
+    """The process ignores the signal."""
+    (mask,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigIgn"))
+    return bool(int(mask.split()[1], 16) & (1 << (number - 1)))
+
+
+@pytest.mark.slow
+def test_the_real_command_survives_a_kill_and_a_scheduler(tmp_path: Path) -> None:
+    """A rank is killed; the scheduler sends SIGTERM to every process of the job, the fork server's included."""
+    with Real(tmp_path) as kd:
+        os.kill(kd.ranks[1], signal.SIGKILL)
+        code, _, errors = kd.end()
+        assert code == 1
+        assert errors.splitlines() == [
+            "kd: DeadProcessError: process 2 of 2 of the training was killed by SIGKILL (the system does so when memory "
+            "runs out): the same command goes on from the last resume point"
+        ]
+    with Real(tmp_path) as kd:
+        assert ignores(kd.server, signal.SIGTERM), "else the ranks, at their last save, would be taken for dead"
+        os.killpg(kd.process.pid, signal.SIGTERM)
+        code, out, errors = kd.end()
+        assert code == 143
+        assert "goes on from resume-" in out
+        assert "Traceback" not in errors
+        newest = kd.points()[-1]
+        assert newest % 400, f"saved where it stood, at step {newest}, not at the last of the usual points"

@@ -34,6 +34,11 @@ def test_what_starts_the_command_again_is_refused(changes: dict[str, Any], tmp_p
     assert f"trainer.devices={changes['trainer__devices']}" in str(caught.value)
 
 
+def test_several_machines_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trainer.num_nodes=2: .* one machine"):
+        experiment(tmp_path, **in_two(), trainer__num_nodes=2).check()
+
+
 def test_what_starts_only_its_own_processes_passes(tmp_path: Path) -> None:
     experiment(tmp_path, **in_two()).check()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from kd_lightning.modules.supervised import SupervisedModule
-from kd_lightning.store import publish
+from kd_lightning.store import publish, write_error
 
 HEADER = "step,split,name,value\n"
 PREFIX = "val_"
@@ -66,13 +66,20 @@ class MetricsLog(pl.Callback):
         self.flush(trainer)
 
     def flush(self, trainer: pl.Trainer) -> None:
-        """Append what has gathered, through to the disk. Called before every checkpoint."""
+        """Append what has gathered, through to the disk. Called before every checkpoint.
+
+        Raises:
+            CheckpointWriteError: The disk refused. What was there stays; a torn end is cut off when the run is resumed.
+        """
         lines, self._lines = self._lines, []
         if trainer.is_global_zero and lines:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write("".join(lines))
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise write_error(self.path, error) from error
 
     def _add(self, step: int, split: str, values: Mapping[str, float]) -> None:
         text = io.StringIO()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from kd_lightning.errors import CheckpointWriteError
 from kd_lightning.report.markdown import markdown_page
 from kd_lightning.report.page import html_page
 from kd_lightning.report.run_files import read_run
@@ -21,7 +23,7 @@ def write_report(run_folder: Path) -> Path:
         Path of ``report.html``.
 
     Raises:
-        KDError: the folder has no readable ``results.json``.
+        KDError: the folder has no readable ``results.json``, or takes no file.
     """
     run = read_run(run_folder)
     replace(run_folder / "report.md", markdown_page(run))
@@ -29,8 +31,17 @@ def write_report(run_folder: Path) -> Path:
 
 
 def replace(path: Path, text: str) -> Path:
-    """Write a text file so that a reader sees the old or the new one, never a half of it."""
+    """Write a text file so that a reader sees the old or the new one, never a half of it.
+
+    Raises:
+        CheckpointWriteError: It could not be written; what was there stays.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-    os.replace(part, path)
+    try:
+        part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise CheckpointWriteError(f"cannot write {path}: {error}") from error
     return path

@@ -148,13 +148,18 @@ class Crew:
 
     def _end_all(self, number: int) -> None:
         """Pass a signal on, and give the jobs time to answer it."""
-        for worker in self.workers:
-            if worker.process.is_alive():
-                send(worker.process.pid, number)
         deadline = time.monotonic() + GRACE
+        first = True
         with suppress(KeyboardInterrupt):  # somebody asks a second time: no more grace
-            for worker in self.workers:
-                worker.process.join(max(0.0, deadline - time.monotonic()))
+            while alive := [worker for worker in self.workers if worker.process.is_alive()]:
+                if time.monotonic() > deadline:
+                    break
+                for worker in alive:
+                    # Again and again, for one that has only begun may not listen yet; Ctrl-C would interrupt the cleaning.
+                    if first or number == signal.SIGTERM:
+                        send(worker.process.pid, number)
+                first = False
+                wait([worker.process.sentinel for worker in alive], timeout=1.0)
         for worker in self.workers:
             if worker.process.is_alive():
                 worker.process.kill()

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import signal
 import time
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import suppress
 from pathlib import Path
 
-from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from omegaconf import DictConfig
 
-from kd_lightning.sweeps.crew import close, send
+from kd_lightning.sweeps.crew import TICK, close, send
 from kd_lightning.sweeps.folder import FAILED, FINAL, KILLED, RUNNING, read_job
 from kd_lightning.sweeps.live import SweepDisplay
 from kd_lightning.sweeps.worker import GRACE, Order, work
@@ -66,19 +66,17 @@ def at_work(order: Order) -> bool:
 
 def attempt(orders: list[Order], workers: int, display: SweepDisplay) -> list[Order]:
     """Do the orders; those without an end when a worker's death ended the attempt."""
-    calls = (delayed(work)(order) for order in orders)
-    # With n_jobs=1 joblib would do the jobs in this very process; so many at once are handed out all the same.
-    parallel = Parallel(
-        n_jobs=max(2, workers), pre_dispatch=workers, batch_size=1, backend="loky", return_as="generator_unordered"
-    )
-    try:
-        for _ in parallel(calls):
-            display.refresh()
-    except TerminatedWorkerError:
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    # joblib's executor and not ``Parallel``, which kills its workers before an exception gets here: they could not save.
+    executor = get_reusable_executor(max_workers=workers)
+    calls = [executor.submit(work, order) for order in orders]
+    while not all(call.done() for call in calls):
+        wait([call for call in calls if not call.done()], timeout=TICK, return_when=FIRST_COMPLETED)
+        display.refresh()
+    if any(isinstance(call.exception(), TerminatedWorkerError) for call in calls):
+        executor.shutdown(wait=True, kill_workers=True)
         return [order for order in orders if not ended(order)]
-    for order in orders:
-        close(order, FAILED, "it ended without a word of its own")
+    for order, call in zip(orders, calls, strict=True):
+        close(order, FAILED, f"it ended without a word of its own: {call.exception()}")
     return []
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from kd_lightning.sweeps.folder import gone
 
 OUTPUT = "output.log"
-PRELOADED = ["kd_lightning.launch", "kd_lightning.run"]
+PRELOADED = ["kd_lightning.fork_server", "kd_lightning.launch", "kd_lightning.run"]
 """What every job needs; the server that workers are forked from has it imported once."""
 
 
@@ -105,6 +105,7 @@ def serve(orders: Connection, environ: dict[str, str]) -> None:
     """Body of a worker process: orders in, exit codes out, until there is no more order or a signal came."""
     os.environ.clear()
     os.environ.update(environ)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server that we are forked from ignores it
     os.setpgid(0, 0)  # Ctrl-C on the terminal goes to the leader alone, who passes it on once
     while True:
         try:

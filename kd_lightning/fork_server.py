@@ -1,0 +1,11 @@
+"""Preloaded by a fork server, the process that others are forked from.
+
+A scheduler (Slurm, systemd) that wants a job to end sends SIGTERM to every process of it. The server has nothing to save
+and must not go first: whoever has started processes through it would take all of them for dead.
+"""
+
+import signal
+import sys
+
+if sys.argv == ["-c"]:  # how multiprocessing starts its server; nobody else's signals are touched
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
