@@ -65,6 +65,7 @@ LAYERS = {
     "reporting": Layer({"errors", "report", "sweeps.folder"}, set()),
     "redaction": Layer(set(), set()),
     "stopping": Layer(set(), set()),
+    "fork_server": Layer(set(), set()),
     "sweeps.folder": Layer(set(), set()),
     "sweeps.records": Layer({"sweeps.folder", "store"}, set()),
     "paired_test": Layer(set(), {"scipy"}),
