@@ -628,7 +628,7 @@ def span_of(launcher: str, warm: Warm, outputs: Path) -> float:
 
 def jobs(rng: random.Random, n: int, folder: Path) -> Outcome:
     """The cells of tests/sweeps/test_faults.py, all of them or some."""
-    from tests.sweeps.test_faults import CELLS
+    from tests.sweeps.test_faults import ALL, CELLS
 
     chosen = rng.sample(CELLS, min(n, len(CELLS)))
     name = "tests/sweeps/test_faults.py::test_job_3_of_6_goes_down"
@@ -636,7 +636,12 @@ def jobs(rng: random.Random, n: int, folder: Path) -> Outcome:
     options = ["-q", "-p", "no:cacheprovider", f"--junitxml={folder}/tests.xml", f"--basetemp={folder}/tests"]
     with (folder / "log").open("w") as log:
         subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *tests], cwd=ROOT, stdout=log, stderr=log, check=False
+            [sys.executable, "-m", "pytest", *options, *tests],
+            cwd=ROOT,
+            env={**os.environ, ALL: "1"},
+            stdout=log,
+            stderr=log,
+            check=False,
         )
     outcome = Outcome(note="struck: the callback left its mark; second run does the one job alone")
     for case in ElementTree.parse(folder / "tests.xml").iter("testcase"):

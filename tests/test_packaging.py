@@ -39,7 +39,8 @@ def test_the_wheel_holds_package_and_configuration_and_nothing_else(built: Path)
     inside = {name.removeprefix("kd_lightning/conf/") for name in names if name.startswith("kd_lightning/conf/")}
     assert inside == conf_files()
     assert "config.yaml" in inside
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"kd_lightning"}
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"kd_lightning", "hydra_plugins"}
+    assert not any(name == "hydra_plugins/__init__.py" for name in names), "a namespace that others share"
     assert "kd_lightning/report/page.css" in names
     assert "kd_lightning/py.typed" in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kd_lightning.cli import main
 from kd_lightning.sweeps.folder import Sweep, gone, read_json, read_sweep
 from tests.support.cli import DIGITS
-from tests.test_kill import FORK
 
 JOBS = ("temperature=1,2,3", "steps.student=1000", "steps.pretrain=0", "checkpoint_every=2000", "validate_every=250")
 PATIENCE = 120.0
@@ -27,20 +24,21 @@ def words(outputs: Path, launcher: str) -> list[str]:
     return ["run", "-m", f"hydra/launcher={launcher}", *tiny, *JOBS, f"outputs={outputs}"]
 
 
-def lead(outputs: Path, launcher: str) -> None:
-    sys.exit(main(words(outputs, launcher)))
-
-
 @contextmanager
-def leading(outputs: Path, launcher: str) -> Iterator[Any]:
+def leading(outputs: Path, launcher: str) -> Iterator[subprocess.Popen[bytes]]:
     """The command in a process of its own, which is gone afterwards."""
-    child = FORK.Process(target=lead, args=(outputs, launcher))
-    child.start()
+    command = [sys.executable, "-m", "kd_lightning.cli", *words(outputs, launcher)]
+    child = subprocess.Popen(command, preexec_fn=listen_to_ctrl_c)
     try:
         yield child
     finally:
         child.kill()
-        child.join()
+        child.wait()
+
+
+def listen_to_ctrl_c() -> None:
+    """Shells start what runs in the background with SIGINT ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def sweeps(outputs: Path) -> list[Sweep]:
@@ -75,8 +73,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The store of an uninterrupted sweep."""
     outputs = tmp_path_factory.mktemp("whole")
     with leading(outputs, "process") as child:
-        child.join(PATIENCE)
-        assert child.exitcode == 0
+        assert child.wait(PATIENCE) == 0
     return stored(outputs)
 
 
@@ -86,7 +83,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     [
         ("process", signal.SIGTERM, 143, "preempted"),
         ("process", signal.SIGINT, 130, "interrupted"),
-        ("basic", signal.SIGTERM, 143, "preempted"),
         ("joblib", signal.SIGTERM, 143, "preempted"),
     ],
 )
@@ -95,9 +91,8 @@ def test_a_signal_reaches_every_job_and_the_same_command_goes_on(
 ) -> None:
     with leading(tmp_path, launcher) as child:
         eventually(lambda: distilling(tmp_path))
-        os.kill(child.pid, number)
-        child.join(PATIENCE)
-        assert child.exitcode == code
+        child.send_signal(number)
+        assert child.wait(PATIENCE) == code
     (first,) = sweeps(tmp_path)
     assert first.info["state"] == state
     struck = [job for job in first.jobs if job.state != "done"]
@@ -108,8 +103,7 @@ def test_a_signal_reaches_every_job_and_the_same_command_goes_on(
     points = [path for path in tmp_path.glob("store/*/*/resume-*.ckpt") if int(path.stem[-4:]) % 250]
     assert bool(points) == (number == signal.SIGTERM), "only SIGTERM saves, and off the usual steps"
     with leading(tmp_path, launcher) as child:
-        child.join(PATIENCE)
-        assert child.exitcode == 0
+        assert child.wait(PATIENCE) == 0
     assert stored(tmp_path) == whole
 
 
@@ -118,14 +112,13 @@ def test_when_the_leader_is_killed_its_jobs_save_and_end(whole: dict[str, bytes]
     with leading(tmp_path, "process") as child:
         eventually(lambda: distilling(tmp_path))
         child.kill()
-        child.join()
+        child.wait()
         (first,) = sweeps(tmp_path)
         eventually(lambda: all(gone(job.record) for job in read_sweep(first.folder).jobs if job.record))
     left = read_sweep(first.folder)
     assert not left.running
     assert {job.state for job in left.jobs if job.record} <= {"done", "preempted"}
     with leading(tmp_path, "process") as child:
-        child.join(PATIENCE)
-        assert child.exitcode == 0
+        assert child.wait(PATIENCE) == 0
     assert stored(tmp_path) == whole
     assert [job.state for job in sweeps(tmp_path)[1].jobs] == ["done"] * 3
