@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config import CONFIG_NAME, build, check_arguments, plain, trusted_packages, yaml_text
-from kd_lightning.errors import ConfigError, did_you_mean
+from kd_lightning.errors import ConfigError, TrialPruned, did_you_mean
 from kd_lightning.hydra_errors import one_line
 from kd_lightning.redaction import redacted_override
 from kd_lightning.stopping import Terminated
@@ -82,7 +82,7 @@ def perform_in_sweep(config: DictConfig, folder: Path, overrides: list[str], pla
 
 def state_of(error: BaseException) -> str:
     """Of a job that ended with this error."""
-    return PRUNED if type(error).__name__ == "TrialPruned" else FAILED
+    return PRUNED if isinstance(error, TrialPruned) else FAILED
 
 
 def overrides_of_job() -> list[str]:
