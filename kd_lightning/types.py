@@ -5,21 +5,128 @@ Shape legend: B batch, T positions, C classes or vocabulary, D width, ``...`` an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Batch = dict[str, Tensor]
 """Always ``inputs``, ``targets`` and ``index`` ([B] int64, the stable id of each row in its split); often ``mask``
 and ``labelled``; a task may ask for more."""
 
 
+class Logits(Protocol):
+    """Logits [..., C] of which no more is made than is asked for."""
+
+    def dense(self) -> Tensor:
+        """All of them, [..., C]."""
+        ...
+
+    def rows(self, start: int, stop: int, scale: float) -> Tensor:
+        """``scale * logits`` [stop - start, C] of some positions, leading dimensions flattened; a fresh tensor, float32
+        or wider, without gradient."""
+        ...
+
+    def zeroed(self, mask: Tensor) -> Logits:
+        """The same with finite logits where ``mask`` [...] is False, whatever stood there."""
+        ...
+
+
 @dataclass(frozen=True)
-class Outputs:
-    """What a network says about a batch: ``logits`` [..., C] and the tapped ``features`` by name."""
+class DenseLogits:
+    """Logits that are there already.
+
+    Attributes:
+        logits: [..., C].
+        mask: [N] bool: rows that count, leading dimensions flattened; None = all.
+    """
 
     logits: Tensor
-    features: dict[str, Tensor] = field(default_factory=dict)
+    mask: Tensor | None = None
+
+    def dense(self) -> Tensor:
+        return self.logits
+
+    def rows(self, start: int, stop: int, scale: float) -> Tensor:
+        chunk = self.logits.detach().reshape(-1, self.logits.shape[-1])[start:stop]
+        scaled = chunk.to(torch.promote_types(chunk.dtype, torch.float32)) * scale
+        return scaled if self.mask is None else scaled.masked_fill_(~self.mask[start:stop, None], 0.0)
+
+    def zeroed(self, mask: Tensor) -> DenseLogits:
+        return replace(self, mask=mask.reshape(-1))
+
+
+@dataclass(frozen=True)
+class LinearLogits:
+    """Logits that are not made yet: ``hidden @ weight.T + bias``.
+
+    Attributes:
+        hidden: [..., D].
+        weight: [C, D].
+        bias: [C], or None.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def dense(self) -> Tensor:
+        return F.linear(self.hidden, self.weight, self.bias)
+
+    def rows(self, start: int, stop: int, scale: float) -> Tensor:
+        hidden = self.hidden.detach().reshape(-1, self.hidden.shape[-1])[start:stop]
+        return scaled_linear(hidden, self.weight.detach(), self.bias, scale)
+
+    def zeroed(self, mask: Tensor) -> LinearLogits:
+        return replace(self, hidden=self.hidden.masked_fill(~mask[..., None], 0.0))
+
+
+def scaled_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """``scale * (hidden @ weight.T + bias)`` without a pass of its own for the factor; float32 or wider, no gradient.
+
+    Args:
+        hidden: [N, D].
+        weight: [C, D].
+        bias: [C], or None.
+        scale: Any number.
+    """
+    with torch.no_grad():
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        if torch.is_autocast_enabled(hidden.device.type) or hidden.dtype != weight.dtype or weight.dtype != wide:
+            return F.linear(hidden.to(weight.dtype), weight, bias).to(wide).mul_(scale)
+        if bias is None:
+            product = hidden @ weight.T
+            return product if scale == 1 else product.mul_(scale)
+        return torch.addmm(bias, hidden, weight.T, beta=scale, alpha=scale)
+
+
+class Outputs:
+    """What a network says about a batch.
+
+    Args:
+        logits: [..., C], or logits to be made when first asked for.
+        features: The tapped features by name.
+
+    Attributes:
+        source: The logits, made or not; what reads them by rows takes this.
+        features: As given.
+    """
+
+    def __init__(self, logits: Tensor | Logits, features: dict[str, Tensor] | None = None) -> None:
+        self.source: Logits = DenseLogits(logits) if isinstance(logits, Tensor) else logits
+        self.features = features or {}
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """[..., C]."""
+        return self.source.dense()
+
+    def with_features(self, features: dict[str, Tensor]) -> Outputs:
+        """The same logits beside other features; logits that are made already are not made again."""
+        return Outputs(self.logits if "logits" in self.__dict__ else self.source, features)
 
 
 @dataclass(frozen=True)

@@ -156,4 +156,4 @@ def _view(outputs: Outputs, name: str) -> Outputs:
     if not outputs.features:
         return outputs
     own = {key.removeprefix(f"{name}/"): value for key, value in outputs.features.items() if key.startswith(f"{name}/")}
-    return Outputs(outputs.logits, own)
+    return outputs.with_features(own)
