@@ -1,40 +1,201 @@
 """Divergences between teacher and student distributions, per position, unreduced and unweighted.
 
-Shape legend: ``...`` any leading dimensions, C classes or vocabulary. Everything is in nats per position.
+p is the teacher's distribution, q the student's, both at temperature T. Shape legend: ``...`` any leading dimensions,
+C classes or vocabulary. Everything is in nats per position.
+
+Each divergence is written once, as a value and as its derivative; ``tempered`` differentiates the value by autograd,
+``functional.chunked`` uses the derivative where logits are never made whole.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lightning.functional.precision import at_least_float32
 
 
-def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Soft-target loss of Hinton et al.: forward KL at temperature T, times T^2.
+class Divergence(Protocol):
+    """D(p, q) >= 0, 0 where p = q."""
 
-    Formula: ``T^2 * sum_c p_c (log p_c - log q_c)`` with ``p = softmax(teacher / T)``, ``q = softmax(student / T)``.
-    The factor T^2 keeps the size of the gradient about constant as T changes; it stands here and nowhere else.
+    order: ClassVar[int]
+    """The power of T by which the loss is multiplied: the one that keeps the size of its gradient about constant as T
+    grows. 2 where D is quadratic around p = q, 1 where it is linear."""
+
+    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        """D [...] for log p and log q [..., C]."""
+        ...
+
+    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        """``q * dD/dq`` [..., C], up to a multiple of q; the gradient of D wrt the student's ``logits / T`` is then
+        ``flow - q * sum(flow)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class ForwardKL:
+    """``sum_c p log(p / q)``: the student covers all that the teacher holds possible.
+
+    Reference: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
+    """
+
+    order: ClassVar[int] = 2
+
+    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        return F.kl_div(student_log_probs, teacher_log_probs, reduction="none", log_target=True).sum(dim=-1)
+
+    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        return -teacher_log_probs.exp()
+
+
+@dataclass(frozen=True)
+class ReverseKL:
+    """``sum_c q log(q / p)``: the student keeps to what the teacher holds likely.
+
+    Reference: Gu, Dong, Wei, Huang 2023, "MiniLLM: Knowledge Distillation of Large Language Models", section 2.
+    """
+
+    order: ClassVar[int] = 2
+
+    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        return F.kl_div(teacher_log_probs, student_log_probs, reduction="none", log_target=True).sum(dim=-1)
+
+    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        return student_log_probs.exp() * (student_log_probs - teacher_log_probs)
+
+
+@dataclass(frozen=True)
+class GeneralizedJSD:
+    """``beta KL(p || m) + (1 - beta) KL(q || m)`` with ``m = beta p + (1 - beta) q``; at most log 2.
 
     Args:
+        beta: In (0, 1); 0.5 is the Jensen-Shannon divergence.
+
+    Raises:
+        ValueError: It is not.
+
+    Reference: Agarwal et al. 2023, "On-Policy Distillation of Language Models" (GKD), section 3.
+    """
+
+    beta: float = 0.5
+    order: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        _check_share("beta", self.beta)
+
+    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        mixed = _log_mixture(teacher_log_probs, student_log_probs, self.beta)
+        from_teacher = F.kl_div(mixed, teacher_log_probs, reduction="none", log_target=True)
+        from_student = F.kl_div(mixed, student_log_probs, reduction="none", log_target=True)
+        return (self.beta * from_teacher + (1 - self.beta) * from_student).sum(dim=-1)
+
+    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        mixed = _log_mixture(teacher_log_probs, student_log_probs, self.beta)
+        return (1 - self.beta) * student_log_probs.exp() * (student_log_probs - mixed)
+
+
+@dataclass(frozen=True)
+class SkewKL:
+    """``KL(p || m)`` with ``m = skew p + (1 - skew) q``: forward KL whose ratio is at most ``1 / skew``.
+
+    Args:
+        skew: In (0, 1).
+
+    Raises:
+        ValueError: It is not.
+
+    Reference: Ko et al. 2024, "DistiLLM: Towards Streamlined Distillation for Large Language Models", section 3.1.
+    """
+
+    skew: float = 0.1
+    order: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        _check_share("skew", self.skew)
+
+    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        mixed = _log_mixture(teacher_log_probs, student_log_probs, self.skew)
+        return F.kl_div(mixed, teacher_log_probs, reduction="none", log_target=True).sum(dim=-1)
+
+    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        mixed = _log_mixture(teacher_log_probs, student_log_probs, self.skew)
+        # q p / m, in logarithms: at most p / (1 - skew), where each factor alone could underflow.
+        return -(1 - self.skew) * (student_log_probs + teacher_log_probs - mixed).exp()
+
+
+@dataclass(frozen=True)
+class SkewReverseKL:
+    """``KL(q || m)`` with ``m = skew q + (1 - skew) p``.
+
+    Args:
+        skew: In (0, 1).
+
+    Raises:
+        ValueError: It is not.
+
+    Reference: Ko et al. 2024, as ``SkewKL``.
+    """
+
+    skew: float = 0.1
+    order: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        _check_share("skew", self.skew)
+
+    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        mixed = _log_mixture(student_log_probs, teacher_log_probs, self.skew)
+        return F.kl_div(mixed, student_log_probs, reduction="none", log_target=True).sum(dim=-1)
+
+    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        mixed = _log_mixture(student_log_probs, teacher_log_probs, self.skew)
+        ratio = student_log_probs - mixed
+        return student_log_probs.exp() * (ratio - self.skew * ratio.exp())
+
+
+@dataclass(frozen=True)
+class TotalVariation:
+    """``1/2 sum_c |p - q|``, in [0, 1]. Linear around p = q, so its gradient does not fall to 0 there.
+
+    Reference: Wen, Li, Du, Mou 2023, "f-Divergence Minimization for Sequence-Level Knowledge Distillation", section 3.
+    """
+
+    order: ClassVar[int] = 1
+
+    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        return (teacher_log_probs.exp() - student_log_probs.exp()).abs().sum(dim=-1) / 2
+
+    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        student_probs = student_log_probs.exp()
+        return student_probs * (student_probs - teacher_log_probs.exp()).sign() / 2
+
+
+def tempered(divergence: Divergence, student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """A divergence at temperature T, times T to the power of its order.
+
+    Formula: ``T^order * D(softmax(teacher / T), softmax(student / T))``. The power of T stands here and, for the same
+    losses in chunks, in ``functional.chunked``; nowhere else.
+
+    Args:
+        divergence: D.
         student_logits: [..., C].
         teacher_logits: [..., C]. No gradient is stopped here: the caller hands in detached logits.
         temperature: T > 0.
 
     Returns:
-        [...] nats times T^2, >= 0; float32 or wider.
+        [...] nats times T^order, >= 0; float32 or wider.
 
     Raises:
         ValueError: The shapes differ (one class would silently broadcast against many).
 
     Example:
-        >>> import torch
         >>> logits = torch.tensor([[2.0, 0.0]])
-        >>> tempered_kl(logits, logits, 4.0)
+        >>> tempered(TotalVariation(), logits, logits, 4.0)
         tensor([0.])
-
-    Reference: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
     if student_logits.shape != teacher_logits.shape:
         raise ValueError(
@@ -42,5 +203,32 @@ def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
         )
     student_log_probs = F.log_softmax(at_least_float32(student_logits) / temperature, dim=-1)
     teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits) / temperature, dim=-1)
-    pointwise = F.kl_div(student_log_probs, teacher_log_probs, reduction="none", log_target=True)
-    return pointwise.sum(dim=-1) * temperature**2
+    return divergence.value(teacher_log_probs, student_log_probs) * temperature**divergence.order
+
+
+def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Soft-target loss of Hinton et al.: forward KL at temperature T, times T^2.
+
+    Formula: ``T^2 * sum_c p_c (log p_c - log q_c)`` with ``p = softmax(teacher / T)``, ``q = softmax(student / T)``.
+
+    Args, Returns, Raises:
+        As ``tempered``.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0]])
+        >>> tempered_kl(logits, logits, 4.0)
+        tensor([0.])
+
+    Reference: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
+    """
+    return tempered(ForwardKL(), student_logits, teacher_logits, temperature)
+
+
+def _log_mixture(first_log_probs: Tensor, second_log_probs: Tensor, share: float) -> Tensor:
+    """``log(share * first + (1 - share) * second)``."""
+    return torch.logaddexp(first_log_probs + math.log(share), second_log_probs + math.log1p(-share))
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name}={value}: a number in (0, 1) is expected; at its ends the divergence is another one")

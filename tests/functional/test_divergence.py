@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import product
 
 import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.divergence import tempered_kl
+from kd_lightning.functional.divergence import (
+    Divergence,
+    ForwardKL,
+    GeneralizedJSD,
+    ReverseKL,
+    SkewKL,
+    SkewReverseKL,
+    TotalVariation,
+    tempered,
+    tempered_kl,
+)
 from kd_lightning.functional.reduce import masked_mean
 
 SHAPES = [(7,), (4, 5), (2, 3, 6)]
@@ -166,3 +177,93 @@ def test_what_does_not_count_may_be_nan_or_infinite_in_the_divergence() -> None:
     assert student.grad is not None
     torch.testing.assert_close(poisoned, student.grad, rtol=0, atol=1e-12)
     assert not student.grad[~mask].any()
+
+
+# -- the other divergences ------------------------------------------------------------------------------------------------
+
+
+def kl(first: list[float], second: list[float]) -> float:
+    return math.fsum(a * math.log(a / b) for a, b in zip(first, second, strict=True) if a > 0)
+
+
+def mix(first: list[float], second: list[float], share: float) -> list[float]:
+    return [share * a + (1 - share) * b for a, b in zip(first, second, strict=True)]
+
+
+def jsd(p: list[float], q: list[float], beta: float) -> float:
+    return beta * kl(p, mix(p, q, beta)) + (1 - beta) * kl(q, mix(p, q, beta))
+
+
+FORMULAS: list[tuple[Divergence, Callable[[list[float], list[float]], float]]] = [
+    (ForwardKL(), kl),
+    (ReverseKL(), lambda p, q: kl(q, p)),
+    (GeneralizedJSD(0.5), lambda p, q: jsd(p, q, 0.5)),
+    (GeneralizedJSD(0.1), lambda p, q: jsd(p, q, 0.1)),
+    (SkewKL(0.1), lambda p, q: kl(p, mix(p, q, 0.1))),
+    (SkewReverseKL(0.3), lambda p, q: kl(q, mix(q, p, 0.3))),
+    (TotalVariation(), lambda p, q: math.fsum(abs(a - b) for a, b in zip(p, q, strict=True)) / 2),
+]
+every_divergence = pytest.mark.parametrize(("divergence", "formula"), FORMULAS, ids=[str(each) for each, _ in FORMULAS])
+Formula = Callable[[list[float], list[float]], float]
+
+
+@every_divergence
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_values_are_the_formulas(divergence: Divergence, formula: Formula, temperature: float) -> None:
+    student, teacher = logits(5, 6), logits(5, 6, seed=1)
+    found = tempered(divergence, student, teacher, temperature)
+    for row in range(5):
+        p, q = softmax(teacher[row].tolist(), temperature), softmax(student[row].tolist(), temperature)
+        assert found[row].item() == pytest.approx(temperature**divergence.order * formula(p, q), abs=1e-10)
+
+
+@every_divergence
+def test_flow_is_the_derivative_of_the_value(divergence: Divergence, formula: Formula) -> None:
+    log_probs = logits(4, 6, seed=1).log_softmax(-1)
+    student = logits(4, 6).requires_grad_()
+    (expected,) = torch.autograd.grad(divergence.value(log_probs, student.log_softmax(-1)).sum(), student)
+    student_log_probs = student.detach().log_softmax(-1)
+    flow = divergence.flow(log_probs, student_log_probs)
+    torch.testing.assert_close(flow - student_log_probs.exp() * flow.sum(-1, keepdim=True), expected)
+
+
+@every_divergence
+def test_same_distributions_give_zero(divergence: Divergence, formula: Formula) -> None:
+    student = logits(4, 6).requires_grad_()
+    value = tempered(divergence, student, student.detach(), 2.0)
+    value.sum().backward()
+    assert value.tolist() == pytest.approx([0.0] * 4, abs=1e-12)
+    assert student.grad is not None
+    assert student.grad.abs().max() < 1e-12
+
+
+@every_divergence
+def test_size_of_every_gradient_keeps_to_its_order(divergence: Divergence, formula: Formula) -> None:
+    def size(temperature: float) -> float:
+        student = logits(8, 5).requires_grad_()
+        tempered(divergence, student, logits(8, 5, seed=1), temperature).sum().backward()
+        assert student.grad is not None
+        return student.grad.norm().item()
+
+    assert size(1000.0) / size(30.0) == pytest.approx(1, abs=0.15)
+
+
+@every_divergence
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 100.0])
+def test_extremes_stay_finite(divergence: Divergence, formula: Formula, dtype: torch.dtype, temperature: float) -> None:
+    for teacher in EXTREMES:
+        student = EXTREMES.clone().to(dtype).requires_grad_()
+        value = tempered(divergence, student, teacher.to(dtype).expand(EXTREMES.shape), temperature)
+        value.sum().backward()
+        assert torch.isfinite(value).all()
+        assert (value > -1e-3).all()
+        assert student.grad is not None
+        assert torch.isfinite(student.grad).all()
+
+
+@pytest.mark.parametrize("divergence", [GeneralizedJSD, SkewKL, SkewReverseKL])
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, math.nan])
+def test_shares_at_the_ends_are_refused(divergence: Callable[[float], Divergence], share: float) -> None:
+    with pytest.raises(ValueError, match=r"\(0, 1\)"):
+        divergence(share)

@@ -1,0 +1,307 @@
+"""The chunked loss against the same loss from full logits, by autograd, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kd_lightning.functional.chunked import ChunkedLoss, HardTerm, SoftTerm, chunk_rows, chunked_loss
+from kd_lightning.functional.divergence import (
+    Divergence,
+    ForwardKL,
+    GeneralizedJSD,
+    ReverseKL,
+    SkewKL,
+    SkewReverseKL,
+    TotalVariation,
+    tempered,
+)
+from kd_lightning.types import DenseLogits, LinearLogits, Logits
+
+DIVERGENCES = [
+    ForwardKL(),
+    ReverseKL(),
+    GeneralizedJSD(0.5),
+    GeneralizedJSD(0.2),
+    SkewKL(0.1),
+    SkewReverseKL(0.3),
+    TotalVariation(),
+]
+N, D, C, TEACHER_D = 7, 5, 11, 6
+
+
+def random(*shape: int, seed: int, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return (torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * scale).to(dtype)
+
+
+def head(bias: bool = True, dtype: torch.dtype = torch.float64, rows: int = N) -> LinearLogits:
+    return LinearLogits(
+        random(rows, D, seed=0, dtype=dtype).requires_grad_(),
+        random(C, D, seed=1, dtype=dtype).requires_grad_(),
+        random(C, seed=2, dtype=dtype).requires_grad_() if bias else None,
+    )
+
+
+def teacher_head(dtype: torch.dtype = torch.float64, rows: int = N) -> LinearLogits:
+    return LinearLogits(random(rows, TEACHER_D, seed=3, dtype=dtype), random(C, TEACHER_D, seed=4, dtype=dtype))
+
+
+def targets(rows: int = N) -> Tensor:
+    return torch.randint(C, (rows,), generator=torch.Generator().manual_seed(5))
+
+
+def flags(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.bool)
+
+
+ALL = torch.ones(N, dtype=torch.bool)
+SOME = flags(1, 0, 1, 1, 0, 1, 1)
+FEWER = flags(1, 0, 0, 1, 0, 0, 1)
+
+
+def naive(student: LinearLogits, teacher: Logits, mask: Tensor, hard: HardTerm | None, soft: list[SoftTerm]) -> Tensor:
+    """The loss from full logits, the means by explicit sums over the counted rows."""
+    logits, total = student.dense(), torch.zeros((), dtype=torch.float64)
+    if hard is not None:
+        rows = [
+            F.cross_entropy(logits[i], hard.targets[i], label_smoothing=hard.label_smoothing)
+            for i in range(len(mask))
+            if hard.counted[i]
+        ]
+        total = total + hard.weight * sum(rows, torch.zeros(())) / max(len(rows), 1)
+    for term in soft:
+        rows = [
+            tempered(term.divergence, logits[i], teacher.dense()[i], term.temperature)
+            for i in range(len(mask))
+            if mask[i]
+        ]
+        total = total + term.weight * sum(rows, torch.zeros(())) / max(len(rows), 1)
+    return total
+
+
+def gradients(loss: Tensor, student: LinearLogits) -> list[Tensor]:
+    tensors = [tensor for tensor in (student.hidden, student.weight, student.bias) if tensor is not None]
+    found = torch.autograd.grad(loss, tensors, allow_unused=True, materialize_grads=True)
+    return list(found)
+
+
+def compare(student: LinearLogits, teacher: Logits, mask: Tensor, hard: Any, soft: list[SoftTerm], **how: Any) -> None:
+    found = chunked_loss(student, teacher, mask, hard, soft, **how)
+    expected = naive(student, teacher, mask, hard, soft)
+    torch.testing.assert_close(found.total, expected, rtol=1e-9, atol=1e-10)
+    for mine, theirs in zip(gradients(found.total, student), gradients(expected, student), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES, ids=str)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 3.0, 8.0])
+def test_value_and_gradients_are_those_of_full_logits(divergence: Divergence, temperature: float) -> None:
+    hard = HardTerm(targets(), FEWER, weight=0.3)
+    compare(head(), teacher_head(), SOME, hard, [SoftTerm(divergence, temperature, weight=0.7)], rows=3)
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES, ids=str)
+def test_gradients_agree_with_finite_differences(divergence: Divergence) -> None:
+    student, teacher = head(rows=3), teacher_head(rows=3)
+    hard = HardTerm(targets(3), flags(1, 0, 1), 0.3, label_smoothing=0.1)
+    terms = [SoftTerm(divergence, 2.0, 0.7)]
+
+    def loss(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        inputs = LinearLogits(hidden, weight, bias)
+        return chunked_loss(inputs, teacher, flags(1, 1, 1), hard, terms, rows=2, reusable=True).total
+
+    assert student.bias is not None
+    assert torch.autograd.gradcheck(loss, (student.hidden, student.weight, student.bias))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 100])
+def test_the_chunk_does_not_matter(rows: int) -> None:
+    hard = HardTerm(targets(), ALL, 0.5)
+    compare(head(), teacher_head(), ALL, hard, [SoftTerm(ForwardKL(), 2.0, 0.5)], rows=rows)
+
+
+def test_one_row() -> None:
+    hard = HardTerm(targets(1), flags(1), 0.5)
+    compare(head(rows=1), teacher_head(rows=1), flags(1), hard, [SoftTerm(ForwardKL(), 4.0, 0.5)])
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES, ids=str)
+def test_nothing_counts(divergence: Divergence) -> None:
+    student, none = head(), ~ALL
+    found = chunked_loss(
+        student, teacher_head(), none, HardTerm(targets(), none, 0.5), [SoftTerm(divergence, 2.0, 0.5)]
+    )
+    assert [found.total.item(), found.hard.item(), found.soft[0].item()] == [0.0, 0.0, 0.0]
+    assert all((gradient == 0).all() for gradient in gradients(found.total, student))
+
+
+def test_without_a_bias_and_with_label_smoothing() -> None:
+    hard = HardTerm(targets(), SOME, 0.5, label_smoothing=0.2)
+    compare(head(bias=False), teacher_head(), ALL, hard, [SoftTerm(ReverseKL(), 3.0, 0.5)], rows=2)
+
+
+def test_hard_alone_and_soft_alone() -> None:
+    compare(head(), teacher_head(), ALL, HardTerm(targets(), SOME, 0.5), [])
+    compare(head(), teacher_head(), SOME, None, [SoftTerm(ForwardKL(), 1.0, 1.0)])
+
+
+def test_several_terms_at_several_temperatures() -> None:
+    terms = [SoftTerm(ForwardKL(), 4.0, 0.2), SoftTerm(ReverseKL(), 1.5, 0.3), SoftTerm(TotalVariation(), 0.7, 0.4)]
+    compare(head(), teacher_head(), SOME, HardTerm(targets(), FEWER, 0.1), terms, rows=3)
+    found = chunked_loss(head(), teacher_head(), SOME, None, terms)
+    for value, term in zip(found.soft, terms, strict=True):
+        expected = naive(head(), teacher_head(), SOME, None, [SoftTerm(term.divergence, term.temperature, 1.0)])
+        torch.testing.assert_close(value, expected.detach())
+
+
+def test_teacher_given_as_full_logits() -> None:
+    teacher = DenseLogits(teacher_head().dense())
+    compare(head(), teacher, SOME, HardTerm(targets(), FEWER, 0.5), [SoftTerm(ForwardKL(), 2.0, 0.5)], rows=3)
+
+
+def test_leading_dimensions() -> None:
+    flat, teacher = head(rows=6), teacher_head(rows=6)
+    mask, classes = flags(1, 0, 1, 1, 1, 1), targets(6)
+    terms = [SoftTerm(ForwardKL(), 2.0, 0.5)]
+    folded = LinearLogits(flat.hidden.reshape(2, 3, D), flat.weight, flat.bias)
+    found = chunked_loss(
+        folded,
+        LinearLogits(teacher.hidden.reshape(2, 3, TEACHER_D), teacher.weight),
+        mask.reshape(2, 3),
+        HardTerm(classes.reshape(2, 3), mask.reshape(2, 3), 0.5),
+        terms,
+    )
+    torch.testing.assert_close(found.total, naive(flat, teacher, mask, HardTerm(classes, mask, 0.5), terms))
+
+
+def test_tied_weights_get_both_gradients() -> None:
+    embedding = random(C, D, seed=1).requires_grad_()
+    inputs, terms = targets(), [SoftTerm(ForwardKL(), 2.0, 0.5)]
+    hard = HardTerm(targets(), ALL, 0.5)
+
+    def gradient(loss: Callable[[LinearLogits], Tensor]) -> Tensor:
+        (found,) = torch.autograd.grad(loss(LinearLogits(embedding[inputs].tanh(), embedding)), embedding)
+        return found
+
+    teacher = teacher_head()
+    torch.testing.assert_close(
+        gradient(lambda student: chunked_loss(student, teacher, ALL, hard, terms, rows=2).total),
+        gradient(lambda student: naive(student, teacher, ALL, hard, terms)),
+    )
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dense", [True, False], ids=["dense", "hidden"])
+def test_what_stands_where_nothing_counts_reaches_nothing(poison: float, dense: bool) -> None:
+    def result(value: float) -> list[Tensor]:
+        student, teacher = head(), teacher_head()
+        hidden, taught = student.hidden.detach().clone(), teacher.hidden.clone()
+        hidden[1] = taught[1] = value
+        hidden.requires_grad_()
+        inputs = LinearLogits(hidden, student.weight, student.bias)
+        logits: Logits = LinearLogits(taught, teacher.weight)
+        if dense:
+            logits = DenseLogits(logits.dense())
+        classes = targets()
+        classes[1] = -100
+        loss = chunked_loss(inputs, logits, SOME, HardTerm(classes, FEWER, 0.5), [SoftTerm(ReverseKL(), 2.0, 0.5)])
+        return [loss.total, loss.hard, *loss.soft, *gradients(loss.total, inputs)]
+
+    for clean, poisoned in zip(result(0.5), result(poison), strict=True):
+        assert torch.equal(clean, poisoned)
+
+
+def test_gradient_is_scaled_by_what_comes_from_above() -> None:
+    student, teacher, terms = head(), teacher_head(), [SoftTerm(ForwardKL(), 2.0, 1.0)]
+    whole = gradients(chunked_loss(student, teacher, ALL, None, terms).total, student)
+    third = gradients(chunked_loss(student, teacher, ALL, None, terms).total / 3, student)
+    for one, other in zip(whole, third, strict=True):
+        torch.testing.assert_close(one / 3, other)
+
+
+def test_backward_runs_once_unless_asked_for_more() -> None:
+    student, teacher, terms = head(), teacher_head(), [SoftTerm(ForwardKL(), 2.0, 1.0)]
+
+    def twice(loss: ChunkedLoss) -> None:
+        loss.total.backward(retain_graph=True)
+        loss.total.backward()
+
+    with pytest.raises(RuntimeError, match="reusable=True"):
+        twice(chunked_loss(student, teacher, ALL, None, terms))
+    student = head()
+    twice(chunked_loss(student, teacher, ALL, None, terms, reusable=True))
+    (once,) = torch.autograd.grad(naive(student, teacher, ALL, None, terms), student.weight)
+    assert student.weight.grad is not None
+    torch.testing.assert_close(student.weight.grad, 2 * once)
+
+
+def test_teacher_gets_no_gradient_and_none_is_made_under_no_grad() -> None:
+    student, teacher = head(), teacher_head()
+    teacher.hidden.requires_grad_()
+    terms = [SoftTerm(ForwardKL(), 2.0, 1.0)]
+    chunked_loss(student, teacher, ALL, None, terms).total.backward()
+    assert teacher.hidden.grad is None
+    with torch.no_grad():
+        assert not chunked_loss(student, teacher, ALL, None, terms).total.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("divergence", DIVERGENCES, ids=str)
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 100.0])
+def test_extreme_logits_in_half_precision_stay_finite(
+    dtype: torch.dtype, divergence: Divergence, temperature: float
+) -> None:
+    student = head(dtype=torch.float32)
+    wild = LinearLogits((student.hidden.detach() * 4e3).requires_grad_(), student.weight, student.bias)
+    teacher = LinearLogits(teacher_head(torch.float32).hidden * -4e3, teacher_head(torch.float32).weight)
+    with torch.autocast("cpu", dtype):
+        loss = chunked_loss(
+            wild, teacher, ALL, HardTerm(targets(), ALL, 0.5), [SoftTerm(divergence, temperature, 0.5)], rows=3
+        )
+    assert torch.isfinite(loss.total)
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(loss.total, wild))
+
+
+def test_autocast_is_near_float32_and_gradients_keep_their_types() -> None:
+    terms = [SoftTerm(ForwardKL(), 2.0, 0.5)]
+    student, teacher = head(dtype=torch.float32), teacher_head(torch.float32)
+    exact = gradients(naive(student, teacher, ALL, HardTerm(targets(), ALL, 0.5), terms), student)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = chunked_loss(student, teacher, ALL, HardTerm(targets(), ALL, 0.5), terms, rows=2)
+    for found, expected in zip(gradients(loss.total, student), exact, strict=True):
+        assert found.dtype == torch.float32
+        assert (found - expected).norm() < 0.02 * expected.norm()
+
+
+def test_no_tensor_of_all_rows_and_classes_is_made() -> None:
+    classes, rows = 4096, 512
+    student = LinearLogits(torch.randn(rows, 8).requires_grad_(), torch.randn(classes, 8).requires_grad_())
+    teacher = LinearLogits(torch.randn(rows, 8), torch.randn(classes, 8))
+    mask = torch.ones(rows, dtype=torch.bool)
+    with torch.profiler.profile(profile_memory=True, record_shapes=False) as profile:
+        chunked_loss(
+            student,
+            teacher,
+            mask,
+            HardTerm(torch.zeros(rows, dtype=torch.int64), mask, 0.5),
+            [SoftTerm(ForwardKL(), 2.0, 0.5)],
+            rows=32,
+        ).total.backward()
+    largest = max(event.cpu_memory_usage for event in profile.events())
+    assert largest < rows * classes * 4 / 8
+    assert largest >= 32 * classes * 4  # the profile has seen the chunks
+
+
+def test_rows_of_a_chunk_keep_to_the_budget() -> None:
+    assert chunk_rows(1000, "cpu", budget=400_000) == 100
+    assert chunk_rows(10**9, "cpu") == 16
+
+
+def test_soft_terms_need_a_teacher() -> None:
+    with pytest.raises(ValueError, match="teacher's logits"):
+        chunked_loss(head(), None, ALL, None, [SoftTerm(ForwardKL(), 1.0, 1.0)])
