@@ -39,6 +39,7 @@ KEYS = frozenset(
         "checkpoint_every",
         "log_every",
         "compile",
+        "chunked_loss",
         "outputs",
         "folder",
         "force",
@@ -107,6 +108,8 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     for key in ("progress", "compile"):
         if not isinstance(settings[key], bool):
             raise ConfigError(f"{key}={settings[key]!r}: true or false is expected")
+    if settings["chunked_loss"] not in (True, False, "auto"):
+        raise ConfigError(f"chunked_loss={settings['chunked_loss']!r}: true, false or auto is expected")
     if not isinstance(settings["outputs"], str):
         raise ConfigError(f"outputs={settings['outputs']!r}: a folder is expected")
     checkpoint = settings["teacher"].get("checkpoint")

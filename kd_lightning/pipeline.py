@@ -90,6 +90,10 @@ class Experiment:
             with building(f"{prefix}optimizer"):
                 self.recipe.supervised(role, 1).configure_optimizers()
         self.recipe.distilling(self.recipe.network("teacher"), self.recipe.network("student"), 1, 0, alpha, temperature)
+        if self.recipe.chunked("student"):
+            self.board.say(
+                f"losses by chunks of rows: {self.recipe.task.num_classes} classes (chunked_loss=false: whole)"
+            )
 
     def teacher(self) -> Stage:
         """The teacher, on the labels it has."""

@@ -16,17 +16,19 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from kd_lightning.chunking import chunks
 from kd_lightning.code import code_fingerprint, targets_of
 from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
+from kd_lightning.objectives.base import Objective
 from kd_lightning.precision import with_possible_precision
 from kd_lightning.preflight import check_processes, check_trainer
 from kd_lightning.seeds import derive
 from kd_lightning.stage import StageBoard, TrainerSettings
 from kd_lightning.store import Store, content_key
-from kd_lightning.tasks.base import Task
+from kd_lightning.tasks.base import Task, why_whole
 
 Settings = dict[str, Any]
 Build = Callable[[Any], Any]
@@ -70,6 +72,7 @@ class Recipe:
         self.store = Store(Path(settings["outputs"]) / "store")
         self.task: Task = build(settings["task"])
         self.steps: Settings = settings["steps"]
+        self._chunked: dict[str, bool] = {}
 
     def seed(self, role: str) -> int:
         """The seed of the teacher, or of the student."""
@@ -147,6 +150,7 @@ class Recipe:
             **counted,
             "trainer": self.counted_trainer,
             "compile": self.compiled,
+            "chunked": self.chunked(role),
             "data": self.fingerprint,
             "labelled": data["labelled_teacher" if teaching else "labelled"],
             "batch_size": data["batch_size"],
@@ -165,6 +169,20 @@ class Recipe:
     def counted_trainer(self) -> Settings:
         """The trainer settings that change what is computed."""
         return {key: value for key, value in self.settings["trainer"].items() if key not in VOLATILE}
+
+    def chunked(self, role: str) -> bool:
+        """The losses of the teacher's, or of the student's stages are computed by chunks of rows.
+
+        Raises:
+            ConfigError: That is asked for and not possible.
+        """
+        if role not in self._chunked:
+            teaching = role == "teacher"
+            terms = [] if teaching else self.objective().values()
+            taps = [path for term in terms for path, _ in term.taps.values()]
+            against = why_whole(self.network(role), taps)
+            self._chunked[role] = chunks(self.settings["chunked_loss"], self.task.num_classes, against)
+        return self._chunked[role]
 
     def code(self, roots: Sequence[str], nodes: Any) -> str:
         """Fingerprint of the root modules and of all that the nodes name."""
@@ -196,18 +214,23 @@ class Recipe:
             seed=self.seed(role),
             total_steps=steps,
             compiled=self.compiled,
+            chunked=self.chunked(role),
         )
+
+    def objective(self) -> dict[str, Objective]:
+        """The soft terms by name, untrained."""
+        torch.manual_seed(derive(self.seed("student"), "objectives"))
+        return {name: self.build(node) for name, node in self.settings["objective"].items()}
 
     def distilling(
         self, teacher: nn.Module, student: nn.Module, steps: int, done: int, alpha: Any, temperature: Any
     ) -> DistillationModule:
         """The module of a soft stage; ``done`` = the student's steps before it."""
-        torch.manual_seed(derive(self.seed("student"), "objectives"))
         return DistillationModule(
             student=student,
             teacher=self.build(self.settings["teacher_outputs"])(network=teacher, task=self.task),
             task=self.task,
-            objective={name: self.build(node) for name, node in self.settings["objective"].items()},
+            objective=self.objective(),
             alpha=self.build(alpha),
             temperature=self.build(temperature),
             steps=steps,
@@ -217,6 +240,7 @@ class Recipe:
             total_steps=self.steps["student"],
             first_step=done,
             compiled=self.compiled,
+            chunked=self.chunked("student"),
         )
 
     @cached_property

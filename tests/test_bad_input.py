@@ -159,6 +159,8 @@ VALUES = {
     "optimizer.lr=fast": ("ConfigError", "optimizer.lr='fast'", "float"),
     "student.dropout=x": ("ConfigError", "student.dropout='x'", "float"),
     "progress=maybe": ("ConfigError", "progress='maybe'", "true or false"),
+    "chunked_loss=maybe": ("ConfigError", "chunked_loss='maybe'", "true, false or auto"),
+    "task.label_smoothing=1": ("ConfigError", "task.label_smoothing=1", "[0, 1)"),
     "compile=maybe": ("ConfigError", "compile='maybe'", "true or false"),
     "force=teacher": ("ConfigError", "force='teacher'", "force=[teacher]"),
     "teacher.checkpoint=5": ("ConfigError", "teacher.checkpoint=5", "run folder"),

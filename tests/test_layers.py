@@ -52,6 +52,7 @@ LAYERS = {
         {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers"},
     ),
     "tasks": Layer({"types", "errors", "functional", "tasks"}, {"torch", "torchmetrics"}),
+    "chunking": Layer({"errors"}, set()),
     "objectives": Layer({"types", "errors", "functional", "objectives"}, TORCH),
     "taps": Layer({"types", "errors"}, TORCH),
     "teachers": Layer({"types", "errors", "taps", "tasks.base", "teachers"}, TORCH),

@@ -20,45 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.divergence import Divergence, ForwardKL
 from kd_lightning.functional.tempered_rows import TemperedRows
+from kd_lightning.functional.terms import HardTerm, SoftTerm
 from kd_lightning.types import LinearLogits, Logits, scaled_linear
 
 CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
 """Of one [n, C] buffer, of which three or four are alive at once. On the CPU they should stay in its cache."""
 FEWEST_ROWS = 16
-
-
-@dataclass(frozen=True)
-class HardTerm:
-    """Cross-entropy with the targets.
-
-    Attributes:
-        targets: [...] int64; any value where it does not count.
-        counted: [...] bool.
-        weight: Factor in the loss.
-        label_smoothing: Share of the target's mass that is spread over all classes, in [0, 1).
-    """
-
-    targets: Tensor
-    counted: Tensor
-    weight: float
-    label_smoothing: float = 0.0
-
-
-@dataclass(frozen=True)
-class SoftTerm:
-    """A tempered divergence.
-
-    Attributes:
-        divergence: D.
-        temperature: T > 0.
-        weight: Factor in the loss.
-    """
-
-    divergence: Divergence
-    temperature: float
-    weight: float
 
 
 @dataclass(frozen=True)
@@ -119,6 +87,7 @@ def chunked_loss(
 
     Example:
         >>> student = LinearLogits(torch.ones(3, 2), torch.eye(4, 2))
+        >>> from kd_lightning.functional.divergence import ForwardKL
         >>> term = SoftTerm(ForwardKL(), temperature=2.0, weight=1.0)
         >>> chunked_loss(student, student, torch.ones(3, dtype=torch.bool), None, [term]).total.item()
         0.0
@@ -290,7 +259,7 @@ class _Terms:
             teacher = self.teacher(start, stop, term.temperature)
             factor = term.temperature**term.divergence.order
             coefficient = self.soft_share[start:stop, None] * (term.weight * factor / term.temperature)
-            value = add_divergence(term.divergence, teacher, colder, coefficient, gradient)
+            value = term.divergence.by_rows(teacher, colder, coefficient, gradient)
             self.soft_values[number][start:stop] = value * factor
         if job.hard is not None:
             self.hard_values[start:stop] = self.add_hard(job.hard, student, start, stop, gradient)
@@ -329,36 +298,3 @@ class _Terms:
         for term, mean in zip(self.job.soft, soft, strict=True):
             total = total + term.weight * mean
         return total, hard, soft
-
-
-def add_divergence(
-    divergence: Divergence,
-    teacher: TemperedRows,
-    student: TemperedRows,
-    coefficient: Tensor,
-    gradient: Tensor | None,
-) -> Tensor:
-    """D of some rows; ``coefficient`` times its gradient with respect to ``logits / T`` is added to ``gradient``.
-
-    Args:
-        divergence: D.
-        teacher: p.
-        student: q.
-        coefficient: [n, 1].
-        gradient: [n, C], or None.
-
-    Returns:
-        D [n], nats.
-    """
-    if isinstance(divergence, ForwardKL):  # the common case, without arrays of logarithms: 1.3 x faster on the whole
-        dots = torch.linalg.vecdot(teacher.powers, teacher.scaled) - torch.linalg.vecdot(teacher.powers, student.scaled)
-        if gradient is not None:
-            gradient.addcmul_(student.powers, coefficient / student.sums)
-            gradient.addcmul_(teacher.powers, coefficient / teacher.sums, value=-1)
-        return (dots[:, None] / teacher.sums - teacher.sums.log() + student.sums.log()).squeeze(1)
-    value = divergence.value(teacher.log_probs, student.log_probs)
-    if gradient is not None:
-        flow = divergence.flow(teacher.log_probs, student.log_probs)
-        gradient.addcmul_(flow, coefficient)
-        gradient.addcmul_(student.probs, coefficient * flow.sum(dim=-1, keepdim=True), value=-1)
-    return value

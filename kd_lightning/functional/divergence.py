@@ -11,40 +11,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lightning.functional.precision import at_least_float32
-
-
-class Divergence(Protocol):
-    """D(p, q) >= 0, 0 where p = q."""
-
-    order: ClassVar[int]
-    """The power of T by which the loss is multiplied: the one that keeps the size of its gradient about constant as T
-    grows. 2 where D is quadratic around p = q, 1 where it is linear."""
-
-    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        """D [...] for log p and log q [..., C]."""
-        ...
-
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        """``q * dD/dq`` [..., C], up to a multiple of q; the gradient of D wrt the student's ``logits / T`` is then
-        ``flow - q * sum(flow)``."""
-        ...
+from kd_lightning.functional.tempered_rows import TemperedRows
+from kd_lightning.functional.terms import Divergence
 
 
 @dataclass(frozen=True)
-class ForwardKL:
+class ForwardKL(Divergence):
     """``sum_c p log(p / q)``: the student covers all that the teacher holds possible.
 
     Reference: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
-
-    order: ClassVar[int] = 2
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return F.kl_div(student_log_probs, teacher_log_probs, reduction="none", log_target=True).sum(dim=-1)
@@ -52,15 +35,23 @@ class ForwardKL:
     def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return -teacher_log_probs.exp()
 
+    def by_rows(
+        self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
+    ) -> Tensor:
+        # The common case, without arrays of logarithms.
+        if gradient is not None:
+            gradient.addcmul_(student.powers, coefficient / student.sums)
+            gradient.addcmul_(teacher.powers, coefficient / teacher.sums, value=-1)
+        dots = torch.linalg.vecdot(teacher.powers, teacher.scaled) - torch.linalg.vecdot(teacher.powers, student.scaled)
+        return dots / teacher.sums[:, 0] - teacher.sums.log()[:, 0] + student.sums.log()[:, 0]
+
 
 @dataclass(frozen=True)
-class ReverseKL:
+class ReverseKL(Divergence):
     """``sum_c q log(q / p)``: the student keeps to what the teacher holds likely.
 
     Reference: Gu, Dong, Wei, Huang 2023, "MiniLLM: Knowledge Distillation of Large Language Models", section 2.
     """
-
-    order: ClassVar[int] = 2
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return F.kl_div(teacher_log_probs, student_log_probs, reduction="none", log_target=True).sum(dim=-1)
@@ -70,7 +61,7 @@ class ReverseKL:
 
 
 @dataclass(frozen=True)
-class GeneralizedJSD:
+class GeneralizedJSD(Divergence):
     """``beta KL(p || m) + (1 - beta) KL(q || m)`` with ``m = beta p + (1 - beta) q``; at most log 2.
 
     Args:
@@ -83,7 +74,6 @@ class GeneralizedJSD:
     """
 
     beta: float = 0.5
-    order: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         _check_share("beta", self.beta)
@@ -100,7 +90,7 @@ class GeneralizedJSD:
 
 
 @dataclass(frozen=True)
-class SkewKL:
+class SkewKL(Divergence):
     """``KL(p || m)`` with ``m = skew p + (1 - skew) q``: forward KL whose ratio is at most ``1 / skew``.
 
     Args:
@@ -113,7 +103,6 @@ class SkewKL:
     """
 
     skew: float = 0.1
-    order: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         _check_share("skew", self.skew)
@@ -129,7 +118,7 @@ class SkewKL:
 
 
 @dataclass(frozen=True)
-class SkewReverseKL:
+class SkewReverseKL(Divergence):
     """``KL(q || m)`` with ``m = skew q + (1 - skew) p``.
 
     Args:
@@ -142,7 +131,6 @@ class SkewReverseKL:
     """
 
     skew: float = 0.1
-    order: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         _check_share("skew", self.skew)
@@ -158,7 +146,7 @@ class SkewReverseKL:
 
 
 @dataclass(frozen=True)
-class TotalVariation:
+class TotalVariation(Divergence):
     """``1/2 sum_c |p - q|``, in [0, 1]. Linear around p = q, so its gradient does not fall to 0 there.
 
     Reference: Wen, Li, Du, Mou 2023, "f-Divergence Minimization for Sequence-Level Knowledge Distillation", section 3.

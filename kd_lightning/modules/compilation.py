@@ -11,8 +11,13 @@ from torch import nn
 from kd_lightning.errors import ConfigError
 
 
-def compile_network(network: nn.Module) -> None:
-    """Compile the network's forward pass; the work is done when it first runs, for each shape and mode anew."""
+def compile_network(network: nn.Module, body: bool = False) -> None:
+    """Compile the network's forward pass; the work is done when it first runs, for each shape and mode anew.
+
+    Args:
+        network: Any module.
+        body: Its ``body``, where it has one, is called by itself, too.
+    """
     import torch._dynamo
 
     # Else a network that once ran without taps never runs with them (measured, torch 2.13): hooks are taken for constant.
@@ -21,6 +26,8 @@ def compile_network(network: nn.Module) -> None:
         # torch's own use of torch, in 2.13.
         warnings.filterwarnings("ignore", ".*torch.jit.script_method.*", DeprecationWarning)
         network.compile()
+        if body and hasattr(network, "body"):
+            network.body = torch.compile(network.body)  # type: ignore[assignment, arg-type]
 
 
 @contextmanager

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError, TeacherOutputError
+from kd_lightning.functional.chunked import chunked_loss
 from kd_lightning.modules.compilation import compile_network
 from kd_lightning.modules.supervised import OptimizerFactory, Schedule, SupervisedModule
 from kd_lightning.objectives.base import Objective
 from kd_lightning.taps import check_taps, tapped
 from kd_lightning.tasks.base import Task
 from kd_lightning.teachers.base import TeacherOutputs
-from kd_lightning.types import Batch, Outputs
+from kd_lightning.types import Batch, LinearLogits, Outputs
 
 
 class DistillationModule(SupervisedModule):
@@ -43,6 +44,7 @@ class DistillationModule(SupervisedModule):
         total_steps: As in ``SupervisedModule``.
         first_step: As in ``SupervisedModule``.
         compiled: As in ``SupervisedModule``; the teacher's network, too.
+        chunked: As in ``SupervisedModule``; objectives that cannot be computed so are computed as ever.
 
     Raises:
         ConfigError: No objective is given.
@@ -64,8 +66,9 @@ class DistillationModule(SupervisedModule):
         total_steps: int,
         first_step: int = 0,
         compiled: bool = False,
+        chunked: bool = False,
     ) -> None:
-        super().__init__(student, task, optimizer, scheduler, seed, total_steps, first_step, compiled)
+        super().__init__(student, task, optimizer, scheduler, seed, total_steps, first_step, compiled, chunked)
         if not objective:
             raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
         self.objective = nn.ModuleDict(dict(objective))
@@ -76,7 +79,7 @@ class DistillationModule(SupervisedModule):
         taps = {f"{name}/{tap}": paths for name, term in objective.items() for tap, paths in term.taps.items()}
         self.student_taps = {name: student_path for name, (student_path, _) in taps.items()}
         check_taps(student, self.student_taps, "student")
-        teacher.connect({name: teacher_path for name, (_, teacher_path) in taps.items()})
+        teacher.connect({name: teacher_path for name, (_, teacher_path) in taps.items()}, by_rows=chunked)
         self._teacher = (teacher,)  # in a tuple, so that it is no submodule
 
     @property
@@ -95,7 +98,7 @@ class DistillationModule(SupervisedModule):
     def compile_networks(self) -> None:
         super().compile_networks()
         for network in self.teacher.children():
-            compile_network(network)
+            compile_network(network, self.chunked)
 
     def on_train_start(self) -> None:
         self._teacher_before = self.teacher.content_hash()
@@ -108,6 +111,13 @@ class DistillationModule(SupervisedModule):
         alpha = self.alpha(progress) if callable(self.alpha) else self.alpha
         temperature = self.temperature(progress) if callable(self.temperature) else self.temperature
         student = self._student_outputs(batch)
+        mix = self.chunked_mix if self.chunked else self.plain_mix
+        return mix(student, batch, alpha, temperature)
+
+    def plain_mix(
+        self, student: Outputs, batch: Batch, alpha: float, temperature: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and terms from whole logits."""
         aligned = self.task.align(batch, student.logits)
         terms: dict[str, Tensor] = {}
         loss = student.logits.new_zeros(())
@@ -122,12 +132,36 @@ class DistillationModule(SupervisedModule):
             loss = loss + alpha * sum(weight * terms[name] for name, weight in self.weights.items())
         return loss, terms
 
+    def chunked_mix(
+        self, student: Outputs, batch: Batch, alpha: float, temperature: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same; the hard loss and the divergences without whole logits."""
+        source = student.source
+        assert isinstance(source, LinearLogits)
+        aligned, teacher = self.task.align(batch, source.hidden), self.teacher(batch)
+        hard = self.task.hard_term(aligned, 1 - alpha) if alpha < 1 else None
+        soft = {name: cast(Objective, term).soft_term(temperature, alpha) for name, term in self.objective.items()}
+        rowwise = {name: term for name, term in soft.items() if term is not None}
+        found = chunked_loss(source, teacher.source, aligned.mask, hard, list(rowwise.values()))
+        values = dict(zip(rowwise, found.soft, strict=True))
+        loss, terms = found.total, {} if hard is None else {"hard": found.hard}
+        with nullcontext() if alpha > 0 else torch.no_grad():
+            for name, term in self.objective.items():
+                whole = name not in values
+                terms[name] = (
+                    term(_view(student, name), _view(teacher, name), aligned, temperature) if whole else values[name]
+                )
+                if whole and alpha > 0:
+                    loss = loss + alpha * self.weights[name] * terms[name]
+        return loss, terms
+
     def _student_outputs(self, batch: Batch) -> Outputs:
+        logits = self.task.linear_logits if self.chunked else self.task.logits
         if not self.student_taps:
-            return Outputs(self.task.logits(self.network, batch))
+            return Outputs(logits(self.network, batch))
         with tapped(self.network, self.student_taps) as features:
-            logits = self.task.logits(self.network, batch)
-        return Outputs(logits, features)
+            made = logits(self.network, batch)
+        return Outputs(made, features)
 
     def explain(self, step: int, terms: dict[str, Tensor], batch: Batch | None) -> None:
         if batch is not None:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from kd_lightning.errors import NonFiniteLossError
+from kd_lightning.functional.chunked import chunked_loss
 from kd_lightning.modules.compilation import compile_network, compiling
 from kd_lightning.modules.sharding import shard
 from kd_lightning.seeds import derive
@@ -40,6 +41,7 @@ class SupervisedModule(pl.LightningModule):
         first_step: Steps of the learning-rate curve done by earlier stages.
         total_steps: Steps of the whole curve; a student's covers pre-training and distillation together.
         compiled: True = the network is compiled when the training begins; names and weights stay as they are.
+        chunked: True = losses are computed by chunks of rows, from a network with ``body`` and a linear ``head``.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class SupervisedModule(pl.LightningModule):
         total_steps: int,
         first_step: int = 0,
         compiled: bool = False,
+        chunked: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
+        self.chunked = chunked
         self.compiled = compiled
         self.task = task
         self.optimizer = optimizer
@@ -70,6 +74,7 @@ class SupervisedModule(pl.LightningModule):
     def configure_model(self) -> None:
         # Here and not before: a compiled network cannot travel to another process, and a split one is made there.
         if self.device_mesh is not None:
+            self.chunked = False  # the head's weights are spread over the devices, and come together in its call alone
             for part in self.trained_parts():
                 shard(part, self.device_mesh["data_parallel"])
         if self.compiled:
@@ -81,12 +86,17 @@ class SupervisedModule(pl.LightningModule):
 
     def compile_networks(self) -> None:
         """Compile what is called at every step."""
-        compile_network(self.network)
+        compile_network(self.network, self.chunked)
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch and its terms by name, all scalars."""
-        logits = self.task.logits(self.network, batch)
-        hard = self.task.loss(logits, self.task.align(batch, logits), batch)
+        if self.chunked:
+            student = self.task.linear_logits(self.network, batch)
+            aligned = self.task.align(batch, student.hidden)
+            hard = chunked_loss(student, None, aligned.mask, self.task.hard_term(aligned, 1.0)).total
+        else:
+            logits = self.task.logits(self.network, batch)
+            hard = self.task.loss(logits, self.task.align(batch, logits), batch)
         return hard, {"hard": hard}
 
     def configure_optimizers(self) -> Any:

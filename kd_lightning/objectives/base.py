@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from kd_lightning.functional.terms import SoftTerm
 from kd_lightning.types import Aligned, Outputs
 
 
@@ -34,3 +35,12 @@ class Objective(nn.Module):
             Scalar, unweighted; 0 when no position counts.
         """
         raise NotImplementedError
+
+    def soft_term(self, temperature: float, share: float) -> SoftTerm | None:
+        """The same value for a loss that never makes whole logits; None where it is not of that kind.
+
+        Args:
+            temperature: As in ``forward``.
+            share: Factor of all soft terms in the loss; the term's own weight comes on top.
+        """
+        return None

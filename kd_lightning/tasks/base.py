@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from kd_lightning.types import Aligned, Batch
+from kd_lightning.functional.terms import HardTerm
+from kd_lightning.types import Aligned, Batch, LinearLogits
 
 
 class Task(Protocol):
@@ -26,12 +28,20 @@ class Task(Protocol):
         """Logits [..., C] of the network for the batch."""
         ...
 
+    def linear_logits(self, network: nn.Module, batch: Batch) -> LinearLogits:
+        """The same logits, not made yet; of a network that offers ``body`` and a linear ``head``."""
+        ...
+
     def align(self, batch: Batch, logits: Tensor) -> Aligned:
-        """Targets and masks laid beside the logits."""
+        """Targets and masks laid beside the logits [..., C], of which the shape of ``...`` alone is read."""
         ...
 
     def loss(self, logits: Tensor, aligned: Aligned, batch: Batch) -> Tensor:
         """Hard loss: mean nats per counted, labelled position; scalar."""
+        ...
+
+    def hard_term(self, aligned: Aligned, weight: float) -> HardTerm:
+        """``weight * loss`` for a loss that never makes whole logits."""
         ...
 
     def metrics(self) -> MetricCollection:
@@ -45,3 +55,17 @@ class Task(Protocol):
     def example_batch(self) -> Batch:
         """A tiny batch made in memory."""
         ...
+
+
+def why_whole(network: nn.Module, tapped: Iterable[str]) -> str | None:
+    """Why a network's logits must be made whole; ``None`` = its ``body`` and linear ``head`` are enough.
+
+    Args:
+        network: Any module.
+        tapped: Module paths whose outputs are asked for.
+    """
+    if not callable(getattr(network, "body", None)) or type(getattr(network, "head", None)) is not nn.Linear:
+        return f"{type(network).__name__} has no `body` with a linear `head`"
+    if any(path.partition(":")[0].partition(".")[0] == "head" for path in tapped):
+        return "an objective taps the head"
+    return None

@@ -15,9 +15,10 @@ from torchmetrics import Metric, MetricCollection
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.functional.precision import at_least_float32
 from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.functional.terms import HardTerm
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.metrics import RowMetric
-from kd_lightning.types import Aligned, Batch
+from kd_lightning.types import Aligned, Batch, LinearLogits
 
 
 class PositionTask:
@@ -30,9 +31,10 @@ class PositionTask:
         monitor: The metric, a ``RowMetric`` among ``metrics``, on which models are chosen and compared.
         example: Makes the inputs of ``example_batch``.
         unit: What a position is called, for throughput.
+        label_smoothing: Share of each target's mass that the hard loss spreads over all classes, in [0, 1).
 
     Raises:
-        ConfigError: ``num_classes`` or ``monitor`` is not possible.
+        ConfigError: ``num_classes``, ``monitor`` or ``label_smoothing`` is not possible.
     """
 
     def __init__(
@@ -42,9 +44,12 @@ class PositionTask:
         monitor: str,
         example: TokenExample | ArrayExample,
         unit: str = "positions",
+        label_smoothing: float = 0.0,
     ) -> None:
         if num_classes < 2:
             raise ConfigError(f"task.num_classes is {num_classes}: a softmax needs at least 2 classes")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"task.label_smoothing={label_smoothing}: a number in [0, 1) is expected")
         if monitor not in metrics:
             raise ConfigError(
                 f"task.monitor is {monitor!r}, not one of {sorted(metrics)}{did_you_mean(monitor, metrics)}"
@@ -56,10 +61,14 @@ class PositionTask:
         self.mode = "max" if metrics[monitor].higher_is_better else "min"
         self.example = example
         self.unit = unit
+        self.label_smoothing = label_smoothing
         self._metrics = dict(metrics)
 
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
         return network(batch["inputs"])
+
+    def linear_logits(self, network: nn.Module, batch: Batch) -> LinearLogits:
+        return LinearLogits(network.body(batch["inputs"]), network.head.weight, network.head.bias)  # type: ignore[operator, union-attr, arg-type]
 
     def align(self, batch: Batch, logits: Tensor) -> Aligned:
         shape = logits.shape[:-1]
@@ -74,8 +83,12 @@ class PositionTask:
         # A target that does not count may be anything, so it is replaced before it can be used as a class number.
         classes = torch.where(counted, targets, 0)
         flat = at_least_float32(logits).reshape(-1, logits.shape[-1])
-        nats = F.cross_entropy(flat, classes.reshape(-1), reduction="none")
+        nats = F.cross_entropy(flat, classes.reshape(-1), reduction="none", label_smoothing=self.label_smoothing)
         return masked_mean(nats.reshape(targets.shape), counted)
+
+    def hard_term(self, aligned: Aligned, weight: float) -> HardTerm:
+        assert aligned.targets is not None
+        return HardTerm(aligned.targets, aligned.mask & aligned.labelled, weight, self.label_smoothing)
 
     def metrics(self) -> MetricCollection:
         # Own state for each: metrics that share a state list must not be grouped, their `values` differ.

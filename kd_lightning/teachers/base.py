@@ -12,8 +12,12 @@ from kd_lightning.types import Batch, Outputs
 class TeacherOutputs(nn.Module):
     """Gives the teacher's Outputs for a batch, without gradient."""
 
-    def connect(self, taps: Mapping[str, str]) -> None:
+    def connect(self, taps: Mapping[str, str], by_rows: bool = False) -> None:
         """Promise the features in ``taps`` (name -> module path in the teacher). Called once, before training.
+
+        Args:
+            taps: The features asked for.
+            by_rows: The logits will be read by rows, so that whole ones need not be made.
 
         Raises:
             TapError: Something asked for cannot be served.

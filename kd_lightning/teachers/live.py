@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kd_lightning.taps import check_taps, tapped
-from kd_lightning.tasks.base import Task
+from kd_lightning.tasks.base import Task, why_whole
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.types import Batch, Outputs
 
@@ -31,11 +31,13 @@ class LiveTeacher(TeacherOutputs):
         self.network = network.requires_grad_(False)
         self.task = task
         self.paths: dict[str, str] = {}
+        self.by_rows = False
         self.eval()
 
-    def connect(self, taps: Mapping[str, str]) -> None:
+    def connect(self, taps: Mapping[str, str], by_rows: bool = False) -> None:
         check_taps(self.network, taps, "teacher")
         self.paths = dict(taps)
+        self.by_rows = by_rows and why_whole(self.network, taps.values()) is None
 
     def train(self, mode: bool = True) -> LiveTeacher:
         """Stays in eval mode whatever ``mode`` says."""
@@ -44,11 +46,12 @@ class LiveTeacher(TeacherOutputs):
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Outputs:
+        logits = self.task.linear_logits if self.by_rows else self.task.logits
         if not self.paths:
-            return Outputs(self.task.logits(self.network, batch))
+            return Outputs(logits(self.network, batch))
         with tapped(self.network, self.paths) as features:
-            logits = self.task.logits(self.network, batch)
-        return Outputs(logits, features)
+            made = logits(self.network, batch)
+        return Outputs(made, features)
 
     def content_hash(self) -> str:
         return state_hash(self.network)

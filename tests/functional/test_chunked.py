@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lightning.functional.chunked import ChunkedLoss, HardTerm, SoftTerm, chunk_rows, chunked_loss
+from kd_lightning.functional.chunked import ChunkedLoss, chunk_rows, chunked_loss
 from kd_lightning.functional.divergence import (
-    Divergence,
     ForwardKL,
     GeneralizedJSD,
     ReverseKL,
@@ -21,6 +20,7 @@ from kd_lightning.functional.divergence import (
     TotalVariation,
     tempered,
 )
+from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
 from kd_lightning.types import DenseLogits, LinearLogits, Logits
 
 DIVERGENCES = [

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from kd_lightning.functional.divergence import (
-    Divergence,
     ForwardKL,
     GeneralizedJSD,
     ReverseKL,
@@ -22,6 +21,7 @@ from kd_lightning.functional.divergence import (
     tempered_kl,
 )
 from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.functional.terms import Divergence
 
 SHAPES = [(7,), (4, 5), (2, 3, 6)]
 TEMPERATURES = [0.1, 0.5, 1.0, 3.0, 20.0, 100.0]

@@ -40,7 +40,7 @@ def fresh_compiler() -> Iterator[None]:
 def traced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything but the C++ or Triton at its end: the networks are traced, and what was traced runs."""
 
-    def trace(network: nn.Module) -> None:
+    def trace(network: nn.Module, body: bool = False) -> None:
         torch._dynamo.config.skip_nnmodule_hook_guards = False
         network.compile(backend="eager")
 
@@ -155,7 +155,7 @@ def test_a_compiler_that_fails_is_a_setting_to_mend(tmp_path: Path, monkeypatch:
     def broken(*_: Any) -> None:
         raise RuntimeError("no working C++ compiler")
 
-    def use_broken(network: nn.Module) -> None:
+    def use_broken(network: nn.Module, body: bool = False) -> None:
         network.compile(backend=broken)
 
     monkeypatch.setattr("kd_lightning.modules.supervised.compile_network", use_broken)

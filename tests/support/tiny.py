@@ -73,6 +73,7 @@ SETTINGS: dict[str, Any] = {
     "checkpoint_every": 1,
     "log_every": 1,
     "compile": False,
+    "chunked_loss": "auto",
     "force": [],
     "progress": False,
     "vars": {},

@@ -1,0 +1,86 @@
+"""What a loss is summed from: divergences between teacher and student, and the cross-entropy with the targets.
+
+Apart from the divergences themselves, so that what trains on labels alone does not depend on them: an edited divergence
+keeps the stored teachers. Shape legend: ``...`` any leading dimensions, n rows of a chunk, C classes or vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from kd_lightning.functional.tempered_rows import TemperedRows
+
+
+class Divergence:
+    """D(p, q) >= 0, 0 where p = q: p is the teacher's distribution, q the student's, both at temperature T.
+
+    Attributes:
+        order: The power of T by which the loss is multiplied: the one that keeps the size of its gradient about constant
+            as T grows. 2 where D is quadratic around p = q, 1 where it is linear.
+    """
+
+    order: ClassVar[int] = 2
+
+    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        """D [...] in nats for log p and log q [..., C]."""
+        raise NotImplementedError
+
+    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        """``q * dD/dq`` [..., C], up to a multiple of q; the gradient of D wrt the student's ``logits / T`` is then
+        ``flow - q * sum(flow)``."""
+        raise NotImplementedError
+
+    def by_rows(
+        self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
+    ) -> Tensor:
+        """D of some rows; ``coefficient`` times its gradient wrt the student's ``logits / T`` is added to ``gradient``.
+
+        Args:
+            teacher: p.
+            student: q.
+            coefficient: [n, 1].
+            gradient: [n, C], or None.
+
+        Returns:
+            D [n], nats.
+        """
+        if gradient is not None:
+            flow = self.flow(teacher.log_probs, student.log_probs)
+            gradient.addcmul_(flow, coefficient)
+            gradient.addcmul_(student.probs, coefficient * flow.sum(dim=-1, keepdim=True), value=-1)
+        return self.value(teacher.log_probs, student.log_probs)
+
+
+@dataclass(frozen=True)
+class HardTerm:
+    """Cross-entropy with the targets.
+
+    Attributes:
+        targets: [...] int64; any value where it does not count.
+        counted: [...] bool.
+        weight: Factor in the loss.
+        label_smoothing: Share of the target's mass that is spread over all classes, in [0, 1).
+    """
+
+    targets: Tensor
+    counted: Tensor
+    weight: float
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class SoftTerm:
+    """A tempered divergence.
+
+    Attributes:
+        divergence: D.
+        temperature: T > 0.
+        weight: Factor in the loss.
+    """
+
+    divergence: Divergence
+    temperature: float
+    weight: float

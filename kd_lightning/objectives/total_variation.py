@@ -1,0 +1,21 @@
+"""Total variation between teacher and student. Formula and reference at ``TotalVariation``."""
+
+from __future__ import annotations
+
+from kd_lightning.functional.divergence import TotalVariation
+from kd_lightning.objectives.tempered_divergence import TemperedDivergence
+
+
+class TotalVariationObjective(TemperedDivergence):
+    """Mean over the counted positions of ``T * 1/2 sum_c |p - q|``.
+
+    Args:
+        weight: Factor of this term among the objectives.
+        temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
+
+    Raises:
+        ConfigError: ``temperature`` is not above 0.
+    """
+
+    def __init__(self, weight: float = 1.0, temperature: float | None = None) -> None:
+        super().__init__(TotalVariation(), weight, temperature)
