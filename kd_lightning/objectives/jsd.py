@@ -19,4 +19,4 @@ class JSD(TemperedDivergence):
     """
 
     def __init__(self, beta: float = 0.5, weight: float = 1.0, temperature: float | None = None) -> None:
-        super().__init__(GeneralizedJSD(check_share("objective.jsd.beta", beta)), weight, temperature)
+        super().__init__("jsd", GeneralizedJSD(check_share("objective.jsd.beta", beta)), weight, temperature)

@@ -18,4 +18,4 @@ class KD(TemperedDivergence):
     """
 
     def __init__(self, weight: float = 1.0, temperature: float | None = None) -> None:
-        super().__init__(ForwardKL(), weight, temperature)
+        super().__init__("kd", ForwardKL(), weight, temperature)

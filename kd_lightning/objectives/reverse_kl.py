@@ -18,4 +18,4 @@ class ReverseKLObjective(TemperedDivergence):
     """
 
     def __init__(self, weight: float = 1.0, temperature: float | None = None) -> None:
-        super().__init__(ReverseKL(), weight, temperature)
+        super().__init__("reverse_kl", ReverseKL(), weight, temperature)

@@ -19,4 +19,4 @@ class SkewKLObjective(TemperedDivergence):
     """
 
     def __init__(self, skew: float = 0.1, weight: float = 1.0, temperature: float | None = None) -> None:
-        super().__init__(SkewKL(check_share("objective.skew_kl.skew", skew)), weight, temperature)
+        super().__init__("skew_kl", SkewKL(check_share("objective.skew_kl.skew", skew)), weight, temperature)

@@ -19,4 +19,6 @@ class SkewReverseKLObjective(TemperedDivergence):
     """
 
     def __init__(self, skew: float = 0.1, weight: float = 1.0, temperature: float | None = None) -> None:
-        super().__init__(SkewReverseKL(check_share("objective.skew_reverse_kl.skew", skew)), weight, temperature)
+        super().__init__(
+            "skew_reverse_kl", SkewReverseKL(check_share("objective.skew_reverse_kl.skew", skew)), weight, temperature
+        )

@@ -18,6 +18,7 @@ class TemperedDivergence(Objective):
     """Mean over the counted positions of ``T^order * D(teacher_T, student_T)``. Formula at ``tempered``.
 
     Args:
+        name: The objective's, for messages.
         divergence: D.
         weight: Factor of this term among the objectives.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
@@ -26,11 +27,14 @@ class TemperedDivergence(Objective):
         ConfigError: ``temperature`` is not above 0.
     """
 
-    def __init__(self, divergence: Divergence, weight: float = 1.0, temperature: float | None = None) -> None:
+    def __init__(
+        self, name: str, divergence: Divergence, weight: float = 1.0, temperature: float | None = None
+    ) -> None:
         super().__init__(weight)
         if temperature is not None and not 0 < temperature < math.inf:
-            name = type(self).__name__
-            raise ConfigError(f"{name}: temperature={temperature}: a number > 0 is expected, or null for the run's")
+            raise ConfigError(
+                f"objective.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's"
+            )
         self.divergence = divergence
         self.temperature = temperature
 

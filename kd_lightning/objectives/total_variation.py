@@ -18,4 +18,4 @@ class TotalVariationObjective(TemperedDivergence):
     """
 
     def __init__(self, weight: float = 1.0, temperature: float | None = None) -> None:
-        super().__init__(TotalVariation(), weight, temperature)
+        super().__init__("total_variation", TotalVariation(), weight, temperature)
