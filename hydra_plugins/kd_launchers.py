@@ -53,6 +53,29 @@ class BasicLauncher(KDLauncher):
         run_crew(self.config, orders, workers=1, fresh=False, gpus=None)
 
 
+class CohortLauncher(KDLauncher):
+    """All jobs side by side in one worker process, so that each batch and the teacher's outputs serve all.
+
+    Args:
+        max_jobs: Jobs that train in step, at most; None = as many as fit into memory.
+    """
+
+    def __init__(self, max_jobs: int | None = None) -> None:
+        self.max_jobs = max_jobs
+
+    def threads(self) -> int | None:
+        from kd_lightning.sweeps.launching import whole
+
+        if self.max_jobs is not None:
+            whole(self.max_jobs, "hydra.launcher.max_jobs")
+        return None
+
+    def do(self, orders: list[Any]) -> None:
+        from kd_lightning.sweeps.launching import as_cohort, run_crew
+
+        run_crew(self.config, as_cohort(orders, self.max_jobs), workers=1, fresh=False, gpus=None)
+
+
 class ProcessLauncher(KDLauncher):
     """A fresh process for each job, several at once.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from kd_lightning.redaction import redacted_override
 from kd_lightning.stopping import Terminated
 from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED, PRUNED
 from kd_lightning.sweeps.records import begin_job, end_job
+from kd_lightning.turns import Interrupted
+
+Results = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,19 @@ class Place:
     number: int
 
 
-def perform(config: DictConfig, folder: Path, overrides: list[str], sweep: str | None = None) -> dict[str, Any]:
+def perform(config: DictConfig, folder: Path, overrides: list[str], sweep: str | None = None) -> Results:
     """Check the settings and run the job into its folder; the content of ``results.json``."""
+    return carry_out(checked(config, folder, overrides), folder, overrides, sweep)
+
+
+def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """The job's settings as plain data. Hydra must be at work on them.
+
+    Raises:
+        KDError: The first setting that makes no sense.
+    """
     # Only here: what `kd run --help` and completion need must not wait for torch.
     from kd_lightning.checks import check_settings
-    from kd_lightning.run import execute
 
     config = config.copy()
     OmegaConf.update(config, "folder", str(folder))
@@ -49,6 +62,23 @@ def perform(config: DictConfig, folder: Path, overrides: list[str], sweep: str |
     check_additions(overrides)
     teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}
     check_arguments({**settings, "teacher": teacher})
+    return settings
+
+
+def carry_out(
+    settings: dict[str, Any], folder: Path, overrides: list[str], sweep: str | None, **sharing: Any
+) -> Results:
+    """Run a job whose settings are checked; the content of ``results.json``.
+
+    Args:
+        settings: From ``checked``.
+        folder: The run folder.
+        overrides: What the user changed.
+        sweep: Name of the sweep, if the job is one of a sweep.
+        sharing: As for ``run.execute``.
+    """
+    from kd_lightning.run import execute
+
     return execute(
         settings=settings,
         build=build,
@@ -58,26 +88,52 @@ def perform(config: DictConfig, folder: Path, overrides: list[str], sweep: str |
         overrides=overrides,
         command=shlex.join(["kd", "run", *overrides]),
         sweep=sweep,
+        **sharing,
     )
 
 
 def perform_in_sweep(config: DictConfig, folder: Path, overrides: list[str], place: Place) -> None:
     """Run a sweep's job and record how it ends. Only what asks the whole process to end is raised."""
     begin_job(folder, place.number, overrides)
+    with end_recorded(folder, place.number) as end:
+        end.results = perform(config, folder, overrides, place.sweep)
+
+
+@dataclass
+class End:
+    """How a job ended, as far as it is known.
+
+    Attributes:
+        results: The content of ``results.json``; None = it is not over yet.
+    """
+
+    results: Results | None = None
+
+
+@contextmanager
+def end_recorded(folder: Path, number: int) -> Iterator[End]:
+    """Around a sweep's job, or its beginning: its end is recorded, be it an error or the results it is given.
+
+    Raises:
+        BaseException: What asks the whole process to end; nothing else.
+    """
+    end = End()
     try:
-        results = perform(config, folder, overrides, place.sweep)
+        yield end
     except Terminated:
         end_job(folder, PREEMPTED, error="terminated by SIGTERM; the same command goes on from there")
         raise
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         end_job(folder, INTERRUPTED, error="interrupted")
         raise
     except (Exception, SystemExit) as error:
         end_job(folder, state_of(error), error=describe(error), traceback=traceback.format_exc())
-        print(f"job {place.number} {state_of(error)}: {describe(error)}", file=sys.stderr, flush=True)
+        print(f"job {number} {state_of(error)}: {describe(error)}", file=sys.stderr, flush=True)
     else:
-        models = [model for model in results["models"].values() if model]
-        end_job(folder, DONE, reused=[model["stage"] for model in models if model.get("reused") and "stage" in model])
+        if end.results is not None:
+            models = [model for model in end.results["models"].values() if model]
+            reused = [model["stage"] for model in models if model.get("reused") and "stage" in model]
+            end_job(folder, DONE, reused=reused)
 
 
 def state_of(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -54,18 +55,29 @@ def run_as_job(arguments: list[str], place: Place) -> int:
     """``kd run ARGUMENTS`` as a job of a sweep that another process leads; the exit code."""
     _place.append(place)
     try:
-        with terminable():
-            return composed_and_run(arguments)
-    except KeyboardInterrupt:
-        return INTERRUPTED_CODE
-    except Terminated:
-        return TERMINATED_CODE
+        return as_jobs(lambda: composed_and_run(arguments))
     finally:
         _place.clear()
 
 
-def composed_and_run(arguments: list[str]) -> int:
-    """Run, and turn every error but a wish to end into a line and an exit code."""
+def as_jobs(work: Callable[[], int | None]) -> int:
+    """Do what one or more jobs of a sweep do in this process; the exit code."""
+    try:
+        with terminable():
+            return work() or OK
+    except KeyboardInterrupt:
+        return INTERRUPTED_CODE
+    except Terminated:
+        return TERMINATED_CODE
+
+
+def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | None = None) -> int:
+    """Run, and turn every error but a wish to end into a line and an exit code.
+
+    Args:
+        arguments: Of ``kd run``.
+        work: Called with each composed configuration; None = ``job``.
+    """
     wants_traceback = os.environ.get(TRACEBACK) == "1"
     words, sys.argv = sys.argv, [sys.argv[0], *arguments]
     # Makes Hydra hand its exceptions to us instead of printing them and exiting with 1.
@@ -76,7 +88,7 @@ def composed_and_run(arguments: list[str]) -> int:
     if os.environ.get(TRUST_VARIABLE) and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # the user's own package, beside their ./conf
     try:
-        compose_and_run(arguments)
+        compose_and_run(arguments, work or job)
         if _errors:
             raise _errors.pop()
         return OK
@@ -95,18 +107,18 @@ def composed_and_run(arguments: list[str]) -> int:
             del os.environ[TRACEBACK]
 
 
-def compose_and_run(arguments: list[str]) -> None:
-    """Let Hydra compose the configuration and call ``job``, once or for each job of a sweep.
+def compose_and_run(arguments: list[str], work: Callable[[DictConfig], None]) -> None:
+    """Let Hydra compose the configuration and call ``work``, once or for each job of a sweep.
 
     Raises:
         ConfigError: The configuration cannot be composed.
         CheckpointWriteError: The run's or sweep's folder cannot be made.
     """
     try:
-        hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(job)()
+        hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(work)()
     except KDError:
         raise
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # `job` keeps its own errors to itself
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # `work` keeps its own errors to itself
         raise ConfigError(explain(error, arguments, CONFIG_NAME)) from error
     except OSError as error:  # a folder that Hydra or we make for the run or the sweep
         if error.filename is None:

@@ -17,8 +17,10 @@ from kd_lightning.evaluation import evaluated
 from kd_lightning.own_teacher import take_teacher
 from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts, world_size
 from kd_lightning.recipe import DISTILLATION_CODE, SUPERVISED_CODE, Build, Recipe, Settings
+from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain
 from kd_lightning.store import Entry, content_key
+from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.weights import load_weights
 
 STAGES = ("data", "teacher", "baseline", "pretrain", "distill", "test")
@@ -35,16 +37,23 @@ class Experiment:
         packages: Top-level packages of the user whose code counts in keys.
         board: Where progress is shown.
         name: The run's, or its sweep's: what ``force`` names is made again once under each name.
+        sharing: What it has in common with other jobs of this process.
 
     Raises:
         KDError: Something in the settings or the data is wrong; nothing has been trained then.
     """
 
     def __init__(
-        self, settings: Settings, build: Build, packages: Sequence[str], board: StageBoard, name: str = "run"
+        self,
+        settings: Settings,
+        build: Build,
+        packages: Sequence[str],
+        board: StageBoard,
+        name: str = "run",
+        sharing: Alone = ALONE,
     ) -> None:
         self.name = name
-        self.recipe = Recipe(settings, build, packages, board)
+        self.recipe = Recipe(settings, build, packages, board, sharing)
         self.board = board
         self.steps = self.recipe.steps
         self.entries: dict[str, Entry] = {}
@@ -89,7 +98,8 @@ class Experiment:
             self.recipe.rows(role, 1, only_labelled=True)
             with building(f"{prefix}optimizer"):
                 self.recipe.supervised(role, 1).configure_optimizers()
-        self.recipe.distilling(self.recipe.network("teacher"), self.recipe.network("student"), 1, 0, alpha, temperature)
+        teacher = self.recipe.teacher_outputs(self.recipe.network("teacher"))
+        self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, alpha, temperature)
         if self.recipe.chunked("student"):
             self.board.say(
                 f"losses by chunks of rows: {self.recipe.task.num_classes} classes (chunked_loss=false: whole)"
@@ -140,7 +150,7 @@ class Experiment:
             steps=steps,
             ingredients=ingredients,
             module=lambda: self.recipe.distilling(
-                teacher=self.trained("teacher"),
+                teacher=self.teacher_outputs(),
                 student=self.trained("pretrain") if done else self.recipe.network("student"),
                 steps=steps,
                 done=done,
@@ -154,12 +164,25 @@ class Experiment:
         entry = self.recipe.store.entry(stage.name, content_key(stage.ingredients))
         self.entries[stage.name] = entry
         force = self.name if stage.name in self.recipe.settings["force"] else None
-        self.records[stage.name] = obtain(stage, entry, self.recipe.trainer, self.board, force)
+        self.records[stage.name] = obtain(
+            stage, entry, self.recipe.trainer, self.board, force, self.recipe.sharing.train
+        )
 
     def trained(self, stage: str) -> nn.Module:
         """The network of a finished stage, with its weights."""
         role = "teacher" if stage == "teacher" else "student"
         return load_weights(self.recipe.network(role), self.entries[stage].path(WEIGHTS))
+
+    def teacher_outputs(self) -> TeacherOutputs:
+        """Where the trained teacher's outputs come from; the same for all jobs of a cohort that it serves."""
+        key = {
+            "store": str(self.recipe.store.root),
+            "teacher": self.entries["teacher"].key,
+            **{name: self.recipe.settings[name] for name in ("teacher_outputs", "compile", "trainer")},
+        }
+        return self.recipe.sharing.teacher(
+            content_key(key), lambda: self.recipe.teacher_outputs(self.trained("teacher"))
+        )
 
     def _run_teacher(self) -> None:
         checkpoint = self.recipe.settings["teacher"].get("checkpoint")

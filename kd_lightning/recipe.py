@@ -26,9 +26,11 @@ from kd_lightning.objectives.base import Objective
 from kd_lightning.precision import with_possible_precision
 from kd_lightning.preflight import check_processes, check_trainer
 from kd_lightning.seeds import derive
+from kd_lightning.sharing import Alone
 from kd_lightning.stage import StageBoard, TrainerSettings
 from kd_lightning.store import Store, content_key
 from kd_lightning.tasks.base import Task, why_whole
+from kd_lightning.teachers.base import TeacherOutputs
 
 Settings = dict[str, Any]
 Build = Callable[[Any], Any]
@@ -59,16 +61,20 @@ class Recipe:
         build: Turns a settings node with a ``_target_`` into the object it describes.
         packages: Top-level packages of the user whose code counts in keys.
         board: Told about the data.
+        sharing: What is in common with other jobs of this process.
 
     Raises:
         KDError: The task cannot be built.
     """
 
-    def __init__(self, settings: Settings, build: Build, packages: Sequence[str], board: StageBoard) -> None:
+    def __init__(
+        self, settings: Settings, build: Build, packages: Sequence[str], board: StageBoard, sharing: Alone
+    ) -> None:
         self.settings = settings
         self.build = build
         self.packages = packages
         self.board = board
+        self.sharing = sharing
         self.store = Store(Path(settings["outputs"]) / "store")
         self.task: Task = build(settings["task"])
         self.steps: Settings = settings["steps"]
@@ -86,17 +92,22 @@ class Recipe:
         source: Source = self.build(node)
         key = content_key({"source": node, "content": source.digest(), "code": self.code([], node)})
         entry = self.store.entry("data", key)
-        self.board.start("data")
-        with entry.lock(waiting=lambda: self.board.say("data: another process prepares it, waiting")):
-            reused = entry.problem() is None
-            if not reused:
-                entry.clear()
-                write_prepared(entry, source.prepare())
-            prepared, fingerprint = read_prepared(entry)
         limit = self.settings["data"]["limit"]
-        if limit is not None:
-            prepared = limited(prepared, limit)
-            fingerprint = prepared.fingerprint()
+        self.board.start("data")
+
+        def read() -> tuple[Prepared, str, bool]:
+            with entry.lock(waiting=lambda: self.board.say("data: another process prepares it, waiting")):
+                reused = entry.problem() is None
+                if not reused:
+                    entry.clear()
+                    write_prepared(entry, source.prepare())
+                prepared, fingerprint = read_prepared(entry)
+            if limit is not None:
+                prepared = limited(prepared, limit)
+                fingerprint = prepared.fingerprint()
+            return prepared, fingerprint, reused
+
+        prepared, fingerprint, reused = self.sharing.once(("data", str(entry.folder), limit), read)
         prepared.check(self.task.num_classes)
         sizes = ", ".join(f"{split} {len(prepared.splits[split]['inputs'])}" for split in SPLITS)
         self.board.done("data", f"{sizes} rows" + (f" (reused {entry.key})" if reused else ""))
@@ -121,18 +132,21 @@ class Recipe:
     def rows(self, role: str, stage_steps: int, only_labelled: bool, first_step: int = 0) -> ExperimentData:
         """The data module of a stage for the teacher or the student."""
         data = self.settings["data"]
-        return ExperimentData(
+        labelled = data["labelled_teacher"] if role == "teacher" else data["labelled"]
+        rows = ExperimentData(
             self.prepared,
             batch_size=data["batch_size"],
             steps=stage_steps,
             first_step=first_step,
             seed=self.seed(role),
-            labelled=data["labelled_teacher"] if role == "teacher" else data["labelled"],
+            labelled=labelled,
             only_labelled=only_labelled,
             eval_batch_size=data["eval_batch_size"],
             accumulate=self.trainer.accumulate,
             workers=data["workers"],
         )
+        rows.last_batch = self.sharing.last_batch((self.fingerprint, self.seed(role), labelled, only_labelled))
+        return rows
 
     def ingredients(self, role: str, steps: int, code: Sequence[str], more: Settings | None = None) -> Settings:
         """All that a stage depends on, as plain data."""
@@ -222,13 +236,18 @@ class Recipe:
         torch.manual_seed(derive(self.seed("student"), "objectives"))
         return {name: self.build(node) for name, node in self.settings["objective"].items()}
 
+    def teacher_outputs(self, network: nn.Module) -> TeacherOutputs:
+        """Where the outputs of a teacher come from, not connected."""
+        made: TeacherOutputs = self.build(self.settings["teacher_outputs"])(network=network, task=self.task)
+        return made
+
     def distilling(
-        self, teacher: nn.Module, student: nn.Module, steps: int, done: int, alpha: Any, temperature: Any
+        self, teacher: TeacherOutputs, student: nn.Module, steps: int, done: int, alpha: Any, temperature: Any
     ) -> DistillationModule:
         """The module of a soft stage; ``done`` = the student's steps before it."""
         return DistillationModule(
             student=student,
-            teacher=self.build(self.settings["teacher_outputs"])(network=teacher, task=self.task),
+            teacher=teacher,
             task=self.task,
             objective=self.objective(),
             alpha=self.build(alpha),

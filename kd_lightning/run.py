@@ -15,6 +15,7 @@ from kd_lightning.report.run_report import write_report
 from kd_lightning.report.table import model_rows
 from kd_lightning.results import results_of
 from kd_lightning.run_folder import environment, gather, summary_lines
+from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.store import publish, publish_json
 from kd_lightning.sweeps.folder import PROGRESS
 from kd_lightning.sweeps.records import ProgressFile
@@ -30,6 +31,7 @@ def execute(
     overrides: Sequence[str],
     command: str,
     sweep: str | None = None,
+    sharing: Alone = ALONE,
 ) -> dict[str, Any]:
     """Run the job and write its folder.
 
@@ -42,6 +44,7 @@ def execute(
         overrides: What the user changed.
         command: What repeats the run.
         sweep: Name of the sweep that the run belongs to, if any.
+        sharing: What it has in common with other jobs of this process.
 
     Returns:
         The content of ``results.json``.
@@ -57,7 +60,7 @@ def execute(
         with tracking(settings, build, folder, overrides, sweep) as tracked:
             progress = ProgressFile(folder / PROGRESS)
             with TerminalBoard(planned(settings), bars=settings["progress"], log=log, progress=progress) as board:
-                experiment = Experiment(tracked.settings, build, packages, board, name=sweep or folder.name)
+                experiment = Experiment(tracked.settings, build, packages, board, sweep or folder.name, sharing)
                 found = experiment.run()
             results = results_of(experiment, found, command)
             gather(folder, experiment)

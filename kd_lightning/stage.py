@@ -87,7 +87,12 @@ class TrainerSettings:
 
 
 def obtain(
-    stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard, force: str | None = None
+    stage: Stage,
+    entry: Entry,
+    settings: TrainerSettings,
+    board: StageBoard,
+    force: str | None = None,
+    trained_by: Callable[[Stage, Entry, TrainerSettings, StageBoard], None] | None = None,
 ) -> dict[str, Any]:
     """The stage's record (``result.json``), by reuse, resume or training.
 
@@ -97,6 +102,7 @@ def obtain(
         settings: How to train.
         board: Where progress is shown.
         force: The run or sweep that wants the stage made again although it is stored; once for all of its jobs.
+        trained_by: Runs or goes on with the training, as ``train`` does; None = ``train`` itself.
 
     Raises:
         NonFiniteLossError: The training diverged.
@@ -119,7 +125,7 @@ def obtain(
             entry.clear()
         board.start(stage.name)
         if not place.path(TRAINED).is_file():  # else we were stopped between the training's end and the entry's
-            train(stage, place, settings, board)
+            (trained_by or train)(stage, place, settings, board)
         record = settle(stage, place, force)
         if place is not entry:
             entry.take(place)
@@ -149,8 +155,22 @@ def note(record: Mapping[str, Any], how: str) -> str:
     return f"validation {record['metric']} {record['val']:.4g} ({how})"
 
 
-def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
-    """Run or go on with the training inside the entry's folder."""
+def train(
+    stage: Stage,
+    entry: Entry,
+    settings: TrainerSettings,
+    board: StageBoard,
+    callbacks: Sequence[pl.Callback] = (),
+) -> None:
+    """Run or go on with the training inside the entry's folder.
+
+    Args:
+        stage: What it is made of.
+        entry: Its place in the store; its lock is held.
+        settings: How to train.
+        board: Where progress is shown.
+        callbacks: Called before all others.
+    """
     description = {"stage": stage.name, "key": entry.key, "versions": versions(), **stage.ingredients}
     publish_json(entry.path("description.json"), description)
     module = stage.module()
@@ -172,6 +192,7 @@ def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoa
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         callbacks=[
+            *callbacks,
             *settings.callbacks(),
             *(progress, log, keeper),
             *pruning_reports(settings.folder, stage.name, task.monitor),

@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from kd_lightning import turns
 from kd_lightning.errors import CheckpointWriteError, ConfigError
 
 KEY_LENGTH = 20
@@ -200,21 +201,24 @@ class Entry:
         Raises:
             CheckpointWriteError: The folder or its lock cannot be made.
         """
-        lock = FileLock(self.folder.with_name(f"{self.key}.lock"))
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire(poll_interval=0.1)
-        except OSError as error:
-            raise write_error(self.folder, error) from error
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            sweep_temporaries(self.folder)
-            yield
-        finally:
-            lock.release()
+        path = self.folder.with_name(f"{self.key}.lock")
+        lock = FileLock(path)
+        with turns.holding(str(path), waiting):
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
+            except Timeout:
+                waiting()
+                with turns.idle():
+                    lock.acquire(poll_interval=0.1)
+            except OSError as error:
+                raise write_error(self.folder, error) from error
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                sweep_temporaries(self.folder)
+                yield
+            finally:
+                lock.release()
 
 
 class Store:

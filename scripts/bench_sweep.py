@@ -1,19 +1,27 @@
-"""Wall-clock time of a sweep of 12 jobs from an empty store, against the same 12 jobs one by one.
+"""Wall-clock time of whole sweeps from empty stores, against the same jobs one by one and by hand.
 
-    python scripts/bench_sweep.py                # three rounds of four sides; about half an hour on 2 cores
+    python scripts/bench_sweep.py                        # "seeds", below; three rounds, about half an hour on 2 cores
+    python scripts/bench_sweep.py --work w1 --work w2    # cohorts
     python scripts/bench_sweep.py --rounds 1 --steps 100
 
-Sides, interleaved in every round, each from nothing:
-  sweep       kd run -m ...                                  one warm worker, one teacher, two students alone
-  processes   kd run -m hydra/launcher=process ...           the same, two jobs at once in fresh processes
-  singles     12 x kd run ..., each with a store of its own  12 teachers
-  by hand     12 x a hand-written PyTorch script             12 teachers, no framework to import
+Works, each a grid of jobs:
+  seeds  12 jobs: digits with 100 labels, temperature 1, 2, 4 x alpha 0.5, 0.9 x seed 0, 1
+  w1      8 jobs: LSTM language models, vocabulary 10,000, teacher 2 x 512, student 1 x 128, 20 x 35 tokens a step;
+          temperature 1, 2, 4, 8 x alpha 0.5, 0.9
+  w2     16 jobs: digits with 100 labels, students of 4 and 8 channels; temperature 1, 2, 3, 4 x alpha 0.3, 0.5, 0.7, 0.9
 
-The jobs: digits with 100 labels, temperature 1, 2, 4 x alpha 0.5, 0.9 x seed 0, 1. Before any time is told, the sides are
-compared: sweep and singles must give the same numbers to the last digit; the processes have fewer CPU threads each, which
-changes the rounding, and the script has the same maths, budget and choice by validation but its own random order: their mean
-test accuracies must agree within 3 points, the student alone's within 12: it rests on two draws of 100 labels, and one
-draw differs from another by 6 points at 200 steps.
+Sides, interleaved in every round, each from nothing but prepared rows:
+  sweep      kd run -m ...                              one warm worker, one teacher, a student alone for each seed
+  processes  kd run -m hydra/launcher=process ...       the same, two jobs at once in fresh processes
+  cohort     kd run -m hydra/launcher=cohort ...        the same, all students side by side
+  fast       the same with matmul=medium                bf16 products, where the processor has them
+  singles    kd run ..., each with a store of its own   a teacher for each job
+  by hand    a hand-written PyTorch script for each job: teacher, student alone, distilled student (seeds)
+  careful    the script again, but teacher and student alone are trained once and kept in a file (w1, w2)
+
+Before any time is told, the sides are compared: sweep and singles must give the same numbers to the last digit; cohorts the
+same within 1e-3; other sides differ in rounding or in random order: their means must agree within the limits of ``Work``.
+Times are given with the teacher's training and without it.
 """
 
 from __future__ import annotations
@@ -22,90 +30,204 @@ import argparse
 import copy
 import itertools
 import json
+import math
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TEMPERATURES, ALPHAS, SEEDS = (1.0, 2.0, 4.0), (0.5, 0.9), (0, 1)
-JOBS = list(itertools.product(TEMPERATURES, ALPHAS, SEEDS))
-SIDES = ("sweep", "processes", "singles", "by hand")
 KD = [sys.executable, "-m", "kd_lightning.cli", "run"]
 Result = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A grid of jobs.
+
+    Attributes:
+        words: Overrides of all jobs.
+        grid: Setting -> values.
+        sides: Those compared; the first is the one that the others are divided by.
+        steps: Of the teacher, and of each student.
+        limits: Model -> how far the sides' mean test values may lie apart, relative to the largest.
+    """
+
+    words: tuple[str, ...]
+    grid: dict[str, tuple[float, ...]]
+    sides: tuple[str, ...]
+    steps: tuple[int, int]
+    limits: dict[str, float]
+
+    @property
+    def jobs(self) -> list[dict[str, float]]:
+        """The settings of each."""
+        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+
+
+W1_WORDS = (
+    *("data.vocab_size=10000", "data.context=35", "data.batch_size=20", "data.limit=8000", "data.source.test=0.02"),
+    *(
+        "data.source.val=0.02",
+        "student.embedding=128",
+        "student.hidden=128",
+        "student.layers=1",
+        "teacher.embedding=256",
+    ),
+    *("teacher.hidden=512", "teacher.layers=2", "optimizer.lr=0.005", "teacher_optimizer.lr=0.003"),
+)
+WORKS = {
+    "seeds": Work(
+        words=("experiment=digits",),
+        grid={"temperature": (1.0, 2.0, 4.0), "alpha": (0.5, 0.9), "seed": (0, 1)},
+        sides=("sweep", "processes", "singles", "by hand"),
+        steps=(1000, 1000),
+        # Two draws of 100 labels: one draw differs from another by 6 points at 200 steps.
+        limits={"teacher": 0.03, "alone": 0.12, "distilled": 0.03},
+    ),
+    "w1": Work(
+        words=W1_WORDS,
+        grid={"temperature": (1.0, 2.0, 4.0, 8.0), "alpha": (0.5, 0.9)},
+        sides=("cohort", "fast", "sweep", "careful"),
+        steps=(200, 400),
+        limits={"teacher": 0.05, "alone": 0.05, "distilled": 0.05},
+    ),
+    "w2": Work(
+        words=("experiment=digits", "model@student=convnet_micro"),
+        grid={"temperature": (1.0, 2.0, 3.0, 4.0), "alpha": (0.3, 0.5, 0.7, 0.9)},
+        sides=("cohort", "sweep", "careful"),
+        steps=(1000, 3000),
+        limits={"teacher": 0.03, "alone": 0.15, "distilled": 0.05},
+    ),
+}
 
 
 # -- the hand-written script ------------------------------------------------------------------------------------------
 
 
-def by_hand(temperature: float, alpha: float, seed: int, steps: int) -> Result:
-    """What somebody without a framework runs for one setting: teacher, student alone, distilled student, test once."""
-    from sklearn.datasets import load_digits
+class ByHand:
+    """What somebody without a framework writes: the same networks, budgets, curves and choice by validation.
 
-    from kd_lightning.models.convnet import ConvNet  # the same networks; this imports torch alone
+    Args:
+        work: Name of the work.
+        rows: File of prepared rows.
+        steps: Of the teacher, and of a student.
+        seed: Of everything random.
+    """
 
-    images, labels = load_digits(return_X_y=True)
-    x = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16
-    y = torch.tensor(labels)
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    train, val, test = order[:997], order[997:1297], order[1297:]
-    torch.manual_seed(seed)
-    labelled = train[torch.randperm(len(train))[:100]]
+    def __init__(self, work: str, rows: Path, steps: tuple[int, int], seed: int) -> None:
+        torch.manual_seed(seed)
+        self.text = work == "w1"
+        self.rows = torch.load(rows)
+        self.steps = steps
+        self.batch = 20 if self.text else 32
+        self.every = 100 if not self.text else 200
+        train = self.rows["train"]["inputs"]
+        self.labelled = torch.ones(len(train), dtype=torch.bool)
+        if not self.text:
+            self.labelled = torch.zeros(len(train), dtype=torch.bool)
+            self.labelled[torch.randperm(len(train))[:100]] = True
+        self.student = "convnet_micro" if work == "w2" else "convnet_tiny"
 
-    def accuracy(network: nn.Module, rows: Tensor) -> float:
-        network.eval()
-        with torch.no_grad():
-            right = (network(x[rows]).argmax(-1) == y[rows]).float().mean().item()
-        network.train()
-        return right
+    def network(self, role: str) -> nn.Module:
+        """Untrained."""
+        from kd_lightning.models.convnet import ConvNet  # the same networks; these import torch alone
+        from kd_lightning.models.lstm_lm import LSTMLM
 
-    def fit(network: nn.Module, rows: Tensor, rate: float, loss: Callable[[nn.Module, Tensor], Tensor]) -> nn.Module:
+        if self.text:
+            sizes = (256, 512, 2) if role == "teacher" else (128, 128, 1)
+            return LSTMLM(10_000, *sizes)
+        return network_of(ConvNet, "convnet" if role == "teacher" else self.student)
+
+    def teacher(self) -> nn.Module:
+        rate = 0.003 if self.text else 0.005
+        return self.fit("teacher", torch.arange(len(self.labelled)), rate, self.hard)
+
+    def alone(self) -> nn.Module:
+        return self.fit("student", self.labelled.nonzero().flatten(), self.rate, self.hard)
+
+    def distilled(self, teacher: nn.Module, temperature: float, alpha: float) -> nn.Module:
+        teacher.eval().requires_grad_(False)
+
+        def both(network: nn.Module, rows: Tensor) -> Tensor:
+            inputs, targets, mask = self.take("train", rows)
+            logits = network(inputs)
+            with torch.no_grad():
+                wanted = F.log_softmax(teacher(inputs) / temperature, -1)
+            given = F.log_softmax(logits / temperature, -1)
+            soft = F.kl_div(given, wanted, reduction="none", log_target=True).sum(-1)[mask].mean() * temperature**2
+            right = mask & self.labelled[rows].reshape(-1, *[1] * (mask.dim() - 1))
+            supervised = F.cross_entropy(logits[right], targets[right]) if right.any() else logits.new_zeros(())
+            return (1 - alpha) * supervised + alpha * soft
+
+        return self.fit("student", torch.arange(len(self.labelled)), self.rate, both)
+
+    @property
+    def rate(self) -> float:
+        return 0.005 if self.text else 0.03
+
+    def take(self, split: str, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found = self.rows[split]
+        targets = found["targets"][rows].long()
+        inputs = found["inputs"][rows]
+        mask = found["mask"][rows] if "mask" in found else torch.ones_like(targets, dtype=torch.bool)
+        return inputs.long() if self.text else inputs, targets, mask
+
+    def hard(self, network: nn.Module, rows: Tensor) -> Tensor:
+        inputs, targets, mask = self.take("train", rows)
+        return F.cross_entropy(network(inputs)[mask], targets[mask])
+
+    def fit(self, role: str, rows: Tensor, rate: float, loss: Callable[[nn.Module, Tensor], Tensor]) -> nn.Module:
+        network, steps = self.network(role), self.steps[role != "teacher"]
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        best, kept = -1.0, copy.deepcopy(network.state_dict())
+        best, kept = -math.inf, copy.deepcopy(network.state_dict())
         queue: list[Tensor] = []
         for step in range(1, steps + 1):
             if not queue:
-                queue = [part for part in rows[torch.randperm(len(rows))].split(32) if len(part) > 1]
+                queue = [part for part in rows[torch.randperm(len(rows))].split(self.batch) if len(part) > 1]
             optimizer.zero_grad()
             loss(network, queue.pop()).backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             scheduler.step()
-            if step % 100 == 0 or step == steps:
-                value = accuracy(network, val)
+            if step % self.every == 0 or step == steps:
+                value = self.score(network, "val")
                 if value > best:
                     best, kept = value, copy.deepcopy(network.state_dict())
         network.load_state_dict(kept)
         return network
 
-    def hard(network: nn.Module, rows: Tensor) -> Tensor:
-        return F.cross_entropy(network(x[rows]), y[rows])
+    @torch.no_grad()
+    def score(self, network: nn.Module, split: str) -> float:
+        """Accuracy; of language models, minus the perplexity."""
+        network.eval()
+        total, count = 0.0, 0
+        for rows in torch.arange(len(self.rows[split]["inputs"])).split(128):
+            inputs, targets, mask = self.take(split, rows)
+            logits = network(inputs)[mask]
+            right = (
+                F.cross_entropy(logits, targets[mask], reduction="sum")
+                if self.text
+                else (logits.argmax(-1) == targets[mask]).sum()
+            )
+            total, count = total + right.item(), count + int(mask.sum())
+        network.train()
+        return -math.exp(total / count) if self.text else total / count
 
-    teacher = fit(network_of(ConvNet, "convnet"), train, 0.005, hard).eval()
-    has_label = torch.zeros(len(x), dtype=torch.bool)
-    has_label[labelled] = True
-
-    def both(network: nn.Module, rows: Tensor) -> Tensor:
-        logits = network(x[rows])
-        with torch.no_grad():
-            wanted = F.log_softmax(teacher(x[rows]) / temperature, -1)
-        soft = F.kl_div(F.log_softmax(logits / temperature, -1), wanted, reduction="batchmean", log_target=True)
-        mask = has_label[rows]
-        supervised = F.cross_entropy(logits[mask], y[rows][mask]) if mask.any() else logits.new_zeros(())
-        return (1 - alpha) * supervised + alpha * temperature**2 * soft
-
-    alone = fit(network_of(ConvNet, "convnet_tiny"), labelled, 0.03, hard)
-    distilled = fit(network_of(ConvNet, "convnet_tiny"), train, 0.03, both)
-    return {"teacher": accuracy(teacher, test), "alone": accuracy(alone, test), "distilled": accuracy(distilled, test)}
+    def test(self, network: nn.Module) -> float:
+        return abs(self.score(network, "test"))
 
 
 def network_of(network: type[nn.Module], name: str) -> nn.Module:
@@ -119,13 +241,42 @@ def network_of(network: type[nn.Module], name: str) -> nn.Module:
     return network(**{key: given.get(key, value) for key, value in node.items() if key not in ("_target_", "name")})
 
 
+def script(work: str, rows: Path, steps: tuple[int, int], part: str, job: dict[str, float]) -> dict[str, float]:
+    """Body of a process of the script. ``part``: all, or one of teacher, alone, distilled with the teacher from a file."""
+    seed = int(job.get("seed", 0))
+    hand, file = ByHand(work, rows, steps, seed), rows.with_name("teacher.pt")
+    found: dict[str, float] = {}
+    started = time.perf_counter()
+    if part in ("all", "teacher"):
+        teacher = hand.teacher()
+        found |= {"teacher": hand.test(teacher), "teacher seconds": time.perf_counter() - started}
+        torch.save(teacher.state_dict(), file)
+    if part in ("all", "alone"):
+        found["alone"] = hand.test(hand.alone())
+    if part in ("all", "distilled"):
+        if part == "distilled":
+            teacher = hand.network("teacher")
+            teacher.load_state_dict(torch.load(file))
+        found["distilled"] = hand.test(hand.distilled(teacher, job["temperature"], job["alpha"]))
+    return found
+
+
 # -- the sides --------------------------------------------------------------------------------------------------------
 
 
-def words(steps: int, outputs: Path) -> list[str]:
-    """Overrides that all of our sides share."""
-    budget = [f"steps.teacher={steps}", f"steps.student={steps}", "steps.pretrain=0"]
-    return ["experiment=digits", *budget, "progress=false", f"outputs={outputs}"]
+@dataclass
+class Side:
+    """What a side has done.
+
+    Attributes:
+        seconds: From nothing to the last result.
+        teacher_seconds: Of these, the training of teachers.
+        results: Of each job.
+    """
+
+    seconds: float = 0.0
+    teacher_seconds: float = 0.0
+    results: list[Result] = field(default_factory=list)
 
 
 def call(command: list[str]) -> str:
@@ -136,95 +287,183 @@ def call(command: list[str]) -> str:
     return done.stdout
 
 
-def tests(results: Path) -> Result:
-    """Test values of a run folder."""
-    models = json.loads(results.read_text())["models"]
+class Bench:
+    """One work.
+
+    Args:
+        name: Of the work.
+        steps: Of the teacher, and of each student.
+        place: A folder with ``rows.pt`` and ``store/data``: prepared rows.
+    """
+
+    def __init__(self, name: str, steps: tuple[int, int], place: Path) -> None:
+        self.name, self.steps, self.place = name, steps, place
+        self.work = WORKS[name]
+
+    def words(self, outputs: Path) -> list[str]:
+        """Overrides that all of our sides share."""
+        budget = [f"steps.teacher={self.steps[0]}", f"steps.student={self.steps[1]}", "steps.pretrain=0"]
+        return [*self.work.words, *budget, "progress=false", f"outputs={outputs}"]
+
+    def fresh(self, outputs: Path) -> Path:
+        """A store that holds the prepared rows and nothing else."""
+        shutil.copytree(self.place / "store", outputs / "store")
+        return outputs
+
+    def timed(self, side: str) -> Side:
+        """Do all jobs from nothing."""
+        more = {
+            "processes": ["hydra/launcher=process"],
+            "cohort": ["hydra/launcher=cohort"],
+            "fast": ["hydra/launcher=cohort", "matmul=medium"],
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            outputs = self.fresh(Path(folder) / "outputs")
+            started = time.perf_counter()
+            if side in ("by hand", "careful"):
+                done = self.by_hand(careful=side == "careful")
+            elif side == "singles":
+                done = self.singles(outputs)
+            else:
+                done = self.sweep(outputs, *more.get(side, []))
+            done.seconds = time.perf_counter() - started
+            return done
+
+    def by_hand(self, careful: bool) -> Side:
+        """A process of the script for each job."""
+        side = Side()
+        budget = ["--steps", *map(str, self.steps), "--by-hand", str(self.place / "rows.pt")]
+        command = [sys.executable, __file__, "--work", self.name, *budget]
+
+        def part(name: str, job: dict[str, float]) -> Result:
+            found: Result = json.loads(call([*command, name, json.dumps(job)]))
+            side.teacher_seconds += found.pop("teacher seconds", 0.0)
+            return found
+
+        shared = part("teacher", {}) | part("alone", {}) if careful else {}
+        for job in self.work.jobs:
+            side.results.append({**shared, **part("distilled" if careful else "all", job)})
+        return side
+
+    def sweep(self, outputs: Path, *more: str) -> Side:
+        """All jobs by one command."""
+        grid = [f"{name}={','.join(map(str, values))}" for name, values in self.work.grid.items()]
+        call([*KD, "-m", *self.words(outputs), *grid, *more])
+        (folder,) = (outputs / "sweeps").iterdir()
+        found = [json.loads((folder / str(n) / "results.json").read_text()) for n in range(len(self.work.jobs))]
+        seconds = next(each["models"]["teacher"]["seconds"] for each in found)
+        return Side(teacher_seconds=seconds, results=[tests(each) for each in found])
+
+    def singles(self, outputs: Path) -> Side:
+        """A command and a store for each job."""
+        side = Side()
+        for number, job in enumerate(self.work.jobs):
+            own = self.fresh(outputs / str(number))
+            call([*KD, *self.words(own), *(f"{name}={value}" for name, value in job.items())])
+            (folder,) = (own / "runs").iterdir()
+            found = json.loads((folder / "results.json").read_text())
+            side.results.append(tests(found))
+            side.teacher_seconds += found["models"]["teacher"]["seconds"]
+        return side
+
+    def compare(self, done: dict[str, Side]) -> None:
+        """The sides have done the same work.
+
+        Raises:
+            SystemExit: They have not.
+        """
+        sweep = done["sweep"].results
+        if "singles" in done and done["singles"].results != sweep:
+            raise SystemExit(f"singles and sweep differ: {done['singles'].results} {sweep}")
+        for one, other in zip(done["cohort"].results if "cohort" in done else [], sweep, strict=False):
+            if any(not math.isclose(one[name], other[name], rel_tol=1e-3) for name in one):
+                raise SystemExit(f"cohort and sweep differ: {one} {other}")
+        for name, limit in self.work.limits.items():
+            means = {side: statistics.mean(each[name] for each in found.results) for side, found in done.items()}
+            print(f"mean test value, {name}:", {side: round(value, 4) for side, value in means.items()})
+            if max(means.values()) - min(means.values()) > limit * max(means.values()):
+                raise SystemExit(f"{name}: the sides do not do the same work")
+
+
+def tests(results: dict[str, Any]) -> Result:
+    """Test values of a run."""
+    models = results["models"]
     return {
         name: models[role]["test"] for name, role in (("teacher", "teacher"), ("alone", "baseline"), ("distilled",) * 2)
     }
 
 
-def sweep(outputs: Path, steps: int, *more: str) -> list[Result]:
-    """All jobs by one command."""
-    grid = [
-        "temperature=" + ",".join(map(str, TEMPERATURES)),
-        "alpha=" + ",".join(map(str, ALPHAS)),
-        "seed=" + ",".join(map(str, SEEDS)),
-    ]
-    call([*KD, "-m", *words(steps, outputs), *grid, *more])
-    (folder,) = (outputs / "sweeps").iterdir()
-    return [tests(folder / str(number) / "results.json") for number in range(len(JOBS))]
+def prepare(name: str, place: Path) -> None:
+    """The work's rows: in a store, as a run would have prepared them, and in a file for the script."""
+    from hydra import compose, initialize_config_dir
+
+    from kd_lightning.conf_files import conf_dir
+    from kd_lightning.config import build, plain
+    from kd_lightning.pipeline import Experiment
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        settings = plain(compose("config", [*WORKS[name].words, f"outputs={place}", "folder=x"]))
+    torch.save(Experiment(settings, build, [], Silent()).recipe.prepared.splits, place / "rows.pt")
 
 
-def singles(outputs: Path, steps: int) -> list[Result]:
-    """A command and a store for each job."""
-    found = []
-    for number, (temperature, alpha, seed) in enumerate(JOBS):
-        own = outputs / str(number)
-        call([*KD, *words(steps, own), f"temperature={temperature}", f"alpha={alpha}", f"seed={seed}"])
-        (folder,) = (own / "runs").iterdir()
-        found.append(tests(folder / "results.json"))
-    return found
+class Silent:
+    """A board that shows nothing."""
+
+    def start(self, stage: str) -> None: ...
+    def update(self, stage: str, step: int, note: str) -> None: ...
+    def done(self, stage: str, note: str) -> None: ...
+    def say(self, text: str) -> None: ...
 
 
-def scripts(steps: int) -> list[Result]:
-    """A process of the hand-written script for each job."""
-    command = [sys.executable, __file__, "--steps", str(steps), "--by-hand"]
-    return [json.loads(call([*command, *map(str, job)])) for job in JOBS]
-
-
-def timed(side: str, steps: int) -> tuple[float, list[Result]]:
-    """Seconds of a side from nothing, and what it found."""
+def bench(name: str, rounds: int, steps: tuple[int, int]) -> None:
+    """Print a work's table."""
+    work = WORKS[name]
+    print(f"\n{name}: {len(work.jobs)} jobs, {steps[0]} steps of the teacher, {steps[1]} of each student", flush=True)
+    measured: list[dict[str, Side]] = []
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        if side == "by hand":
-            found = scripts(steps)
-        elif side == "singles":
-            found = singles(Path(folder), steps)
-        else:
-            found = sweep(Path(folder), steps, *(["hydra/launcher=process"] if side == "processes" else []))
-        return time.perf_counter() - started, found
+        place = Path(folder)
+        prepare(name, place)
+        one = Bench(name, steps, place)
+        for _ in range(rounds):
+            measured.append({side: one.timed(side) for side in work.sides})
+            one.compare(measured[-1])
+            print({side: round(done.seconds, 1) for side, done in measured[-1].items()}, flush=True)
+    print(
+        f"| side | seconds, median | times {work.sides[0]}'s, median [range] | the same without the teachers' training |"
+    )
+    print("|---|---|---|---|")
+    for side in work.sides:
+        seconds = statistics.median(each[side].seconds for each in measured)
+        print(f"| {side} | {seconds:.0f} | {' | '.join(ratios(measured, side, work.sides[0]))} |")
 
 
-def compare(found: dict[str, list[Result]]) -> None:
-    """The sides have done the same work.
-
-    Raises:
-        SystemExit: They have not.
-    """
-    if found["singles"] != found["sweep"]:
-        raise SystemExit(f"singles and sweep differ: {found['singles']} {found['sweep']}")
-    for name, limit in (("teacher", 0.03), ("alone", 0.12), ("distilled", 0.03)):
-        means = {side: statistics.mean(each[name] for each in found[side]) for side in SIDES}
-        print(f"mean test accuracy, {name}:", {side: round(value, 4) for side, value in means.items()})
-        if max(means.values()) - min(means.values()) > limit:
-            raise SystemExit(f"{name}: the sides do not do the same work")
+def ratios(measured: list[dict[str, Side]], side: str, base: str) -> Iterator[str]:
+    """A side's time in units of the base's, with and without the training of teachers; median and range."""
+    for share in (0, 1):
+        found = sorted(
+            (each[side].seconds - share * each[side].teacher_seconds)
+            / (each[base].seconds - share * each[base].teacher_seconds)
+            for each in measured
+        )
+        yield f"{statistics.median(found):.2f} [{found[0]:.2f}-{found[-1]:.2f}]"
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", choices=WORKS, action="append", help="default: seeds")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1000, help="of the teacher, and of each student")
-    parser.add_argument("--by-hand", nargs=3, metavar=("T", "ALPHA", "SEED"), help="run the hand-written script once")
+    parser.add_argument("--steps", nargs=2, type=int, metavar=("TEACHER", "STUDENT"), help="default: the work's")
+    parser.add_argument("--by-hand", nargs=3, metavar=("ROWS", "PART", "JOB"), help="run the hand-written script once")
     arguments = parser.parse_args()
+    works = arguments.work or ["seeds"]
     if arguments.by_hand:
-        temperature, alpha, seed = arguments.by_hand
-        print(json.dumps(by_hand(float(temperature), float(alpha), int(seed), arguments.steps)))
+        rows, part, job = arguments.by_hand
+        print(json.dumps(script(works[0], Path(rows), tuple(arguments.steps), part, json.loads(job))))
         return
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, torch {torch.__version__}, {arguments.steps} steps a stage")
-    rounds = []
-    for _ in range(arguments.rounds):
-        done = {side: timed(side, arguments.steps) for side in SIDES}
-        compare({side: found for side, (_, found) in done.items()})
-        rounds.append({side: seconds for side, (seconds, _) in done.items()})
-        print({side: round(seconds, 1) for side, seconds in rounds[-1].items()}, flush=True)
-    print("| side | seconds, median | times the sweep's, median [range] |")
-    print("|---|---|---|")
-    for side in SIDES:
-        ratios = sorted(each[side] / each["sweep"] for each in rounds)
-        spread = f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}-{ratios[-1]:.2f}]"
-        print(f"| {side} | {statistics.median(each[side] for each in rounds):.0f} | {spread} |")
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, torch {torch.__version__}, {arguments.rounds} rounds")
+    for name in works:
+        bench(name, arguments.rounds, tuple(arguments.steps or WORKS[name].steps))
 
 
 if __name__ == "__main__":

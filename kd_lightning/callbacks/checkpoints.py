@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import nn
 
-from kd_lightning import stopping
+from kd_lightning import stopping, turns
 from kd_lightning.callbacks.metrics_log import PREFIX, MetricsLog
 from kd_lightning.checkpoint_io import AtomicCheckpointIO, checkpoint_problem
 from kd_lightning.errors import NonFiniteLossError
@@ -68,12 +68,12 @@ class Checkpoints(pl.Callback):
         self.stopped = state_dict["stopped"]
 
     def seconds(self) -> float:
-        """Wall-clock seconds of training and validation, over all attempts."""
-        return self._seconds_before + time.perf_counter() - self._started
+        """Wall-clock seconds of training and validation, over all attempts, without waiting for other jobs' turns."""
+        return self._seconds_before + own_seconds() - self._started
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         stopping.watch()  # Lightning has put its own handler in front by now
-        self._started = time.perf_counter()
+        self._started = own_seconds()
         if self.stopped:  # by an early stop, whose wish Lightning does not keep in its checkpoints
             trainer.should_stop = True
         if trainer.is_global_zero:
@@ -152,6 +152,11 @@ class Checkpoints(pl.Callback):
         """A validation follows this batch, and with it a save."""
         interval = trainer.val_check_batch
         return interval is not None and (batch_idx + 1) % interval == 0
+
+
+def own_seconds() -> float:
+    """A clock that stands still while other jobs of a cohort have their turn."""
+    return time.perf_counter() - turns.waited()
 
 
 def asked_to_stop(trainer: pl.Trainer) -> bool:

@@ -13,12 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.sweeps.folder import FAILED, KILLED, PREEMPTED
+from kd_lightning.sweeps.folder import FAILED, FINAL, KILLED, PREEMPTED, read_job
 from kd_lightning.sweeps.records import end_job_that_did_not
 from kd_lightning.sweeps.worker import GRACE, OUTPUT, PRELOADED, Order, serve
 
@@ -90,6 +91,7 @@ class Crew:
         self.environ_of = environ_of
         self.tick = tick
         self.workers: list[Worker] = []
+        self.waiting: deque[Order] = deque()
 
     def run(self, orders: Sequence[Order]) -> None:
         """Do all jobs; each leaves its own record, or gets one here.
@@ -98,10 +100,10 @@ class Crew:
             KeyboardInterrupt: Passed on to the jobs first, which had their time to end.
             Terminated: Likewise, after they have saved.
         """
-        waiting = deque(orders)
+        self.waiting.extend(orders)
         try:
-            while waiting or any(worker.order for worker in self.workers):
-                self._hand_out(waiting)
+            while self.waiting or any(worker.order for worker in self.workers):
+                self._hand_out()
                 self._wait()
                 for worker in list(self.workers):
                     self._look_at(worker)
@@ -116,17 +118,17 @@ class Crew:
                 worker.process.join(GRACE)
             self.workers = []
 
-    def _hand_out(self, waiting: deque[Order]) -> None:
+    def _hand_out(self) -> None:
         """A job to everyone who has none."""
         for slot in range(self.size):
             worker = next((each for each in self.workers if each.slot == slot), None)
-            if not waiting or (worker and worker.order):
+            if not self.waiting or (worker and worker.order):
                 continue
             if worker is None:
                 worker = Worker(slot)
                 self.workers.append(worker)
-            order = waiting.popleft()
-            worker.take(Order(**{**vars(order), "environ": {**order.environ, **self.environ_of(slot)}}))
+            order = self.waiting.popleft()
+            worker.take(replace(order, environ={**order.environ, **self.environ_of(slot)}))
 
     def _wait(self) -> None:
         """Until somebody says something or dies, or it is time for the display."""
@@ -136,7 +138,8 @@ class Crew:
     def _look_at(self, worker: Worker) -> None:
         order = worker.order
         if order and worker.finished():
-            close(order, FAILED, "it ended without a word of its own" + last_words(order))
+            for each in order.all:
+                close(each, FAILED, "it ended without a word of its own" + last_words(each))
             worker.order = None
             if self.fresh:
                 worker.dismiss()
@@ -144,7 +147,16 @@ class Crew:
         if not worker.process.is_alive():
             self.workers.remove(worker)
             if worker.order:
-                close(worker.order, *cause_of_death(worker.process.exitcode), last_words(worker.order))
+                self._bury(worker.order, worker.process.exitcode)
+
+    def _bury(self, order: Order, code: int | None) -> None:
+        """A worker has died over this order."""
+        if order.companions and code not in SIGNALLED:
+            # Nobody knows whose fault it was. Each goes on by itself from its resume point, and dies alone if it was its own.
+            self.waiting.extendleft(each for each in reversed(order.all) if not ended(each))
+            return
+        for each in order.all:
+            close(each, *cause_of_death(code), last_words(each))
 
     def _end_all(self, number: int) -> None:
         """Pass a signal on, and give the jobs time to answer it."""
@@ -164,8 +176,8 @@ class Crew:
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
-            if worker.order:
-                close(worker.order, *cause_of_death(worker.process.exitcode))
+            for order in worker.order.all if worker.order else []:
+                close(order, *cause_of_death(worker.process.exitcode))
 
 
 def send(pid: int | None, number: int) -> None:
@@ -178,6 +190,11 @@ def send(pid: int | None, number: int) -> None:
 def close(order: Order, state: str, reason: str, more: str = "") -> None:
     """The job's last word, if it has left none."""
     end_job_that_did_not(Path(order.folder), order.overrides, state, f"{reason}{more}")
+
+
+def ended(order: Order) -> bool:
+    """The job has said how it ended."""
+    return read_job(Path(order.folder)).record.get("state") in FINAL
 
 
 def cause_of_death(code: int | None) -> tuple[str, str]:

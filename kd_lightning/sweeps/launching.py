@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def orders_for(
         )
         for number, words in enumerate(map(list, jobs), start=first)
     ]
+
+
+def as_cohort(orders: list[Order], most: int | None) -> list[Order]:
+    """The orders as one, for jobs that train side by side; ``most`` of them at once."""
+    return [replace(orders[0], companions=tuple(orders[1:]), most=most)] if orders else []
 
 
 def flags(arguments: list[str]) -> list[str]:

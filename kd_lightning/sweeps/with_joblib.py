@@ -16,8 +16,8 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from omegaconf import DictConfig
 
-from kd_lightning.sweeps.crew import TICK, close, send
-from kd_lightning.sweeps.folder import FAILED, FINAL, KILLED, RUNNING, read_job
+from kd_lightning.sweeps.crew import TICK, close, ended, send
+from kd_lightning.sweeps.folder import FAILED, KILLED, RUNNING, read_job
 from kd_lightning.sweeps.live import SweepDisplay
 from kd_lightning.sweeps.worker import GRACE, Order, work
 
@@ -78,8 +78,3 @@ def attempt(orders: list[Order], workers: int, display: SweepDisplay) -> list[Or
     for order, call in zip(orders, calls, strict=True):
         close(order, FAILED, f"it ended without a word of its own: {call.exception()}")
     return []
-
-
-def ended(order: Order) -> bool:
-    """The job has said how it ended."""
-    return read_job(Path(order.folder)).record.get("state") in FINAL

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Order:
         environ: Environment variables to set.
         leader: The process that leads the sweep, as ``records.process`` tells it; the job ends with it. None = it goes
             on without.
+        companions: Jobs to do side by side with this one, as a cohort.
+        most: How many of these train at once, at most; None = as many as fit into memory.
     """
 
     sweep: str
@@ -57,6 +59,13 @@ class Order:
     threads: int | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     leader: Mapping[str, Any] | None = None
+    companions: tuple[Order, ...] = ()
+    most: int | None = None
+
+    @property
+    def all(self) -> list[Order]:
+        """This job and its companions, each by itself."""
+        return [replace(self, companions=()), *self.companions]
 
 
 def work(order: Order) -> int:
@@ -66,12 +75,16 @@ def work(order: Order) -> int:
     import torch
 
     from kd_lightning.job import Place
-    from kd_lightning.launch import run_as_job
+    from kd_lightning.launch import as_jobs, run_as_job
 
     if order.leader and all(thread.name != WATCH for thread in threading.enumerate()):
         end_with(order.leader)
     if order.threads:
         torch.set_num_threads(order.threads)
+    if order.companions:
+        from kd_lightning.sweeps.together import run_together
+
+        return as_jobs(lambda: run_together(order.all, order.most))
     folder = Path(order.folder)
     folder.mkdir(parents=True, exist_ok=True)
     with output_to(folder / OUTPUT):

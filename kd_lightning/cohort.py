@@ -1,0 +1,121 @@
+"""Jobs of a sweep that train side by side in one process: each batch is read once, and the teacher runs once for all.
+
+Every job is a run like any other, with its own folder, store entries, checkpoints and end; it is a thread that takes turns
+with the others (``turns.py``). Trainings that differ in nothing but what their students learn begin together and go step
+by step, so that the batch and the teacher's outputs that one has asked for serve all. Their results are bit for bit
+those of separate runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
+
+import torch
+
+from kd_lightning import turns
+from kd_lightning.callbacks.checkpoints import newest_resume_point, step_of
+from kd_lightning.callbacks.turn_taking import TurnTaking
+from kd_lightning.data.base import LastBatch
+from kd_lightning.sharing import Alone
+from kd_lightning.stage import Stage, StageBoard, TrainerSettings, train
+from kd_lightning.store import Entry
+from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.teachers.shared import SharedTeacher, TeacherPool
+
+T = TypeVar("T")
+
+SAME = ("teacher", "task", "data", "labelled", "batch_size", "seed", "steps", "first_step", "trainer", "validate_every")
+"""Ingredients of a stage that trainings in step with each other have in common."""
+
+
+class Cohort(Alone):
+    """What the jobs of one process have in common.
+
+    Attributes:
+        pool: The teachers.
+    """
+
+    def __init__(self) -> None:
+        self.pool = TeacherPool()
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        # No lock: one job works at a time. If one waits inside ``make``, another may make it as well: the first one counts.
+        if key not in self._made:
+            made = make()
+            self._made.setdefault(key, made)
+        found: T = self._made[key]
+        return found
+
+    def teacher(self, key: str, make: Callable[[], TeacherOutputs]) -> TeacherOutputs:
+        return SharedTeacher(self.pool, key, make)
+
+    def last_batch(self, key: Hashable) -> LastBatch | None:
+        return self.once(("last batch", key), LastBatch)
+
+    def train(self, stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
+        if "teacher" not in stage.ingredients:  # nothing to share: it runs through, and the others wait
+            train(stage, entry, settings, board, [TurnTaking(in_line=False)])
+            return
+        group = turns.gather(group_key(stage, entry), stage)
+        others = len(group.trainings) - 1
+        if others:
+            board.say(
+                f"{stage.name}: in step with {others} other job{'s' * (others > 1)}, one pass of the teacher for all"
+            )
+        train(stage, entry, settings, board, [TurnTaking(in_line=others > 0)])
+
+
+def group_key(stage: Stage, entry: Entry) -> Hashable:
+    """Equal for trainings on the same batches with the same teacher, at the same step."""
+    resume, _ = newest_resume_point(entry.folder)
+    return repr(([stage.ingredients[name] for name in SAME], step_of(resume) if resume else 0))
+
+
+SHARED_PRECISIONS = ("32-true", 32, "32", "bf16-mixed", "16-mixed")
+"""Those that leave the networks' weights in float32; others convert the teacher in place."""
+
+
+def unfit(settings: dict[str, Any]) -> str | None:
+    """Why a job cannot be one of a cohort; None = it can."""
+    trainer = settings["trainer"]
+    if trainer.get("strategy", "auto") != "auto" or trainer.get("devices", 1) != 1:
+        return "it trains on several devices"
+    if settings["compile"]:
+        return "compile=true"
+    if trainer.get("precision", 32) not in SHARED_PRECISIONS:
+        return f"trainer.precision={trainer['precision']}"
+    return None
+
+
+COPIES = 5
+"""Of a student's weights: themselves, their gradients, two moments of Adam's, and one for what else there is."""
+
+
+def students_that_fit(settings: Sequence[dict[str, Any]], build: Callable[[Any], Any]) -> int:
+    """How many students may train side by side: their weights, gradients and optimizers in half of the free memory.
+
+    Activations do not count: students take turns, so that only one has any.
+
+    Args:
+        settings: Of the jobs.
+        build: Turns a settings node with a ``_target_`` into the object it describes.
+    """
+    biggest = 1
+    for node in {repr(each["student"]): each["student"] for each in settings}.values():
+        with torch.device("meta"):
+            network = build({name: value for name, value in node.items() if name != "checkpoint"})
+        biggest = max(biggest, sum(p.numel() * p.element_size() for p in network.parameters()))
+    return max(1, free_memory(settings[0]["trainer"].get("accelerator")) // 2 // (COPIES * biggest))
+
+
+def free_memory(accelerator: Any) -> int:
+    """Bytes that are free on the device that trains."""
+    if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 2**33

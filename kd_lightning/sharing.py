@@ -1,0 +1,41 @@
+"""What jobs have in common with others of the same process: nothing, unless they are a cohort's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+from kd_lightning.data.base import LastBatch
+from kd_lightning.stage import Stage, StageBoard, TrainerSettings, train
+from kd_lightning.store import Entry
+from kd_lightning.teachers.base import TeacherOutputs
+
+T = TypeVar("T")
+
+
+class Alone:
+    """A run that shares nothing and waits for nobody in its process."""
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives; a cohort makes it once for all jobs that ask under the same key."""
+        return make()
+
+    def teacher(self, key: str, make: Callable[[], TeacherOutputs]) -> TeacherOutputs:
+        """The teacher that ``make`` gives, not connected.
+
+        Args:
+            key: All that its outputs depend on.
+            make: Makes it.
+        """
+        return make()
+
+    def last_batch(self, key: Hashable) -> LastBatch | None:
+        """Where jobs that read the same rows in the same order meet; None = nobody else reads them."""
+        return None
+
+    def train(self, stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
+        """Run or go on with a stage's training inside the entry's folder."""
+        train(stage, entry, settings, board)
+
+
+ALONE = Alone()

@@ -1,0 +1,162 @@
+"""The jobs of a cohort: composed one after the other, then run as threads of this process that take turns.
+
+What a job prints goes to its own ``output.log``; what comes from elsewhere (C code, logging) to ``cohort.log`` of the sweep.
+A job that cannot be one of a cohort runs before the others, by itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from omegaconf import DictConfig
+
+from kd_lightning import stopping
+from kd_lightning.cohort import Cohort, students_that_fit, unfit
+from kd_lightning.config import build
+from kd_lightning.job import carry_out, checked, end_recorded, overrides_of_job
+from kd_lightning.launch import composed_and_run
+from kd_lightning.sharing import ALONE, Alone
+from kd_lightning.stage import lightning_is_quiet
+from kd_lightning.sweeps.records import begin_job
+from kd_lightning.sweeps.worker import OUTPUT, Order, output_to
+from kd_lightning.turns import Interrupted, Turns
+
+LOG = "cohort.log"
+LOOK = 0.2
+"""Seconds between two looks at whether we were asked to end."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A job that is ready to run.
+
+    Attributes:
+        order: As it was given.
+        settings: Checked.
+        overrides: What it changes, secrets out.
+    """
+
+    order: Order
+    settings: dict[str, Any]
+    overrides: list[str]
+
+    def run(self, sharing: Alone) -> None:
+        """Do it; its end is recorded. Only what asks the whole process to end is raised."""
+        folder = Path(self.order.folder)
+        with end_recorded(folder, self.order.number) as end:
+            end.results = carry_out(self.settings, folder, self.overrides, self.order.sweep, sharing=sharing)
+
+
+def run_together(orders: Sequence[Order], most: int | None) -> None:
+    """Do all orders in this process.
+
+    Args:
+        orders: The jobs.
+        most: Jobs that train side by side, at most; None = as many as fit into half of the free memory.
+
+    Raises:
+        KeyboardInterrupt: After all jobs have recorded it.
+        Terminated: Likewise.
+    """
+    jobs = [job for order in orders if (job := composed(order))]
+    reasons = {job.order.number: unfit(job.settings) for job in jobs}
+    for job in jobs:
+        if reason := reasons[job.order.number]:
+            with output_to(Path(job.order.folder) / OUTPUT):
+                print(f"by itself, not in the cohort: {reason}", flush=True)
+                job.run(ALONE)
+    jobs = [job for job in jobs if reasons[job.order.number] is None]
+    if jobs:
+        with output_to(Path(jobs[0].order.folder).with_name(LOG)):
+            fit = students_that_fit([job.settings for job in jobs], build)
+            in_threads(jobs, fit if most is None else min(most, fit))
+
+
+def composed(order: Order) -> Composed | None:
+    """The job, its beginning recorded; None = something is wrong with it, which is recorded as its end."""
+    folder, found = Path(order.folder), []
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def work(config: DictConfig) -> None:
+        overrides = overrides_of_job()
+        begin_job(folder, order.number, overrides)
+        with end_recorded(folder, order.number):
+            found.append(Composed(order, checked(config, folder, overrides), overrides))
+
+    with output_to(folder / OUTPUT):
+        composed_and_run(order.words, work)
+    return found[0] if found else None
+
+
+def in_threads(jobs: Sequence[Composed], most: int) -> None:
+    """Run the jobs side by side; returns when all have ended."""
+    cohort, turns = Cohort(), Turns(len(jobs), most)
+    with routed() as routes, lightning_is_quiet():
+        threads = [
+            threading.Thread(target=in_thread, args=(job, cohort, turns, routes), name=f"job {job.order.number}")
+            for job in jobs
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            with stopping.deferred():
+                told = False
+                while any(thread.is_alive() for thread in threads):
+                    if stopping.requested() and not told:
+                        turns.end(stopping.Terminated)
+                        told = True
+                    next(thread for thread in threads if thread.is_alive()).join(LOOK)
+        except KeyboardInterrupt:
+            turns.end(Interrupted)
+            for thread in threads:
+                thread.join()
+            raise
+
+
+def in_thread(job: Composed, cohort: Cohort, turns: Turns, routes: Routes) -> None:
+    """Body of a thread."""
+    with routes.to(Path(job.order.folder) / OUTPUT), suppress(stopping.Terminated, Interrupted), turns.member():
+        job.run(cohort)
+
+
+class Routes(threading.local):
+    """Where the output of each thread goes."""
+
+    file: TextIO | None = None
+
+    @contextmanager
+    def to(self, path: Path) -> Iterator[None]:
+        """What this thread prints is appended to a file."""
+        with path.open("a", encoding="utf-8", buffering=1, errors="backslashreplace") as self.file:
+            try:
+                yield
+            finally:
+                self.file = None
+
+
+class Routed:
+    """Stands for ``sys.stdout`` or ``sys.stderr``: each thread's own file, or what was there before."""
+
+    def __init__(self, routes: Routes, usual: TextIO) -> None:
+        self._routes = routes
+        self._usual = usual
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._routes.file or self._usual, name)
+
+
+@contextmanager
+def routed() -> Iterator[Routes]:
+    """Inside, threads can have outputs of their own."""
+    routes, out, err = Routes(), sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Routed(routes, out), Routed(routes, err)  # type: ignore[assignment]
+    try:
+        yield routes
+    finally:
+        sys.stdout, sys.stderr = out, err

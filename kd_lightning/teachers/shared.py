@@ -1,0 +1,89 @@
+"""One teacher for all jobs of a cohort: it runs once for each batch, whoever asks first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+
+from torch import Tensor
+
+from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.types import Batch, Outputs
+
+
+class TeacherPool:
+    """Teachers by what they are asked for.
+
+    Attributes:
+        runs: How often a teacher has run for a batch; what the jobs of a cohort save is counted with it.
+    """
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self._teachers: dict[Hashable, RememberingTeacher] = {}
+
+    def get(self, key: Hashable, make: Callable[[], TeacherOutputs]) -> RememberingTeacher:
+        """The teacher under a key; made if it is the first time."""
+        if key not in self._teachers:
+            self._teachers[key] = RememberingTeacher(make(), self)
+        return self._teachers[key]
+
+
+class RememberingTeacher(TeacherOutputs):
+    """Keeps what it said of the last batch. Goes to wherever the batches are.
+
+    Args:
+        teacher: Connected.
+        pool: Counts the runs.
+    """
+
+    def __init__(self, teacher: TeacherOutputs, pool: TeacherPool) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self._pool = pool
+        self._last: tuple[Tensor, Outputs] | None = None
+
+    def forward(self, batch: Batch) -> Outputs:
+        # The same tensor, not an equal one: jobs in step are handed the same batch, and a comparison on a GPU would wait.
+        if self._last is None or self._last[0] is not batch["index"]:
+            self._last = None  # the old outputs go before the new ones come
+            self._pool.runs += 1
+            self._last = batch["index"], self.teacher.to(batch["index"].device)(batch)
+        return self._last[1]
+
+    def content_hash(self) -> str:
+        return self.teacher.content_hash()
+
+
+class SharedTeacher(TeacherOutputs):
+    """A job's view of a teacher in the pool.
+
+    Args:
+        pool: Where it is, or will be.
+        key: All that its outputs depend on, but for what ``connect`` asks for.
+        make: Makes it, with its weights, not connected.
+    """
+
+    def __init__(self, pool: TeacherPool, key: str, make: Callable[[], TeacherOutputs]) -> None:
+        super().__init__()
+        self._pool = pool
+        self._key = key
+        self._make = make
+
+    def connect(self, taps: Mapping[str, str], by_rows: bool = False) -> None:
+        def connected() -> TeacherOutputs:
+            teacher = self._make()
+            teacher.connect(taps, by_rows)
+            return teacher
+
+        # In a tuple, so that it is no submodule: a job that ends takes its own modules off the device, and not the teacher.
+        self._shared = (self._pool.get((self._key, *sorted(taps.items()), by_rows), connected),)
+
+    @property
+    def teacher(self) -> RememberingTeacher:
+        return self._shared[0]
+
+    def forward(self, batch: Batch) -> Outputs:
+        return self.teacher(batch)  # type: ignore[no-any-return]
+
+    def content_hash(self) -> str:
+        return self.teacher.content_hash()

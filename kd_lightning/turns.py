@@ -1,0 +1,256 @@
+"""Jobs that run as threads of one process and take turns: one works, the others wait.
+
+Random states, warnings and the memory of a step belong to the process, so two steps must not run into each other; and
+jobs that train on the same batches in step can share what is the same for all of them. A thread that takes no turns (every
+run outside a cohort) passes through all functions here as if they were not there.
+
+A member is at work, in line, waiting for something that another holds, or gathered: ready for a training that others may
+join. When nobody can work any more, the gathered members whose training has the key of the first are let go together.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Interrupted(BaseException):
+    """Ctrl-C, as it reaches a thread. No ``Exception``, so that nothing that survives errors survives it."""
+
+
+@dataclass(eq=False)
+class Group:
+    """Members whose trainings are the same but for what their students learn.
+
+    Attributes:
+        trainings: What each has brought to ``gather``, in order of arrival.
+        notes: For the members: what the first one finds out for all.
+    """
+
+    trainings: list[Any]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Member:
+    """One thread.
+
+    Attributes:
+        turns: Whose.
+        waited: Seconds that it has waited so far.
+    """
+
+    turns: Turns
+    waited: float = 0.0
+    group: Group | None = None
+    error: type[BaseException] | None = None
+    _go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+
+class Turns:
+    """The right to work, which one member has at a time.
+
+    Args:
+        members: How many there will be; nobody begins before all are there.
+        most: Members that are let go together, at most; None = all.
+    """
+
+    def __init__(self, members: int, most: int | None = None) -> None:
+        self.most = most
+        self._missing = members
+        self._mutex = threading.Lock()
+        self._line: deque[Member] = deque()
+        self._busy = False
+        self._gathered: list[tuple[Member, Hashable, Any]] = []
+        self._held: dict[Hashable, deque[Member]] = {}
+        self._ended: type[BaseException] | None = None
+
+    @contextmanager
+    def member(self) -> Iterator[None]:
+        """Around all that a thread does: it begins in its turn, and goes when it ends."""
+        member = Member(self)
+        with self._mutex:
+            self._line.append(member)
+            self._missing -= 1
+            self._let_go()
+        self._wait(member)
+        _local.member = member
+        try:
+            yield
+        finally:
+            _local.member = None
+            with self._mutex:
+                self._busy = False
+                self._let_go()
+
+    def end(self, error: type[BaseException]) -> None:
+        """Who waits for others now or later gets the error instead; ``Interrupted`` reaches those at work, too."""
+        with self._mutex:
+            self._ended = error
+            waiting = [member for queue in self._held.values() for member in queue]
+            for member in [*waiting, *(member for member, _, _ in self._gathered)]:
+                member.error = error
+                self._line.append(member)
+            for queue in self._held.values():
+                queue.clear()
+            self._gathered.clear()
+            self._let_go()
+
+    def step(self, member: Member, in_line: bool) -> None:
+        """A step of the member's training begins: others first, if it is in line with them."""
+        if self._ended is Interrupted:
+            raise Interrupted
+        if in_line:
+            with self._mutex:
+                if not self._line:
+                    return
+                self._line.append(member)
+                self._busy = False
+                self._let_go()
+            self._wait(member)
+
+    def gather(self, member: Member, key: Hashable, training: Any) -> Group:
+        """Wait until nobody can work, then go on with the others of the same key; the group."""
+        with self._mutex:
+            self._refuse()
+            self._gathered.append((member, key, training))
+            self._busy = False
+            self._let_go()
+        self._wait(member)
+        assert member.group is not None
+        return member.group
+
+    def hold(self, member: Member, what: Hashable, waiting: Callable[[], None]) -> None:
+        """Get hold of something that one member has at a time; ``waiting`` is called if another has it."""
+        with self._mutex:
+            if what not in self._held:
+                self._held[what] = deque()
+                return
+            self._refuse()
+            self._held[what].append(member)
+        waiting()
+        with self._mutex:
+            self._busy = False
+            self._let_go()
+        self._wait(member)
+
+    def release(self, what: Hashable) -> None:
+        """Let go of it: whoever waited first has it now, and is in line."""
+        with self._mutex:
+            queue = self._held[what]
+            if queue:
+                self._line.append(queue.popleft())
+            else:
+                del self._held[what]
+
+    @contextmanager
+    def idle(self, member: Member) -> Iterator[None]:
+        """Around a wait for something outside: others work meanwhile."""
+        with self._mutex:
+            self._busy = False
+            self._let_go()
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._line.append(member)
+                self._let_go()
+            self._wait(member)
+
+    def _refuse(self) -> None:
+        if self._ended is not None:
+            raise self._ended
+
+    def _let_go(self) -> None:
+        """The next one in line works, if nobody does. The mutex is held."""
+        if self._busy or self._missing:
+            return
+        if not self._line and self._gathered:
+            self._open()
+        if self._line:
+            self._busy = True
+            self._line.popleft()._go.release()
+
+    def _open(self) -> None:
+        """Put the first of the gathered in line, with those of the same key."""
+        first = self._gathered[0][1]
+        chosen = [each for each in self._gathered if each[1] == first][: self.most]
+        self._gathered = [each for each in self._gathered if each not in chosen]
+        group = Group([training for _, _, training in chosen])
+        for member, _, _ in chosen:
+            member.group = group
+            self._line.append(member)
+
+    def _wait(self, member: Member) -> None:
+        began = time.perf_counter()
+        member._go.acquire()
+        member.waited += time.perf_counter() - began
+        if member.error is not None:
+            error, member.error = member.error, None
+            raise error
+
+
+class _Local(threading.local):
+    member: Member | None = None
+
+
+_local = _Local()
+
+
+def step(in_line: bool) -> None:
+    """A step of a training begins.
+
+    Args:
+        in_line: Others of the same group go first.
+
+    Raises:
+        Interrupted: Ctrl-C has come.
+    """
+    if _local.member is not None:
+        _local.member.turns.step(_local.member, in_line)
+
+
+def gather(key: Hashable, training: Any) -> Group:
+    """Wait for the others who come to a training of the same key; the group of those who go on together."""
+    member = _local.member
+    return Group([training]) if member is None else member.turns.gather(member, key, training)
+
+
+@contextmanager
+def holding(what: Hashable, waiting: Callable[[], None]) -> Iterator[None]:
+    """Inside, no other member of the cohort holds the same thing.
+
+    Args:
+        what: The thing.
+        waiting: Called once if another has it.
+    """
+    member = _local.member
+    if member is None:
+        yield
+        return
+    member.turns.hold(member, what, waiting)
+    try:
+        yield
+    finally:
+        member.turns.release(what)
+
+
+@contextmanager
+def idle() -> Iterator[None]:
+    """Around a wait for another process."""
+    member = _local.member
+    if member is None:
+        yield
+        return
+    with member.turns.idle(member):
+        yield
+
+
+def waited() -> float:
+    """Seconds that this thread has waited for its turn so far."""
+    return 0.0 if _local.member is None else _local.member.waited

@@ -1,0 +1,156 @@
+"""Jobs side by side give what they give alone, bit for bit, for one pass of the teacher."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kd_lightning import stopping
+from kd_lightning.cohort import Cohort, students_that_fit, unfit
+from kd_lightning.errors import NonFiniteLossError
+from kd_lightning.pipeline import Experiment
+from kd_lightning.stage import lightning_is_quiet
+from kd_lightning.turns import Turns
+from tests.support.tiny import SilentBoard, build, settings
+
+PATIENCE = 120.0
+JOBS = ({"temperature": 1.0}, {"temperature": 2.0, "alpha": 0.3}, {"temperature": 2.0, "alpha": 0.9})
+
+
+def one(outputs: Path, cohort: Cohort | None = None, **changes: Any) -> Experiment:
+    more = {} if cohort is None else {"sharing": cohort}
+    return Experiment(settings(outputs, **changes), build, ["tests"], SilentBoard(), **more)
+
+
+def side_by_side(
+    outputs: Path, jobs: Sequence[dict[str, Any]], most: int | None = None
+) -> tuple[list[Experiment], list[BaseException | None], Cohort]:
+    """Run jobs as a cohort; the experiments, what each has raised, and what they shared."""
+    cohort, turns = Cohort(), Turns(len(jobs), most)
+    found = [one(outputs, cohort, **job) for job in jobs]
+    errors: list[BaseException | None] = [None] * len(jobs)
+
+    def body(number: int) -> None:
+        try:
+            with turns.member():
+                found[number].run()
+        except BaseException as error:
+            errors[number] = error
+
+    with lightning_is_quiet():
+        threads = [threading.Thread(target=body, args=(number,), daemon=True) for number in range(len(jobs))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in threads), "somebody waits for ever"
+    return found, errors, cohort
+
+
+def stored(experiment: Experiment) -> dict[str, tuple[bytes, bytes]]:
+    """Weights and metrics of the student's stages."""
+    return {
+        stage: (entry.path("weights.safetensors").read_bytes(), entry.path("metrics.csv").read_bytes())
+        for stage, entry in experiment.entries.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def separate(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, tuple[bytes, bytes]]]:
+    """What the jobs give when each runs alone, from one store."""
+    outputs = tmp_path_factory.mktemp("separate")
+    found = []
+    for job in JOBS:
+        experiment = one(outputs, **job)
+        experiment.run()
+        found.append(stored(experiment))
+    return found
+
+
+def test_results_are_those_of_separate_runs_bit_for_bit(tmp_path: Path, separate: list[Any]) -> None:
+    found, errors, cohort = side_by_side(tmp_path, JOBS)
+    assert errors == [None] * 3
+    assert [stored(each) for each in found] == separate
+    # Two temperatures pre-train in step (4 steps), three jobs distil in step (6): 2 x 4 + 3 x 6 passes alone.
+    assert cohort.pool.runs == 4 + 6
+    assert any("in step with 2 other jobs" in line for line in found[0].board.lines)  # type: ignore[attr-defined]
+    assert all(
+        record["teacher_unchanged"] for each in found for record in each.records.values() if "teacher_hash" in record
+    )
+
+
+def test_seconds_are_a_job_s_own(tmp_path: Path) -> None:
+    found, _, _ = side_by_side(tmp_path, JOBS)
+    taken = [each.records["distill"]["seconds"] for each in found]
+    assert all(0 < seconds < sum(taken) for seconds in taken)
+
+
+def test_jobs_with_other_rows_are_groups_of_their_own(tmp_path: Path) -> None:
+    jobs = [{"seed": 0}, {"seed": 1}, {"seed": 0, "alpha": 0.2}, {"seed": 0, "data__batch_size": 4}]
+    found, errors, cohort = side_by_side(tmp_path, jobs)
+    assert errors == [None] * 4
+    lines = [" ".join(each.board.lines) for each in found]  # type: ignore[attr-defined]
+    assert ["distill: in step with 1 other job" in text for text in lines] == [True, False, True, False]
+    assert cohort.pool.runs == (4 + 6) + (4 + 6) + (4 + 6)
+
+
+def test_no_more_train_in_step_than_fit(tmp_path: Path) -> None:
+    found, errors, cohort = side_by_side(tmp_path, JOBS, most=2)
+    assert errors == [None] * 3
+    assert cohort.pool.runs == 4 + 6 + 6
+    assert not any("in step with 2" in line for each in found for line in each.board.lines)  # type: ignore[attr-defined]
+
+
+def test_one_student_s_nan_stops_that_one_alone(tmp_path: Path, separate: list[Any]) -> None:
+    bad = {"temperature": 3.0, "optimizer__lr": float("inf")}
+    found, errors, _ = side_by_side(tmp_path, [*JOBS, bad])
+    assert errors[:3] == [None] * 3
+    assert isinstance(errors[3], NonFiniteLossError), "positive control: the fault fired"
+    assert [stored(each) for each in found[:3]] == separate
+
+
+def test_terminated_jobs_save_and_go_on_to_the_same_bytes(
+    tmp_path: Path, separate: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(trainer: Any) -> bool:
+        return bool(trainer.max_steps == 6 and trainer.global_step == 2)
+
+    monkeypatch.setattr("kd_lightning.callbacks.checkpoints.asked_to_stop", asked)
+    _, errors, _ = side_by_side(tmp_path, JOBS)
+    monkeypatch.undo()
+    assert [type(error) for error in errors] == [stopping.Terminated] * 3
+    points = list((tmp_path / "store" / "distill").glob("*/resume-*.ckpt"))
+    assert len({path.parent for path in points}) == 3, "positive control: all three were stopped in the middle"
+    found, errors, cohort = side_by_side(tmp_path, JOBS)
+    assert errors == [None] * 3
+    assert [stored(each) for each in found] == separate
+    assert cohort.pool.runs == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"trainer__precision": "bf16-mixed"}, None),
+        ({"trainer__precision": "bf16-true"}, "trainer.precision=bf16-true"),
+        ({"trainer__devices": 2}, "it trains on several devices"),
+        ({"trainer__strategy": {"_target_": "kd_lightning.strategies.SpawnedDDP"}}, "it trains on several devices"),
+        ({"compile": True}, "compile=true"),
+    ],
+)
+def test_what_cannot_be_one_of_a_cohort(tmp_path: Path, changes: dict[str, Any], reason: str | None) -> None:
+    assert unfit(settings(tmp_path, **changes)) == reason
+
+
+def test_as_many_train_at_once_as_fit_into_half_of_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_student = 4 * (6 * 5 + 5 + 2 * 5 + 5 * 3 + 3)  # bytes: linear, BatchNorm, linear
+    monkeypatch.setattr("kd_lightning.cohort.free_memory", lambda _: 2 * 5 * one_student * 7 + 10)
+    assert students_that_fit([settings(tmp_path)], build) == 7
+    monkeypatch.setattr("kd_lightning.cohort.free_memory", lambda _: 0)
+    assert students_that_fit([settings(tmp_path)], build) == 1
+    assert torch.nn.Linear(1, 1).weight.device.type == "cpu"
