@@ -41,7 +41,8 @@ LAYERS = {
     "conf_files": Layer(set(), set()),
     "versions": Layer(set(), set()),
     "checks": Layer({"errors"}, set()),
-    "store": Layer({"errors"}, {"filelock"}),
+    "turns": Layer(set(), set()),
+    "store": Layer({"errors", "turns"}, {"filelock"}),
     "verdict": Layer({"report.numbers"}, {"numpy"}),
     "types": Layer(set(), TORCH),
     # The things an experiment is made of; each knows types, and hardly each other.
@@ -60,7 +61,9 @@ LAYERS = {
         {"types", "errors", "seeds", "taps", "functional", "modules"} | BASES, {"torch", "pytorch_lightning"}
     ),
     "checkpoint_io": Layer({"errors", "store"}, {"torch", "lightning_fabric"}),
-    "callbacks": Layer({"types", "errors", "stopping", "store", "checkpoint_io", "modules", "callbacks"}, TRAINING),
+    "callbacks": Layer(
+        {"types", "errors", "stopping", "store", "turns", "checkpoint_io", "modules", "callbacks"}, TRAINING
+    ),
     # Reads files, writes pages: must work where torch is not.
     "report": Layer({"errors", "report", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, set()),
     "reporting": Layer({"errors", "report", "sweeps.folder"}, set()),

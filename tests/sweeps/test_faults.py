@@ -27,12 +27,15 @@ LAUNCHERS = {
     "basic": ("raise", "exit0", "exit1", "leave", "SIGTERM", "SIGKILL"),
     "process": ("raise", "exit0", "exit1", "leave", "SIGTERM", "SIGKILL"),
     "joblib": ("raise", "exit0", "exit1", "SIGTERM", "SIGKILL"),
+    # SIGTERM to a cohort's process is for all of its jobs: see test_cohorts.py.
+    "cohort": ("raise", "exit0", "exit1", "leave", "SIGKILL"),
 }
 CELLS = [(launcher, kind) for launcher, kinds in LAUNCHERS.items() for kind in kinds]
 FEW = [
     *(("basic", kind) for kind in ("raise", "exit0", "SIGTERM", "SIGKILL")),
     *(("process", kind) for kind in ("leave", "SIGKILL")),
     *(("joblib", kind) for kind in ("exit1", "SIGKILL")),
+    *(("cohort", kind) for kind in ("raise", "SIGKILL")),
 ]
 """The cells that differ most in what they go through; ``scripts/faults.py jobs`` has all of them run."""
 ALL = "KD_ALL_CELLS"
