@@ -155,7 +155,7 @@ class Routed:
 def routed() -> Iterator[Routes]:
     """Inside, threads can have outputs of their own."""
     routes, out, err = Routes(), sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Routed(routes, out), Routed(routes, err)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = Routed(routes, out), Routed(routes, err)
     try:
         yield routes
     finally:

@@ -83,7 +83,7 @@ class SharedTeacher(TeacherOutputs):
         return self._shared[0]
 
     def forward(self, batch: Batch) -> Outputs:
-        return self.teacher(batch)  # type: ignore[no-any-return]
+        return self.teacher(batch)
 
     def content_hash(self) -> str:
         return self.teacher.content_hash()
