@@ -189,7 +189,7 @@ class Entry:
         if self.folder.is_dir():
             fsync_folder(self.folder)
             shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)  # somebody who waits for our lock may have made it
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def lock(self, waiting: Callable[[], None]) -> Iterator[None]:
@@ -205,7 +205,8 @@ class Entry:
         lock = FileLock(path)
         with turns.holding(str(path), waiting):
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                # Not the folder itself: whoever holds the lock may be clearing it this moment.
+                path.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire(timeout=0)
             except Timeout:
                 waiting()
@@ -214,11 +215,18 @@ class Entry:
             except OSError as error:
                 raise write_error(self.folder, error) from error
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                sweep_temporaries(self.folder)
+                self._tidy()
                 yield
             finally:
                 lock.release()
+
+    def _tidy(self) -> None:
+        """Make the folder, or sweep it; the lock is held."""
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise write_error(self.folder, error) from error
+        sweep_temporaries(self.folder)
 
 
 class Store:

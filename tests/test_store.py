@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,31 @@ def test_eight_processes_make_an_entry_once(tmp_path: Path) -> None:
         child.join()
     assert [child.exitcode for child in children] == [0] * 8
     assert (tmp_path / "log").read_text() == "made\n"
+
+
+def test_who_waits_touches_nothing_of_the_holder_s(tmp_path: Path) -> None:
+    """Else the folder that the holder clears may be made, or be gone, under the other's hands (1 of 50 rounds)."""
+    entry = Store(tmp_path).entry("teacher", "abc")
+    seen: list[bool] = []
+    with ThreadPoolExecutor() as pool, entry.lock(lambda: None):
+        entry.folder.rmdir()
+        looked = threading.Event()
+
+        def waiting() -> None:
+            seen.append(entry.folder.exists())
+            looked.set()
+
+        def other() -> bool:
+            with Store(tmp_path).entry("teacher", "abc").lock(waiting):
+                return entry.folder.is_dir()
+
+        answer = pool.submit(other)
+        assert looked.wait(10)
+        lock_is_ours = not answer.done()
+        entry.folder.mkdir()
+    assert seen == [False]
+    assert lock_is_ours
+    assert answer.result(10)
 
 
 def hold(root: Path, ready: Any) -> None:
