@@ -148,7 +148,8 @@ def opened(recipe: Recipe, source: TeacherSource, network: Callable[[], nn.Modul
         cosine = measured_cosine(recipe, ready, network(), temperature)
         recipe.board.say(
             f"warning: teacher_outputs.missing_mass=none at temperature {temperature:g}: the student's gradient has a cosine "
-            f"of {cosine:.2f} with that of the whole teacher ({SAMPLE} rows); use missing_mass=unigram, or teacher_outputs=cached"
+            f"of {cosine:.2f} with the one that the whole teacher gives ({SAMPLE} rows): use missing_mass=unigram, or "
+            "teacher_outputs=cached"
         )
     return ready
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -105,8 +104,7 @@ class Job:
         return columns
 
     def _said(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        paths = {path: path for path in self.taps}
-        with tapped(self.network, paths) if paths else nullcontext({}) as features:
+        with tapped(self.network, {path: path for path in self.taps}) as features:
             said = self.policy.said(self.network, self.task, batch)
         return said, features
 
@@ -213,10 +211,10 @@ def disk_line(job: Job, entry: Entry, whole: int, shards: int) -> str:
     if left + RESERVE > free:
         raise ConfigError(
             f"teacher_outputs: {left:,} bytes are to be written to {entry.folder}, {free:,} are free, and {RESERVE:,} "
-            "of them stay so: use teacher_outputs=live, a smaller teacher_outputs.dtype, another disk (outputs=...), or kd cache prune"
+            "of them stay so: use teacher_outputs=live, a smaller dtype, another disk (outputs=...), or kd cache prune"
         )
     goes_on = f" (goes on: {whole} of {shards} files are there)" if whole else ""
-    return f"teacher outputs: {size(job.bytes)} for {job.count:,} rows, {size(free)} free{goes_on}"
+    return f"teacher outputs: {size(job.bytes)} for {job.count:,} rows, {size(free)} are free{goes_on}"
 
 
 # -- a shard ----------------------------------------------------------------------------------------------------------
