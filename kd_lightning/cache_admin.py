@@ -144,8 +144,8 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(add_help=False)
     parser.add_argument("action", choices=("ls", "verify", "prune"))
     parser.add_argument("--outputs", default="outputs")
-    parser.add_argument("--max-size", type=amount_of("--max-size", "10GB", UNITS))
-    parser.add_argument("--older-than", type=amount_of("--older-than", "30d", SPANS))
+    parser.add_argument("--max-size", type=amount_of("10GB", UNITS))
+    parser.add_argument("--older-than", type=amount_of("30d", SPANS))
     parser.add_argument("--all", action="store_true")
     given = parser.parse_args(words)
     limits = given.max_size is not None, given.older_than is not None, given.all
@@ -156,16 +156,15 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     return given
 
 
-def amount_of(option: str, example: str, units: dict[str, float] | dict[str, int]) -> Any:
+def amount_of(example: str, units: dict[str, float] | dict[str, int]) -> Any:
     """Reads a number with a unit."""
 
     def amount(text: str) -> float:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text)
         unit = match and {name.lower(): factor for name, factor in units.items()}.get(match[2].lower())
         if not match or unit is None:
-            raise ConfigError(
-                f"kd cache: {option} {text}: a number with {', '.join(units)} is expected, as in {example}"
-            )
+            wanted = f"a number with {', '.join(units)} is expected, as in {example}"
+            raise argparse.ArgumentTypeError(f"{text!r}: {wanted}")
         return float(match[1]) * unit
 
     return amount

@@ -17,6 +17,7 @@ from kd_lightning.store import Entry
 from tests.support.processes import in_two
 from tests.support.tiny import SETTINGS, experiment
 from tests.test_resume import Stop, StopAfter, run, stored
+from tests.test_several_processes import PLAIN
 
 HIDDEN = {"_target_": "kd_lightning.teachers.hidden.Hidden", "dtype": "fp16"}
 CACHED = {"_target_": "kd_lightning.teachers.hidden_or_logits.HiddenOrLogits", "dtype": "fp16"}
@@ -65,11 +66,16 @@ def test_the_rows_are_written_between_the_baseline_and_the_stages_that_read_them
 def test_the_student_is_the_live_teachers_within_rounding(
     first: tuple[Path, list[str], list[str]], tmp_path: Path
 ) -> None:
-    told(tmp_path)
+    # Not AdamW: it blows up what is lost in rounding wherever a gradient is about zero.
+    sgd = {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}}
+    folders = tmp_path / "live", tmp_path / "stored"
+    for folder, source in zip(folders, (LIVE, HIDDEN), strict=True):
+        shutil.copytree(first[0] / "store" / "teacher", folder / "store" / "teacher")
+        told(folder, teacher_outputs=source, **sgd)
     for stage in SOFT:
-        one, other = (load_file(next(f.glob(f"store/{stage}/*/weights.safetensors"))) for f in (first[0], tmp_path))
+        one, other = (load_file(next(f.glob(f"store/{stage}/*/weights.safetensors"))) for f in folders)
         for name, tensor in one.items():
-            torch.testing.assert_close(tensor, other[name], atol=2e-3, rtol=2e-3)
+            torch.testing.assert_close(tensor, other[name], atol=1e-4, rtol=1e-3)
 
 
 def test_the_teacher_is_on_record_as_unchanged(first: tuple[Path, list[str], list[str]]) -> None:
@@ -127,31 +133,32 @@ def test_damage_is_mended_with_a_line(outputs: Path) -> None:
     assert Entry(folder).problem() is None
 
 
-@pytest.mark.parametrize("step", [23, 30])
-def test_a_stopped_run_ends_the_same(step: int, tmp_path: Path) -> None:
-    run(tmp_path / "whole", **HEADED, teacher_outputs=HIDDEN)
-    with pytest.raises(Stop):
-        run(tmp_path / "parts", [StopAfter(step)], **HEADED, teacher_outputs=HIDDEN)
-    if step == 30:  # also when the rows are written anew in between
-        shutil.rmtree(tmp_path / "parts" / "store" / "teacher_outputs")
-    run(tmp_path / "parts", **HEADED, teacher_outputs=HIDDEN)
-    assert stored(tmp_path / "parts") == stored(tmp_path / "whole")
+@pytest.mark.parametrize("anew", [False, True], ids=["kept", "written anew"])
+def test_a_stopped_run_ends_the_same(anew: bool, first: tuple[Path, list[str], list[str]], tmp_path: Path) -> None:
+    """Stopped once in pre-training, once in distillation."""
+    shutil.copytree(first[0] / "store" / "teacher", tmp_path / "store" / "teacher")
+    shutil.copytree(first[0] / "store" / "baseline", tmp_path / "store" / "baseline")
+    for step in (2, 4):
+        with pytest.raises(Stop):
+            run(tmp_path, [StopAfter(step)], **HEADED, teacher_outputs=HIDDEN)
+        if anew:
+            shutil.rmtree(tmp_path / "store" / "teacher_outputs")
+    run(tmp_path, **HEADED, teacher_outputs=HIDDEN)
+    assert stored(tmp_path) == stored(first[0])
 
 
-def test_two_processes_read_what_one_has_written(outputs: Path, tmp_path: Path) -> None:
-    """No BatchNorm, no dropout in the student: two halves of a batch make the step of the whole."""
-    plain = {"student": {"_target_": "torch.nn.Linear", "in_features": 6, "out_features": 3}}
-    two = Path(shutil.copytree(outputs, tmp_path / "two"))
-    told(outputs, teacher_outputs=HIDDEN, **plain)
-    told(two, teacher_outputs=HIDDEN, **plain, **in_two())
+def test_two_processes_read_what_one_has_written(tmp_path: Path) -> None:
+    """No BatchNorm, no dropout: two halves of a batch make the step of the whole."""
+    plain = {"teacher_outputs": CACHED, **PLAIN}
+    told(tmp_path / "one", **plain)
+    assert any("AllLogits" in line for line in told(tmp_path / "two", **plain, **in_two())[1])
 
-    def weights(folder: Path) -> list[torch.Tensor]:
-        found = [load_file(path) for path in folder.glob("store/distill/*/weights.safetensors")]
-        (one,) = (tensors for tensors in found if set(tensors) == {"weight", "bias"})
-        return [one["weight"], one["bias"]]
+    def weights(folder: Path) -> dict[str, torch.Tensor]:
+        return load_file(next(folder.glob("store/distill/*/weights.safetensors")))
 
-    for one, other in zip(weights(outputs), weights(two), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+    # The teacher is trained in two processes as well, so a last bit may be rounded the other way.
+    for name, tensor in weights(tmp_path / "one").items():
+        torch.testing.assert_close(tensor, weights(tmp_path / "two")[name], atol=1e-4, rtol=1e-4)
 
 
 def test_renormalised_and_hot_is_warned_of_with_the_measured_cosine(outputs: Path) -> None:
@@ -163,7 +170,6 @@ def test_renormalised_and_hot_is_warned_of_with_the_measured_cosine(outputs: Pat
 
 def test_what_is_not_possible_is_said_before_the_first_step(tmp_path: Path) -> None:
     for changes in (
-        {"teacher_outputs": {**HIDDEN, "dtype": "fp8"}},
         {"teacher_outputs": HIDDEN, "teacher": SETTINGS["teacher"]},
         {"teacher_outputs": {**NONE, "k": 99}},
     ):

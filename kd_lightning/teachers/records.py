@@ -84,7 +84,7 @@ class Layout:
         return {
             column.name: packed[:, column.offset : column.offset + column.size]
             .view(column.torch_dtype)
-            .unflatten(1, column.shape)
+            .reshape(len(packed), *column.shape)
             for column in self.columns
         }
 
