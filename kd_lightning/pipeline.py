@@ -172,7 +172,9 @@ class Experiment:
         if needed:
             self.source = opened(self.recipe, self.source, lambda: self.trained("teacher"))
         if self.source.shards is None and self.recipe.stores:
-            self.board.done("teacher_outputs", "live" if needed else "not needed: all that reads them is stored")
+            self.board.done(
+                "teacher_outputs", "not needed: it is live" if needed else "not needed: all that reads them is stored"
+            )
 
     def _obtain(self, stage: Stage) -> None:
         self.entries[stage.name] = self._place(stage)

@@ -202,7 +202,7 @@ def test_a_single_run_is_live_and_a_sweep_stored(tmp_path: Path) -> None:
     lines = told(tmp_path / "one", teacher_outputs=AUTO, **ROWS_READ)[1]
     reads = "10 steps x 8 rows read the teacher {} times, the training split has 60 rows"
     assert choice(lines) == f"live: 1 job x {reads.format(80)}"
-    assert "done teacher_outputs: live" in lines
+    assert "done teacher_outputs: not needed: it is live" in lines
     assert caches(tmp_path / "one") == []
     assert (
         choice(told(tmp_path / "two", **sweep_of(tmp_path, 2), **ROWS_READ)[1])
