@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
+from kd_lightning.errors import TeacherOutputError
 from kd_lightning.recipe import Recipe, TeacherSource
 from kd_lightning.sizes import free_bytes, size
 from kd_lightning.stage import Stage, begun, stored
@@ -17,7 +18,7 @@ from kd_lightning.store import Entry, content_key
 from kd_lightning.sweeps.folder import SWEEP, read_json
 from kd_lightning.teacher_cache import teacher_cache
 from kd_lightning.teachers.auto import Use
-from kd_lightning.teachers.building import RESERVE
+from kd_lightning.teachers.building import fits
 
 Stages = Callable[[TeacherSource], Sequence[Stage]]
 
@@ -65,12 +66,15 @@ def decided(
         return cached, f"{cache.entry.key} is there already"
     use = Use(planned_jobs(recipe), recipe.steps["student"], recipe.settings["data"]["batch_size"], cache.job.count)
     free = free_bytes(cache.entry.folder)
-    if use.pays and cache.job.bytes + RESERVE > free:
-        return (
-            live,
-            f"{use}, but {size(cache.job.bytes)} do not fit on the disk ({size(free)} free, {size(RESERVE)} stay so)",
-        )
-    return cached if use.pays else live, str(use)
+    if not use.pays:
+        return live, str(use)
+    try:
+        count = cache.job.bytes
+    except TeacherOutputError as error:  # a feature without rows, for example
+        return live, str(error)
+    if not fits(count, free):
+        return live, f"{use}, but {size(count)} have no room on the disk ({size(free)} are free)"
+    return cached, str(use)
 
 
 def planned_jobs(recipe: Recipe) -> int:

@@ -30,7 +30,7 @@ from kd_lightning.types import Batch
 SHARD_BYTES = 64 * 2**20
 MOST_SHARDS = 512  # each stays open while it is read
 RESERVE = 2**30
-"""Bytes of the disk that stay free."""
+"""Of the disk, as much as is written stays free, up to so many bytes."""
 Progress = Callable[[int, int], None]
 """Rows done, rows in all."""
 
@@ -208,13 +208,19 @@ def disk_line(job: Job, entry: Entry, whole: int, shards: int) -> str:
     """
     left = job.bytes - min(whole * job.shard_rows * job.layout.row_bytes, job.bytes)
     free = free_bytes(entry.folder)
-    if left + RESERVE > free:
+    if not fits(left, free):
         raise ConfigError(
-            f"teacher_outputs: {left:,} bytes are to be written to {entry.folder}, {free:,} are free, and {RESERVE:,} "
-            "of them stay so: use teacher_outputs=live, a smaller dtype, another disk (outputs=...), or kd cache prune"
+            f"teacher_outputs: {left:,} bytes are to be written to {entry.folder}, {free:,} are free, and "
+            f"{min(left, RESERVE):,} of them stay so: use teacher_outputs=live, a smaller dtype, another disk "
+            "(outputs=...), or kd cache prune"
         )
     goes_on = f" (goes on: {whole} of {shards} files are there)" if whole else ""
     return f"teacher outputs: {size(job.bytes)} for {job.count:,} rows, {size(free)} are free{goes_on}"
+
+
+def fits(count: int, free: int) -> bool:
+    """So many bytes have room on a disk with so many free."""
+    return count + min(count, RESERVE) <= free
 
 
 # -- a shard ----------------------------------------------------------------------------------------------------------

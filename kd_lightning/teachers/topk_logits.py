@@ -54,7 +54,7 @@ class Unigram(Missing):
         # float64: where the top k are nearly all that ever occurs, little is left of 1.
         known = top.frequencies[top.classes].sum(dim=-1, keepdim=True)
         share = top.log_missing - (1 - known).clamp(min=1e-12).log()
-        return (share + top.frequencies.log()).float()
+        return share.float() + top.frequencies.log().float()
 
 
 class Nothing(Missing):

@@ -19,7 +19,7 @@ from kd_lightning.errors import ConfigError, TeacherOutputError
 from kd_lightning.store import Entry
 from kd_lightning.teacher_cache import TeacherCache
 from kd_lightning.teachers import building
-from kd_lightning.teachers.building import RESERVE, build, shard_is_whole
+from kd_lightning.teachers.building import RESERVE, build, fits, shard_is_whole
 from kd_lightning.teachers.hidden import Hidden
 from kd_lightning.teachers.logits import AllLogits
 from kd_lightning.teachers.shards import Shards
@@ -195,11 +195,11 @@ def test_two_processes_write_once(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, job = entry(tmp_path), a_job(Hidden())
-    monkeypatch.setattr(building, "free_bytes", lambda _: job.bytes + RESERVE - 1)
+    monkeypatch.setattr(building, "free_bytes", lambda _: 2 * job.bytes - 1)
     with pytest.raises(ConfigError, match=rf"{job.bytes:,} bytes .* free.*teacher_outputs=live"):
         build(job, place, {}, lambda _: None, lambda *_: None)
     assert list(place.folder.iterdir()) == []
-    monkeypatch.setattr(building, "free_bytes", lambda _: job.bytes + RESERVE)
+    monkeypatch.setattr(building, "free_bytes", lambda _: 2 * job.bytes)
     build(job, place, {}, lambda _: None, lambda *_: None)
 
 
@@ -218,6 +218,11 @@ class Sick(torch.nn.Module):
         spoilt = hidden.clone()
         spoilt[1:2, -1] = self.value
         return spoilt
+
+
+def test_a_large_cache_leaves_a_gigabyte_and_no_more() -> None:
+    assert fits(100 * RESERVE, 101 * RESERVE)
+    assert not fits(100 * RESERVE, 101 * RESERVE - 1)
 
 
 def sick(value: float) -> Any:
