@@ -959,7 +959,7 @@ def cache_kills(rng: random.Random, n: int, folder: Path) -> Outcome:
     for number in range(n):
         place, notes = folder / "teacher_outputs" / str(number), made(folder / f"notes-{number}")
         children = [start(folder / "log", need_rows, place, notes, pause) for _ in range(4)]
-        time.sleep(rng.uniform(0, 1.5 * span))
+        time.sleep(rng.uniform(0, span))
         before = Entry(place).problem()
         victim = rng.choice(children)
         victim.kill()
