@@ -21,6 +21,7 @@ from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
 from kd_lightning.store import Entry, content_key
 from kd_lightning.teacher_cache import opened
 from kd_lightning.teacher_choice import chosen_source
+from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.weights import load_weights
 
 STAGES = ("data", "teacher", "baseline", "teacher_outputs", "pretrain", "distill", "test")
@@ -95,8 +96,8 @@ class Experiment:
             with building(f"{prefix}optimizer"):
                 self.recipe.supervised(role, 1).configure_optimizers()
         for source in self.recipe.sources():
-            networks = self.recipe.network("teacher"), source, self.recipe.network("student")
-            self.recipe.distilling(*networks, 1, 0, alpha, temperature)
+            teacher = self.recipe.teacher_outputs(self.recipe.network("teacher"), source)
+            self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, alpha, temperature)
         if self.recipe.chunked("student"):
             self.board.say(
                 f"losses by chunks of rows: {self.recipe.task.num_classes} classes (chunked_loss=false: whole)"
@@ -155,8 +156,7 @@ class Experiment:
             steps=steps,
             ingredients=ingredients,
             module=lambda: self.recipe.distilling(
-                teacher=self.trained("teacher"),
-                source=self.source,
+                teacher=self.teacher_outputs(),
                 student=self.trained("pretrain") if done else self.recipe.network("student"),
                 steps=steps,
                 done=done,
@@ -192,6 +192,10 @@ class Experiment:
         """The network of a finished stage, with its weights."""
         role = "teacher" if stage == "teacher" else "student"
         return load_weights(self.recipe.network(role), self.entries[stage].path(WEIGHTS))
+
+    def teacher_outputs(self) -> TeacherOutputs:
+        """The trained teacher's outputs, from where the run has them; not connected yet."""
+        return self.recipe.teacher_outputs(self.trained("teacher"), self.source)
 
     def _run_teacher(self) -> None:
         checkpoint = self.recipe.settings["teacher"].get("checkpoint")

@@ -273,8 +273,7 @@ class Recipe:
 
     def distilling(
         self,
-        teacher: nn.Module,
-        source: TeacherSource,
+        teacher: TeacherOutputs,
         student: nn.Module,
         steps: int,
         done: int,
@@ -284,7 +283,7 @@ class Recipe:
         """The module of a soft stage; ``done`` = the student's steps before it."""
         return DistillationModule(
             student=student,
-            teacher=self.teacher_outputs(teacher, source),
+            teacher=teacher,
             task=self.task,
             objective=self.objective(),
             alpha=self.build(alpha),

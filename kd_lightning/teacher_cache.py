@@ -50,8 +50,8 @@ class TeacherCache:
             ConfigError: They do not fit on the disk.
             TeacherOutputError: What the teacher says cannot be stored.
         """
-        reused = self.entry.problem() is None
-        if not reused:
+        shards, reused = self._opened() if self.entry.problem() is None else None, True
+        if shards is None:
             with self.entry.lock(waiting=lambda: board.say("teacher outputs: another process writes them, waiting")):
                 problem = self.entry.problem()
                 reused = problem is None
@@ -59,12 +59,20 @@ class TeacherCache:
                     board.say(f"teacher outputs: written again ({self.entry.folder}: {problem})")
                 if not reused:
                     self._build(board)
-        os.utime(self.entry.status_path)  # when it was last used, for ``kd cache``
-        how = f"reused {self.entry.key}" if reused else self.entry.key
+                shards = self._opened()
+        assert shards is not None, "our own writing, under our lock"
         policy = ", ".join(str(value) for name, value in self.job.policy.settings().items() if name != "_target_")
-        name = type(self.job.policy).__name__
-        board.done(STAGE, f"{name}({policy}), {self.job.count:,} rows, {size(self.job.bytes)} ({how})")
-        return Shards(self.entry.folder)
+        what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {size(self.job.bytes)}"
+        board.done(STAGE, f"{what} ({'reused ' if reused else ''}{self.entry.key})")
+        return shards
+
+    def _opened(self) -> Shards | None:
+        """The rows of a whole entry; None if somebody has pruned it this moment."""
+        try:
+            os.utime(self.entry.status_path)  # when it was last used, for ``kd cache``
+            return Shards(self.entry.folder)
+        except FileNotFoundError:
+            return None
 
     def _build(self, board: StageBoard) -> None:
         board.start(STAGE, self.job.count)

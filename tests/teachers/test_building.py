@@ -77,6 +77,35 @@ def test_whole_ones_are_read_without_asking_the_teacher(tmp_path: Path) -> None:
     assert content(again) == content(first)
 
 
+def test_whoever_reads_leaves_the_time(tmp_path: Path) -> None:
+    """By it, ``kd cache prune`` knows what was not used for long."""
+    place = entry(tmp_path)
+    ready(place)
+    os.utime(place.status_path, (0, 1000))
+    ready(place)
+    assert time.time() - place.status_path.stat().st_mtime < 60
+    assert place.problem() is None
+
+
+def test_pruned_between_the_look_and_the_opening_they_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = entry(tmp_path)
+    whole = content(ready(place)[0])
+    looked: list[str | None] = []
+    problem = Entry.problem
+
+    def pruned_after_the_first_look(self: Entry) -> str | None:
+        looked.append(problem(self))
+        if len(looked) == 1:
+            shutil.rmtree(self.folder)
+        return looked[-1]
+
+    monkeypatch.setattr(Entry, "problem", pruned_after_the_first_look)
+    assert content(ready(place)[0]) == whole
+    assert looked == [None, ""]
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-3] ^= 4
