@@ -17,11 +17,13 @@ TITLES = {
     "data": "split data",
     "teacher": "teacher",
     "baseline": "student alone",
+    "teacher_outputs": "store teacher",
     "pretrain": "pre-train",
     "distill": "distil",
     "test": "test once",
 }
-
+UNITS = {"teacher_outputs": "rows"}
+"""What is counted, where it is not optimizer steps."""
 
 PLAIN_WIDTH = 120
 
@@ -82,15 +84,19 @@ class TerminalBoard:
         if self.progress:
             self.progress.remove()
 
-    def start(self, stage: str) -> None:
-        """Work on the stage begins."""
+    def start(self, stage: str, steps: int | None = None) -> None:
+        """Work on the stage begins; ``steps`` where they are known only now."""
+        if steps is not None:
+            self._steps[stage] = steps
+            self._progress.update(self._tasks[stage], total=steps)
         self._progress.start_task(self._tasks[stage])
         self._progress.update(self._tasks[stage], description=f"[bold]{TITLES[stage]:<13}", note="")
         self._report(stage, 0, "")
         self.log.info("%s ...", TITLES[stage])
         if not self.bars:
-            steps = f": {self._steps[stage]} steps" if self._steps[stage] else ""
-            self._print(f"{TITLES[stage]}{steps} ...")
+            unit = UNITS.get(stage, "steps")
+            count = f": {self._steps[stage]} {unit}" if self._steps[stage] else ""
+            self._print(f"{TITLES[stage]}{count} ...")
 
     def update(self, stage: str, step: int, note: str) -> None:
         """See ``callbacks.progress.Board``."""

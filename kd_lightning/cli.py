@@ -12,6 +12,7 @@ kd: knowledge distillation experiments.
   kd run [OVERRIDE ...]   run the whole job; -m sweeps; --help lists groups and settings
   kd status [SWEEP]       how a sweep is doing; --watch follows it
   kd report FOLDER [...]  one page over sweeps and runs, also while they run or after a crash
+  kd cache VERB           teacher outputs on disk: ls, verify, prune
   kd ls [GROUP]           configuration groups and choices, with what each is for
   kd cp FILE [...]        copy configuration files to ./conf, where your edits win
   kd env                  versions and machine, for bug reports
@@ -59,6 +60,10 @@ def answer(words: list[str]) -> int:
         from kd_lightning.reporting import report
 
         return report(rest)
+    if verb == "cache":
+        from kd_lightning.cache_admin import cache
+
+        return cache(rest)
     if verb in ("ls", "cp", "env"):
         from kd_lightning import inspection
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-VERBS = ("run", "status", "report", "ls", "cp", "env")
+VERBS = ("run", "status", "report", "cache", "ls", "cp", "env")
+CACHE_VERBS = ("ls", "verify", "prune")
 LINE, POINT = "COMP_LINE", "COMP_POINT"
 
 
@@ -23,6 +24,8 @@ def complete(arguments: list[str]) -> int:
         from kd_lightning.inspection import groups
 
         print("\n".join(group for group in groups() if group.startswith(overrides.strip())))
+    if verb == "cache" and " " not in overrides.lstrip():
+        print("\n".join(word for word in CACHE_VERBS if word.startswith(overrides.strip())))
     if verb != "run":
         return 0
     word = overrides.split(" ")[-1]

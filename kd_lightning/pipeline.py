@@ -16,14 +16,16 @@ from torch import nn
 from kd_lightning.evaluation import evaluated
 from kd_lightning.own_teacher import take_teacher
 from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts, world_size
-from kd_lightning.recipe import DISTILLATION_CODE, SUPERVISED_CODE, Build, Recipe, Settings
+from kd_lightning.recipe import DISTILLATION_CODE, SUPERVISED_CODE, Build, Recipe, Settings, TeacherSource
 from kd_lightning.sharing import ALONE, Alone
-from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain
+from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
 from kd_lightning.store import Entry, content_key
+from kd_lightning.teacher_cache import opened
+from kd_lightning.teacher_choice import chosen_source
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.weights import load_weights
 
-STAGES = ("data", "teacher", "baseline", "pretrain", "distill", "test")
+STAGES = ("data", "teacher", "baseline", "teacher_outputs", "pretrain", "distill", "test")
 MODELS = {"teacher": "teacher", "baseline": "baseline", "pretrained": "pretrain", "distilled": "distill"}
 """Name in ``results.json`` -> stage."""
 
@@ -56,6 +58,7 @@ class Experiment:
         self.recipe = Recipe(settings, build, packages, board, sharing)
         self.board = board
         self.steps = self.recipe.steps
+        self.source = self.recipe.sources()[0]
         self.entries: dict[str, Entry] = {}
         self.records: dict[str, Settings] = {}
 
@@ -64,9 +67,11 @@ class Experiment:
         self.check()
         self._run_teacher()
         self._obtain(self.baseline())
-        if self.steps["pretrain"]:
-            self._obtain(self.pretraining())
-        self._obtain(self.distillation())
+        self.source = chosen_source(self.recipe, self.soft_stages, lambda: self.trained("teacher"))
+        soft = self.soft_stages(self.source)
+        self._provide(soft)
+        for stage in soft:
+            self._obtain(stage)
         self.board.start("test")
         rows = {stage: self._test(stage) for stage in self.records}
         self.board.done("test", f"{len(rows)} models on {len(self.recipe.prepared.splits['test']['inputs'])} rows")
@@ -98,8 +103,9 @@ class Experiment:
             self.recipe.rows(role, 1, only_labelled=True)
             with building(f"{prefix}optimizer"):
                 self.recipe.supervised(role, 1).configure_optimizers()
-        teacher = self.recipe.teacher_outputs(self.recipe.network("teacher"))
-        self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, alpha, temperature)
+        for source in self.recipe.sources():
+            teacher = self.recipe.teacher_outputs(self.recipe.network("teacher"), source)
+            self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, alpha, temperature)
         if self.recipe.chunked("student"):
             self.board.say(
                 f"losses by chunks of rows: {self.recipe.task.num_classes} classes (chunked_loss=false: whole)"
@@ -122,21 +128,29 @@ class Experiment:
             data=lambda: self.recipe.rows(role, steps, only_labelled=True),
         )
 
-    def pretraining(self) -> Stage:
+    def soft_stages(self, source: TeacherSource) -> list[Stage]:
+        """The stages that read the teacher's outputs, from one source."""
+        return [*([self.pretraining(source)] if self.steps["pretrain"] else []), self.distillation(source)]
+
+    def pretraining(self, source: TeacherSource | None = None) -> Stage:
         """The student on the teacher's soft targets alone; reads no label."""
-        temperature = self.recipe.settings["temperature"]
-        return self._soft_stage("pretrain", 0, self.steps["pretrain"], alpha=1.0, temperature=temperature, extra={})
+        softness = 1.0, self.recipe.settings["temperature"]
+        return self._soft_stage("pretrain", source or self.source, 0, self.steps["pretrain"], softness, extra={})
 
-    def distillation(self) -> Stage:
+    def distillation(self, source: TeacherSource | None = None) -> Stage:
         """The pre-trained student on both losses, for what is left of its budget."""
-        alpha, temperature = self.recipe.softness()
-        done = self.steps["pretrain"]
-        start = {"start": self.entries["pretrain"].key} if done else {}
-        return self._soft_stage("distill", done, self.steps["student"] - done, alpha, temperature, start)
+        source, done = source or self.source, self.steps["pretrain"]
+        start = {"start": content_key(self.pretraining(source).ingredients)} if done else {}
+        left = self.steps["student"] - done
+        return self._soft_stage("distill", source, done, left, self.recipe.softness(), start)
 
-    def _soft_stage(self, name: str, done: int, steps: int, alpha: Any, temperature: Any, extra: Settings) -> Stage:
-        soft = {key: self.recipe.settings[key] for key in ("objective", "teacher_outputs")}
-        soft |= {
+    def _soft_stage(
+        self, name: str, source: TeacherSource, done: int, steps: int, softness: tuple[Any, Any], extra: Settings
+    ) -> Stage:
+        alpha, temperature = softness
+        soft = {
+            "objective": self.recipe.settings["objective"],
+            "teacher_outputs": self.recipe.counted_source(source),
             "alpha": alpha,
             "temperature": temperature,
             "first_step": done,
@@ -160,13 +174,32 @@ class Experiment:
             data=lambda: self.recipe.rows("student", steps, only_labelled=False, first_step=done),
         )
 
+    def _provide(self, stages: Sequence[Stage]) -> None:
+        """Have the teacher's outputs at hand, where a stage is not stored and reads them from disk."""
+        needed = not all(stored(self._place(stage), self._force(stage)) for stage in stages)
+        if needed:
+            self.source = opened(self.recipe, self.source, lambda: self.trained("teacher"))
+        if self.source.shards is None and self.recipe.stores:
+            self.board.done(
+                "teacher_outputs", "not needed: it is live" if needed else "not needed: all that reads them is stored"
+            )
+
     def _obtain(self, stage: Stage) -> None:
-        entry = self.recipe.store.entry(stage.name, content_key(stage.ingredients))
-        self.entries[stage.name] = entry
-        force = self.name if stage.name in self.recipe.settings["force"] else None
+        self.entries[stage.name] = self._place(stage)
         self.records[stage.name] = obtain(
-            stage, entry, self.recipe.trainer, self.board, force, self.recipe.sharing.train
+            stage,
+            self.entries[stage.name],
+            self.recipe.trainer,
+            self.board,
+            self._force(stage),
+            trained_by=self.recipe.sharing.train,
         )
+
+    def _place(self, stage: Stage) -> Entry:
+        return self.recipe.store.entry(stage.name, content_key(stage.ingredients))
+
+    def _force(self, stage: Stage) -> str | None:
+        return self.name if stage.name in self.recipe.settings["force"] else None
 
     def trained(self, stage: str) -> nn.Module:
         """The network of a finished stage, with its weights."""
@@ -174,14 +207,16 @@ class Experiment:
         return load_weights(self.recipe.network(role), self.entries[stage].path(WEIGHTS))
 
     def teacher_outputs(self) -> TeacherOutputs:
-        """Where the trained teacher's outputs come from; the same for all jobs of a cohort that it serves."""
+        """The trained teacher's outputs, from where the run has them; the same for all jobs of a cohort that it serves."""
         key = {
             "store": str(self.recipe.store.root),
             "teacher": self.entries["teacher"].key,
-            **{name: self.recipe.settings[name] for name in ("teacher_outputs", "compile", "trainer")},
+            "outputs": self.source.node,
+            "stored": self.source.shards is not None,
+            "trainer": self.recipe.settings["trainer"],
         }
         return self.recipe.sharing.teacher(
-            content_key(key), lambda: self.recipe.teacher_outputs(self.trained("teacher"))
+            content_key(key), lambda: self.recipe.teacher_outputs(self.trained("teacher"), self.source)
         )
 
     def _run_teacher(self) -> None:

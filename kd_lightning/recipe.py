@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
-from kd_lightning.objectives.base import Objective
+from kd_lightning.objectives.base import Objective, teacher_taps
 from kd_lightning.precision import with_possible_precision
 from kd_lightning.preflight import check_processes, check_trainer
 from kd_lightning.seeds import derive
@@ -30,7 +31,9 @@ from kd_lightning.sharing import Alone
 from kd_lightning.stage import StageBoard, TrainerSettings
 from kd_lightning.store import Store, content_key
 from kd_lightning.tasks.base import Task, why_whole
+from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.teachers.shards import Shards
 
 Settings = dict[str, Any]
 Build = Callable[[Any], Any]
@@ -51,6 +54,19 @@ Top-level settings need no such list: a stage's ingredients name what counts."""
 
 SUPERVISED_CODE = ("kd_lightning.modules.supervised", "kd_lightning.data.base")
 DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.data.base")
+
+
+@dataclass(frozen=True)
+class TeacherSource:
+    """Where the soft stages have the teacher's outputs from.
+
+    Attributes:
+        node: The settings that make them.
+        shards: Rows on disk to read; None = live, or not at hand yet.
+    """
+
+    node: Settings
+    shards: Shards | None = None
 
 
 class Recipe:
@@ -79,6 +95,7 @@ class Recipe:
         self.task: Task = build(settings["task"])
         self.steps: Settings = settings["steps"]
         self._chunked: dict[str, bool] = {}
+        self._counted: dict[str, Settings] = {}
 
     def seed(self, role: str) -> int:
         """The seed of the teacher, or of the student."""
@@ -236,13 +253,45 @@ class Recipe:
         torch.manual_seed(derive(self.seed("student"), "objectives"))
         return {name: self.build(node) for name, node in self.settings["objective"].items()}
 
-    def teacher_outputs(self, network: nn.Module) -> TeacherOutputs:
-        """Where the outputs of a teacher come from, not connected."""
-        made: TeacherOutputs = self.build(self.settings["teacher_outputs"])(network=network, task=self.task)
-        return made
+    def sources(self) -> list[TeacherSource]:
+        """Where the teacher's outputs may come from: what is set, or what ``auto`` chooses from, the stored ones first."""
+        node = self.settings["teacher_outputs"]
+        if isinstance(self.build(node), Auto):
+            return [TeacherSource(node["cached"]), TeacherSource(node["live"])]
+        return [TeacherSource(node)]
+
+    @property
+    def stores(self) -> bool:
+        """The teacher's outputs may be written to disk."""
+        return isinstance(self.build(self.settings["teacher_outputs"]), STORING)
+
+    def teacher_outputs(self, network: nn.Module, source: TeacherSource) -> TeacherOutputs:
+        """The teacher's outputs from a source, not connected yet."""
+        rows = {} if source.shards is None else {"shards": source.shards}
+        outputs: TeacherOutputs = self.build(source.node)(network=network, task=self.task, **rows)
+        return outputs
+
+    def counted_source(self, source: TeacherSource) -> Settings:
+        """What of a source's settings a stage depends on, as a node that builds the same.
+
+        Raises:
+            KDError: The source is not possible for the teacher and the objectives.
+        """
+        text = repr(source.node)
+        if text not in self._counted:
+            outputs = self.teacher_outputs(self.network("teacher"), TeacherSource(source.node))
+            outputs.connect(teacher_taps(self.objective()), by_rows=self.chunked("student"))
+            self._counted[text] = dict(outputs.counted(source.node))
+        return self._counted[text]
 
     def distilling(
-        self, teacher: TeacherOutputs, student: nn.Module, steps: int, done: int, alpha: Any, temperature: Any
+        self,
+        teacher: TeacherOutputs,
+        student: nn.Module,
+        steps: int,
+        done: int,
+        alpha: Any,
+        temperature: Any,
     ) -> DistillationModule:
         """The module of a soft stage; ``done`` = the student's steps before it."""
         return DistillationModule(

@@ -19,6 +19,7 @@ from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.store import publish, publish_json
 from kd_lightning.sweeps.folder import PROGRESS
 from kd_lightning.sweeps.records import ProgressFile
+from kd_lightning.teachers.auto import STORING
 from kd_lightning.tracking.track import tracking
 
 
@@ -59,7 +60,8 @@ def execute(
     try:
         with tracking(settings, build, folder, overrides, sweep) as tracked:
             progress = ProgressFile(folder / PROGRESS)
-            with TerminalBoard(planned(settings), bars=settings["progress"], log=log, progress=progress) as board:
+            stages = planned(settings, stores=isinstance(build(settings["teacher_outputs"]), STORING))
+            with TerminalBoard(stages, bars=settings["progress"], log=log, progress=progress) as board:
                 experiment = Experiment(tracked.settings, build, packages, board, sweep or folder.name, sharing)
                 found = experiment.run()
             results = results_of(experiment, found, command)
@@ -82,8 +84,13 @@ def execute(
     return results
 
 
-def planned(settings: dict[str, Any]) -> list[tuple[str, int]]:
-    """The run's stages in order, with their optimizer steps."""
+def planned(settings: dict[str, Any], stores: bool) -> list[tuple[str, int]]:
+    """The run's stages in order, with their optimizer steps.
+
+    Args:
+        settings: As for ``Experiment``.
+        stores: The teacher's outputs may be written to disk.
+    """
     steps = settings["steps"]
     budget = {
         "teacher": 0 if settings["teacher"].get("checkpoint") else steps["teacher"],
@@ -91,7 +98,8 @@ def planned(settings: dict[str, Any]) -> list[tuple[str, int]]:
         "pretrain": steps["pretrain"],
         "distill": steps["student"] - steps["pretrain"],
     }
-    return [(stage, budget.get(stage, 0)) for stage in STAGES if stage != "pretrain" or steps["pretrain"]]
+    absent = {"pretrain": not steps["pretrain"], "teacher_outputs": not stores}
+    return [(stage, budget.get(stage, 0)) for stage in STAGES if not absent.get(stage)]
 
 
 def file_logger(path: Path) -> logging.Logger:

@@ -32,8 +32,8 @@ FILES = [WEIGHTS, "description.json", "metrics.csv", "result.json"]
 class StageBoard(Board, Protocol):
     """Where a run reports."""
 
-    def start(self, stage: str) -> None:
-        """Work on the stage begins."""
+    def start(self, stage: str, steps: int | None = None) -> None:
+        """Work on the stage begins; ``steps`` where they are known only now."""
 
     def done(self, stage: str, note: str) -> None:
         """The stage is finished."""
@@ -109,13 +109,10 @@ def obtain(
         CheckpointWriteError: The disk refused.
     """
 
-    def usable() -> bool:
-        return entry.problem() is None and force in (None, entry.forced_by)
-
-    if usable():
+    if stored(entry, force):
         return reuse(stage, entry, board)
     with entry.lock(waiting=lambda: board.say(f"{stage.name}: another process is at it, waiting")):
-        if usable():
+        if stored(entry, force):
             return reuse(stage, entry, board)
         place = entry if force is None else made_again(entry, force)
         problem = entry.problem()
@@ -131,6 +128,16 @@ def obtain(
             entry.take(place)
     board.done(stage.name, note(record, f"{record['seconds']:.1f} s"))
     return record
+
+
+def stored(entry: Entry, force: str | None = None) -> bool:
+    """The entry can be reused; where somebody forces it, only what was made for them."""
+    return entry.problem() is None and force in (None, entry.forced_by)
+
+
+def begun(entry: Entry) -> bool:
+    """A training of the entry has left something to go on from."""
+    return entry.path("description.json").is_file()
 
 
 def made_again(entry: Entry, force: str) -> Entry:

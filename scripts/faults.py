@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -30,7 +31,7 @@ import time
 import uuid
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -39,6 +40,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -56,9 +58,12 @@ from kd_lightning.stage import FILES, obtain
 from kd_lightning.store import TEMPORARY, Entry, content_key, file_digest, publish, publish_json
 from kd_lightning.sweeps.folder import DONE, JOB, RUNNING, Sweep, read_job, read_sweep
 from kd_lightning.sweeps.records import begin_job, begin_sweep, end_job, end_sweep
+from kd_lightning.teacher_cache import TeacherCache
+from kd_lightning.teachers.hidden import Hidden
 from tests.support.cli import DIGITS
 from tests.support.processes import is_there
-from tests.support.tiny import experiment
+from tests.support.tiny import SilentBoard, experiment
+from tests.teachers.cache_support import a_job, batch, network
 from tests.test_resume import stored
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -922,6 +927,70 @@ def damage_entry(place: Path, kind: str, entries: list[Path], rng: random.Random
     return harm(path, kind, rng.choice(others) if others else path, rng), name
 
 
+# -- cache: the teacher's outputs on disk ------------------------------------------------------------------------------
+
+CACHE_SEEDS = {"one": 0, "other": 1}
+"""Key of an entry -> seed of the teacher whose rows it holds."""
+
+
+def cache_rows(place: Path, pause: float = 0.0) -> bytes:
+    """All rows of an entry, written if need be."""
+    torch.set_num_threads(1)
+
+    def rows(index: Sequence[int]) -> Any:
+        time.sleep(pause)
+        return batch(index)
+
+    job = a_job(Hidden(), network(CACHE_SEEDS.get(place.name, 0)), rows=rows)
+    return bytes(TeacherCache(job, Entry(place), {}).ready(SilentBoard())._bytes(np.arange(job.count)).tobytes())
+
+
+def need_rows(place: Path, notes: Path, pause: float) -> None:
+    """One process among several that need the same rows; notes their digest."""
+    publish(notes / str(os.getpid()), hashlib.sha256(cache_rows(place, pause)).hexdigest())
+
+
+def cache_kills(rng: random.Random, n: int, folder: Path) -> Outcome:
+    """Four processes need the same rows, and one of them, who may be writing, is killed."""
+    outcome, pause = Outcome(), 0.01
+    started = time.monotonic()
+    whole = hashlib.sha256(cache_rows(folder / "teacher_outputs" / "whole", pause)).hexdigest()
+    span = time.monotonic() - started
+    for number in range(n):
+        place, notes = folder / "teacher_outputs" / str(number), made(folder / f"notes-{number}")
+        children = [start(folder / "log", need_rows, place, notes, pause) for _ in range(4)]
+        time.sleep(rng.uniform(0, span))
+        before = Entry(place).problem()
+        victim = rng.choice(children)
+        victim.kill()
+        codes = [end(child) for child in children]
+        found = [path.read_text() for path in notes.iterdir() if not path.name.startswith(TEMPORARY)]
+        problems = [] if sorted(codes, key=str) in ([-9, 0, 0, 0], [0] * 4) else [f"exit codes {codes}"]
+        problems += [] if set(found) == {whole} and len(found) >= 3 else [f"{len(found)} read other rows or none"]
+        problems += [] if Entry(place).problem() is None else ["not whole at the end"]
+        outcome.add(before == "" and -9 in codes, problems)
+    outcome.note = "struck: the rows were being written"
+    return outcome
+
+
+def cache_damage(rng: random.Random, n: int, folder: Path) -> Outcome:
+    """A file of written rows is damaged, or the entry stands under another's key; the next reader writes them again."""
+    spare, outcome = folder / "spare", Outcome()
+    whole = {folder / "teacher_outputs" / key: cache_rows(folder / "teacher_outputs" / key) for key in CACHE_SEEDS}
+    assert len(set(whole.values())) == len(whole)
+    for number in range(n):
+        place = rng.choice(list(whole))
+        shutil.copytree(place, spare)
+        changed, name = damage_entry(place, KINDS[number % 4], list(whole), rng)
+        problems = [f"{name}: taken for whole"] if changed and Entry(place).problem() is None else []
+        problems += [] if cache_rows(place) == whole[place] else [f"{name}: other rows"]
+        problems += [] if Entry(place).problem() is None else [f"{name}: not made again"]
+        outcome.add(changed, problems)
+        shutil.rmtree(place)
+        os.replace(spare, place)
+    return outcome
+
+
 # -- disk: nothing more can be written --------------------------------------------------------------------------------
 
 BIG = 400_000
@@ -1239,6 +1308,14 @@ ROWS = {
     ),
     "store": Row(
         "bit flip, truncation, zero length, swap", "an entry of the store", 1000, "seen, and made again", store
+    ),
+    "cache_kills": Row(
+        "kill -9 at a uniform time", "one of 4 processes that need the same teacher outputs", 100,
+        "the others have the rows, bit-equal; the entry is whole", cache_kills,
+    ),
+    "cache": Row(
+        "bit flip, truncation, zero length, swap", "teacher outputs on disk", 1000, "seen, and written again, bit-equal",
+        cache_damage,
     ),
     "teachers": Row(
         "8 processes need the same teacher; in half the rounds the first is killed", "one store", 50,

@@ -215,6 +215,8 @@ def completed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         ("kd x", []),
         ("kd ls opt", ["optimizer"]),
         ("kd cp ", []),
+        ("kd cache ", ["ls", "verify", "prune"]),
+        ("kd cache pr", ["prune"]),
         ("kd run tem", ["temperature="]),
         ("kd run steps.", ["steps.pretrain=", "steps.student=", "steps.teacher="]),
         ("kd run model@stu", ["model@student="]),

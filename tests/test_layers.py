@@ -40,6 +40,7 @@ LAYERS = {
     "code": Layer(set(), set()),
     "conf_files": Layer(set(), set()),
     "versions": Layer(set(), set()),
+    "sizes": Layer(set(), set()),
     "checks": Layer({"errors"}, set()),
     "turns": Layer(set(), set()),
     "store": Layer({"errors", "turns"}, {"filelock"}),
@@ -56,7 +57,10 @@ LAYERS = {
     "chunking": Layer({"errors"}, set()),
     "objectives": Layer({"types", "errors", "functional", "objectives"}, TORCH),
     "taps": Layer({"types", "errors"}, TORCH),
-    "teachers": Layer({"types", "errors", "taps", "tasks.base", "teachers"}, TORCH),
+    "teachers": Layer({"types", "errors", "taps", "tasks.base", "teachers"}, {"torch", "numpy"}),
+    "teachers.building": Layer(
+        {"types", "errors", "sizes", "store", "taps", "tasks.base", "teachers"}, {"torch", "numpy"}
+    ),
     "modules": Layer(
         {"types", "errors", "seeds", "taps", "functional", "modules"} | BASES, {"torch", "pytorch_lightning"}
     ),
@@ -68,6 +72,7 @@ LAYERS = {
     "report": Layer({"errors", "report", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, set()),
     "reporting": Layer({"errors", "report", "sweeps.folder"}, set()),
     "redaction": Layer(set(), set()),
+    "cache_admin": Layer({"errors", "board", "sizes", "store"}, {"rich"}),
     "stopping": Layer(set(), set()),
     "fork_server": Layer(set(), set()),
     "sweeps.folder": Layer(set(), set()),

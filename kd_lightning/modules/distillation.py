@@ -17,7 +17,7 @@ from kd_lightning.errors import ConfigError, TeacherOutputError
 from kd_lightning.functional.chunked import chunked_loss
 from kd_lightning.modules.compilation import compile_network
 from kd_lightning.modules.supervised import OptimizerFactory, Schedule, SupervisedModule
-from kd_lightning.objectives.base import Objective
+from kd_lightning.objectives.base import Objective, all_taps, teacher_taps
 from kd_lightning.taps import check_taps, tapped
 from kd_lightning.tasks.base import Task
 from kd_lightning.teachers.base import TeacherOutputs
@@ -76,10 +76,9 @@ class DistillationModule(SupervisedModule):
         self.alpha = alpha
         self.temperature = temperature
         self.steps = steps
-        taps = {f"{name}/{tap}": paths for name, term in objective.items() for tap, paths in term.taps.items()}
-        self.student_taps = {name: student_path for name, (student_path, _) in taps.items()}
+        self.student_taps = {name: student_path for name, (student_path, _) in all_taps(objective).items()}
         check_taps(student, self.student_taps, "student")
-        teacher.connect({name: teacher_path for name, (_, teacher_path) in taps.items()}, by_rows=chunked)
+        teacher.connect(teacher_taps(objective), by_rows=chunked)
         self._teacher = (teacher,)  # in a tuple, so that it is no submodule
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from kd_lightning.functional.terms import SoftTerm
@@ -44,3 +46,13 @@ class Objective(nn.Module):
             share: Factor of all soft terms in the loss; the term's own weight comes on top.
         """
         return None
+
+
+def all_taps(objective: Mapping[str, Objective]) -> dict[str, tuple[str, str]]:
+    """``TERM/TAP`` -> (module path in the student, module path in the teacher), of all terms."""
+    return {f"{name}/{tap}": paths for name, term in objective.items() for tap, paths in term.taps.items()}
+
+
+def teacher_taps(objective: Mapping[str, Objective]) -> dict[str, str]:
+    """``TERM/TAP`` -> module path in the teacher, of all terms."""
+    return {name: teacher for name, (_, teacher) in all_taps(objective).items()}

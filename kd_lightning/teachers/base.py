@@ -1,8 +1,9 @@
-"""Where the teacher's Outputs come from: a live network now, a store on disk by the same interface."""
+"""Where the teacher's Outputs come from: a live network, or rows on disk, by the same interface."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -27,6 +28,14 @@ class TeacherOutputs(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         """Logits [..., C] and the promised features for the rows of ``batch``."""
         raise NotImplementedError
+
+    def counted(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What of its settings the outputs depend on, once connected: a node that builds the same. By default all.
+
+        Args:
+            node: The settings it was built from.
+        """
+        return node
 
     def content_hash(self) -> str:
         """A digest of everything that the outputs depend on: equal before and after a fit, or the teacher moved."""

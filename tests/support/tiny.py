@@ -98,7 +98,7 @@ class SilentBoard:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def start(self, stage: str) -> None:
+    def start(self, stage: str, steps: int | None = None) -> None:
         self.lines.append(f"start {stage}")
 
     def update(self, stage: str, step: int, note: str) -> None:

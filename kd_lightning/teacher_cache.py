@@ -1,0 +1,185 @@
+"""A run's teacher outputs on disk: under which key, written when, opened for the stages that read them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.data.base import Rows
+from kd_lightning.objectives.base import teacher_taps
+from kd_lightning.preflight import PROGRESS
+from kd_lightning.recipe import Recipe, Settings, TeacherSource
+from kd_lightning.sizes import size
+from kd_lightning.stage import QUIET, StageBoard
+from kd_lightning.store import Entry, content_key
+from kd_lightning.teachers.building import Job, build
+from kd_lightning.teachers.cached import CachedTeacher, Policy
+from kd_lightning.teachers.gradient_cosine import gradient_cosine
+from kd_lightning.teachers.live import state_hash
+from kd_lightning.teachers.shards import FORMAT, Shards
+
+STAGE = "teacher_outputs"
+CODE = ("kd_lightning.teachers.building", "kd_lightning.data.base")
+SAMPLE = 8  # rows on which a gradient is measured
+
+
+@dataclass(frozen=True)
+class TeacherCache:
+    """Rows on disk that are, or could be, written.
+
+    Attributes:
+        job: How.
+        entry: Where.
+        ingredients: Of its key.
+    """
+
+    job: Job
+    entry: Entry
+    ingredients: Settings
+
+    def ready(self, board: StageBoard) -> Shards:
+        """The rows, written now where they are not whole.
+
+        Raises:
+            ConfigError: They do not fit on the disk.
+            TeacherOutputError: What the teacher says cannot be stored.
+        """
+        shards, reused = self._opened() if self.entry.problem() is None else None, True
+        if shards is None:
+            with self.entry.lock(waiting=lambda: board.say("teacher outputs: another process writes them, waiting")):
+                problem = self.entry.problem()
+                reused = problem is None
+                if problem:
+                    board.say(f"teacher outputs: written again ({self.entry.folder}: {problem})")
+                if not reused:
+                    self._build(board)
+                shards = self._opened()
+        assert shards is not None, "our own writing, under our lock"
+        policy = ", ".join(str(value) for name, value in self.job.policy.settings().items() if name != "_target_")
+        what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {size(self.job.bytes)}"
+        board.done(STAGE, f"{what} ({'reused ' if reused else ''}{self.entry.key})")
+        return shards
+
+    def _opened(self) -> Shards | None:
+        """The rows of a whole entry; None if somebody has pruned it this moment."""
+        try:
+            os.utime(self.entry.status_path)  # when it was last used, for ``kd cache``
+            return Shards(self.entry.folder)
+        except FileNotFoundError:
+            return None
+
+    def _build(self, board: StageBoard) -> None:
+        board.start(STAGE, self.job.count)
+        build(self.job, self.entry, self.ingredients, board.say, lambda done, _: board.update(STAGE, done, ""))
+
+
+def teacher_cache(recipe: Recipe, source: TeacherSource, network: nn.Module) -> TeacherCache:
+    """The rows on disk that a source means.
+
+    Args:
+        recipe: The run's.
+        source: Its settings are a policy's.
+        network: The trained teacher; moved to the trainer's device.
+    """
+    outputs = recipe.teacher_outputs(network, source)
+    taps = teacher_taps(recipe.objective())
+    outputs.connect(taps)
+    assert isinstance(outputs, CachedTeacher)
+    rows = recipe.rows("student", 1, only_labelled=False).train_set
+    trainer = recipe.trainer.trainer(devices=1, strategy="auto", logger=False, **QUIET)
+    job = Job(
+        network=network.to(trainer.strategy.root_device).eval(),
+        task=recipe.task,
+        policy=outputs.policy,
+        taps=sorted(set(taps.values())),
+        rows=rows.__getitems__,
+        count=len(rows),
+        targets=readable_targets(rows.rows),
+        batch_size=recipe.settings["data"]["eval_batch_size"],
+    )
+    nodes = {
+        "network": recipe.network_settings("teacher"),
+        "task": recipe.settings["task"],
+        "outputs": job.policy.settings(),
+    }
+    ingredients: Settings = {
+        **nodes,
+        "format": FORMAT,
+        "teacher": state_hash(network),
+        "data": recipe.fingerprint,
+        "taps": list(job.taps),
+        "extras": digest_of(job.policy.extras(job.targets)),
+        "code": recipe.code(CODE, nodes),
+    }
+    return TeacherCache(job, recipe.store.entry(STAGE, content_key(ingredients)), ingredients)
+
+
+def readable_targets(rows: Rows) -> Tensor:
+    """The targets [N] int64 of a split that count, of rows whose label the student may read."""
+    targets = rows["targets"].long()
+    counts = rows.get("mask", torch.ones_like(targets, dtype=torch.bool))
+    labelled = rows.get("labelled", torch.ones(len(targets), dtype=torch.bool))
+    return targets[counts & labelled.reshape(-1, *(1,) * (targets.dim() - 1))]
+
+
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over some tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def opened(recipe: Recipe, source: TeacherSource, network: Callable[[], nn.Module]) -> TeacherSource:
+    """The source with its rows at hand, if it is one of rows.
+
+    Args:
+        recipe: The run's.
+        source: Settings of a policy, or of a live teacher.
+        network: Loads the trained teacher.
+
+    Raises:
+        KDError: As ``TeacherCache.ready``.
+    """
+    if not isinstance(recipe.build(source.node), Policy):
+        return source
+    cache = teacher_cache(recipe, source, network())
+    ready = replace(source, shards=cache.ready(recipe.board))
+    temperature = hottest(recipe)
+    if cache.job.policy.renormalises() and temperature > 1:
+        cosine = measured_cosine(recipe, ready, network(), temperature)
+        recipe.board.say(
+            f"warning: teacher_outputs.missing_mass=none at temperature {temperature:g}: the student's gradient has a cosine "
+            f"of {cosine:.2f} with the one that the whole teacher gives ({SAMPLE} rows): use missing_mass=unigram, or "
+            "teacher_outputs=cached"
+        )
+    return ready
+
+
+def hottest(recipe: Recipe) -> float:
+    """The highest temperature at which the run compares teacher and student."""
+    curve = recipe.build(recipe.softness()[1])
+    values: Iterable[Any] = [curve(progress) for progress in PROGRESS] if callable(curve) else [curve]
+    own = [node.get("temperature") for node in recipe.settings["objective"].values()]
+    return max(
+        float(value) for value in [recipe.settings["temperature"], *values, *own] if isinstance(value, (int, float))
+    )
+
+
+@torch.no_grad()
+def measured_cosine(recipe: Recipe, source: TeacherSource, network: nn.Module, temperature: float) -> float:
+    """Between the untrained student's gradients from what is kept and from the whole teacher, on some training rows."""
+    rows = recipe.rows("student", 1, only_labelled=False).train_set
+    batch = rows.__getitems__(list(range(min(SAMPLE, len(rows)))))
+    full = recipe.task.logits(network.eval(), batch)
+    student = recipe.task.logits(recipe.network("student").eval(), batch)
+    stored = recipe.teacher_outputs(network, source)
+    stored.connect(teacher_taps(recipe.objective()))
+    mask = recipe.task.align(batch, full).mask
+    return gradient_cosine(student, full, stored(batch).logits, mask, temperature)

@@ -1,0 +1,117 @@
+"""Logits of which only the k highest are known: the others share what mass is missing.
+
+    logit_c = log p_c                              c in the top k
+    logit_c = log m - log(C - k)                   uniform: all the same
+    logit_c = log m + log u_c - log sum_rest u     unigram: in proportion to how often c is a target
+    logit_c = min_top - 10,000                     none: the top k are renormalised
+
+At T = 1 the softmax of these is p on the top k, and m = 1 - sum_top p in all on the rest.
+
+Shape legend: ``...`` leading dimensions, N their product, n some of them, C classes, k those that are known.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+LOWEST = -30_000.0
+"""Log-probabilities are kept from here on: in fp16, and with ``FLOOR`` below it, it is finite."""
+FLOOR = 10_000.0
+"""Below the lowest known logit; even at T = 100 the rest of any vocabulary then has no mass (exp(-100))."""
+
+
+class Missing:
+    """How classes that are not known share the missing mass; the base of all.
+
+    Attributes:
+        has_mass: They have any.
+    """
+
+    has_mass = True
+
+    def fill(self, top: TopKLogits) -> Tensor:
+        """Fresh logits [n, C] or [n, 1] for all classes; what it says of the known ones is not read."""
+        raise NotImplementedError
+
+
+class Uniform(Missing):
+    """All the same."""
+
+    def fill(self, top: TopKLogits) -> Tensor:
+        rest = max(top.num_classes - top.classes.shape[-1], 1)
+        return top.log_missing - math.log(rest)
+
+
+class Unigram(Missing):
+    """In proportion to how often each is a target of the training rows, smoothed, so never zero."""
+
+    def fill(self, top: TopKLogits) -> Tensor:
+        assert top.frequencies is not None
+        # float64: where the top k are nearly all that ever occurs, little is left of 1.
+        known = top.frequencies[top.classes].sum(dim=-1, keepdim=True)
+        share = top.log_missing - (1 - known).clamp(min=1e-12).log()
+        return share.float() + top.frequencies.log().float()
+
+
+class Nothing(Missing):
+    """They have none: the known ones are renormalised."""
+
+    has_mass = False
+
+    def fill(self, top: TopKLogits) -> Tensor:
+        return top.log_probs.amin(dim=-1, keepdim=True) - FLOOR
+
+
+MISSING: dict[str, Missing] = {"uniform": Uniform(), "unigram": Unigram(), "none": Nothing()}
+
+
+@dataclass(frozen=True)
+class TopKLogits:
+    """See the head of this file; fulfils ``types.Logits``.
+
+    Attributes:
+        classes: [..., k] int64, different ones.
+        log_probs: [..., k] float32, nats, at T = 1.
+        log_missing: [..., 1] float32, the log of the missing mass.
+        missing: How it is shared.
+        num_classes: C.
+        frequencies: [C] float64, > 0, of sum 1; None where nobody asks for them.
+    """
+
+    classes: Tensor
+    log_probs: Tensor
+    log_missing: Tensor
+    missing: Missing
+    num_classes: int
+    frequencies: Tensor | None = None
+
+    def dense(self) -> Tensor:
+        shape = self.classes.shape[:-1]
+        return self.rows(0, shape.numel(), 1.0).unflatten(0, shape)
+
+    def rows(self, start: int, stop: int, scale: float) -> Tensor:
+        some = replace(
+            self,
+            classes=self._some(self.classes, start, stop),
+            log_probs=self._some(self.log_probs, start, stop),
+            log_missing=self._some(self.log_missing, start, stop),
+        )
+        with torch.no_grad():
+            logits = self.missing.fill(some).expand(-1, self.num_classes).contiguous()
+            return logits.scatter_(1, some.classes, some.log_probs).mul_(scale)
+
+    def zeroed(self, mask: Tensor) -> TopKLogits:
+        ignored = ~mask[..., None]
+        return replace(
+            self,
+            log_probs=self.log_probs.masked_fill(ignored, 0.0),
+            log_missing=self.log_missing.masked_fill(ignored, 0.0),
+        )
+
+    @staticmethod
+    def _some(tensor: Tensor, start: int, stop: int) -> Tensor:
+        return tensor.reshape(-1, tensor.shape[-1])[start:stop]
