@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning import code, stage
+from kd_lightning import code, sharing, stage
 from kd_lightning.pipeline import Experiment
 from kd_lightning.store import Entry
 from tests.support.tiny import SilentBoard, build, experiment, settings
@@ -105,7 +105,7 @@ def test_a_forced_stage_is_made_beside_the_stored_one_which_stays_whole_meanwhil
         train(what, place, *rest)
         problems.append(Entry(place.folder.with_name(place.key)).problem())
 
-    monkeypatch.setattr(stage, "train", watched)
+    monkeypatch.setattr(sharing, "train", watched)
     assert ran(outputs, "one", force=list(ALL)) == list(ALL)
     assert problems == [None] * len(ALL)
     assert list((outputs / "store").glob("*/*.again")) == []
@@ -121,7 +121,7 @@ def test_a_forced_stage_goes_on_where_the_same_sweep_was_stopped(
         trained.append(what.name)
         train(what, *rest)
 
-    monkeypatch.setattr(stage, "train", counted)
+    monkeypatch.setattr(sharing, "train", counted)
     for sweep, trainings in (("one", 1), ("one", 1), ("two", 2)):
         with monkeypatch.context() as patch:
             patch.setattr(stage, "settle", interrupt)
