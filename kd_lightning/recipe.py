@@ -150,6 +150,7 @@ class Recipe:
             **counted,
             "trainer": self.counted_trainer,
             "compile": self.compiled,
+            "matmul": settings["matmul"],
             "chunked": self.chunked(role),
             "data": self.fingerprint,
             "labelled": data["labelled_teacher" if teaching else "labelled"],

@@ -118,15 +118,31 @@ class Outputs:
     def __init__(self, logits: Tensor | Logits, features: dict[str, Tensor] | None = None) -> None:
         self.source: Logits = DenseLogits(logits) if isinstance(logits, Tensor) else logits
         self.features = features or {}
+        self._log_probs: dict[float, Tensor] = {}
 
     @cached_property
     def logits(self) -> Tensor:
         """[..., C]."""
         return self.source.dense()
 
+    def log_probs(self, temperature: float) -> Tensor:
+        """``log_softmax(logits / T)`` [..., C], float32 or wider.
+
+        A teacher's are made once for each T, for all objectives and students that ask: nobody may write into them.
+        """
+        if temperature in self._log_probs:
+            return self._log_probs[temperature]
+        wide = self.logits.to(torch.promote_types(self.logits.dtype, torch.float32))
+        made = F.log_softmax(wide / temperature, dim=-1)
+        if not self.logits.requires_grad:  # a student's graph is for one use
+            self._log_probs[temperature] = made
+        return made
+
     def with_features(self, features: dict[str, Tensor]) -> Outputs:
-        """The same logits beside other features; logits that are made already are not made again."""
-        return Outputs(self.logits if "logits" in self.__dict__ else self.source, features)
+        """The same logits beside other features; what is made already is not made again."""
+        other = Outputs(self.logits if "logits" in self.__dict__ else self.source, features)
+        other._log_probs = self._log_probs
+        return other
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd_lightning.functional.shared_rows import tempered_rows
 from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import HardTerm, SoftTerm
 from kd_lightning.types import LinearLogits, Logits, scaled_linear
@@ -70,7 +71,8 @@ def chunked_loss(
 
     Args:
         student: Hidden states [..., D] and the head; gradients go to all that ask for one.
-        teacher: Logits [..., C], made by rows; None where there is no soft term.
+        teacher: Logits [..., C], made by rows; None where there is no soft term. Students that learn from the same batch
+            share the teacher's softmax through one ``SharedRows``.
         mask: [...] bool, True = the position counts in the soft terms. What stands at positions that do not count, NaN
             included, reaches neither values nor gradients.
         hard: The hard term, if there is one.
@@ -269,7 +271,7 @@ class _Terms:
         """The teacher's softmax for some rows; its products are as narrow as the student's."""
         assert self.job.teacher is not None
         with torch.autocast(self.soft_share.device.type, self.narrow, enabled=self.narrow is not None):
-            return TemperedRows.of(self.job.teacher.rows(start, stop, 1 / temperature))
+            return tempered_rows(self.job.teacher, start, stop, temperature, self.narrow)
 
     def add_hard(self, hard: HardTerm, student: TemperedRows, start: int, stop: int, gradient: Tensor | None) -> Tensor:
         """The cross-entropy [n] of some rows; its weighted gradient is added to ``gradient``."""

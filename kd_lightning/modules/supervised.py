@@ -101,6 +101,10 @@ class SupervisedModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        # A fused optimizer says that it can take gradients that are still scaled, and Lightning then refuses to clip them
+        # under mixed precision. Ours never gets scaled ones: Lightning unscales those of float16 before it clips.
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
 
         def factor(step: int) -> float:
             # The middle of the step: at its edges a warm-up would begin, and a cosine end, with a rate of 0.
