@@ -25,6 +25,7 @@ from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective
 from kd_lightning.precision import with_possible_precision
 from kd_lightning.preflight import check_processes, check_trainer
+from kd_lightning.profiling import NoProfiler
 from kd_lightning.seeds import derive
 from kd_lightning.stage import StageBoard, TrainerSettings
 from kd_lightning.store import Store, content_key
@@ -252,6 +253,8 @@ class Recipe:
         check_processes(os.environ)
 
         def trainer(**more: Any) -> pl.Trainer:
+            if node.get("profiler") is None:
+                more["profiler"] = NoProfiler()
             # Built anew each time: a strategy belongs to one training.
             return with_possible_precision(check_trainer(self.build(node), more, node))
 

@@ -105,12 +105,15 @@ class Job:
     """
 
     def __init__(self, name: str, overrides: list[str], outputs: str) -> None:
+        import logging
+
         from hydra import compose, initialize_config_dir
 
         from kd_lightning.conf_files import conf_dir
         from kd_lightning.config import build, plain
         from kd_lightning.pipeline import Experiment
 
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         job, self.steps = JOBS[name]
         budget = [f"steps.student={self.steps}", "steps.teacher=2", "steps.pretrain=0", "validate_every=100000"]
         words = [*job, *overrides, f"outputs={outputs}", "folder=x", *budget]
@@ -291,6 +294,9 @@ def textbrewer(teacher: Flat, student: Flat, optimizer: Any, loader: Ready, give
 
 def kd_lib(teacher: Flat, student: Flat, optimizer: Any, loader: Ready, given: dict[str, Any]) -> float:
     """VanillaKD with KL as its loss of two softmaxes. It keeps the teacher's graph, as ever."""
+    import transformers
+
+    transformers.AdamW = torch.optim.AdamW  # what its BERT part imports is no longer there; it is not used here
     from KD_Lib.KD import VanillaKD
 
     class KL(nn.Module):

@@ -196,6 +196,10 @@ class ExperimentData(pl.LightningDataModule):
     def test_dataloader(self) -> Loader:
         return self._evaluation("test")
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        # Lightning's own way searches whatever a batch may be; ours is a flat dict. Pinned rows need no waiting for.
+        return {name: tensor.to(device, non_blocking=device.type == "cuda") for name, tensor in batch.items()}
+
     def _evaluation(self, split: str) -> Loader:
         rows = RowsDataset(self.prepared.splits[split])
         trainer = self.trainer

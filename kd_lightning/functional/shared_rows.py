@@ -35,8 +35,8 @@ class SharedRows:
     def dense(self) -> Tensor:
         return self.source.dense()
 
-    def rows(self, start: int, stop: int, scale: float) -> Tensor:
-        return self.source.rows(start, stop, scale)
+    def rows(self, start: int, stop: int, scale: float, out: Tensor | None = None) -> Tensor:
+        return self.source.rows(start, stop, scale, out)
 
     def zeroed(self, mask: Tensor) -> SharedRows:
         """As in ``Logits``; the same object for an equal mask, since students of one batch bring masks of their own."""
@@ -63,15 +63,6 @@ class SharedRows:
                 self.bytes += size
         # A shell of its own for each student, so that what one derives from it does not stay beyond the budget.
         return TemperedRows(found.scaled, found.powers, found.sums)
-
-
-def tempered_rows(
-    source: Logits, start: int, stop: int, temperature: float, narrow: torch.dtype | None
-) -> TemperedRows:
-    """The softmax of some rows of any logits. Args: as ``SharedRows.tempered``."""
-    if isinstance(source, SharedRows):
-        return source.tempered(start, stop, temperature, narrow)
-    return TemperedRows.of(source.rows(start, stop, 1 / temperature))
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

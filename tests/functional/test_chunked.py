@@ -322,7 +322,7 @@ def test_squaring_gives_the_powers_of_a_colder_softmax(ratio: float, monkeypatch
 
 def test_rows_of_a_chunk_keep_to_the_budget() -> None:
     assert chunk_rows(1000, "cpu", budget=400_000) == 100
-    assert chunk_rows(10**9, "cpu") == 16
+    assert chunk_rows(10**9, "cpu") == 64
 
 
 def test_soft_terms_need_a_teacher() -> None:
