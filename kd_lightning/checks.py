@@ -40,6 +40,7 @@ KEYS = frozenset(
         "log_every",
         "compile",
         "chunked_loss",
+        "matmul",
         "outputs",
         "folder",
         "force",
@@ -53,6 +54,7 @@ NEEDED = {"data": (*DATA_NUMBERS, "source", "limit", "labelled", "labelled_teach
 """What a file of the user's own must set as well."""
 FORCEABLE = ("teacher", "baseline", "pretrain", "distill")
 USUAL_TEMPERATURES = (0.1, 100.0)
+PRODUCTS = ("highest", "high", "medium")
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
@@ -110,6 +112,9 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{key}={settings[key]!r}: true or false is expected")
     if settings["chunked_loss"] not in (True, False, "auto"):
         raise ConfigError(f"chunked_loss={settings['chunked_loss']!r}: true, false or auto is expected")
+    if settings["matmul"] not in PRODUCTS:
+        hint = did_you_mean(str(settings["matmul"]), PRODUCTS)
+        raise ConfigError(f"matmul={settings['matmul']!r}: not one of {', '.join(PRODUCTS)}{hint}")
     if not isinstance(settings["outputs"], str):
         raise ConfigError(f"outputs={settings['outputs']!r}: a folder is expected")
     checkpoint = settings["teacher"].get("checkpoint")

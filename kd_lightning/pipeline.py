@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from kd_lightning.evaluation import evaluated
+from kd_lightning.matmul import matmul_precision
 from kd_lightning.own_teacher import take_teacher
 from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts, world_size
 from kd_lightning.recipe import DISTILLATION_CODE, SUPERVISED_CODE, Build, Recipe, Settings, TeacherSource
@@ -64,6 +65,10 @@ class Experiment:
 
     def run(self) -> Settings:
         """All stages; returns what each has recorded, by stage."""
+        with matmul_precision(self.recipe.settings["matmul"]):
+            return self._run()
+
+    def _run(self) -> Settings:
         self.check()
         self._run_teacher()
         self._obtain(self.baseline())
@@ -233,6 +238,7 @@ class Experiment:
                 "model": self.entries[stage].key,
                 "task": self.recipe.settings["task"],
                 "data": self.recipe.fingerprint,
+                "matmul": self.recipe.settings["matmul"],
                 # The speed is in the record, too, and depends on these.
                 "trainer": self.recipe.counted_trainer,
                 "accelerator": self.recipe.settings["trainer"].get("accelerator"),

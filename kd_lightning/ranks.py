@@ -158,7 +158,8 @@ class RankLauncher(_Launcher):
         """
         assert trainer is not None
         _check_bad_cuda_fork() if self.start_method == "fork" else _check_missing_main_guard()
-        task = Task(function, args, kwargs, trainer, _GlobalStateSnapshot.capture())
+        products = torch.get_float32_matmul_precision()
+        task = Task(function, args, kwargs, trainer, _GlobalStateSnapshot.capture(), products)
         store: TCPStore | None
         with handed_over(task, self.start_method, Path(trainer.default_root_dir)) as parcel:
             try:
@@ -352,17 +353,19 @@ class Seat:
 
 @dataclass
 class Task:
-    """What each process does."""
+    """What each process does, with what torch keeps for a whole process: flags, generators, precision of products."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     trainer: pl.Trainer
     state: _GlobalStateSnapshot
+    products: str
 
     def run(self) -> Any:
         """The trainer's state, metrics and answer, as plain as they can be."""
         self.state.restore()
+        torch.set_float32_matmul_precision(self.products)
         # Lightning's handler speaks to the other processes in the middle of whatever is going on, and may wait forever.
         self.trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
         with lightning_is_quiet():

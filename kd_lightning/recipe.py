@@ -26,6 +26,7 @@ from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective, teacher_taps
 from kd_lightning.precision import with_possible_precision
 from kd_lightning.preflight import check_processes, check_trainer
+from kd_lightning.profiling import NoProfiler
 from kd_lightning.seeds import derive
 from kd_lightning.sharing import Alone
 from kd_lightning.stage import StageBoard, TrainerSettings
@@ -181,6 +182,7 @@ class Recipe:
             **counted,
             "trainer": self.counted_trainer,
             "compile": self.compiled,
+            "matmul": settings["matmul"],
             "chunked": self.chunked(role),
             "data": self.fingerprint,
             "labelled": data["labelled_teacher" if teaching else "labelled"],
@@ -319,6 +321,8 @@ class Recipe:
         check_processes(os.environ)
 
         def trainer(**more: Any) -> pl.Trainer:
+            if node.get("profiler") is None:
+                more["profiler"] = NoProfiler()
             # Built anew each time: a strategy belongs to one training.
             return with_possible_precision(check_trainer(self.build(node), more, node))
 

@@ -25,9 +25,9 @@ class Logits(Protocol):
         """All of them, [..., C]."""
         ...
 
-    def rows(self, start: int, stop: int, scale: float) -> Tensor:
-        """``scale * logits`` [stop - start, C] of some positions, leading dimensions flattened; a fresh tensor, float32
-        or wider, without gradient."""
+    def rows(self, start: int, stop: int, scale: float, out: Tensor | None = None) -> Tensor:
+        """``scale * logits`` [stop - start, C] of some positions, leading dimensions flattened; float32 or wider, without
+        gradient, for the caller to overwrite: a fresh tensor, or ``out`` if that is given and of use."""
         ...
 
     def zeroed(self, mask: Tensor) -> Logits:
@@ -50,9 +50,10 @@ class DenseLogits:
     def dense(self) -> Tensor:
         return self.logits
 
-    def rows(self, start: int, stop: int, scale: float) -> Tensor:
+    def rows(self, start: int, stop: int, scale: float, out: Tensor | None = None) -> Tensor:
         chunk = self.logits.detach().reshape(-1, self.logits.shape[-1])[start:stop]
-        scaled = chunk.to(torch.promote_types(chunk.dtype, torch.float32)) * scale
+        wide = torch.promote_types(chunk.dtype, torch.float32)
+        scaled = torch.mul(chunk.to(wide), scale, out=_fitting(out, wide))
         return scaled if self.mask is None else scaled.masked_fill_(~self.mask[start:stop, None], 0.0)
 
     def zeroed(self, mask: Tensor) -> DenseLogits:
@@ -76,15 +77,17 @@ class LinearLogits:
     def dense(self) -> Tensor:
         return F.linear(self.hidden, self.weight, self.bias)
 
-    def rows(self, start: int, stop: int, scale: float) -> Tensor:
+    def rows(self, start: int, stop: int, scale: float, out: Tensor | None = None) -> Tensor:
         hidden = self.hidden.detach().reshape(-1, self.hidden.shape[-1])[start:stop]
-        return scaled_linear(hidden, self.weight.detach(), self.bias, scale)
+        return scaled_linear(hidden, self.weight.detach(), self.bias, scale, out)
 
     def zeroed(self, mask: Tensor) -> LinearLogits:
         return replace(self, hidden=self.hidden.masked_fill(~mask[..., None], 0.0))
 
 
-def scaled_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+def scaled_linear(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, out: Tensor | None = None
+) -> Tensor:
     """``scale * (hidden @ weight.T + bias)`` without a pass of its own for the factor; float32 or wider, no gradient.
 
     Args:
@@ -92,15 +95,21 @@ def scaled_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: fl
         weight: [C, D].
         bias: [C], or None.
         scale: Any number.
+        out: [N, C], where the result may go.
     """
     with torch.no_grad():
         wide = torch.promote_types(weight.dtype, torch.float32)
         if torch.is_autocast_enabled(hidden.device.type) or hidden.dtype != weight.dtype or weight.dtype != wide:
             return F.linear(hidden.to(weight.dtype), weight, bias).to(wide).mul_(scale)
         if bias is None:
-            product = hidden @ weight.T
+            product = torch.mm(hidden, weight.T, out=_fitting(out, wide))
             return product if scale == 1 else product.mul_(scale)
-        return torch.addmm(bias, hidden, weight.T, beta=scale, alpha=scale)
+        return torch.addmm(bias, hidden, weight.T, beta=scale, alpha=scale, out=_fitting(out, wide))
+
+
+def _fitting(out: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """The buffer, if it can hold that type."""
+    return out if out is not None and out.dtype == dtype else None
 
 
 class Outputs:
@@ -118,15 +127,31 @@ class Outputs:
     def __init__(self, logits: Tensor | Logits, features: dict[str, Tensor] | None = None) -> None:
         self.source: Logits = DenseLogits(logits) if isinstance(logits, Tensor) else logits
         self.features = features or {}
+        self._log_probs: dict[float, Tensor] = {}
 
     @cached_property
     def logits(self) -> Tensor:
         """[..., C]."""
         return self.source.dense()
 
+    def log_probs(self, temperature: float) -> Tensor:
+        """``log_softmax(logits / T)`` [..., C], float32 or wider.
+
+        A teacher's are made once for each T, for all objectives and students that ask: nobody may write into them.
+        """
+        if temperature in self._log_probs:
+            return self._log_probs[temperature]
+        wide = self.logits.to(torch.promote_types(self.logits.dtype, torch.float32))
+        made = F.log_softmax(wide / temperature, dim=-1)
+        if not self.logits.requires_grad:  # a student's graph is for one use
+            self._log_probs[temperature] = made
+        return made
+
     def with_features(self, features: dict[str, Tensor]) -> Outputs:
-        """The same logits beside other features; logits that are made already are not made again."""
-        return Outputs(self.logits if "logits" in self.__dict__ else self.source, features)
+        """The same logits beside other features; what is made already is not made again."""
+        other = Outputs(self.logits if "logits" in self.__dict__ else self.source, features)
+        other._log_probs = self._log_probs
+        return other
 
 
 @dataclass(frozen=True)

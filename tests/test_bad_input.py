@@ -160,6 +160,7 @@ VALUES = {
     "student.dropout=x": ("ConfigError", "student.dropout='x'", "float"),
     "progress=maybe": ("ConfigError", "progress='maybe'", "true or false"),
     "chunked_loss=maybe": ("ConfigError", "chunked_loss='maybe'", "true, false or auto"),
+    "matmul=hihg": ("ConfigError", "matmul='hihg'", "highest, high, medium", "did you mean 'high'"),
     "task.label_smoothing=1": ("ConfigError", "task.label_smoothing=1", "[0, 1)"),
     "compile=maybe": ("ConfigError", "compile='maybe'", "true or false"),
     "force=teacher": ("ConfigError", "force='teacher'", "force=[teacher]"),

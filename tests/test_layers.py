@@ -57,7 +57,9 @@ LAYERS = {
     "chunking": Layer({"errors"}, set()),
     "objectives": Layer({"types", "errors", "functional", "objectives"}, TORCH),
     "taps": Layer({"types", "errors"}, TORCH),
-    "teachers": Layer({"types", "errors", "taps", "tasks.base", "teachers"}, {"torch", "numpy"}),
+    "teachers": Layer(
+        {"types", "errors", "taps", "tasks.base", "functional.shared_rows", "teachers"}, {"torch", "numpy"}
+    ),
     "teachers.building": Layer(
         {"types", "errors", "sizes", "store", "taps", "tasks.base", "teachers"}, {"torch", "numpy"}
     ),

@@ -64,6 +64,14 @@ def test_all_stages_compute_in_bfloat16_and_store_float32(tmp_path: Path) -> Non
         assert records[stage]["val"] == pytest.approx(full[stage]["val"], rel=0.1)
 
 
+def test_gradients_of_a_fused_optimizer_are_clipped(tmp_path: Path) -> None:
+    """Lightning refuses that under mixed precision, unless told that the gradients are not scaled."""
+    run(tmp_path / "not", trainer__precision="bf16-mixed")
+    run(tmp_path / "clipped", trainer__precision="bf16-mixed", trainer__gradient_clip_val=1e-3)
+    pairs = zip(weights(tmp_path / "not"), weights(tmp_path / "clipped"), strict=True)
+    assert any(not torch.equal(one, other) for one, other in pairs)
+
+
 def test_in_two_processes_as_well(tmp_path: Path) -> None:
     records = experiment(tmp_path, trainer__precision="bf16-mixed", **in_two()).run()["records"]
     assert all(math.isfinite(record["val"]) and math.isfinite(record["test"]) for record in records.values())

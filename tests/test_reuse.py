@@ -57,6 +57,7 @@ def ran(outputs: Path, sweep: str = "run", **changes: Any) -> list[str]:
         ({"teacher_optimizer__lr": 0.02}, ("teacher", "pretrain", "distill")),
         ({"data__labelled_teacher": 12}, ("teacher", "pretrain", "distill")),
         ({"data__batch_size": 4}, ALL),
+        ({"matmul": "medium"}, ALL),
         ({"data__source__train": 41}, ALL),
         ({"trainer__precision": "bf16-mixed"}, ALL),
         ({"trainer__gradient_clip_val": 1.0}, ALL),

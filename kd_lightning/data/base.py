@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.data.samplers import EvaluationBatches, TrainingBatches
 from kd_lightning.errors import ClassMismatchError, ConfigError, EmptyDatasetError, LabelError, VocabMismatchError
 from kd_lightning.seeds import derive
@@ -27,6 +27,7 @@ SPLITS = ("train", "val", "test")
 Rows = dict[str, Tensor]
 """``inputs`` [N, ...], ``targets`` [N, ...], and where needed ``mask`` [N, ...] bool and ``group`` [N] int64: rows of
 one group (a speech, a speaker) are not independent, and comparisons resample whole groups."""
+Loader = DataLoader[Batch] | InMemoryLoader
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class ExperimentData(pl.LightningDataModule):
                 f"data.batch_size {batch_size} > {len(train['inputs'])} training rows: set data.batch_size to at most that"
             )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader:
         trainer = self.trainer
         assert trainer is not None
         batches = TrainingBatches(
@@ -191,31 +192,37 @@ class ExperimentData(pl.LightningDataModule):
         )
         return self._loader(self.train_set, batches)
 
+    def val_dataloader(self) -> Loader:
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> Loader:
+        return self._evaluation("test")
+
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        moved = partial(super().transfer_batch_to_device, batch, device, dataloader_idx)
+        def moved() -> Batch:
+            # Lightning's own way searches whatever a batch may be; ours is a flat dict. Pinned rows need no waiting for.
+            return {name: tensor.to(device, non_blocking=device.type == "cuda") for name, tensor in batch.items()}
+
         if self.last_batch is None or self.trainer is None or not self.trainer.training:
             return moved()
         return self.last_batch.get(batch, moved)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        return self._evaluation("val")
-
-    def test_dataloader(self) -> DataLoader[Batch]:
-        return self._evaluation("test")
-
-    def _evaluation(self, split: str) -> DataLoader[Batch]:
+    def _evaluation(self, split: str) -> Loader:
         rows = RowsDataset(self.prepared.splits[split])
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         return self._loader(rows, EvaluationBatches(len(rows), self.eval_batch_size, rank, world))
 
-    def _loader(self, rows: RowsDataset, batches: TrainingBatches | EvaluationBatches) -> DataLoader[Batch]:
+    def _loader(self, rows: RowsDataset, batches: TrainingBatches | EvaluationBatches) -> Loader:
+        pinned = torch.cuda.is_available()
+        if not self.workers and not pinned:
+            return InMemoryLoader(rows, batches)
         return DataLoader(
             rows,
             batch_sampler=batches,
             collate_fn=_as_is,
             num_workers=self.workers,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pinned,
             persistent_workers=self.workers > 0,
         )
 

@@ -89,6 +89,24 @@ class GeneralizedJSD(Divergence):
         return (1 - self.beta) * student_log_probs.exp() * (student_log_probs - mixed)
 
 
+def generalized_jsd(beta: float) -> Divergence:
+    """The generalised Jensen-Shannon divergence with its ends: forward KL at beta = 0, reverse KL at 1.
+
+    They are the limits of ``JSD_beta / beta`` and of ``JSD_beta / (1 - beta)``; ``JSD_beta`` itself falls to 0 there, so
+    the size of the loss jumps at the ends.
+
+    Args:
+        beta: In [0, 1].
+
+    Raises:
+        ValueError: It is not.
+
+    Reference: Agarwal et al. 2023, as ``GeneralizedJSD``.
+    """
+    ends: dict[float, Divergence] = {0.0: ForwardKL(), 1.0: ReverseKL()}
+    return ends[beta] if beta in ends else GeneralizedJSD(beta)
+
+
 @dataclass(frozen=True)
 class SkewKL(Divergence):
     """``KL(p || m)`` with ``m = skew p + (1 - skew) q``: forward KL whose ratio is at most ``1 / skew``.
@@ -185,12 +203,29 @@ def tempered(divergence: Divergence, student_logits: Tensor, teacher_logits: Ten
         >>> tempered(TotalVariation(), logits, logits, 4.0)
         tensor([0.])
     """
-    if student_logits.shape != teacher_logits.shape:
+    teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits) / temperature, dim=-1)
+    return tempered_to(divergence, student_logits, teacher_log_probs, temperature)
+
+
+def tempered_to(
+    divergence: Divergence, student_logits: Tensor, teacher_log_probs: Tensor, temperature: float
+) -> Tensor:
+    """``tempered`` for a teacher whose softmax at T is there already.
+
+    Args:
+        divergence: D.
+        student_logits: [..., C].
+        teacher_log_probs: [..., C] ``log_softmax(teacher_logits / T)``.
+        temperature: T > 0.
+
+    Returns, Raises:
+        As ``tempered``.
+    """
+    if student_logits.shape != teacher_log_probs.shape:
         raise ValueError(
-            f"student_logits {tuple(student_logits.shape)} and teacher_logits {tuple(teacher_logits.shape)} must match"
+            f"the logits of student {tuple(student_logits.shape)} and teacher {tuple(teacher_log_probs.shape)} must match"
         )
     student_log_probs = F.log_softmax(at_least_float32(student_logits) / temperature, dim=-1)
-    teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits) / temperature, dim=-1)
     return divergence.value(teacher_log_probs, student_log_probs) * temperature**divergence.order
 
 

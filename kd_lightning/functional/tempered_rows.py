@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 
@@ -26,10 +27,10 @@ class TemperedRows:
     sums: Tensor
 
     @staticmethod
-    def of(scaled_logits: Tensor) -> TemperedRows:
-        """From ``logits / T`` [n, C], which is overwritten."""
+    def of(scaled_logits: Tensor, out: Tensor | None = None) -> TemperedRows:
+        """From ``logits / T`` [n, C], which is overwritten; the powers go into ``out`` [n, C] if that is given."""
         scaled = scaled_logits.sub_(scaled_logits.amax(dim=-1, keepdim=True))
-        powers = scaled.exp()
+        powers = torch.exp(scaled, out=out)
         return TemperedRows(scaled, powers, powers.sum(dim=-1, keepdim=True))
 
     @cached_property
@@ -46,16 +47,16 @@ class TemperedRows:
         """The same rows at T / ratio, where ratio >= 1."""
         return self if ratio == 1 else TemperedRows(self.scaled * ratio, *self.colder_powers(ratio))
 
-    def colder_powers(self, ratio: float) -> tuple[Tensor, Tensor]:
-        """``powers`` and ``sums`` at T / ratio; by squaring where ratio is a power of two, which spares the exponential,
-        the slowest pass of all."""
+    def colder_powers(self, ratio: float, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``powers``, in ``out`` if that is given, and ``sums`` at T / ratio; by squaring where ratio is a power of two,
+        which spares the exponential, the slowest pass of all."""
         if ratio == 1:
             return self.powers, self.sums
         squarings = int(ratio).bit_length() - 1
         if ratio == 2**squarings:
-            powers = self.powers.square()
+            powers = torch.square(self.powers, out=out)
             for _ in range(squarings - 1):
                 powers.square_()
         else:
-            powers = (self.scaled * ratio).exp_()
+            powers = torch.mul(self.scaled, ratio, out=out).exp_()
         return powers, powers.sum(dim=-1, keepdim=True)

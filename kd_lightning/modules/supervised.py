@@ -71,6 +71,14 @@ class SupervisedModule(pl.LightningModule):
         """The last step's loss and its terms, unweighted, detached, still on the device."""
         self._unchecked: list[tuple[int, dict[str, Tensor]]] = []
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes which hook is at work 49 times a step; nn.Module's own way looks through all parameters, buffers
+        # and submodules first.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def configure_model(self) -> None:
         # Here and not before: a compiled network cannot travel to another process, and a split one is made there.
         if self.device_mesh is not None:
@@ -101,6 +109,10 @@ class SupervisedModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        # A fused optimizer says that it can take gradients that are still scaled, and Lightning then refuses to clip them
+        # under mixed precision. Ours never gets scaled ones: Lightning unscales those of float16 before it clips.
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
 
         def factor(step: int) -> float:
             # The middle of the step: at its edges a warm-up would begin, and a cosine end, with a rate of 0.

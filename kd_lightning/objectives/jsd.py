@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from kd_lightning.functional.divergence import GeneralizedJSD
-from kd_lightning.objectives.tempered_divergence import TemperedDivergence, check_share
+from kd_lightning.errors import ConfigError
+from kd_lightning.functional.divergence import generalized_jsd
+from kd_lightning.objectives.tempered_divergence import TemperedDivergence
 
 
 class JSD(TemperedDivergence):
     """Mean over the counted positions of ``T^2 * JSD_beta(teacher_T, student_T)``, in nats times T^2.
 
     Args:
-        beta: In (0, 1).
+        beta: In [0, 1]; forward KL at 0 and reverse KL at 1, see ``generalized_jsd``.
         weight: Factor of this term among the objectives.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
 
@@ -19,4 +20,6 @@ class JSD(TemperedDivergence):
     """
 
     def __init__(self, beta: float = 0.5, weight: float = 1.0, temperature: float | None = None) -> None:
-        super().__init__("jsd", GeneralizedJSD(check_share("objective.jsd.beta", beta)), weight, temperature)
+        if not 0 <= beta <= 1:
+            raise ConfigError(f"objective.jsd.beta={beta}: a number in [0, 1] is expected")
+        super().__init__("jsd", generalized_jsd(beta), weight, temperature)

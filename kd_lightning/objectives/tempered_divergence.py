@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional.divergence import tempered
+from kd_lightning.functional.divergence import tempered_to
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.terms import Divergence, SoftTerm
 from kd_lightning.objectives.base import Objective
@@ -40,7 +40,7 @@ class TemperedDivergence(Objective):
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         t = temperature if self.temperature is None else self.temperature
-        return masked_mean(tempered(self.divergence, student.logits, teacher.logits, t), aligned.mask)
+        return masked_mean(tempered_to(self.divergence, student.logits, teacher.log_probs(t), t), aligned.mask)
 
     def soft_term(self, temperature: float, share: float) -> SoftTerm:
         t = temperature if self.temperature is None else self.temperature

@@ -21,6 +21,7 @@ from kd_lightning.cohort import Cohort, students_that_fit, unfit
 from kd_lightning.config import build
 from kd_lightning.job import carry_out, checked, end_recorded, overrides_of_job
 from kd_lightning.launch import composed_and_run
+from kd_lightning.matmul import matmul_precision
 from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.stage import lightning_is_quiet
 from kd_lightning.sweeps.records import begin_job
@@ -71,11 +72,13 @@ def run_together(orders: Sequence[Order], most: int | None) -> None:
             with output_to(Path(job.order.folder) / OUTPUT):
                 print(f"by itself, not in the cohort: {reason}", flush=True)
                 job.run(ALONE)
-    jobs = [job for job in jobs if reasons[job.order.number] is None]
-    if jobs:
-        with output_to(Path(jobs[0].order.folder).with_name(LOG)):
-            fit = students_that_fit([job.settings for job in jobs], build)
-            in_threads(jobs, fit if most is None else min(most, fit))
+    fitting = [job for job in jobs if reasons[job.order.number] is None]
+    # torch keeps the precision of products for the whole process.
+    for precision in dict.fromkeys(job.settings["matmul"] for job in fitting):
+        chosen = [job for job in fitting if job.settings["matmul"] == precision]
+        with output_to(Path(chosen[0].order.folder).with_name(LOG)), matmul_precision(precision):
+            fit = students_that_fit([job.settings for job in chosen], build)
+            in_threads(chosen, fit if most is None else min(most, fit))
 
 
 def composed(order: Order) -> Composed | None:

@@ -6,8 +6,12 @@ from collections.abc import Callable, Hashable, Mapping
 
 from torch import Tensor
 
+from kd_lightning.functional.shared_rows import SharedRows
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.types import Batch, Outputs
+
+SOFTMAX_BYTES = 2**29
+"""Of a batch's softmaxes, one for each temperature, that are kept for the next student; beyond, they are made again."""
 
 
 class TeacherPool:
@@ -47,7 +51,8 @@ class RememberingTeacher(TeacherOutputs):
         if self._last is None or self._last[0] is not batch["index"]:
             self._last = None  # the old outputs go before the new ones come
             self._pool.runs += 1
-            self._last = batch["index"], self.teacher.to(batch["index"].device)(batch)
+            said = self.teacher.to(batch["index"].device)(batch)
+            self._last = batch["index"], Outputs(SharedRows(said.source, SOFTMAX_BYTES), said.features)
         return self._last[1]
 
     def content_hash(self) -> str:

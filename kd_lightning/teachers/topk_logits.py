@@ -93,7 +93,7 @@ class TopKLogits:
         shape = self.classes.shape[:-1]
         return self.rows(0, shape.numel(), 1.0).unflatten(0, shape)
 
-    def rows(self, start: int, stop: int, scale: float) -> Tensor:
+    def rows(self, start: int, stop: int, scale: float, out: Tensor | None = None) -> Tensor:
         some = replace(
             self,
             classes=self._some(self.classes, start, stop),

@@ -20,6 +20,7 @@ from kd_lightning.functional.divergence import (
     TotalVariation,
     tempered,
 )
+from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
 from kd_lightning.types import DenseLogits, LinearLogits, Logits
 
@@ -125,9 +126,11 @@ def test_the_chunk_does_not_matter(rows: int) -> None:
     compare(head(), teacher_head(), ALL, hard, [SoftTerm(ForwardKL(), 2.0, 0.5)], rows=rows)
 
 
-def test_one_row() -> None:
-    hard = HardTerm(targets(1), flags(1), 0.5)
-    compare(head(rows=1), teacher_head(rows=1), flags(1), hard, [SoftTerm(ForwardKL(), 4.0, 0.5)])
+@pytest.mark.parametrize("divergence", DIVERGENCES, ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_row(divergence: Divergence, bias: bool) -> None:
+    hard = HardTerm(targets(1), flags(1), 0.5, label_smoothing=0.1)
+    compare(head(bias, rows=1), teacher_head(rows=1), flags(1), hard, [SoftTerm(divergence, 4.0, 0.5)])
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES, ids=str)
@@ -216,6 +219,16 @@ def test_what_stands_where_nothing_counts_reaches_nothing(poison: float, dense: 
         assert torch.equal(clean, poisoned)
 
 
+def test_minus_100_is_ignored_where_it_does_not_count_as_cross_entropy_ignores_it() -> None:
+    student, classes = head(), targets()
+    classes[~FEWER] = -100
+    expected = 0.5 * F.cross_entropy(student.dense(), classes, ignore_index=-100, label_smoothing=0.1)
+    found = chunked_loss(student, None, ALL, HardTerm(classes, classes != -100, 0.5, label_smoothing=0.1), rows=2)
+    torch.testing.assert_close(found.total, expected)
+    for mine, theirs in zip(gradients(found.total, student), gradients(expected, student), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_gradient_is_scaled_by_what_comes_from_above() -> None:
     student, teacher, terms = head(), teacher_head(), [SoftTerm(ForwardKL(), 2.0, 1.0)]
     whole = gradients(chunked_loss(student, teacher, ALL, None, terms).total, student)
@@ -297,9 +310,19 @@ def test_no_tensor_of_all_rows_and_classes_is_made() -> None:
     assert largest >= 32 * classes * 4  # the profile has seen the chunks
 
 
+@pytest.mark.parametrize("ratio", [2.0, 4.0, 8.0, 1024.0])
+def test_squaring_gives_the_powers_of_a_colder_softmax(ratio: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    warm = TemperedRows.of(random(5, 9, seed=0))
+    expected = TemperedRows.of(warm.scaled * ratio)
+    monkeypatch.setattr(Tensor, "exp_", lambda _: pytest.fail("an exponential is taken"))
+    powers, sums = warm.colder_powers(ratio)
+    torch.testing.assert_close(powers, expected.powers)
+    torch.testing.assert_close(sums, expected.sums)
+
+
 def test_rows_of_a_chunk_keep_to_the_budget() -> None:
     assert chunk_rows(1000, "cpu", budget=400_000) == 100
-    assert chunk_rows(10**9, "cpu") == 16
+    assert chunk_rows(10**9, "cpu") == 64
 
 
 def test_soft_terms_need_a_teacher() -> None:

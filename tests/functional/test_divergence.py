@@ -17,6 +17,7 @@ from kd_lightning.functional.divergence import (
     SkewKL,
     SkewReverseKL,
     TotalVariation,
+    generalized_jsd,
     tempered,
     tempered_kl,
 )
@@ -267,3 +268,15 @@ def test_extremes_stay_finite(divergence: Divergence, formula: Formula, dtype: t
 def test_shares_at_the_ends_are_refused(divergence: Callable[[float], Divergence], share: float) -> None:
     with pytest.raises(ValueError, match=r"\(0, 1\)"):
         divergence(share)
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_ends_of_the_generalised_jsd_are_its_limits_for_its_own_size(end: float) -> None:
+    student, teacher = logits(4, 6), logits(4, 6, seed=1)
+    near = abs(end - 1e-7)
+    limit = tempered(GeneralizedJSD(near), student, teacher, 2.0) / 1e-7
+    torch.testing.assert_close(tempered(generalized_jsd(end), student, teacher, 2.0), limit, rtol=1e-5, atol=1e-7)
+    assert generalized_jsd(0.3) == GeneralizedJSD(0.3)
+    for outside in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match="beta"):
+            generalized_jsd(outside)
