@@ -217,7 +217,7 @@ class Experiment:
             "store": str(self.recipe.store.root),
             "teacher": self.entries["teacher"].key,
             "outputs": self.source.node,
-            "stored": self.source.shards is not None,
+            "rows": str(self.source.shards.folder) if self.source.shards else "",
             "trainer": self.recipe.settings["trainer"],
         }
         return self.recipe.sharing.teacher(
