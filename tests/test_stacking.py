@@ -34,6 +34,7 @@ from tests.support.stacks import (
     entries,
     trainings,
 )
+from tests.support.tiny import experiment
 
 SOFT = [{"temperature": t, "alpha": a} for t, a in ((1.0, 0.3), (2.0, 0.7), (4.0, 0.9))]
 NETWORKS = {"mlp": MLP, "convnet": CONVNET, "tiny": TINY}
@@ -48,7 +49,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def three(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Job], list[Entry]]:
     """Three students of the tiny network, trained one by one."""
-    jobs = [distilling(outputs, **soft) for soft in SOFT]
+    jobs = [distilling(outputs, **soft, **TINY) for soft in SOFT]
     folder = tmp_path_factory.mktemp("alone")
     return jobs, [alone(job, entry) for job, entry in zip(jobs, entries(folder, 3), strict=True)]
 
@@ -120,9 +121,7 @@ def test_students_may_differ_in(differing: list[dict[str, Any]], outputs: Path, 
 
 def test_students_alone_may_be_stacked_as_well(outputs: Path, tmp_path: Path) -> None:
     def job(rate: float) -> Job:
-        from tests.support.tiny import experiment
-
-        one = experiment(outputs, optimizer__lr=rate, steps={"teacher": 12, "student": STEPS, "pretrain": 0})
+        one = experiment(outputs, optimizer__lr=rate, steps={"teacher": 12, "student": STEPS, "pretrain": 0}, **MLP)
         return Job(one.baseline(), one.recipe.trainer)
 
     jobs = [job(0.01), job(0.02)]
@@ -208,14 +207,14 @@ def test_sigterm_saves_all_students_at_the_same_step(
 
 BROKEN = [
     pytest.param({"annealing__temperature": {"_target_": "tests.support.stacks.Breaks", "value": 2.0}}, id="loss"),
-    pytest.param({"optimizer__lr": 1e30}, id="weights"),
+    pytest.param({"optimizer": {**TINY["optimizer"], "lr": 1e30}}, id="weights"),
 ]
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_student_that_diverges_ends_alone(fault: dict[str, Any], three: Any, outputs: Path, tmp_path: Path) -> None:
     jobs, whole = three
-    broken = distilling(outputs, **fault)
+    broken = distilling(outputs, **{**TINY, **fault})
     places, single = entries(tmp_path / "together", 4), entries(tmp_path / "alone", 1)[0]
     with pytest.raises(NonFiniteLossError) as error:
         alone(broken, single)
@@ -330,7 +329,6 @@ def test_jobs_that_differ_are_not_stacked(changes: dict[str, Any], reason: str, 
         ),
         ({"trainer__accumulate_grad_batches": 2}, "accumulated"),
         ({"trainer__precision": "bf16-mixed"}, "trainer.precision is bf16-mixed"),
-        ({"compile": True}, "compiled"),
         ({"optimizer": {"_target_": "torch.optim.Adafactor", "_partial_": True, "lr": 0.1}}, "Adafactor may treat"),
         ({"objective": {"random": node("Random")}}, "objective.random draws random numbers"),
         ({"objective": {"own": node("Projected")}}, "objective.own has parameters"),
@@ -345,10 +343,17 @@ def test_jobs_that_ask_for_more_are_not_stacked(
     assert reason in str(why_not_stacked(trainings(jobs, entries(tmp_path, 2))))
 
 
+@pytest.mark.parametrize("attribute", ["compiled", "chunked"])
+def test_modules_that_compute_otherwise_are_not_stacked(attribute: str, three: Any, tmp_path: Path) -> None:
+    ready = trainings(three[0], entries(tmp_path, 3))
+    setattr(ready[1].module, attribute, True)
+    assert attribute.removesuffix("ed") in str(why_not_stacked(ready)).replace("chunks", "chunk")
+
+
 def test_one_training_or_different_resume_points_are_not_stacked(three: Any, tmp_path: Path) -> None:
     jobs, whole = three
     assert "one training" in str(why_not_stacked(trainings(jobs[:1], entries(tmp_path, 1))))
-    places = [copied(whole[0], tmp_path), *entries(tmp_path / "new", 1)]
+    places = [copied(whole[0], tmp_path / "old"), *entries(tmp_path / "new", 1)]
     assert "different steps" in str(why_not_stacked(trainings(jobs[:2], places)))
 
 

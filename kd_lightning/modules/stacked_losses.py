@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from kd_lightning.modules.distillation import DistillationModule
+from kd_lightning.modules.mapping import without_fallback
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective
 from kd_lightning.types import Aligned, Batch, Outputs
@@ -37,19 +38,22 @@ class StackedTerms:
         hard: [K], or None where no student reads labels.
         soft: The objectives' values: name, students, [n].
         alphas: The students'.
+        names: The students' objectives, each in its own order.
     """
 
     loss: Tensor
     hard: Tensor | None
     soft: tuple[tuple[str, tuple[int, ...], Tensor], ...]
     alphas: tuple[float, ...]
+    names: tuple[tuple[str, ...], ...]
 
     def of(self, student: int) -> dict[str, Tensor]:
         """Loss and terms of a student, as its own module names them."""
         found = {"loss": self.loss[student]}
         if self.alphas[student] < 1 and self.hard is not None:
             found["hard"] = self.hard[student]
-        return found | {name: values[who.index(student)] for name, who, values in self.soft if student in who}
+        soft = {name: values[who.index(student)] for name, who, values in self.soft if student in who}
+        return found | {name: soft[name] for name in self.names[student]}
 
     def detach(self) -> StackedTerms:
         """The same without gradient."""
@@ -86,7 +90,8 @@ class ForAll:
     def _agrees(self, term: Term, logits: Tensor, temperatures: Sequence[float]) -> bool:
         expected = one_by_one(term, logits, temperatures)
         try:
-            found = mapped(term, logits, temperatures)
+            with without_fallback():
+                found = mapped(term, logits, temperatures)
         except (RuntimeError, ValueError, TypeError):  # what vmap raises where code looks at its numbers
             return False
         return torch.allclose(found, expected, rtol=self.TOLERANCE, atol=self.TOLERANCE, equal_nan=True)
@@ -159,6 +164,7 @@ class StackedLosses:
         self.task = members[0].task
         self._hard = ForAll()
         terms = [objectives(member) for member in members]
+        self._names = tuple(tuple(own) for own in terms)
         self._shared = [
             shared
             for name in dict.fromkeys(name for own in terms for name in own)
@@ -182,7 +188,7 @@ class StackedLosses:
         if max(alphas) > 0:
             loss = loss + only([alpha > 0 for alpha in alphas], weighted(soft, loss) * row(alphas, logits.device))
         values = tuple((shared.name, shared.students, found) for shared, found in soft)
-        return StackedTerms(loss, hard, values, alphas)
+        return StackedTerms(loss, hard, values, alphas, self._names)
 
     def _soft(
         self, logits: Tensor, batch: Batch, aligned: Aligned, alphas: Sequence[float], temperatures: Sequence[float]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import nan
 
 import torch
 from torch import Tensor, nn
 
+from kd_lightning.modules.mapping import without_fallback
 from kd_lightning.modules.stacked import StackedNetwork
 from kd_lightning.tasks.base import Task
 
@@ -42,18 +42,6 @@ def why_not_mapped(network: nn.Module, task: Task) -> str | None:
     except Exception as error:  # whatever a network of the user's raises under vmap
         return f"{name} cannot be stacked: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
     return None
-
-
-@contextmanager
-def without_fallback() -> Iterator[None]:
-    """``vmap`` raises where it knows no rule for an operation; else it would call it once for each student."""
-    functorch = torch._C._functorch  # type: ignore[attr-defined]
-    before = functorch._is_vmap_fallback_enabled()
-    functorch._set_vmap_fallback_enabled(False)
-    try:
-        yield
-    finally:
-        functorch._set_vmap_fallback_enabled(before)
 
 
 def shaken(network: nn.Module, seed: int) -> nn.Module:
