@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -11,7 +12,7 @@ import torch
 @contextmanager
 def without_fallback() -> Iterator[None]:
     """``vmap`` raises where it knows no rule for an operation; else it would call it once for each student."""
-    functorch = torch._C._functorch  # type: ignore[attr-defined]
+    functorch: Any = torch._C._functorch
     before = functorch._is_vmap_fallback_enabled()
     functorch._set_vmap_fallback_enabled(False)
     try:

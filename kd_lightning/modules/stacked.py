@@ -45,6 +45,9 @@ class StackedNetwork(nn.Module):
         self.network = copy.deepcopy(networks[0])
         for stacked, *own in zip(tensors(self.network), *map(tensors, networks), strict=True):
             stacked.data = torch.stack([tensor.detach() for tensor in own])  # in place: tied ones stay tied
+        names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
+        self._tied = len(names) > len(list(self.parameters()))
+        self._by_name: dict[str, Tensor] = {}
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B, ..., C] of one student, whose tensors ``functional_call`` has put in the place of the stacked ones."""
@@ -54,10 +57,17 @@ class StackedNetwork(nn.Module):
         """Logits [K, B, ..., C]."""
 
         def one(own: dict[str, Tensor]) -> Tensor:
-            return functional_call(self, own, (batch,))
+            return functional_call(self, own, (batch,), tie_weights=self._tied)
 
+        if not self._by_name:
+            self._by_name = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         # The same: every student draws what it would draw alone, since all have the same seed.
-        return vmap(one, randomness="same")({**dict(self.named_parameters()), **dict(self.named_buffers())})
+        return vmap(one, randomness="same")(self._by_name)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> StackedNetwork:
+        self._by_name = {}  # what .to() moves may be a new tensor
+        super()._apply(fn, recurse)
+        return self
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters [K, ...] that are trained."""
@@ -195,7 +205,7 @@ class StackedModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        gradients = [parameter.grad for parameter in self.stack.trained() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self.stepping.stacked if parameter.grad is not None]
         if gradient_clip_val and gradient_clip_val > 0:
             if gradient_clip_algorithm == "value":
                 for gradient in gradients:
@@ -205,8 +215,9 @@ class StackedModule(pl.LightningModule):
         self.stepping.hand_out()
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        super().optimizer_zero_grad(epoch, batch_idx, optimizer)
-        self.stack.zero_grad()
+        optimizer.zero_grad()
+        for parameter in self.stepping.stacked:
+            parameter.grad = None
 
     def on_validation_epoch_start(self) -> None:
         self._clear_ended()
