@@ -1,4 +1,4 @@
-"""Students of equal shapes, trained side by side in one pass: their parameters are stacked, ``vmap`` runs the network.
+"""Students of equal shapes, trained in one pass: their parameters are stacked, and the network runs once for all.
 
 Each is trained as by its own module: its own loss, clipping and optimizer state, the same batches, and, because all have
 the same seed, the same dropout. They share what does not depend on the student: the batch, the teacher's pass, and the
@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from kd_lightning.errors import KDError
 from kd_lightning.modules.distillation import DistillationModule
+from kd_lightning.modules.side_by_side import SideBySide, apart, side_by_side
 from kd_lightning.modules.stacked_losses import StackedLosses, StackedTerms
 from kd_lightning.modules.stacked_optimizer import Span, StackedOptimizer
 from kd_lightning.modules.supervised import SupervisedModule, seed_device
@@ -37,11 +38,14 @@ class StackedNetwork(nn.Module):
     Args:
         networks: K of them; they stay as they are.
         task: Knows how to get logits from a network and a batch.
+        wide: The students are put side by side (see ``side_by_side``); False = the network is mapped over them.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], task: Task) -> None:
+    def __init__(self, networks: Sequence[nn.Module], task: Task, wide: bool) -> None:
         super().__init__()
         self.task = task
+        self.students = len(networks)
+        self.wide = wide
         self.network = copy.deepcopy(networks[0])
         for stacked, *own in zip(tensors(self.network), *map(tensors, networks), strict=True):
             stacked.data = torch.stack([tensor.detach() for tensor in own])  # in place: tied ones stay tied
@@ -50,19 +54,22 @@ class StackedNetwork(nn.Module):
         self._by_name: dict[str, Tensor] = {}
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits [B, ..., C] of one student, whose tensors ``functional_call`` has put in the place of the stacked ones."""
+        """The network's logits, with whatever tensors ``functional_call`` has put in the place of the stacked ones."""
         return self.task.logits(self.network, batch)
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits [K, B, ..., C]."""
 
-        def one(own: dict[str, Tensor]) -> Tensor:
+        def called(own: dict[str, Tensor]) -> Tensor:
             return functional_call(self, own, (batch,), tie_weights=self._tied)
 
         if not self._by_name:
             self._by_name = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        if self.wide:
+            with SideBySide(self.students):
+                return apart(called(side_by_side(self._by_name)), self.students)
         # The same: every student draws what it would draw alone, since all have the same seed.
-        return vmap(one, randomness="same")(self._by_name)
+        return vmap(called, randomness="same")(self._by_name)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> StackedNetwork:
         self._by_name = {}  # what .to() moves may be a new tensor
@@ -101,13 +108,14 @@ class StackedModule(pl.LightningModule):
         members: A module for each student: of equal networks, task, seed and steps, with the same teacher if any. Their
             own networks are not trained; ``bring_up_to_date`` copies a student into its module's.
         spans: Runs of members whose optimizers and learning-rate curves are equal.
+        wide: As in ``StackedNetwork``.
     """
 
-    def __init__(self, members: Sequence[SupervisedModule], spans: Sequence[Span]) -> None:
+    def __init__(self, members: Sequence[SupervisedModule], spans: Sequence[Span], wide: bool) -> None:
         super().__init__()
         self._members = (tuple(members),)  # in a tuple, so that they are no submodules
         self.spans = spans
-        self.stack = StackedNetwork([member.network for member in members], members[0].task)
+        self.stack = StackedNetwork([member.network for member in members], members[0].task, wide)
         self.losses = StackedLosses(members)
         self.errors: dict[int, BaseException] = {}
         self.values: list[dict[str, Tensor]] = []

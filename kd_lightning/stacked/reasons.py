@@ -13,7 +13,7 @@ from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.stacked_optimizer import ELEMENTWISE
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective
-from kd_lightning.stacked.probe import why_not_mapped
+from kd_lightning.stacked.probe import fits_side_by_side, why_not_mapped
 from kd_lightning.stage import QUIET, Training
 from kd_lightning.types import Outputs
 
@@ -40,7 +40,7 @@ def why_not_stacked(trainings: Sequence[Training]) -> str | None:
         if reason:
             return reason
     first = trainings[0].module
-    return why_not_mapped(first.network, first.task)
+    return None if fits_side_by_side(first.network, first.task) else why_not_mapped(first.network, first.task)
 
 
 def why_alone(trainings: Sequence[Training]) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kd_lightning.modules.stacked import AllEnded, StackedModule, share_teacher
 from kd_lightning.modules.stacked_optimizer import spans_of
 from kd_lightning.stacked.members import Member, MemberCallbacks
+from kd_lightning.stacked.probe import fits_side_by_side
 from kd_lightning.stacked.resume import JoinedResumePoints
 from kd_lightning.stage import Training, run
 from kd_lightning.store import content_key
@@ -27,7 +28,7 @@ def train_stacked(trainings: Sequence[Training]) -> list[BaseException | None]:
     modules = [member.training.module for member in members]
     share_teacher(modules)
     spans = spans_of([optimizer_kind(member.training) for member in members])
-    module = StackedModule(modules, spans)
+    module = StackedModule(modules, spans, wide=fits_side_by_side(modules[0].network, modules[0].task))
     first = members[0].training
     trainer = first.trainer([MemberCallbacks(members)], [], JoinedResumePoints(members, spans))
     try:

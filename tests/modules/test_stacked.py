@@ -23,7 +23,7 @@ from kd_lightning.objectives.jsd import JSD
 from kd_lightning.objectives.kd import KD
 from kd_lightning.objectives.total_variation import TotalVariationObjective
 from kd_lightning.schedules import Linear
-from kd_lightning.stacked.probe import why_not_mapped
+from kd_lightning.stacked.probe import fits_side_by_side, why_not_mapped
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
 from kd_lightning.tasks.position import PositionTask
@@ -167,7 +167,7 @@ def test_a_step_is_each_students_own_and_states_can_be_cut_out_and_joined(
     made = [single.configure_optimizers() for single in singles]
     spans = spans_of(rates)
     assert spans == [Span(0, 2), Span(2, 3)]
-    stack = StackedNetwork([each.network for each in members], members[0].task)
+    stack = StackedNetwork([each.network for each in members], members[0].task, wide=False)
     stepping = StackedOptimizer(members, spans, stack.trained())
     generator = torch.Generator().manual_seed(0)
     for step in range(4):
@@ -201,7 +201,7 @@ def test_a_step_is_each_students_own_and_states_can_be_cut_out_and_joined(
 def test_the_end_of_a_student_makes_its_numbers_0_and_no_others() -> None:
     members = [member(seed=seed) for seed in range(3)]
     share_teacher(members)
-    module = StackedModule(members, [Span(0, 3)])
+    module = StackedModule(members, [Span(0, 3)], wide=True)
     module.configure_optimizers()
     before = [parameter.detach().clone() for parameter in module.stack.trained()]
     module.end(1, ValueError())
@@ -243,26 +243,26 @@ class Scale(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("network", "of", "reason"),
+    ("network", "of", "wide", "mapped"),
     [
-        (lambda: MLP(CLASSES, FEATURES), task, None),
-        (lambda: MLP(CLASSES, FEATURES, dropout=0.4), task, None),
-        (lambda: ConvNet(CLASSES, channels=[4, 8], batch_norm=False, grid=2), images, None),
-        (lambda: ConvNet(CLASSES, channels=[4, 8], batch_norm=True, residual=True), images, None),
-        (lambda: TransformerLM(11, width=8, layers=1, heads=2, max_length=5), tokens, "cannot be stacked"),
-        (Mixing, task, "something else"),
-        (Scale, task, "single number"),
+        (lambda: MLP(CLASSES, FEATURES), task, True, None),
+        (lambda: MLP(CLASSES, FEATURES, dropout=0.4), task, False, None),
+        (lambda: ConvNet(CLASSES, channels=[4, 8], batch_norm=False, grid=2), images, True, None),
+        (lambda: ConvNet(CLASSES, channels=[4, 8], batch_norm=True, residual=True), images, True, None),
+        (lambda: TransformerLM(11, width=8, layers=1, heads=2, max_length=5), tokens, False, "cannot be stacked"),
+        (lambda: nn.Sequential(nn.Linear(FEATURES, CLASSES), nn.Softmax(-1)), task, False, None),
+        (Mixing, task, True, "something else"),
+        (Scale, task, False, "single number"),
     ],
 )
-def test_what_can_be_stacked_is_found_by_trying(
-    network: Callable[[], nn.Module], of: Callable[[], PositionTask], reason: str | None
+def test_how_networks_can_be_stacked_is_found_by_trying(
+    network: Callable[[], nn.Module], of: Callable[[], PositionTask], wide: bool, mapped: str | None
 ) -> None:
     torch.manual_seed(0)
-    before = torch.get_rng_state()
     made = network()
-    state = copy.deepcopy(made.state_dict())
-    torch.set_rng_state(before)
+    state, random = copy.deepcopy(made.state_dict()), torch.get_rng_state()
+    assert fits_side_by_side(made, of()) is wide
     found = why_not_mapped(made, of())
-    assert (found is None) if reason is None else (reason in str(found))
-    assert torch.equal(torch.get_rng_state(), before)
+    assert (found is None) if mapped is None else (mapped in str(found))
+    assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(tensor, state[name]) for name, tensor in made.state_dict().items())
