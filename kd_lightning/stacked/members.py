@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -15,6 +17,7 @@ from kd_lightning.callbacks.metrics_log import MetricsLog
 from kd_lightning.callbacks.progress import StageProgress
 from kd_lightning.checkpoint_io import AtomicCheckpointIO
 from kd_lightning.modules.stacked import StackedModule
+from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.stage import Training
 
 
@@ -26,15 +29,22 @@ class MemberTrainer:
         module: All students.
         student: Which.
         callbacks: The student's.
+        lock: Held while the trainer of all is asked for its state.
     """
 
     def __init__(
-        self, shared: pl.Trainer, module: StackedModule, student: int, callbacks: Sequence[pl.Callback]
+        self,
+        shared: pl.Trainer,
+        module: StackedModule,
+        student: int,
+        callbacks: Sequence[pl.Callback],
+        lock: threading.Lock,
     ) -> None:
         self._shared = shared
         self._module = module
         self._student = student
         self._callbacks = callbacks
+        self._lock = lock
         self.should_stop = False
         self.loggers: list[Any] = []
 
@@ -55,9 +65,10 @@ class MemberTrainer:
         """What the student alone would save here."""
         optimizer, scheduler = self._module.stepping.states_of(self._student)
         states = {callback.state_key: callback.state_dict() for callback in self._callbacks}
+        with self._lock:  # it calls hooks of the module of all
+            shared = self._shared._checkpoint_connector.dump_checkpoint(weights_only)
         checkpoint = {
-            # Where the loops are, which is the same for all.
-            **self._shared._checkpoint_connector.dump_checkpoint(weights_only),
+            **shared,  # where the loops are, which is the same for all
             "state_dict": self._module.members[self._student].state_dict(),
             "optimizer_states": [optimizer],
             "lr_schedulers": [scheduler],
@@ -96,6 +107,28 @@ class Member:
                 callback.load_state_dict(states[callback.state_key])
 
 
+Chosen = Callable[[Member], Sequence[pl.Callback]]
+"""Some of a student's callbacks."""
+THREADS = 16
+
+
+def judge(module: StackedModule, students: Sequence[int], outcomes: Sequence[BaseException | None]) -> None:
+    """End the students whose callbacks have raised.
+
+    Raises:
+        Terminated: One wished to end all.
+        AllEnded: No student is left.
+    """
+    wish: BaseException | None = None
+    for student, error in zip(students, outcomes, strict=True):
+        if isinstance(error, stopping.Terminated):
+            wish = error
+        elif error is not None:
+            module.end(student, error)
+    if wish is not None:
+        raise wish
+
+
 class MemberCallbacks(pl.Callback):
     """Calls every student's own callbacks when they have something to do.
 
@@ -113,8 +146,9 @@ class MemberCallbacks(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, StackedModule)
+        lock = threading.Lock()
         for student, member in enumerate(self.members):
-            member.trainer = MemberTrainer(trainer, module, student, member.callbacks)
+            member.trainer = MemberTrainer(trainer, module, student, member.callbacks, lock)
         self._each(module, "on_train_start", lambda member: member.callbacks)
 
     def on_train_batch_end(
@@ -130,40 +164,55 @@ class MemberCallbacks(pl.Callback):
         if logs:
             self._each(module, "on_train_batch_end", lambda member: [member.log], outputs, batch, batch_idx)
         if saves:
-            self._each(module, "on_train_batch_end", lambda member: [member.keeper], outputs, batch, batch_idx)
+            self._each_at_once(module, "on_train_batch_end", lambda member: [member.keeper], outputs, batch, batch_idx)
         if step == trainer.max_steps:
             trainer.should_stop = True  # makes Lightning validate after the last step, whatever the interval
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, StackedModule)
         module.check_finite()
-        self._each(module, "on_validation_end", lambda member: member.callbacks)
+        self._each(module, "on_validation_end", lambda member: [member.progress])
+        self._each_at_once(module, "on_validation_end", lambda member: [member.log, member.keeper])
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, StackedModule)
-        self._each(module, "on_train_end", lambda member: member.callbacks)
+        self._each_at_once(module, "on_train_end", lambda member: [member.log, member.keeper])
 
-    def _each(
-        self, module: StackedModule, hook: str, chosen: Callable[[Member], Sequence[pl.Callback]], *arguments: Any
-    ) -> None:
+    def _each(self, module: StackedModule, hook: str, chosen: Chosen, *arguments: Any) -> None:
         """Call a hook of every running student's chosen callbacks. What one raises ends that student alone.
 
         Raises:
             Terminated: A callback wished to end, after all have been called.
+            AllEnded: No student is left.
         """
-        terminated: stopping.Terminated | None = None
-        for student in module.running:
-            member = self.members[student]
-            own = module.bring_up_to_date(student)
-            try:
-                for callback in chosen(member):
-                    getattr(callback, hook)(cast(pl.Trainer, member.trainer), own, *arguments)
-            except stopping.Terminated as wish:
-                terminated = wish
-            except Exception as error:
-                module.end(student, error)
-        if terminated is not None:
-            raise terminated
+        students = module.running
+        own = [module.bring_up_to_date(student) for student in students]
+        judge(
+            module, students, [self._called(*each, hook, chosen, arguments) for each in zip(students, own, strict=True)]
+        )
+
+    def _each_at_once(self, module: StackedModule, hook: str, chosen: Chosen, *arguments: Any) -> None:
+        """The same for callbacks that write, in threads: each waits for the disk several times, and all may wait together
+        (16 students: 1/10 of the time)."""
+        students = module.running
+        own = [module.bring_up_to_date(student) for student in students]
+        with ThreadPoolExecutor(THREADS) as pool:
+            waited = [
+                pool.submit(self._called, *each, hook, chosen, arguments) for each in zip(students, own, strict=True)
+            ]
+        judge(module, students, [each.result() for each in waited])
+
+    def _called(
+        self, student: int, own: SupervisedModule, hook: str, chosen: Chosen, arguments: Sequence[Any]
+    ) -> BaseException | None:
+        """Call the hook of one student's callbacks; what they raised."""
+        member = self.members[student]
+        try:
+            for callback in chosen(member):
+                getattr(callback, hook)(member.trainer, own, *arguments)
+        except (stopping.Terminated, Exception) as error:
+            return error
+        return None
 
     def _show(self, module: StackedModule, batch_idx: int) -> None:
         """One board at a time, in turn, so that all together cost no more than one."""
@@ -175,6 +224,4 @@ class MemberCallbacks(pl.Callback):
         student = running[self._turn % len(running)]
         self._turn += 1
         member = self.members[student]
-        member.progress.on_train_batch_end(
-            cast(pl.Trainer, member.trainer), module.members[student], None, None, batch_idx
-        )
+        member.progress.on_train_batch_end(member.trainer, module.members[student], None, None, batch_idx)
