@@ -58,10 +58,12 @@ class CohortLauncher(KDLauncher):
 
     Args:
         max_jobs: Jobs that train in step, at most; None = as many as fit into memory.
+        stack: Students of equal shapes are trained in one pass where that is possible.
     """
 
-    def __init__(self, max_jobs: int | None = None) -> None:
+    def __init__(self, max_jobs: int | None = None, stack: bool = True) -> None:
         self.max_jobs = max_jobs
+        self.stack = stack
 
     def threads(self) -> int | None:
         from kd_lightning.sweeps.launching import whole
@@ -73,7 +75,7 @@ class CohortLauncher(KDLauncher):
     def do(self, orders: list[Any]) -> None:
         from kd_lightning.sweeps.launching import as_cohort, run_crew
 
-        run_crew(self.config, as_cohort(orders, self.max_jobs), workers=1, fresh=False, gpus=None)
+        run_crew(self.config, as_cohort(orders, self.max_jobs, bool(self.stack)), workers=1, fresh=False, gpus=None)
 
 
 class ProcessLauncher(KDLauncher):

@@ -2,14 +2,16 @@
 
 Every job is a run like any other, with its own folder, store entries, checkpoints and end; it is a thread that takes turns
 with the others (``turns.py``). Trainings that differ in nothing but what their students learn begin together and go step
-by step, so that the batch and the teacher's outputs that one has asked for serve all. Their results are bit for bit
-those of separate runs.
+by step, so that the batch and the teacher's outputs that one has asked for serve all: their results are bit for bit those
+of separate runs. Where ``vmap`` can run the students' network, they are stacked and take each step in one pass: then the
+results are those of separate runs to about 1e-6.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -19,10 +21,13 @@ from kd_lightning.callbacks.checkpoints import newest_resume_point, step_of
 from kd_lightning.callbacks.turn_taking import TurnTaking
 from kd_lightning.data.base import LastBatch
 from kd_lightning.sharing import Alone
-from kd_lightning.stage import Stage, StageBoard, TrainerSettings, train
+from kd_lightning.stacked.reasons import why_not_stacked
+from kd_lightning.stacked.training import train_stacked
+from kd_lightning.stage import Stage, StageBoard, TrainerSettings, Training, begin, fit
 from kd_lightning.store import Entry
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.shared import SharedTeacher, TeacherPool
+from kd_lightning.turns import Group
 
 T = TypeVar("T")
 
@@ -33,11 +38,15 @@ SAME = ("teacher", "task", "data", "labelled", "batch_size", "seed", "steps", "f
 class Cohort(Alone):
     """What the jobs of one process have in common.
 
+    Args:
+        stack: Students of equal shapes are trained in one pass where that is possible.
+
     Attributes:
         pool: The teachers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stack: bool = True) -> None:
+        self.stack = stack
         self.pool = TeacherPool()
         self._made: dict[Hashable, Any] = {}
 
@@ -56,16 +65,37 @@ class Cohort(Alone):
         return self.once(("last batch", key), LastBatch)
 
     def train(self, stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
+        about = partial(begin, stage, entry, settings, board)
         if "teacher" not in stage.ingredients:  # nothing to share: it runs through, and the others wait
-            train(stage, entry, settings, board, [TurnTaking(in_line=False)])
+            fit(about(), [TurnTaking(in_line=False)])
             return
-        group = turns.gather(group_key(stage, entry), stage)
-        others = len(group.trainings) - 1
-        if others:
-            board.say(
-                f"{stage.name}: in step with {others} other job{'s' * (others > 1)}, one pass of the teacher for all"
-            )
-        train(stage, entry, settings, board, [TurnTaking(in_line=others > 0)])
+        group = turns.gather(group_key(stage, entry), about)
+        with turns.holding(group, waiting=lambda: None):
+            if not group.notes:  # the first to come begins for all
+                group.notes["outcome"] = self._begin_together(group)
+        outcome = group.notes["outcome"][group.trainings.index(about)]
+        if isinstance(outcome, Training):
+            fit(outcome, [TurnTaking(in_line=len(group.trainings) > 1)])
+        elif outcome is not None:
+            raise outcome
+
+    def _begin_together(self, group: Group) -> list[Training | BaseException | None]:
+        """For each training of the group: what is still to be done, or how it ended where all were done in one pass."""
+        trainings: list[Training] = [about() for about in group.trainings]
+        others = len(trainings) - 1
+        if not others:
+            return list(trainings)
+        reason = why_not_stacked(trainings) if self.stack else "stack=false"
+        how = f"step by step ({reason})" if reason else "stacked"
+        for each in trainings:
+            jobs = f"{others} other job{'s' * (others > 1)}"
+            each.board.say(f"{each.stage.name}: in step with {jobs}, one pass of the teacher for all; {how}")
+        if reason:
+            return list(trainings)
+        try:
+            return list(train_stacked(trainings, [TurnTaking(in_line=False)]))
+        except BaseException as error:
+            return [error] * len(trainings)
 
 
 def group_key(stage: Stage, entry: Entry) -> Hashable:

@@ -8,11 +8,13 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
 import torchmetrics
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from kd_lightning import stopping
 from kd_lightning.callbacks.checkpoints import TRAINED, Checkpoints, best_path, newest_resume_point
@@ -162,55 +164,91 @@ def note(record: Mapping[str, Any], how: str) -> str:
     return f"validation {record['metric']} {record['val']:.4g} ({how})"
 
 
-def train(
-    stage: Stage,
-    entry: Entry,
-    settings: TrainerSettings,
-    board: StageBoard,
-    callbacks: Sequence[pl.Callback] = (),
-) -> None:
-    """Run or go on with the training inside the entry's folder.
+def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
+    """Run or go on with the training inside the entry's folder."""
+    fit(begin(stage, entry, settings, board))
 
-    Args:
-        stage: What it is made of.
-        entry: Its place in the store; its lock is held.
+
+@dataclass(frozen=True)
+class Training:
+    """A training inside an entry's folder, about to start or to go on.
+
+    Attributes:
+        stage: What is trained.
+        entry: Its place in the store.
         settings: How to train.
         board: Where progress is shown.
-        callbacks: Called before all others.
+        module: The module, as it is before the first step.
+        resume: The point from which it goes on; None = from the beginning.
     """
+
+    stage: Stage
+    entry: Entry
+    settings: TrainerSettings
+    board: StageBoard
+    module: SupervisedModule
+    resume: Path | None
+
+    def recorders(self) -> list[pl.Callback]:
+        """The callbacks that write all that a training leaves, in the order in which they are called."""
+        task = self.module.task
+        log = MetricsLog(self.entry.path("metrics.csv"), self.settings.log_every)
+        keeper = Checkpoints(self.entry.folder, self.settings.checkpoint_every, task.monitor, task.mode, log)
+        return [StageProgress(self.board, self.stage.name, task.monitor), log, keeper]
+
+    def pruning(self) -> list[pl.Callback]:
+        """What a search has put upon this training."""
+        return pruning_reports(self.settings.folder, self.stage.name, self.module.task.monitor)
+
+    def trainer(
+        self, callbacks: Sequence[pl.Callback], loggers: Sequence[Any], checkpoint_io: CheckpointIO
+    ) -> pl.Trainer:
+        """A trainer for the stage's steps and validations."""
+        accumulate = self.settings.accumulate
+        batches = self.stage.steps * accumulate
+        return self.settings.trainer(
+            max_steps=self.stage.steps,
+            max_epochs=-1,
+            accumulate_grad_batches=accumulate,
+            val_check_interval=min(self.settings.validate_every * accumulate, batches),
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            callbacks=list(callbacks),
+            logger=list(loggers) or False,
+            plugins=[checkpoint_io],
+            default_root_dir=self.entry.folder,
+            **QUIET,
+        )
+
+
+def begin(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> Training:
+    """Describe the training in its folder, build what is trained, and find the point from which it goes on."""
     description = {"stage": stage.name, "key": entry.key, "versions": versions(), **stage.ingredients}
     publish_json(entry.path("description.json"), description)
     module = stage.module()
-    log = MetricsLog(entry.path("metrics.csv"), settings.log_every)
-    task = module.task
-    keeper = Checkpoints(entry.folder, settings.checkpoint_every, task.monitor, task.mode, log)
-    progress = StageProgress(board, stage.name, task.monitor)
     resume, refused = newest_resume_point(entry.folder)
     for sentence in refused:
         board.say(f"{stage.name}: {sentence}")
     if resume:
         board.say(f"{stage.name}: goes on from {resume.name}")
-    batches = stage.steps * settings.accumulate
-    trainer = settings.trainer(
-        max_steps=stage.steps,
-        max_epochs=-1,
-        accumulate_grad_batches=settings.accumulate,
-        val_check_interval=min(settings.validate_every * settings.accumulate, batches),
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        callbacks=[
-            *callbacks,
-            *settings.callbacks(),
-            *(progress, log, keeper),
-            *pruning_reports(settings.folder, stage.name, task.monitor),
-        ],
-        logger=list(settings.loggers(stage.name)) or False,
-        plugins=[AtomicCheckpointIO()],
-        default_root_dir=entry.folder,
-        **QUIET,
+    return Training(stage, entry, settings, board, module, resume)
+
+
+def fit(training: Training, callbacks: Sequence[pl.Callback] = ()) -> None:
+    """Train alone; ``callbacks`` are called before all others."""
+    settings = training.settings
+    trainer = training.trainer(
+        callbacks=[*callbacks, *settings.callbacks(), *training.recorders(), *training.pruning()],
+        loggers=settings.loggers(training.stage.name),
+        checkpoint_io=AtomicCheckpointIO(),
     )
+    run(trainer, training.module, training)
+
+
+def run(trainer: pl.Trainer, module: pl.LightningModule, training: Training) -> None:
+    """Let the trainer train the module on the rows of ``training``, from its resume point if it has one."""
     with lightning_is_quiet(), interrupts_pass(), stopping.deferred():
-        trainer.fit(module, datamodule=stage.data(), ckpt_path=resume, weights_only=True)
+        trainer.fit(module, datamodule=training.stage.data(), ckpt_path=training.resume, weights_only=True)
 
 
 QUIET: dict[str, Any] = {

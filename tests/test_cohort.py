@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load
 
 from kd_lightning import stopping
 from kd_lightning.cohort import Cohort, students_that_fit, unfit
@@ -28,10 +29,10 @@ def one(outputs: Path, cohort: Cohort | None = None, **changes: Any) -> Experime
 
 
 def side_by_side(
-    outputs: Path, jobs: Sequence[dict[str, Any]], most: int | None = None
+    outputs: Path, jobs: Sequence[dict[str, Any]], most: int | None = None, stack: bool = False
 ) -> tuple[list[Experiment], list[BaseException | None], Cohort]:
     """Run jobs as a cohort; the experiments, what each has raised, and what they shared."""
-    cohort, turns = Cohort(), Turns(len(jobs), most)
+    cohort, turns = Cohort(stack), Turns(len(jobs), most)
     found = [one(outputs, cohort, **job) for job in jobs]
     errors: list[BaseException | None] = [None] * len(jobs)
 
@@ -82,6 +83,32 @@ def test_results_are_those_of_separate_runs_bit_for_bit(tmp_path: Path, separate
     assert all(
         record["teacher_unchanged"] for each in found for record in each.records.values() if "teacher_hash" in record
     )
+
+
+def assert_near(found: dict[str, tuple[bytes, bytes]], wanted: dict[str, tuple[bytes, bytes]]) -> None:
+    """The distilled students' weights agree to 1e-6."""
+    own, other = (load(files["distill"][0]) for files in (found, wanted))
+    # A bias before BatchNorm has no gradient but rounding, which Adam makes steps of, and the running mean follows it.
+    for name in other.keys() - {"first.bias", "norm.running_mean"}:
+        torch.testing.assert_close(own[name], other[name], rtol=0, atol=1e-6)
+
+
+def test_stacked_students_end_where_separate_ones_do(tmp_path: Path, separate: list[Any]) -> None:
+    found, errors, cohort = side_by_side(tmp_path, JOBS, stack=True)
+    assert errors == [None] * 3
+    assert cohort.pool.runs == 4 + 6
+    assert any("for all; stacked" in line for line in found[0].board.lines)  # type: ignore[attr-defined]
+    for each, alone in zip(found, separate, strict=True):
+        assert_near(stored(each), alone)
+
+
+def test_a_stacked_student_s_nan_stops_that_one_alone(tmp_path: Path, separate: list[Any]) -> None:
+    bad = {"temperature": 3.0, "optimizer__lr": float("inf")}
+    found, errors, _ = side_by_side(tmp_path, [*JOBS, bad], stack=True)
+    assert errors[:3] == [None] * 3
+    assert isinstance(errors[3], NonFiniteLossError), "positive control: the fault fired"
+    for each, alone in zip(found, separate, strict=False):
+        assert_near(stored(each), alone)
 
 
 def test_seconds_are_a_job_s_own(tmp_path: Path) -> None:

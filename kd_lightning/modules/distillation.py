@@ -105,10 +105,15 @@ class DistillationModule(SupervisedModule):
     def record(self) -> dict[str, Any]:
         return {"teacher_before": self._teacher_before, "teacher_after": self.teacher.content_hash()}
 
-    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        progress = self.global_step / self.steps
+    def softness(self, step: int) -> tuple[float, float]:
+        """Alpha and temperature after ``step`` optimizer steps of this stage."""
+        progress = step / self.steps
         alpha = self.alpha(progress) if callable(self.alpha) else self.alpha
         temperature = self.temperature(progress) if callable(self.temperature) else self.temperature
+        return alpha, temperature
+
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        alpha, temperature = self.softness(self.global_step)
         student = self._student_outputs(batch)
         mix = self.chunked_mix if self.chunked else self.plain_mix
         return mix(student, batch, alpha, temperature)

@@ -63,9 +63,9 @@ def orders_for(
     ]
 
 
-def as_cohort(orders: list[Order], most: int | None) -> list[Order]:
-    """The orders as one, for jobs that train side by side; ``most`` of them at once."""
-    return [replace(orders[0], companions=tuple(orders[1:]), most=most)] if orders else []
+def as_cohort(orders: list[Order], most: int | None, stack: bool) -> list[Order]:
+    """The orders as one, for jobs that train side by side; ``most`` of them at once, stacked where possible."""
+    return [replace(orders[0], companions=tuple(orders[1:]), most=most, stack=stack)] if orders else []
 
 
 def flags(arguments: list[str]) -> list[str]:

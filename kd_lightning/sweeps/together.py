@@ -54,12 +54,13 @@ class Composed:
             end.results = carry_out(self.settings, folder, self.overrides, self.order.sweep, sharing=sharing)
 
 
-def run_together(orders: Sequence[Order], most: int | None) -> None:
+def run_together(orders: Sequence[Order], most: int | None, stack: bool) -> None:
     """Do all orders in this process.
 
     Args:
         orders: The jobs.
         most: Jobs that train side by side, at most; None = as many as fit into half of the free memory.
+        stack: Students of equal shapes are trained in one pass where that is possible.
 
     Raises:
         KeyboardInterrupt: After all jobs have recorded it.
@@ -78,7 +79,7 @@ def run_together(orders: Sequence[Order], most: int | None) -> None:
         chosen = [job for job in fitting if job.settings["matmul"] == precision]
         with output_to(Path(chosen[0].order.folder).with_name(LOG)), matmul_precision(precision):
             fit = students_that_fit([job.settings for job in chosen], build)
-            in_threads(chosen, fit if most is None else min(most, fit))
+            in_threads(chosen, Cohort(stack), fit if most is None else min(most, fit))
 
 
 def composed(order: Order) -> Composed | None:
@@ -97,9 +98,9 @@ def composed(order: Order) -> Composed | None:
     return found[0] if found else None
 
 
-def in_threads(jobs: Sequence[Composed], most: int) -> None:
-    """Run the jobs side by side; returns when all have ended."""
-    cohort, turns = Cohort(), Turns(len(jobs), most)
+def in_threads(jobs: Sequence[Composed], cohort: Cohort, most: int) -> None:
+    """Run the jobs side by side, at most so many in step; returns when all have ended."""
+    turns = Turns(len(jobs), most)
     with routed() as routes, lightning_is_quiet():
         threads = [
             threading.Thread(target=in_thread, args=(job, cohort, turns, routes), name=f"job {job.order.number}")

@@ -48,6 +48,7 @@ class Order:
             on without.
         companions: Jobs to do side by side with this one, as a cohort.
         most: How many of these train at once, at most; None = as many as fit into memory.
+        stack: They are stacked where that is possible.
     """
 
     sweep: str
@@ -61,6 +62,7 @@ class Order:
     leader: Mapping[str, Any] | None = None
     companions: tuple[Order, ...] = ()
     most: int | None = None
+    stack: bool = True
 
     @property
     def all(self) -> list[Order]:
@@ -84,7 +86,7 @@ def work(order: Order) -> int:
     if order.companions:
         from kd_lightning.sweeps.together import run_together
 
-        return as_jobs(lambda: run_together(order.all, order.most))
+        return as_jobs(lambda: run_together(order.all, order.most, order.stack))
     folder = Path(order.folder)
     folder.mkdir(parents=True, exist_ok=True)
     with output_to(folder / OUTPUT):

@@ -1,0 +1,53 @@
+"""Trainings whose students have equal shapes, in one pass: every folder ends as after a training of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
+
+from kd_lightning.modules.stacked import AllEnded, StackedModule, share_teacher
+from kd_lightning.modules.stacked_optimizer import spans_of
+from kd_lightning.stacked.members import Member, MemberCallbacks
+from kd_lightning.stacked.probe import fits_side_by_side
+from kd_lightning.stacked.resume import JoinedResumePoints
+from kd_lightning.stage import Training, run
+from kd_lightning.store import content_key
+
+
+def train_stacked(trainings: Sequence[Training], callbacks: Sequence[pl.Callback] = ()) -> list[BaseException | None]:
+    """Train all at once. ``why_not_stacked`` has found nothing against it.
+
+    Args:
+        trainings: About to start.
+        callbacks: Called before all others.
+
+    Returns:
+        For each training what ended it before its time, as it would have ended alone; None = it is done.
+
+    Raises:
+        Terminated: SIGTERM came. All have a resume point at the step that was just done.
+        BaseException: Something that is no single student's, and ends all.
+    """
+    order = sorted(range(len(trainings)), key=lambda place: optimizer_kind(trainings[place]))
+    members = [Member(trainings[place]) for place in order]
+    modules = [member.training.module for member in members]
+    share_teacher(modules)
+    spans = spans_of([optimizer_kind(member.training) for member in members])
+    module = StackedModule(modules, spans, wide=fits_side_by_side(modules[0].network, modules[0].task))
+    first = members[0].training
+    trainer = first.trainer([*callbacks, MemberCallbacks(members)], [], JoinedResumePoints(members, spans))
+    try:
+        run(trainer, module, first)
+    except AllEnded:
+        assert len(module.errors) == len(members)
+    errors: list[BaseException | None] = [None] * len(trainings)
+    for student, error in module.errors.items():
+        errors[order[student]] = error
+    return errors
+
+
+def optimizer_kind(training: Training) -> str:
+    """Equal where optimizer and learning-rate curve are."""
+    ingredients = training.stage.ingredients
+    return content_key({name: ingredients[name] for name in ("optimizer", "scheduler")})
