@@ -208,10 +208,10 @@ def test_ranks_end_when_the_command_is_killed(tmp_path: Path) -> None:
 class Real:
     """The command in a process group of its own, its ranks forked from its own server, at work on a teacher."""
 
-    def __init__(self, outputs: Path, begin: Begin) -> None:
+    def __init__(self, outputs: Path, begin: Begin, checkpoint_every: int) -> None:
         self.outputs = outputs
         self.output = [outputs / "out", outputs / "errors"]
-        steps = ("steps.teacher=1000000", "validate_every=1000000", "checkpoint_every=400")
+        steps = ("steps.teacher=1000000", "validate_every=1000000", f"checkpoint_every={checkpoint_every}")
         job = ("experiment=digits", "debug=fast_dev_run", "trainer=ddp", *steps)
         words = ["run", *job, f"outputs={outputs}", "progress=false"]
         self.process = begin(main, words, output=self.output, session=True)
@@ -250,7 +250,7 @@ def ignores(pid: int, number: int) -> bool:
 @pytest.mark.slow
 def test_the_real_command_survives_a_kill_and_a_scheduler(tmp_path: Path) -> None:
     """A rank is killed; the scheduler sends SIGTERM to every process of the job, the fork server's included."""
-    with Real(tmp_path, warm) as kd:
+    with Real(tmp_path, warm, checkpoint_every=20) as kd:
         os.kill(kd.ranks[1], signal.SIGKILL)
         code, _, errors = kd.end()
         assert code == 1
@@ -258,7 +258,7 @@ def test_the_real_command_survives_a_kill_and_a_scheduler(tmp_path: Path) -> Non
             "kd: DeadProcessError: process 2 of 2 of the training was killed by SIGKILL (the system does so when memory "
             "runs out): the same command goes on from the last resume point"
         ]
-    with Real(tmp_path, fresh) as kd:
+    with Real(tmp_path, fresh, checkpoint_every=400) as kd:
         assert ignores(kd.server, signal.SIGTERM), "else the ranks, at their last save, would be taken for dead"
         os.killpg(kd.process.pid, signal.SIGTERM)
         code, out, errors = kd.end()

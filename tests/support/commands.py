@@ -29,8 +29,8 @@ from kd_lightning.sweeps.worker import PRELOADED
 WARM = [
     *PRELOADED,
     *("kd_lightning.cli", "kd_lightning.ranks", "kd_lightning.report.sweep_report", "kd_lightning.sweeps.launching"),
-    *("mlxtend.data", "optuna", "sklearn.datasets", "tests.support.commands", "tests.support.disk"),
-    *("tests.support.told", "tests.sweeps.search_support"),
+    *("alembic.command", "mlxtend.data", "optuna.storages._rdb.models", "sklearn.datasets", "tests.support.commands"),
+    *("tests.support.disk", "tests.support.trainers", "tests.support.told", "tests.sweeps.search_support"),
 ]
 """What the fork server of a test process imports."""
 HIGH = 200
