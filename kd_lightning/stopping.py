@@ -62,14 +62,19 @@ def terminable() -> Iterator[None]:
 def deferred() -> Iterator[None]:
     """Inside, SIGTERM is only noted: whoever is at work asks ``requested()`` where it can stop and raises.
 
+    Signals come to the main thread: what other threads do side by side does not change how it takes them.
+
     Raises:
         Terminated: At the end, if SIGTERM came and nobody asked.
     """
     global _deferred
-    outer, _deferred = _deferred, True
-    try:
+    if threading.current_thread() is threading.main_thread():
+        outer, _deferred = _deferred, True
+        try:
+            yield
+        finally:
+            _deferred = outer
+    else:
         yield
-    finally:
-        _deferred = outer
     if _requested:
         raise Terminated

@@ -2,6 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+import pytest
 import torch
 
+import tests.support.disk  # noqa: F401 - nobody waits for it
+from tests.support.commands import share_one_server
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 torch.set_num_threads(1)
+share_one_server()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first in both halves of the list: two workers begin with a half each, and take from ends."""
+    slow = list(dict.fromkeys(item.path for item in items if item.get_closest_marker("slow")))
+    first, second = ([item for item in items if item.path in slow[at::2]] for at in (0, 1))
+    quick = [item for item in items if item.path not in slow]
+    half = max(0, len(items) // 2 - len(first))
+    items[:] = [*first, *quick[:half], *second, *quick[half:]]
+
+
+def pytest_collection_finish() -> None:
+    if "pytorch_lightning" in sys.modules:  # some test will train
+        import tests.support.trainers  # noqa: F401

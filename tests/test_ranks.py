@@ -6,7 +6,6 @@ import math
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from kd_lightning.callbacks.checkpoints import resume_files, step_of
 from kd_lightning.cli import main
 from kd_lightning.errors import ConfigError, NonFiniteLossError
 from kd_lightning.ranks import DeadProcessError
+from tests.support.commands import Begin, fresh, warm
 from tests.support.processes import DDP, FSDP, At, Presence, children, in_two, is_there, kill_me, numbers, wait_until
 from tests.test_resume import run, stored
 
@@ -208,17 +208,13 @@ def test_ranks_end_when_the_command_is_killed(tmp_path: Path) -> None:
 class Real:
     """The command in a process group of its own, its ranks forked from its own server, at work on a teacher."""
 
-    def __init__(self, outputs: Path) -> None:
+    def __init__(self, outputs: Path, begin: Begin, checkpoint_every: int) -> None:
         self.outputs = outputs
-        steps = ("steps.teacher=1000000", "validate_every=1000000", "checkpoint_every=400")
+        self.output = [outputs / "out", outputs / "errors"]
+        steps = ("steps.teacher=1000000", "validate_every=1000000", f"checkpoint_every={checkpoint_every}")
         job = ("experiment=digits", "debug=fast_dev_run", "trainer=ddp", *steps)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kd_lightning.cli", "run", *job, f"outputs={outputs}", "progress=false"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        words = ["run", *job, f"outputs={outputs}", "progress=false"]
+        self.process = begin(main, words, output=self.output, session=True)
 
     def __enter__(self) -> Real:
         before = self.points()
@@ -231,7 +227,7 @@ class Real:
     def __exit__(self, *_: object) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self.process.wait()
 
     def points(self) -> list[int]:
         """Steps of the resume points."""
@@ -239,9 +235,10 @@ class Real:
 
     def end(self) -> tuple[int, str, str]:
         """Its exit code and words, when nothing of it is left."""
-        out, errors = self.process.communicate(timeout=120)
+        code = self.process.wait(timeout=120)
         wait_until(lambda: not any(map(is_there, self.group)))
-        return self.process.returncode, out, errors
+        out, errors = (path.read_text() for path in self.output)
+        return code, out, errors
 
 
 def ignores(pid: int, number: int) -> bool:
@@ -253,7 +250,7 @@ def ignores(pid: int, number: int) -> bool:
 @pytest.mark.slow
 def test_the_real_command_survives_a_kill_and_a_scheduler(tmp_path: Path) -> None:
     """A rank is killed; the scheduler sends SIGTERM to every process of the job, the fork server's included."""
-    with Real(tmp_path) as kd:
+    with Real(tmp_path, warm, checkpoint_every=20) as kd:
         os.kill(kd.ranks[1], signal.SIGKILL)
         code, _, errors = kd.end()
         assert code == 1
@@ -261,7 +258,7 @@ def test_the_real_command_survives_a_kill_and_a_scheduler(tmp_path: Path) -> Non
             "kd: DeadProcessError: process 2 of 2 of the training was killed by SIGKILL (the system does so when memory "
             "runs out): the same command goes on from the last resume point"
         ]
-    with Real(tmp_path) as kd:
+    with Real(tmp_path, fresh, checkpoint_every=400) as kd:
         assert ignores(kd.server, signal.SIGTERM), "else the ranks, at their last save, would be taken for dead"
         os.killpg(kd.process.pid, signal.SIGTERM)
         code, out, errors = kd.end()

@@ -101,6 +101,26 @@ def test_the_first_signal_counts_and_a_second_leaves_the_cleaning_alone() -> Non
     assert cleaned
 
 
+def test_threads_that_defer_side_by_side_leave_the_main_thread_as_it_was() -> None:
+    in_turn = [threading.Event() for _ in range(3)]
+
+    def other() -> None:
+        with deferred():
+            in_turn[0].set()
+            assert in_turn[1].wait(60)
+        in_turn[2].set()
+
+    thread = threading.Thread(target=other)
+    with deferred():
+        thread.start()
+        assert in_turn[0].wait(60)
+    in_turn[1].set()
+    assert in_turn[2].wait(60)
+    thread.join()
+    with pytest.raises(Terminated), terminable():
+        terminate()
+
+
 def test_deferred_it_is_a_wish_until_the_end() -> None:
     asked = []
 

@@ -16,6 +16,8 @@ import pytest
 
 from kd_lightning.errors import CheckpointWriteError, ConfigError
 from kd_lightning.store import TEMPORARY, Entry, Store, content_key, publish, publish_json
+from tests.support import disk
+from tests.support.processes import wait_until
 
 FORK = multiprocessing.get_context("fork")
 
@@ -100,12 +102,32 @@ def test_a_full_disk_is_a_named_error_and_the_old_file_stays(tmp_path: Path) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_content_is_on_the_disk_before_the_name_is_and_the_name_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+    replace = os.replace
+
+    def fsync(handle: int) -> None:
+        done.append(("fsync", os.path.basename(os.readlink(f"/proc/self/fd/{handle}"))))
+
+    def replaced(draft: Path, path: Path) -> None:
+        done.append(("replace", path.name))
+        replace(draft, path)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replaced)
+    publish(tmp_path / "name", b"x")
+    assert done == [("fsync", f"{TEMPORARY}{os.getpid()}-name"), ("replace", "name"), ("fsync", tmp_path.name)]
+
+
 def test_a_missing_folder_is_a_named_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointWriteError, match="nowhere"):
         publish(tmp_path / "nowhere" / "file", b"")
 
 
 def rewrite(path: Path) -> None:
+    os.fsync = disk.waited_for  # a draft that waits for the disk is there for longer
     for i in range(10**9):
         publish(path, bytes([i % 251]) * 200_000)
 
@@ -115,9 +137,11 @@ def test_thirty_kills_leave_a_whole_file_each_time(tmp_path: Path) -> None:
     publish(path, b"\0" * 200_000)
     drafts = 0
     for i in range(30):
+        before = path.stat().st_mtime_ns
         child = FORK.Process(target=rewrite, args=(path,))
         child.start()
-        time.sleep(0.01 + 0.0017 * i)
+        wait_until(lambda before=before: path.stat().st_mtime_ns != before, child.is_alive)
+        time.sleep(0.0017 * i)
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join()
         content = path.read_bytes()

@@ -6,6 +6,7 @@ on from its resume point, and if the workers die again it is known whose fault t
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -16,10 +17,10 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from omegaconf import DictConfig
 
-from kd_lightning.sweeps.crew import TICK, close, ended, send
+from kd_lightning.sweeps.crew import TICK, close, ended, processes, send
 from kd_lightning.sweeps.folder import FAILED, KILLED, RUNNING, read_job
 from kd_lightning.sweeps.live import SweepDisplay
-from kd_lightning.sweeps.worker import GRACE, Order, work
+from kd_lightning.sweeps.worker import GRACE, Order, begin, work
 
 
 def run_with_joblib(config: DictConfig, orders: list[Order], workers: int) -> None:
@@ -67,7 +68,7 @@ def at_work(order: Order) -> bool:
 def attempt(orders: list[Order], workers: int, display: SweepDisplay) -> list[Order]:
     """Do the orders; those without an end when a worker's death ended the attempt."""
     # joblib's executor and not ``Parallel``, which kills its workers before an exception gets here: they could not save.
-    executor = get_reusable_executor(max_workers=workers)
+    executor = get_reusable_executor(workers, processes(), initializer=begin, initargs=(dict(os.environ),))
     calls = [executor.submit(work, order) for order in orders]
     while not all(call.done() for call in calls):
         wait([call for call in calls if not call.done()], timeout=TICK, return_when=FIRST_COMPLETED)

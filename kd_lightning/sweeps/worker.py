@@ -116,11 +116,16 @@ def output_to(path: Path) -> Iterator[None]:
                 os.close(copy)
 
 
-def serve(orders: Connection, environ: dict[str, str]) -> None:
-    """Body of a worker process: orders in, exit codes out, until there is no more order or a signal came."""
+def begin(environ: dict[str, str]) -> None:
+    """At the start of a worker process: what it has not from the leader but from the server that it is forked from."""
     os.environ.clear()
     os.environ.update(environ)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server that we are forked from ignores it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server ignores it
+
+
+def serve(orders: Connection, environ: dict[str, str]) -> None:
+    """Body of a worker process: orders in, exit codes out, until there is no more order or a signal came."""
+    begin(environ)
     os.setpgid(0, 0)  # Ctrl-C on the terminal goes to the leader alone, who passes it on once
     while True:
         try:

@@ -55,12 +55,12 @@ def test_twelve_jobs_two_at_once_train_one_teacher(capsys: pytest.CaptureFixture
 def test_submitit_does_the_jobs_and_tells_of_the_one_that_failed(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    words = ("run", "-m", "hydra/launcher=submitit_local", *TINY, "temperature=1,-1,2", f"outputs={tmp_path}")
+    words = ("run", "-m", "hydra/launcher=submitit_local", *TINY, "temperature=-1,2", f"outputs={tmp_path}")
     answer = kd(capsys, *words)
     assert answer.code == 1
     sweep = last_sweep(tmp_path)
-    assert [job.state for job in sweep.jobs] == ["done", "failed", "done"]
-    assert "ConfigError" in sweep.jobs[1].error
+    assert [job.state for job in sweep.jobs] == ["failed", "done"]
+    assert "ConfigError" in sweep.jobs[0].error
     assert sweep.info["launcher"] == "submitit_local"
 
 

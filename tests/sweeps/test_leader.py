@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from kd_lightning.cli import main
 from kd_lightning.sweeps.folder import Sweep, gone, read_json, read_sweep
 from tests.support.cli import DIGITS
+from tests.support.commands import Begin, Command, fresh, warm
 
 JOBS = ("temperature=1,2,3", "steps.student=1000", "steps.pretrain=0", "checkpoint_every=2000", "validate_every=250")
 PATIENCE = 120.0
@@ -25,20 +25,14 @@ def words(outputs: Path, launcher: str) -> list[str]:
 
 
 @contextmanager
-def leading(outputs: Path, launcher: str) -> Iterator[subprocess.Popen[bytes]]:
+def leading(outputs: Path, launcher: str, begin: Begin = warm) -> Iterator[Command]:
     """The command in a process of its own, which is gone afterwards."""
-    command = [sys.executable, "-m", "kd_lightning.cli", *words(outputs, launcher)]
-    child = subprocess.Popen(command, preexec_fn=listen_to_ctrl_c)
+    child = begin(main, words(outputs, launcher))
     try:
         yield child
     finally:
         child.kill()
         child.wait()
-
-
-def listen_to_ctrl_c() -> None:
-    """Shells start what runs in the background with SIGINT ignored, and that is inherited."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def sweeps(outputs: Path) -> list[Sweep]:
@@ -79,17 +73,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("launcher", "number", "code", "state"),
+    ("launcher", "number", "code", "state", "begin"),
     [
-        ("process", signal.SIGTERM, 143, "preempted"),
-        ("process", signal.SIGINT, 130, "interrupted"),
-        ("joblib", signal.SIGTERM, 143, "preempted"),
+        ("process", signal.SIGTERM, 143, "preempted", fresh),
+        ("process", signal.SIGINT, 130, "interrupted", warm),
+        ("joblib", signal.SIGTERM, 143, "preempted", warm),
     ],
 )
 def test_a_signal_reaches_every_job_and_the_same_command_goes_on(
-    launcher: str, number: int, code: int, state: str, whole: dict[str, bytes], tmp_path: Path
+    launcher: str, number: int, code: int, state: str, begin: Begin, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    with leading(tmp_path, launcher) as child:
+    with leading(tmp_path, launcher, begin) as child:
         eventually(lambda: distilling(tmp_path))
         child.send_signal(number)
         assert child.wait(PATIENCE) == code

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,15 +13,16 @@ from optuna.trial import TrialState
 
 from kd_lightning.sweeps.folder import read_sweep
 from kd_lightning.sweeps.search_storage import storage_of
-from tests.sweeps.search_support import in_state, shared_study
+from tests.support.commands import Command, warm
+from tests.sweeps.search_support import in_state, main, shared_study
 
 N_TRIALS = 12
 
 
-def start(storage: str, folder: Path, *more: str, n_trials: int = N_TRIALS) -> subprocess.Popen[bytes]:
+def start(storage: str, folder: Path, *more: str, n_trials: int = N_TRIALS) -> Command:
     """A process that takes part."""
-    words = [sys.executable, "-m", "tests.sweeps.search_support", storage, str(folder), f"--n-trials={n_trials}", *more]
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    words = [storage, str(folder), f"--n-trials={n_trials}", *more]
+    return warm(main, words, output=[Path(os.devnull)])
 
 
 def finished_in(storage: str) -> int:

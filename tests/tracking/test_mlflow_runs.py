@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,8 +239,9 @@ def test_curves_that_did_not_arrive_are_added_at_the_end(tmp_path: Path, monkeyp
     assert len(curve) == 10
 
 
-def in_own_process(outputs: str, number: int, gate: Any) -> None:
+def in_own_process(outputs: str, number: int, gate: Any, environ: dict[str, str]) -> None:
     """A job that starts when all others do."""
+    os.environ.update(environ)
     warnings.simplefilter("ignore")
     import mlflow  # noqa: F401 - seconds that would pull the processes apart
 
@@ -251,9 +253,12 @@ def in_own_process(outputs: str, number: int, gate: Any) -> None:
 
 
 def test_jobs_in_several_processes_share_one_parent(tmp_path: Path) -> None:
-    context, count = multiprocessing.get_context("spawn"), 2
+    context, count = multiprocessing.get_context("forkserver"), 2
     gate = context.Barrier(count)
-    workers = [context.Process(target=in_own_process, args=(str(tmp_path), number, gate)) for number in range(count)]
+    workers = [
+        context.Process(target=in_own_process, args=(str(tmp_path), number, gate, dict(os.environ)))
+        for number in range(count)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
