@@ -251,6 +251,7 @@ def idle() -> Iterator[None]:
         yield
 
 
-def waited() -> float:
-    """Seconds that this thread has waited for its turn so far."""
-    return 0.0 if _local.member is None else _local.member.waited
+def clock() -> Callable[[], float]:
+    """Seconds that this thread has waited for its turn so far, whoever asks."""
+    member = _local.member
+    return lambda: 0.0 if member is None else member.waited

@@ -350,6 +350,11 @@ def test_modules_that_compute_otherwise_are_not_stacked(attribute: str, three: A
     assert attribute.removesuffix("ed") in str(why_not_stacked(ready)).replace("chunks", "chunk")
 
 
+def test_large_students_are_not_stacked(three: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kd_lightning.stacked.reasons.LARGEST", 10)
+    assert "too many" in str(why_not_stacked(trainings(three[0], entries(tmp_path, 3))))
+
+
 def test_one_training_or_different_resume_points_are_not_stacked(three: Any, tmp_path: Path) -> None:
     jobs, whole = three
     assert "one training" in str(why_not_stacked(trainings(jobs[:1], entries(tmp_path, 1))))

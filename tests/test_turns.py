@@ -40,7 +40,7 @@ def test_outside_of_a_cohort_nothing_happens() -> None:
     with turns.holding("a", waiting=lambda: pytest.fail("nobody else is there")), turns.idle():
         group = turns.gather("key", "mine")
     assert group.trainings == ["mine"]
-    assert turns.waited() == 0.0
+    assert turns.clock()() == 0.0
 
 
 def test_one_works_at_a_time_and_steps_go_round() -> None:
@@ -144,7 +144,7 @@ def test_others_work_while_one_waits_for_another_process() -> None:
             assert arrived.wait(PATIENCE)
 
     assert run(Turns(2), waits, arrived.set) == [None, None]
-    assert not turns.waited()
+    assert not turns.clock()()
 
 
 def test_time_spent_waiting_is_told() -> None:
@@ -154,7 +154,7 @@ def test_time_spent_waiting_is_told() -> None:
         time.sleep(0.1)
 
     def second() -> None:
-        told["before"] = turns.waited()
+        told["before"] = turns.clock()()
 
     run(Turns(2), first, second)
     assert told["before"] >= 0.05 or told["before"] < 0.01  # whoever came first did not wait

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Checkpoints(pl.Callback):
         self.stopped = False
         self._seconds_before = 0.0
         self._started = 0.0
+        self._waited: Callable[[], float] = turns.clock()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -69,11 +71,12 @@ class Checkpoints(pl.Callback):
 
     def seconds(self) -> float:
         """Wall-clock seconds of training and validation, over all attempts, without waiting for other jobs' turns."""
-        return self._seconds_before + own_seconds() - self._started
+        return self._seconds_before + time.perf_counter() - self._waited() - self._started
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         stopping.watch()  # Lightning has put its own handler in front by now
-        self._started = own_seconds()
+        self._waited = turns.clock()
+        self._started = time.perf_counter() - self._waited()
         if self.stopped:  # by an early stop, whose wish Lightning does not keep in its checkpoints
             trainer.should_stop = True
         if trainer.is_global_zero:
@@ -152,11 +155,6 @@ class Checkpoints(pl.Callback):
         """A validation follows this batch, and with it a save."""
         interval = trainer.val_check_batch
         return interval is not None and (batch_idx + 1) % interval == 0
-
-
-def own_seconds() -> float:
-    """A clock that stands still while other jobs of a cohort have their turn."""
-    return time.perf_counter() - turns.waited()
 
 
 def asked_to_stop(trainer: pl.Trainer) -> bool:

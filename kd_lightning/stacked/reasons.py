@@ -20,6 +20,10 @@ from kd_lightning.types import Outputs
 OWN = frozenset({"objective", "alpha", "temperature", "optimizer", "scheduler", "start", "code"})
 """Ingredients in which students of one stack may differ; ``code`` follows from the others."""
 
+LARGEST = 2**17
+"""Trained parameters of a student up to which it pays: beyond, the products take the time, not the calls (on one thread, 8
+students in one pass against one by one: 1.9 k parameters 5.0 x, 21 k 1.2 x, 88 k 1.5 x, 1.1 M 0.7 x)."""
+
 
 def why_not_stacked(trainings: Sequence[Training]) -> str | None:
     """Why these trainings must be done one after the other, in one sentence; None = they can be done in one pass.
@@ -91,7 +95,11 @@ def why_settings(trainings: Sequence[Training]) -> str | None:
 
 
 def why_modules(trainings: Sequence[Training]) -> str | None:
-    """A module is none of ours, or computes in a way of its own."""
+    """A module is none of ours, is large, or computes in a way of its own."""
+    network = trainings[0].module.network
+    size = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    if size > LARGEST:
+        return f"{type(network).__name__} has {size} parameters: too many to gain by it"
     kinds = {type(training.module) for training in trainings}
     if kinds != {SupervisedModule} and kinds != {DistillationModule}:
         return "their modules are of different kinds"
