@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 
@@ -253,5 +254,8 @@ def idle() -> Iterator[None]:
 
 def clock() -> Callable[[], float]:
     """Seconds that this thread has waited for its turn so far, whoever asks."""
-    member = _local.member
-    return lambda: 0.0 if member is None else member.waited
+    return partial(_waited, _local.member)
+
+
+def _waited(member: Member | None) -> float:
+    return 0.0 if member is None else member.waited
