@@ -36,14 +36,14 @@ def samples(student: Tensor, teacher: Tensor, mask: Tensor, most: int) -> Sample
     Args:
         student: [B, ...] or [B, T, ...].
         teacher: Likewise.
-        mask: [B] or [B, T] bool. A row counts if any of its positions does.
+        mask: [B] or [B, T] bool.
         most: Samples at most.
 
     Returns:
         N = min(candidates, most) samples; N does not depend on the mask's values.
     """
     by_position = all(f.dim() > mask.dim() and f.shape[: mask.dim()] == mask.shape for f in (student, teacher))
-    candidates = mask if by_position else mask.flatten(1).any(dim=1)
+    candidates = mask if by_position else counted_rows(mask)
     chosen, counted = evenly_spaced(candidates.flatten(), most)
 
     def rows(feature: Tensor) -> Tensor:
@@ -52,6 +52,11 @@ def samples(student: Tensor, teacher: Tensor, mask: Tensor, most: int) -> Sample
         return torch.where(counted[:, None], at_least_float32(flat[chosen]), 0.0)
 
     return Samples(rows(student), rows(teacher), counted)
+
+
+def counted_rows(mask: Tensor) -> Tensor:
+    """[B] bool: rows of which any position counts, for a mask [B] or [B, T]."""
+    return mask.reshape(len(mask), -1).any(dim=1)
 
 
 def evenly_spaced(mask: Tensor, most: int) -> tuple[Tensor | slice, Tensor]:
