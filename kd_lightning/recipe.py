@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from kd_lightning.attaching import attach
 from kd_lightning.chunking import chunks
 from kd_lightning.code import code_fingerprint, targets_of
 from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
@@ -252,8 +253,11 @@ class Recipe:
 
     def objective(self) -> dict[str, Objective]:
         """The soft terms by name, untrained."""
-        torch.manual_seed(derive(self.seed("student"), "objectives"))
-        return {name: self.build(node) for name, node in self.settings["objective"].items()}
+        seed = self.seed("student")
+        torch.manual_seed(derive(seed, "objectives"))
+        found = {name: self.build(node) for name, node in self.settings["objective"].items()}
+        attach(found, self.network, self.task, seed)
+        return found
 
     def sources(self) -> list[TeacherSource]:
         """Where the teacher's outputs may come from: what is set, or what ``auto`` chooses from, the stored ones first."""

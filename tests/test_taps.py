@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import TapError
+from kd_lightning.models.transformer_lm import CausalSelfAttention
 from kd_lightning.taps import check_taps, tapped
 
 
@@ -17,6 +18,7 @@ class Net(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(7, 3)
         self.body = nn.LSTM(3, 4, batch_first=True)
+        self.attention = CausalSelfAttention(4, 2, dropout=0.0)
         self.top = nn.ModuleDict({"head": nn.Linear(4, 2)})
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -25,6 +27,14 @@ class Net(nn.Module):
 
 
 TOKENS = torch.tensor([[1, 2, 3], [4, 5, 6]])
+
+
+def attention(heads: int = 2) -> CausalSelfAttention:
+    torch.manual_seed(0)
+    return CausalSelfAttention(8, heads, dropout=0.0).double()
+
+
+HIDDEN = torch.randn(3, 5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def hooks(network: nn.Module) -> int:
@@ -109,7 +119,9 @@ def test_no_taps_give_no_features() -> None:
         ("top.haed", "nearest: top.head"),
         ("nothing_like_it_zzz", "nearest: "),
         ("", "no module ''"),
-        ("body:outputs", "not 'outputs'"),
+        ("body:outputs", "after ':' stands one of input, output, not 'outputs'"),
+        ("top:haed", "after ':' stands one of input, output, head, not 'haed'"),
+        ("attention:querry", "input, output, qkv, out, query, key, value, scores, attention, not 'querry'"),
         (":input", "no module ''"),
     ],
 )
@@ -126,3 +138,62 @@ def test_a_path_that_names_no_module_is_refused_before_the_network_runs(path: st
 
 def test_paths_that_name_modules_pass() -> None:
     check_taps(Net(), {"a": "body", "b": "top.head:input", "c": "top"}, "teacher")
+
+
+def test_parts_of_an_attention_layer_make_what_it_returns() -> None:
+    layer = attention()
+    names = ("query", "key", "value", "scores", "attention")
+    with tapped(nn.Sequential(layer), {name: f"0:{name}" for name in names}) as features:
+        returned = layer(HIDDEN)
+    query, key, value = (features[name].unflatten(-1, (2, 4)).transpose(1, 2) for name in names[:3])  # [B, H, T, D/H]
+    for t in range(5):
+        scores = (query[:, :, t, None] * key[:, :, : t + 1]).sum(-1) / 2  # sqrt(D/H)
+        torch.testing.assert_close(features["scores"][:, :, t, : t + 1], scores)
+        torch.testing.assert_close(features["attention"][:, :, t, : t + 1], scores.softmax(-1))
+    future = torch.ones(5, 5).triu(1).bool()
+    assert not features["attention"][:, :, future].any()
+    assert (features["scores"][:, :, future] == torch.finfo(torch.float64).min).all()
+    mixed = features["attention"] @ value
+    torch.testing.assert_close(layer.out(mixed.transpose(1, 2).flatten(2)), returned)
+
+
+def test_parts_have_gradients_and_no_dropout() -> None:
+    layer = CausalSelfAttention(8, 2, dropout=0.9)
+    network = nn.Sequential(layer).train()
+    with tapped(network, {"map": "0:attention"}) as features:
+        network(HIDDEN.float())
+    torch.testing.assert_close(features["map"].sum(-1), torch.ones(3, 2, 5))
+    features["map"][..., 0].sum().backward()
+    assert layer.qkv.weight.grad is not None
+    assert layer.qkv.weight.grad.any()
+
+
+def test_an_attention_map_is_made_where_it_is_tapped_and_not_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, made = attention(), []
+    scores = CausalSelfAttention.scores
+    monkeypatch.setattr(CausalSelfAttention, "scores", lambda self, qkv: made.append(1) or scores(self, qkv))
+    with tapped(nn.Sequential(layer), {"query": "0:query", "value": "0:value"}):
+        layer(HIDDEN)
+    assert not made
+    with tapped(nn.Sequential(layer), {"map": "0:attention"}):
+        layer(HIDDEN)
+    assert made
+
+
+def test_attention_maps_are_float32_or_wider() -> None:
+    network = nn.Sequential(attention().float())
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        tapped(network, {"map": "0:attention", "q": "0:query"}) as features,
+    ):
+        network(HIDDEN.float())
+    assert (features["map"].dtype, features["q"].dtype) == (torch.float32, torch.bfloat16)
+
+
+def test_a_child_of_that_name_is_tapped_where_nothing_is_offered() -> None:
+    """As in attention layers that keep query, key and value in three children."""
+    network = Net()
+    with tapped(network, {"part": "top:head", "path": "top.head"}) as features:
+        network(TOKENS)
+    assert features["part"] is features["path"]
+    assert hooks(network) == 0

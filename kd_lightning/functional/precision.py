@@ -26,3 +26,14 @@ def at_least_float32(tensor: Tensor) -> Tensor:
         [torch.float32, torch.float64]
     """
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def exact_matmul(left: Tensor, right: Tensor) -> Tensor:
+    """``left @ right`` in the type of its factors, whatever autocast would make of them.
+
+    Args:
+        left: [..., N, K].
+        right: [..., K, M], of the same type.
+    """
+    with torch.autocast(left.device.type, enabled=False):
+        return left @ right

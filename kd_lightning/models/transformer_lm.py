@@ -13,7 +13,9 @@ Shapes: B batch, T positions, C vocabulary, D width, H heads.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,11 +37,41 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Mix ``hidden`` [B, T, D] over positions; result [B, T, D]."""
-        heads_apart = self.qkv(hidden).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, B, H, T, D/H]
-        query, key, value = heads_apart.unbind(0)
+        query, key, value = self.heads_apart(self.qkv(hidden))
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)  # [B, H, T, D/H]
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def heads_apart(self, qkv: Tensor) -> tuple[Tensor, ...]:
+        """Query, key and value, each [B, H, T, D/H], of what ``qkv`` returns [B, T, 3 D]."""
+        return qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def tap_parts(self) -> dict[str, tuple[str, Callable[[Tensor], Tensor]]]:
+        """What can be tapped within (see ``taps.py``): all of it is made of what ``qkv`` returns.
+
+        ``query``, ``key``, ``value``: [B, T, D], the heads side by side. ``scores``: [B, H, T, T] by query and key, before
+        the softmax, the lowest finite number where a position does not attend. ``attention``: their softmax, float32 or
+        wider, without dropout.
+        """
+        return {
+            "query": ("qkv", lambda qkv: qkv.chunk(3, dim=-1)[0]),
+            "key": ("qkv", lambda qkv: qkv.chunk(3, dim=-1)[1]),
+            "value": ("qkv", lambda qkv: qkv.chunk(3, dim=-1)[2]),
+            "scores": ("qkv", self.scores),
+            "attention": ("qkv", self.attention),
+        }
+
+    def scores(self, qkv: Tensor) -> Tensor:
+        """[B, H, T, T] of what ``qkv`` returns [B, T, 3 D]."""
+        query, key, _ = self.heads_apart(qkv)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        return scores.masked_fill(future, torch.finfo(scores.dtype).min)
+
+    def attention(self, qkv: Tensor) -> Tensor:
+        """[B, H, T, T] of what ``qkv`` returns [B, T, 3 D]."""
+        scores = self.scores(qkv)
+        return scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
 
 
 class Block(nn.Module):

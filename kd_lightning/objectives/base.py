@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -17,7 +18,10 @@ class Objective(nn.Module):
         weight: Factor of the term in the sum; the logged value is without it.
         taps: name -> (module path in the student, module path in the teacher); the tapped outputs come as
             ``student.features[name]`` and ``teacher.features[name]``. Empty for losses on logits.
+        reads_features: ``attach`` and ``build`` are to be called before training.
     """
+
+    reads_features: ClassVar[bool] = False
 
     def __init__(self, weight: float = 1.0, taps: dict[str, tuple[str, str]] | None = None) -> None:
         super().__init__()
@@ -37,6 +41,28 @@ class Objective(nn.Module):
             Scalar, unweighted; 0 when no position counts.
         """
         raise NotImplementedError
+
+    def attach(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Settle ``taps`` now that the networks are known.
+
+        Args:
+            student: Untrained.
+            teacher: Untrained.
+
+        Raises:
+            ConfigError: They do not have what is asked for.
+        """
+
+    def build(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
+        """Make the projections, from the features of the task's example batch; called after ``attach``.
+
+        Args:
+            student: Tap -> feature, B = 2.
+            teacher: Likewise.
+
+        Raises:
+            ConfigError: The features cannot be compared.
+        """
 
     def soft_term(self, temperature: float, share: float) -> SoftTerm | None:
         """The same value for a loss that never makes whole logits; None where it is not of that kind.

@@ -1,0 +1,49 @@
+"""Objectives that compare features are told, before training, which networks they will see and what their features are like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.objectives.base import Objective
+from kd_lightning.seeds import derive
+from kd_lightning.taps import check_taps, tapped
+from kd_lightning.tasks.base import Task
+
+
+def attach(objective: Mapping[str, Objective], network: Callable[[str], nn.Module], task: Task, seed: int) -> None:
+    """Settle the taps of all objectives and let them build their projections.
+
+    Args:
+        objective: name -> term.
+        network: Role -> an untrained network of its architecture; called where a term reads features.
+        task: Its example batch is run through both.
+        seed: Of the projections' start.
+
+    Raises:
+        ConfigError: Features that are asked for cannot be compared.
+        TapError: A network has no such module.
+    """
+    terms = {name: term for name, term in objective.items() if term.reads_features}
+    if not terms:
+        return
+    student, teacher = network("student").eval(), network("teacher").eval()
+    for name, term in terms.items():
+        term.attach(student, teacher)
+        check_taps(student, {tap: path for tap, (path, _) in term.taps.items()}, "student")
+        check_taps(teacher, {tap: path for tap, (_, path) in term.taps.items()}, "teacher")
+        torch.manual_seed(derive(seed, "objectives", name))
+        term.build(
+            features(student, {tap: path for tap, (path, _) in term.taps.items()}, task),
+            features(teacher, {tap: path for tap, (_, path) in term.taps.items()}, task),
+        )
+
+
+@torch.no_grad()
+def features(network: nn.Module, taps: Mapping[str, str], task: Task) -> dict[str, Tensor]:
+    """What the taps see of the task's example batch."""
+    with tapped(network, taps) as found:
+        task.logits(network, task.example_batch())
+    return found
