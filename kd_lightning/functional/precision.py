@@ -5,6 +5,8 @@ Shape legend: ``...`` any leading dimensions.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
@@ -26,3 +28,12 @@ def at_least_float32(tensor: Tensor) -> Tensor:
         [torch.float32, torch.float64]
     """
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
+    """A block in which products keep their operands' type, also where autocast would narrow it.
+
+    Args:
+        tensor: On the device that the block computes on.
+    """
+    return torch.autocast(tensor.device.type, enabled=False)
