@@ -5,6 +5,8 @@ Shape legend: ``...`` any leading dimensions.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
@@ -35,5 +37,14 @@ def exact_matmul(left: Tensor, right: Tensor) -> Tensor:
         left: [..., N, K].
         right: [..., K, M], of the same type.
     """
-    with torch.autocast(left.device.type, enabled=False):
+    with without_autocast(left):
         return left @ right
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
+    """A block in which products keep their operands' type, also where autocast would narrow it.
+
+    Args:
+        tensor: On the device that the block computes on.
+    """
+    return torch.autocast(tensor.device.type, enabled=False)

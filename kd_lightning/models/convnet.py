@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_lightning.models._checks import check_dropout, check_flags, check_positive_integers, check_widths
@@ -29,13 +28,14 @@ class ConvBlock(nn.Module):
         if residual:
             same = in_channels == out_channels
             self.shortcut = nn.Identity() if same else _conv_norm(in_channels, out_channels, 1, batch_norm)
+        self.activation = nn.ReLU()  # a module, so that what it reads can be tapped
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The block's activations [B, C_out, H, W] for ``inputs`` [B, C_in, H, W]."""
         activations = self.conv(inputs)
         if self.shortcut is not None:
             activations = activations + self.shortcut(inputs)
-        return F.relu(activations)
+        return self.activation(activations)
 
 
 class ConvNet(nn.Module):
@@ -44,7 +44,7 @@ class ConvNet(nn.Module):
     ``logits = head(flatten(pool(stages(inputs))))``: each stage has its own number of channels, max-pooling by 2 stands
     between stages (an odd edge is kept, so one pixel stays one pixel), and ``pool`` averages over a ``grid`` x ``grid``
     raster (1: over the whole image). The output of ``features`` is what ``body`` returns: tap that one, or
-    ``stages.<i>``.
+    ``stages.<i>``; ``stages.<i>.<block>.activation:input`` is a block's sum before its ReLU.
 
     Args:
         num_classes: C, >= 1.

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
@@ -26,10 +27,19 @@ from kd_lightning.types import Aligned, Outputs
 Pair = Mapping[str, Any]
 
 
+POSITIONS = 3
+"""Dimensions of a feature with positions."""
+LAYOUTS = {2: "[B, D]", 3: "[B, T, D] (positions)", 4: "[B, D, H, W] (pixels)"}
+
+
 class FeatureObjective(Objective):
     """One soft term that compares features of pairs of modules; its value is the mean over the pairs.
 
-    A subclass gives ``compare``, and ``build`` if it has projections.
+    A subclass gives ``compare``, and ``build`` if it has projections. Features reach it with 0 where they do not count, so
+    that nothing of what stood there, were it NaN, gets into a value, a gradient or a projection's.
+
+    Attributes:
+        dimensions: How many a feature may have: 2 [B, D], 3 [B, T, D], 4 [B, D, H, W].
 
     Args:
         name: The objective's, for messages.
@@ -41,6 +51,7 @@ class FeatureObjective(Objective):
     """
 
     reads_features = True
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3, 4)
 
     def __init__(self, name: str, match: Sequence[Pair], weight: float = 1.0) -> None:
         super().__init__(weight)
@@ -59,17 +70,43 @@ class FeatureObjective(Objective):
         pairs = [each for pair in self.match for each in pairs_of(self.name, pair, student, teacher)]
         self.taps = {str(number): pair for number, pair in enumerate(pairs)}
 
+    def build(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
+        """Check the features' dimensions; a subclass with projections calls this first.
+
+        Raises:
+            ConfigError: A feature has not the dimensions that are needed, or the student's has fewer than the teacher's.
+        """
+        for tap, paths in self.taps.items():
+            for who, path, feature in zip(("student", "teacher"), paths, (student[tap], teacher[tap]), strict=True):
+                if feature.dim() not in self.dimensions:
+                    raise ConfigError(
+                        f"objective.{self.name}.match: {path!r} of the {who} gives {tuple(feature.shape)}, but "
+                        f"{' or '.join(LAYOUTS[wanted] for wanted in self.dimensions)} is needed: match other modules"
+                    )
+            if student[tap].dim() < teacher[tap].dim():
+                raise ConfigError(
+                    f"objective.{self.name}.match: {paths[0]!r} of the student gives {tuple(student[tap].shape)}, "
+                    f"{paths[1]!r} of the teacher {tuple(teacher[tap].shape)}: the student's needs as many dimensions"
+                )
+
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        values = [self.compare(tap, student.features[tap], teacher.features[tap], aligned.mask) for tap in self.taps]
+        values = [self.compare(tap, *pair, aligned.mask) for tap, pair in self.pairs(student, teacher, aligned).items()]
         return sum(values[1:], values[0]) / len(values)
+
+    def pairs(self, student: Outputs, teacher: Outputs, aligned: Aligned) -> dict[str, tuple[Tensor, Tensor]]:
+        """Tap -> the two features, 0 where they do not count."""
+        return {
+            tap: (cleared(student.features[tap], aligned.mask), cleared(teacher.features[tap], aligned.mask))
+            for tap in self.taps
+        }
 
     def compare(self, tap: str, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         """The value of one pair.
 
         Args:
             tap: The pair's name among ``taps``.
-            student: The student's feature, with gradient.
-            teacher: The teacher's.
+            student: The student's feature, with gradient; 0 where it does not count.
+            teacher: The teacher's, likewise.
             mask: [B] or [B, T] bool, True = counts.
 
         Returns:
@@ -129,6 +166,17 @@ def mean_over_rows(values: Tensor, mask: Tensor) -> Tensor:
     """
     wide, counted = at_least_float32(values), fitting_mask(values, mask)
     return masked_mean(wide.flatten(counted.dim()).mean(dim=-1) if wide.dim() > counted.dim() else wide, counted)
+
+
+def cleared(feature: Tensor, mask: Tensor) -> Tensor:
+    """The feature with 0 where it does not count; those zeros pass no gradient on."""
+    counted = counted_of(feature, mask)
+    return torch.where(counted.reshape(*counted.shape, *[1] * (feature.dim() - counted.dim())), feature, 0.0)
+
+
+def counted_of(feature: Tensor, mask: Tensor) -> Tensor:
+    """The mask for a feature as it is tapped: [B, T] for one with the mask's positions, else [B]."""
+    return fitting_mask(feature if feature.dim() == POSITIONS else feature.flatten(1)[:, 0], mask)
 
 
 def fitting_mask(values: Tensor, mask: Tensor) -> Tensor:

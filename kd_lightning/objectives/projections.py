@@ -36,9 +36,10 @@ class Projection(nn.Module):
 
     def __init__(self, student: Sequence[int], teacher: Sequence[int], bias: bool = True, always: bool = True) -> None:
         super().__init__()
-        self.raster = raster(teacher)
+        # Equal ones stay equal whatever their size: the example's sentences are shorter than those of a training.
+        self.raster = None if raster(student) == raster(teacher) else raster(teacher)
         self.pixels = len(teacher) == PIXELS
-        if len(raster(student)) < len(self.raster) or len(student) < 2 or len(teacher) < 2:
+        if len(student) < len(teacher) or len(student) < 2 or len(teacher) < 2:
             raise ConfigError(
                 f"a feature of shape {tuple(student)} cannot be brought to {tuple(teacher)}: tap a module of the student "
                 "whose output has as many dimensions"
@@ -51,7 +52,7 @@ class Projection(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         """The student's feature in the teacher's shape."""
         weight = getattr(self.map, "weight", None)
-        rows = channels_last(resized(feature, self.raster))
+        rows = channels_last(feature if self.raster is None else resized(feature, self.raster))
         rows = self.map(rows if weight is None else rows.to(weight.dtype))
         return rows.movedim(-1, 1) if self.pixels else rows
 

@@ -86,6 +86,10 @@ def test_a_student_s_feature_gets_the_teacher_s_shape(student: tuple[int, ...], 
     assert projection(torch.randn(3, *student[1:])).shape == (3, *teacher[1:])
 
 
+def test_a_longer_sentence_than_the_example_s_keeps_its_length() -> None:
+    assert Projection((2, 8, 3), (2, 8, 5))(torch.randn(4, 64, 3)).shape == (4, 64, 5)
+
+
 def test_a_constant_stays_what_it_is_on_every_raster() -> None:
     for size in ((2, 2), (8, 8), (3, 7)):
         assert torch.allclose(resized(torch.ones(2, 3, 4, 4), size), torch.ones(2, 3, *size))
