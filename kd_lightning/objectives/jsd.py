@@ -13,10 +13,15 @@ class JSD(TemperedDivergence):
         beta: In (0, 1).
         weight: Factor of this term among the objectives.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
+        standardize: True = of standardised logits, see ``LogitObjective``.
 
     Raises:
         ConfigError: ``beta`` or ``temperature`` is out of range.
     """
 
-    def __init__(self, beta: float = 0.5, weight: float = 1.0, temperature: float | None = None) -> None:
-        super().__init__("jsd", GeneralizedJSD(check_share("objective.jsd.beta", beta)), weight, temperature)
+    def __init__(
+        self, beta: float = 0.5, weight: float = 1.0, temperature: float | None = None, standardize: bool = False
+    ) -> None:
+        super().__init__(
+            "jsd", GeneralizedJSD(check_share("objective.jsd.beta", beta)), weight, temperature, standardize
+        )

@@ -1,0 +1,51 @@
+"""Decoupled distillation. Formula and reference at ``decoupled_kl``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kd_lightning.functional.decoupled import decoupled_kl
+from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.objectives.labels import usable_labels
+from kd_lightning.objectives.logit_objective import LogitObjective
+from kd_lightning.types import Aligned, Outputs
+
+
+class DKD(LogitObjective):
+    """Mean over the counted positions of ``alpha * TCKD + beta * NCKD``, of target and other classes, times T^2.
+
+    It reads labels. Where a position that counts has none, it is plain ``kd``, which by the paper's eq. 5 is ``alpha = 1``
+    and ``beta = 1 - p_target``: there beta, which lifts the other classes from what the teacher's trust in the target
+    leaves of them, cannot say which is the target.
+
+    Args:
+        alpha: Weight of target against the rest; 1 as in the paper.
+        beta: Weight of the other classes among themselves; the paper's 8 for CIFAR-100, 0.5 to 2 for ImageNet: the surer
+            the teacher, the larger.
+        weight: Factor of this term among the objectives.
+        temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
+        standardize: True = of standardised logits, see ``LogitObjective``.
+
+    Raises:
+        ConfigError: ``temperature`` is not above 0.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        beta: float = 8.0,
+        weight: float = 1.0,
+        temperature: float | None = None,
+        standardize: bool = False,
+    ) -> None:
+        super().__init__("dkd", weight, temperature, standardize)
+        self.alpha = alpha
+        self.beta = beta
+
+    def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
+        targets, labelled = usable_labels(aligned)
+        parts = decoupled_kl(student.logits, teacher.logits, targets, temperature)
+        alpha = torch.where(labelled, self.alpha, 1.0)
+        beta = torch.where(labelled, self.beta, parts.rest)
+        return masked_mean(alpha * parts.target + beta * parts.others, aligned.mask)
