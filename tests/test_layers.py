@@ -40,6 +40,7 @@ LAYERS = {
     "code": Layer(set(), set()),
     "conf_files": Layer(set(), set()),
     "versions": Layer(set(), set()),
+    "objective_docs": Layer({"conf_files"}, set()),
     "checks": Layer({"errors"}, set()),
     "turns": Layer(set(), set()),
     "store": Layer({"errors", "turns"}, {"filelock"}),

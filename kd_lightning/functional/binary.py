@@ -31,7 +31,7 @@ def tempered_binary_kl(student_logits: Tensor, teacher_logits: Tensor, temperatu
         >>> tempered_binary_kl(torch.zeros(1, 2), torch.zeros(1, 2), 2.0)
         tensor([0.])
 
-    Reference: Yang, Xie, Zong, Feng, Niu, Sugiyama, Huang 2023, "Multi-Label Knowledge Distillation", section 3.2.
+    Reference: Yang, Xie, Zong, Feng, Niu, Sugiyama, Huang 2023, "Multi-Label Knowledge Distillation".
     """
     check_same_shape(student_logits, teacher_logits)
     student = at_least_float32(student_logits) / temperature

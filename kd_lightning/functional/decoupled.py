@@ -47,7 +47,7 @@ def decoupled_kl(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor
         >>> decoupled_kl(logits, logits, torch.tensor([0]), 4.0).others
         tensor([0.])
 
-    Reference: Zhao, Cui, Song, Qiu, Liang 2022, "Decoupled Knowledge Distillation", eq. 5.
+    Reference: Zhao, Cui, Song, Qiu, Liang 2022, "Decoupled Knowledge Distillation".
     """
     check_same_shape(student_logits, teacher_logits)
     student_pair, student_others = _apart(at_least_float32(student_logits) / temperature, targets)
@@ -81,7 +81,7 @@ def normalized_kd(
         ValueError: The shapes differ.
 
     Reference: Yang, Zeng, Li, Zhang, Yuan, Li 2023, "From Knowledge Distillation to Self-Knowledge Distillation: A Unified
-    Approach with Normalized Loss and Customized Soft Labels", eq. 7.
+    Approach with Normalized Loss and Customized Soft Labels".
     """
     check_same_shape(student_logits, teacher_logits)
     student_logits, teacher_logits = at_least_float32(student_logits), at_least_float32(teacher_logits)

@@ -24,7 +24,7 @@ class InterpolatedKL(Divergence):
         share: The teacher's, in [0, 1]: a number or a scalar tensor. 1 = forward KL.
 
     Reference: Shing, Misaki, Bao, Yokoi, Akiba 2025, "TAID: Temporally Adaptive Interpolated Distillation for Efficient
-    Knowledge Transfer in Language Models", section 3.1.
+    Knowledge Transfer in Language Models".
     """
 
     share: float | Tensor

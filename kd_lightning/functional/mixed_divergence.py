@@ -17,7 +17,7 @@ FORWARD, REVERSE = ForwardKL(), ReverseKL()
 class Jeffreys(Divergence):
     """``KL(p || q) + KL(q || p) = sum_c (p - q) (log p - log q)``: symmetric; around p = q twice as large as either.
 
-    Reference: Jeffreys 1946, "An invariant form for the prior probability in estimation problems", section 3.
+    Reference: Jeffreys 1946, "An invariant form for the prior probability in estimation problems".
     """
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class AdaptiveKL(Divergence):
         ValueError: It is not.
 
     Reference: Wu, Tao, Wang, Yang, Zhao, Wong 2024, "Rethinking Kullback-Leibler Divergence in Knowledge Distillation for
-    Large Language Models", section 4.
+    Large Language Models".
     """
 
     mu: float = 0.5

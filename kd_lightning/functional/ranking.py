@@ -31,8 +31,8 @@ def pairwise_logistic(student_logits: Tensor, teacher_logits: Tensor, top: int) 
         >>> pairwise_logistic(torch.tensor([0.0, 0.0]), torch.tensor([3.0, 1.0]), top=2)
         tensor(0.6931)
 
-    Reference: Burges et al. 2005, "Learning to Rank using Gradient Descent", section 3, for the loss of a pair; Reddi et
-    al. 2021, "RankDistil: Knowledge Distillation for Ranking", section 3, for the choice of pairs.
+    Reference: Burges et al. 2005, "Learning to Rank using Gradient Descent", for the loss of a pair; Reddi et al. 2021,
+    "RankDistil: Knowledge Distillation for Ranking", for the choice of pairs.
     """
     check_same_shape(student_logits, teacher_logits)
     ranked, order = at_least_float32(teacher_logits).sort(dim=-1, descending=True, stable=True)

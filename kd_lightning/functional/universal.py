@@ -32,7 +32,7 @@ def sorted_distance(student_logits: Tensor, teacher_logits: Tensor, temperature:
         tensor(0.)
 
     Reference: Boizard, El Haddad, Hudelot, Colombo 2024, "Towards Cross-Tokenizer Distillation: the Universal Logit
-    Distillation Loss for LLMs", eq. 4.
+    Distillation Loss for LLMs".
     """
     if student_logits.shape[:-1] != teacher_logits.shape[:-1]:
         raise ValueError(

@@ -31,7 +31,7 @@ def soft_label_weights(student_logits: Tensor, teacher_logits: Tensor, targets: 
         ValueError: The shapes differ.
 
     Reference: Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang 2021, "Rethinking Soft Labels for Knowledge Distillation: A
-    Bias-Variance Tradeoff Perspective", section 4.
+    Bias-Variance Tradeoff Perspective".
     """
     check_same_shape(student_logits, teacher_logits)
     student, teacher = (

@@ -30,8 +30,7 @@ class CTCFrameKD(LogitObjective):
         ConfigError: A number is out of range.
         ValueError: ``blank`` is not one of the classes.
 
-    Reference: Hilmes, Rossenbach, Schlüter 2025, "Analyzing the Importance of Blank for CTC-Based Knowledge Distillation",
-    section 2.
+    Reference: Hilmes, Rossenbach, Schlüter 2025, "Analyzing the Importance of Blank for CTC-Based Knowledge Distillation".
     """
 
     def __init__(

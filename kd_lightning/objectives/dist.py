@@ -20,7 +20,7 @@ class DIST(LogitObjective):
     all counted positions of the batch (relations within a class). The second mean is over classes, and belongs to the
     batch: that of a larger batch is not the mean of its parts. It does not change when all rows come twice. Where a
     teacher's probabilities are all equal there is no correlation, and the distance is 0: a batch with one counted
-    position has no second term.
+    position has no second term. (The paper's code adds 1e-8 to the product of the norms; here the correlation is exact.)
 
     Args:
         beta: Weight of the relations between classes; 1 as in the paper for ImageNet, where it is 2 for CIFAR-100.
@@ -33,8 +33,7 @@ class DIST(LogitObjective):
     Raises:
         ConfigError: ``temperature`` is not above 0.
 
-    Reference: Huang, You, Wang, Qian, Xu 2022, "Knowledge Distillation from A Stronger Teacher", eq. 9 to 11. Its code adds
-    1e-8 to the product of the norms; here the correlation is exact.
+    Reference: Huang, You, Wang, Qian, Xu 2022, "Knowledge Distillation from A Stronger Teacher".
     """
 
     def __init__(

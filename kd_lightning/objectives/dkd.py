@@ -13,11 +13,10 @@ from kd_lightning.types import Aligned, Outputs
 
 
 class DKD(LogitObjective):
-    """Mean over the counted positions of ``alpha * TCKD + beta * NCKD``, of target and other classes, times T^2.
+    """Mean over the counted positions of ``T^2 * (alpha * KL([p_t, 1 - p_t] || [q_t, 1 - q_t]) + beta * KL(p' || q'))``.
 
-    It reads labels. Where a position that counts has none, it is plain ``kd``, which by the paper's eq. 5 is ``alpha = 1``
-    and ``beta = 1 - p_target``: there beta, which lifts the other classes from what the teacher's trust in the target
-    leaves of them, cannot say which is the target.
+    t is the target; p' and q' are distributions over all other classes. It reads labels. Where a position that counts has
+    none, it is plain ``kd``, which by the paper is ``alpha = 1`` and ``beta = 1 - p_t``, whatever t is.
 
     Args:
         alpha: Weight of target against the rest; 1 as in the paper.

@@ -21,7 +21,7 @@ class LogitCosine(LogitObjective):
         weight: Factor of this term among the objectives.
         standardize: True = of standardised logits, see ``LogitObjective``: one minus the correlation.
 
-    Reference: no paper's own; the loss that Sanh, Debut, Chaumond, Wolf 2019, "DistilBERT", section 2, apply to hidden
+    Reference: no paper's own; the loss that Sanh, Debut, Chaumond, Wolf 2019, "DistilBERT", apply to hidden
     states.
     """
 

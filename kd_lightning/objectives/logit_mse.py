@@ -21,9 +21,8 @@ class LogitMSE(LogitObjective):
             the size of 10, keeps to the size of ``kd``; for regression it is 1.
         standardize: True = of standardised logits, see ``LogitObjective``: twice one minus the correlation.
 
-    Reference: Ba, Caruana 2014, "Do Deep Nets Really Need to be Deep?", section 2.2; with C outside as in Kim, Oh, Kim, Cho,
-    Yun 2021, "Comparing Kullback-Leibler Divergence and Mean Squared Error Loss in Knowledge Distillation", whose code
-    takes the mean over classes.
+    Reference: Ba, Caruana 2014, "Do Deep Nets Really Need to be Deep?", section 2.2; Kim, Oh, Kim, Cho, Yun 2021, "Comparing
+    Kullback-Leibler Divergence and Mean Squared Error Loss in Knowledge Distillation".
     """
 
     def __init__(self, weight: float = 1.0, standardize: bool = False) -> None:

@@ -20,8 +20,7 @@ class RegressionL1(Objective):
     Args:
         weight: Factor of this term among the objectives.
 
-    Reference: Saputra, de Gusmao, Almalioglu, Markham, Trigoni 2019, "Distilling Knowledge From a Deep Pose Regressor
-    Network", section 4, the imitation loss without its weights.
+    Reference: no paper's own; the absolute difference in place of the squared one of ``LogitMSE``.
     """
 
     def __init__(self, weight: float = 1.0) -> None:

@@ -32,10 +32,10 @@ class TAID(LogitObjective):
     at ``start``. On several devices each follows its own values; DDP hands out those of the first.
 
     Args:
-        start: The teacher's share at the start, in [0, 1); 0.4 is the paper's upper choice of 0.2, 0.3, 0.4.
-        end: Its highest share, in (start, 1]; 1 as in the paper.
-        alpha: Size of the adaptive steps, in [0, 1]; 5e-4 as in the paper, 0 = the straight line from start to end.
-        beta: Memory of the momentum m, in [0, 1); 0.99 as in the paper.
+        start: The teacher's share at the start, in [0, 1); 0.4 as in the authors' code.
+        end: Its highest share, in (start, 1]; 1 as in their code.
+        alpha: Size of the adaptive steps, in [0, 1]; 5e-4 as in their code, 0 = the straight line from start to end.
+        beta: Memory of the momentum m, in [0, 1); 0.99 as in their code.
         weight: Factor of this term among the objectives.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
         standardize: True = of standardised logits, see ``LogitObjective``.
@@ -44,7 +44,7 @@ class TAID(LogitObjective):
         ConfigError: A number is out of range.
 
     Reference: Shing, Misaki, Bao, Yokoi, Akiba 2025, "TAID: Temporally Adaptive Interpolated Distillation for Efficient
-    Knowledge Transfer in Language Models", algorithm 1.
+    Knowledge Transfer in Language Models".
     """
 
     share: Tensor

@@ -60,7 +60,7 @@ def test_shapes_that_would_broadcast_are_refused(name: str, shapes: tuple[tuple[
 
 
 def test_taken_apart_and_put_together_it_is_kd() -> None:
-    """Equation 5 of the paper."""
+    """What the paper begins with."""
     student, teacher, targets = logits(4, 6), logits(4, 6, seed=1), torch.tensor([0, 5, 2, 3])
     for temperature in (0.5, 4.0):
         parts = decoupled_kl(student, teacher, targets, temperature)
