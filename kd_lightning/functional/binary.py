@@ -36,8 +36,6 @@ def tempered_binary_kl(student_logits: Tensor, teacher_logits: Tensor, temperatu
     check_same_shape(student_logits, teacher_logits)
     student = at_least_float32(student_logits) / temperature
     teacher = at_least_float32(teacher_logits) / temperature
-    yes, no = (
-        F.logsigmoid(sign * teacher).exp() * (F.logsigmoid(sign * teacher) - F.logsigmoid(sign * student))
-        for sign in (1, -1)
-    )
-    return temperature**2 * (yes + no).sum(dim=-1)
+    # log(1 - sigmoid(z)) is logsigmoid(-z), and log sigmoid(z) is that plus z.
+    values = teacher.sigmoid() * (teacher - student) + F.logsigmoid(-teacher) - F.logsigmoid(-student)
+    return temperature**2 * values.sum(dim=-1)

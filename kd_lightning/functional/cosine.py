@@ -33,7 +33,7 @@ def pearson_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = Non
     Args:
         student: [...].
         teacher: [...] of the same shape.
-        mask: Broadcasts to [...], True = the number counts; None = all do.
+        mask: Broadcasts to [...] and has all of ``dim``, True = the number counts; None = all do.
         dim: The dimension along which they are correlated.
 
     Returns:
@@ -41,14 +41,21 @@ def pearson_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = Non
     """
     centred, floors = [], []
     for values in (student, teacher):
-        counted = torch.ones_like(values, dtype=torch.bool) if mask is None else mask.expand_as(values)
-        kept = torch.where(counted, values, 0.0)
-        mean = kept.sum(dim=dim, keepdim=True) / counted.sum(dim=dim, keepdim=True).clamp(min=1)
-        centred.append(torch.where(counted, values - mean, 0.0))
-        floors.append(
-            16 * torch.finfo(values.dtype).eps * torch.linalg.vector_norm(kept.detach(), dim=dim, keepdim=True)
-        )
+        mean, spread = _centred(values, mask, dim)
+        centred.append(spread)
+        # Where all are equal, rounding of the mean leaves a spread of this size.
+        floors.append(16 * torch.finfo(values.dtype).eps * mean.detach().abs() * values.shape[dim] ** 0.5)
     return _distance(centred[0], centred[1], dim, floors[0], floors[1])
+
+
+def _centred(values: Tensor, mask: Tensor | None, dim: int) -> tuple[Tensor, Tensor]:
+    """Mean of what counts, and the differences from it, 0 where nothing counts."""
+    if mask is None:
+        mean = values.mean(dim=dim, keepdim=True)
+        return mean, values - mean
+    counted = mask.sum(dim=dim, keepdim=True).clamp(min=1)
+    mean = torch.where(mask, values, 0.0).sum(dim=dim, keepdim=True) / counted
+    return mean, torch.where(mask, values - mean, 0.0)
 
 
 def _distance(student: Tensor, teacher: Tensor, dim: int, student_floor: Tensor, teacher_floor: Tensor) -> Tensor:
@@ -63,4 +70,4 @@ def _unit(vectors: Tensor, dim: int, floor: Tensor) -> tuple[Tensor, Tensor]:
     tiny = torch.finfo(vectors.dtype).tiny ** 0.5  # below it, squares lose digits
     norms = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
     long = norms > floor.clamp(min=tiny)
-    return torch.where(long, vectors / norms.clamp(min=tiny), 0.0), long.squeeze(dim)
+    return vectors * torch.where(long, norms.clamp(min=tiny).reciprocal(), 0.0), long.squeeze(dim)

@@ -17,17 +17,24 @@ KL = ForwardKL()
 
 @dataclass(frozen=True)
 class Decoupled:
-    """The two parts of ``T^2 KL(p || q)``, which is ``target + rest * others``.
+    """``T^2 KL(p || q)``, taken apart at the target t. p' and q' are distributions over all classes but t.
 
     Attributes:
-        target: [...] ``T^2 KL((p_t, 1 - p_t) || (q_t, 1 - q_t))``: how difficult the position is.
-        others: [...] ``T^2 KL`` of the distributions over all classes but the target: what the teacher knows beyond it.
+        target: [...] ``T^2 KL([p_t, 1 - p_t] || [q_t, 1 - q_t])``: how difficult the position is.
+        others: [...] ``T^2 KL(p' || q')``: what the teacher knows beyond the target.
         rest: [...] ``1 - p_t``.
+        entropy: [...] ``T^2 H(p')``, which makes a cross-entropy of ``others``.
     """
 
     target: Tensor
     others: Tensor
     rest: Tensor
+    entropy: Tensor
+
+    @property
+    def whole(self) -> Tensor:
+        """[...] ``T^2 KL(p || q)``."""
+        return self.target + self.rest * self.others
 
 
 def decoupled_kl(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, temperature: float) -> Decoupled:
@@ -56,54 +63,40 @@ def decoupled_kl(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor
         target=temperature**2 * KL.value(teacher_pair, student_pair),
         others=temperature**2 * KL.value(teacher_others, student_others),
         rest=teacher_pair[..., 1].exp(),
+        entropy=-(temperature**2) * (teacher_others.exp() * teacher_others).sum(dim=-1),
     )
 
 
-def normalized_kd(
-    student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, temperature: float, gamma: float
-) -> Tensor:
-    """Cross-entropies with the target, weighted by the teacher's trust in it, and between the other classes.
+def trusted_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy with the target, times the teacher's trust in it.
 
-    Formula: ``-p_t log q_t - gamma T^2 sum_{c != t} p'_c log q'_c``, where p and q are at T = 1, and p' and q' are
-    distributions over all classes but t, at temperature T.
+    Formula: ``-p_t log q_t`` at T = 1.
 
     Args:
-        student_logits: [..., C], C > 1.
+        student_logits: [..., C].
         teacher_logits: [..., C].
         targets: [...] int64 in [0, C).
-        temperature: T > 0.
-        gamma: Weight of the other classes.
 
     Returns:
         [...] nats; not 0 where the student is like its teacher.
 
-    Raises:
-        ValueError: The shapes differ.
-
     Reference: Yang, Zeng, Li, Zhang, Yuan, Li 2023, "From Knowledge Distillation to Self-Knowledge Distillation: A Unified
     Approach with Normalized Loss and Customized Soft Labels".
     """
-    check_same_shape(student_logits, teacher_logits)
-    student_logits, teacher_logits = at_least_float32(student_logits), at_least_float32(teacher_logits)
-    index = targets.unsqueeze(-1)
-    trust = F.softmax(teacher_logits, dim=-1).gather(-1, index).squeeze(-1)
-    target = -trust * F.log_softmax(student_logits, dim=-1).gather(-1, index).squeeze(-1)
-    student_others, teacher_others = (
-        F.log_softmax(_others(logits / temperature, targets), dim=-1) for logits in (student_logits, teacher_logits)
+    trust, log_prob = (
+        F.log_softmax(at_least_float32(logits), dim=-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+        for logits in (teacher_logits, student_logits)
     )
-    others = -(teacher_others.exp() * student_others).sum(dim=-1)
-    return target + gamma * temperature**2 * others
+    return -trust.exp() * log_prob
 
 
 def _apart(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of target and rest [..., 2], and of the other classes among themselves [..., C - 1]."""
-    others = _others(logits, targets)
-    rest = others.logsumexp(dim=-1, keepdim=True)
-    pair = torch.cat([logits.gather(-1, targets.unsqueeze(-1)), rest], dim=-1)
-    return F.log_softmax(pair, dim=-1), F.log_softmax(others, dim=-1)  # not others - rest: large logits round there
+    """Log-probabilities of target and rest [..., 2], and of the other classes among themselves [..., C].
 
-
-def _others(logits: Tensor, targets: Tensor) -> Tensor:
-    """The logits [..., C - 1] of all classes but the target."""
-    places = torch.arange(logits.shape[-1] - 1, device=logits.device)
-    return logits.gather(-1, places + (places >= targets.unsqueeze(-1)))
+    The target's place stays among the others, with a logit so low that its probability is 0: that is faster than to take it
+    out. It is finite, so that 0 times its logarithm is 0.
+    """
+    index = targets.unsqueeze(-1)
+    others = logits.scatter(-1, index, torch.finfo(logits.dtype).min / 4)
+    pair = torch.cat([logits.gather(-1, index), others.logsumexp(dim=-1, keepdim=True)], dim=-1)
+    return F.log_softmax(pair, dim=-1), F.log_softmax(others, dim=-1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.functional.divergence import ForwardKL, ReverseKL
+from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import Divergence
 
 FORWARD, REVERSE = ForwardKL(), ReverseKL()
@@ -26,6 +27,12 @@ class Jeffreys(Divergence):
     def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return FORWARD.flow(teacher_log_probs, student_log_probs) + REVERSE.flow(teacher_log_probs, student_log_probs)
 
+    def by_rows(
+        self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
+    ) -> Tensor:
+        forward, reverse = (each.by_rows(teacher, student, coefficient, gradient) for each in (FORWARD, REVERSE))
+        return forward + reverse
+
 
 @dataclass(frozen=True)
 class AdaptiveKL(Divergence):
@@ -34,7 +41,7 @@ class AdaptiveKL(Divergence):
     The head are the classes that the teacher holds most likely, as many as have a mass of at most ``mu`` together, and
     always the first; the tail is the rest. Forward KL learns the head first, reverse KL the tail: what is further off gets
     more. h is a weight, not a path for the gradient (as in the authors' code), so value and gradient of D are those of a
-    constant h; ``flow`` keeps to the same, and D works by chunks of rows.
+    constant h; ``flow`` keeps to the same, and D works by chunks of rows. Finding the head takes a sort of the classes.
 
     Args:
         mu: In (0, 1).
@@ -60,6 +67,18 @@ class AdaptiveKL(Divergence):
     def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         head = self.head_share(teacher_log_probs, student_log_probs).unsqueeze(-1)
         forward, reverse = (each.flow(teacher_log_probs, student_log_probs) for each in (FORWARD, REVERSE))
+        return head * forward + (1 - head) * reverse
+
+    def by_rows(
+        self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
+    ) -> Tensor:
+        # One sort for value and gradient.
+        head = self.head_share(teacher.log_probs, student.log_probs)
+        shares = (head, 1 - head)
+        forward, reverse = (
+            each.by_rows(teacher, student, coefficient * share.unsqueeze(-1), gradient)
+            for each, share in zip((FORWARD, REVERSE), shares, strict=True)
+        )
         return head * forward + (1 - head) * reverse
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ def pairwise_logistic(student_logits: Tensor, teacher_logits: Tensor, top: int) 
     Args:
         student_logits: [..., C].
         teacher_logits: [..., C]; only their order counts.
-        top: k > 0; all classes where there are fewer. Memory is N * k * C numbers for N positions.
+        top: k > 0; all classes where there are fewer. Time and memory are those of N * k * C numbers for N positions.
 
     Returns:
         [...] nats, > 0; 0 where the teacher's logits are all equal. It has no minimum: margins can always grow.
@@ -35,9 +35,8 @@ def pairwise_logistic(student_logits: Tensor, teacher_logits: Tensor, top: int) 
     "RankDistil: Knowledge Distillation for Ranking", for the choice of pairs.
     """
     check_same_shape(student_logits, teacher_logits)
-    ranked, order = at_least_float32(teacher_logits).sort(dim=-1, descending=True, stable=True)
-    scores = at_least_float32(student_logits).gather(-1, order)
-    top = min(top, scores.shape[-1])
-    ordered = ranked[..., :top, None] > ranked[..., None, :]
-    losses = F.softplus(scores[..., None, :] - scores[..., :top, None])
+    student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
+    best, places = teacher.topk(min(top, teacher.shape[-1]), dim=-1)
+    ordered = best.unsqueeze(-1) > teacher.unsqueeze(-2)
+    losses = -F.logsigmoid(student.gather(-1, places).unsqueeze(-1) - student.unsqueeze(-2))
     return torch.where(ordered, losses, 0.0).sum(dim=(-1, -2)) / ordered.sum(dim=(-1, -2)).clamp(min=1)

@@ -16,7 +16,7 @@ class DKD(LogitObjective):
     """Mean over the counted positions of ``T^2 * (alpha * KL([p_t, 1 - p_t] || [q_t, 1 - q_t]) + beta * KL(p' || q'))``.
 
     t is the target; p' and q' are distributions over all other classes. It reads labels. Where a position that counts has
-    none, it is plain ``kd``, which by the paper is ``alpha = 1`` and ``beta = 1 - p_t``, whatever t is.
+    none, it is plain ``kd``, which is ``alpha = 1`` and ``beta = 1 - p_t``, whatever t is.
 
     Args:
         alpha: Weight of target against the rest; 1 as in the paper.
@@ -45,6 +45,5 @@ class DKD(LogitObjective):
     def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         targets, labelled = usable_labels(aligned)
         parts = decoupled_kl(student.logits, teacher.logits, targets, temperature)
-        alpha = torch.where(labelled, self.alpha, 1.0)
-        beta = torch.where(labelled, self.beta, parts.rest)
-        return masked_mean(alpha * parts.target + beta * parts.others, aligned.mask)
+        decoupled = self.alpha * parts.target + self.beta * parts.others
+        return masked_mean(torch.where(labelled, decoupled, parts.whole), aligned.mask)

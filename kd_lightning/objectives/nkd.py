@@ -1,12 +1,11 @@
-"""Normalised distillation. Formula and reference at ``normalized_kd``."""
+"""Normalised distillation. Reference at ``trusted_cross_entropy``."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.decoupled import normalized_kd
-from kd_lightning.functional.divergence import tempered_kl
+from kd_lightning.functional.decoupled import decoupled_kl, trusted_cross_entropy
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.objectives.labels import usable_labels
 from kd_lightning.objectives.logit_objective import LogitObjective
@@ -16,7 +15,8 @@ from kd_lightning.types import Aligned, Outputs
 class NKD(LogitObjective):
     """Mean over the counted positions of ``-p_t log q_t - gamma T^2 sum_{c != t} p'_c log q'_c``, in nats.
 
-    It reads labels. Where a position that counts has none, it is plain ``kd``: ``T^2 * KL(teacher_T || student_T)``.
+    t is the target, at T = 1; p' and q' are distributions over all other classes, at temperature T. It reads labels. Where a
+    position that counts has none, it is plain ``kd``: ``T^2 * KL(teacher_T || student_T)``.
 
     Args:
         gamma: Weight of the other classes; 1.5 as in the paper.
@@ -41,6 +41,7 @@ class NKD(LogitObjective):
 
     def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         targets, labelled = usable_labels(aligned)
-        normalized = normalized_kd(student.logits, teacher.logits, targets, temperature, self.gamma)
-        plain = tempered_kl(student.logits, teacher.logits, temperature)
-        return masked_mean(torch.where(labelled, normalized, plain), aligned.mask)
+        parts = decoupled_kl(student.logits, teacher.logits, targets, temperature)
+        target = trusted_cross_entropy(student.logits, teacher.logits, targets)
+        normalized = target + self.gamma * (parts.others + parts.entropy)
+        return masked_mean(torch.where(labelled, normalized, parts.whole), aligned.mask)

@@ -10,6 +10,7 @@ from torch import Tensor
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.divergence import tempered
 from kd_lightning.functional.interpolated import InterpolatedKL
+from kd_lightning.functional.processes import mean_over_processes
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.terms import SoftTerm
 from kd_lightning.objectives.logit_objective import LogitObjective
@@ -29,7 +30,7 @@ class TAID(LogitObjective):
         t = min(end, max(start + (end - start) x, t + alpha sigmoid(m) (1 - t)))
 
     t, m and J' are buffers: they are in every checkpoint, so that a resumed run goes on from them. Each stage begins anew
-    at ``start``. On several devices each follows its own values; DDP hands out those of the first.
+    at ``start``. On several devices J is their mean, so that all have the same t.
 
     Args:
         start: The teacher's share at the start, in [0, 1); 0.4 as in the authors' code.
@@ -89,8 +90,8 @@ class TAID(LogitObjective):
 
     @torch.no_grad()
     def advance(self, progress: float, value: Tensor) -> None:
-        # In place and without a look at any number: no wait for the device, and other processes keep the same buffers.
-        value = value.to(self.last)
+        # In place and without a look at any number, for which the host would wait.
+        value = mean_over_processes(value.to(self.last))
         first = torch.isinf(self.last)
         change = (self.last - value) / (self.last + EPSILON)
         momentum = self.beta * self.momentum + (1 - self.beta) * change

@@ -259,27 +259,7 @@ def test_value_is_the_formula_of_the_paper(name: str, shape: tuple[int, ...], te
     assert found.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def z_score(row: Row) -> Row:
-    deviation = math.sqrt(mean([(value - mean(row)) ** 2 for value in row]))
-    return [(value - mean(row)) / deviation for value in row]
-
-
 STANDARDIZING = [name for name in ON_LOGITS if "standardize" in raw(name)]
-
-
-@pytest.mark.parametrize("name", STANDARDIZING)
-def test_standardized_it_is_the_formula_of_z_scores(name: str) -> None:
-    student, teacher, aligned = example((3, 4, 6))
-    objective = build(name, standardize=True)
-    found = objective(Outputs(student), Outputs(teacher), aligned, 2.0)
-    scored = [
-        each._replace(student=z_score(each.student), teacher=z_score(each.teacher))
-        for each in positions(student, teacher, aligned)
-    ]
-    assert found.item() == pytest.approx(FORMULAS[name](scored, 2.0), rel=1e-6, abs=1e-9)
-    moved = objective(Outputs(5 * student - 3), Outputs(0.2 * teacher + 7), aligned, 2.0)
-    assert moved.item() == pytest.approx(found.item(), rel=1e-6)
-    assert objective.soft_term(2.0, 0.5) is None
 
 
 @every_objective

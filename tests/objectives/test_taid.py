@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
@@ -20,6 +21,7 @@ from kd_lightning.types import Outputs
 from tests.functional.test_chunked import SOME, head, teacher_head
 from tests.modules.test_distillation import STEPS, At, data, distilling, fit
 from tests.objectives.test_formulas import example
+from tests.support.processes import FSDP, in_two
 from tests.test_resume import Stop, StopAfter, run, stored
 
 
@@ -147,6 +149,30 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(tmp_path: Path) -> Non
         run(tmp_path / "parts", [StopAfter(12 + 10 + 4 + 3)], objective={"taid": node})
     run(tmp_path / "parts", objective={"taid": node})
     assert stored(tmp_path / "parts") == stored(tmp_path / "whole")
+
+
+class Diary(TAID):
+    """Writes down the values of its own process, and the shares."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(alpha=0.5, beta=0.5)
+        self.folder = Path(folder)
+
+    def advance(self, progress: float, value: Tensor) -> None:
+        super().advance(progress, value)
+        with (self.folder / f"process-{dist.get_rank()}").open("a") as file:
+            file.write(f"{value.item()} {self.share.item()}\n")
+
+
+def test_processes_agree_on_the_share(tmp_path: Path) -> None:
+    """With FSDP, which unlike DDP hands no buffers out."""
+    node = {"_target_": "tests.objectives.test_taid.Diary", "folder": str(tmp_path)}
+    run(tmp_path / "run", objective={"taid": node}, **in_two(FSDP))
+    pages = [[line.split() for line in (tmp_path / f"process-{n}").read_text().splitlines()] for n in (0, 1)]
+    (first, shares), (second, others) = ([[line[i] for line in page] for i in (0, 1)] for page in pages)
+    assert len(shares) == 10
+    assert shares == others
+    assert first != second  # the control: their values are their own
 
 
 @pytest.mark.parametrize(
