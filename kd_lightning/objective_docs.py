@@ -80,10 +80,10 @@ def _markdown(row: ObjectiveRow) -> str:
 
 def _row(name: str, path: Path) -> ObjectiveRow:
     found = re.search(r"^_target_: *kd_lightning\.(\S+)\.(\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    if found is None:  # somebody else's code, of which we know nothing without running it
-        return ObjectiveRow(name, "", "", False, False)
-    module, cls = found.groups()
+    module, cls = found.groups() if found else ("", "")
     family = list(_family(module, cls))
+    if not family:  # somebody else's code, of which we know nothing without running it; or a slip
+        return ObjectiveRow(name, "", "", False, False)
     text, around = _docstring(family[0]), _docstring(_tree(module))
     return ObjectiveRow(
         name=name,
@@ -98,14 +98,17 @@ def _row(name: str, path: Path) -> ObjectiveRow:
 
 @cache
 def _tree(module: str) -> ast.Module:
-    """The source of a module of ours, named without the package."""
-    return ast.parse((PACKAGE / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8"))
+    """The source of a module of ours, named without the package; empty where there is none."""
+    path = PACKAGE / (module.replace(".", "/") + ".py")
+    return ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
 
 
 def _family(module: str, cls: str) -> Iterator[ast.ClassDef]:
     """A class and all that it is derived from below ``Objective``."""
     tree = _tree(module)
-    node = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls)
+    node = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls), None)
+    if node is None:
+        return
     yield node
     origins = dict.fromkeys((each.name for each in tree.body if isinstance(each, ast.ClassDef)), module)
     for each in ast.walk(tree):

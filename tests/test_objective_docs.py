@@ -77,3 +77,13 @@ def test_what_taps_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (row,) = objective_rows({"tapping": file})
     assert (row.formula, row.reference) == ("|a - b|", 'Somebody 1999, "Something".')
     assert (row.taps, row.chunked) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "target", ["my_pkg.mine.Mine", "kd_lightning.objectives.kd.KDD", "kd_lightning.objectives.kdd.KD"]
+)
+def test_of_code_that_is_not_ours_or_not_there_nothing_is_said(target: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"_target_: {target}\n", encoding="utf-8")
+    (row,) = objective_rows({"mine": file})
+    assert (row.name, row.formula, row.reference, row.taps, row.chunked) == ("mine", "", "", False, False)
