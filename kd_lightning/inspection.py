@@ -11,11 +11,12 @@ from pathlib import Path
 
 from kd_lightning.conf_files import conf_dir, search_dirs
 from kd_lightning.errors import did_you_mean
+from kd_lightning.objective_docs import objective_rows
 from kd_lightning.versions import installed
 
 
 def ls(arguments: list[str]) -> int:
-    """Groups and choices, each with the first comment line of its file."""
+    """Groups and choices, each with the first comment line of its file; objectives, asked for alone, with their formulas."""
     found = groups()
     if arguments and arguments[0] not in found:
         print(f"kd ls: no group {arguments[0]!r}{did_you_mean(arguments[0], found)}", file=sys.stderr)
@@ -23,8 +24,13 @@ def ls(arguments: list[str]) -> int:
     for group in arguments[:1] or found:
         print(group)
         width = max(len(name) for name in found[group])
+        more = {row.name: row for row in objective_rows(found[group])} if arguments and group == "objective" else {}
         for name, path in found[group].items():
             print(f"  {name:<{width}}  {purpose(path)}")
+            if name in more and more[name].formula:
+                row = more[name]
+                print(f"      {row.formula}\n      {row.reference}")
+                print(f"      taps: {'yes' if row.taps else 'no'}, chunked: {'yes' if row.chunked else 'no'}")
     return 0
 
 

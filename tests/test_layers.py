@@ -41,6 +41,7 @@ LAYERS = {
     "conf_files": Layer(set(), set()),
     "versions": Layer(set(), set()),
     "sizes": Layer(set(), set()),
+    "objective_docs": Layer({"conf_files"}, set()),
     "checks": Layer({"errors"}, set()),
     "turns": Layer(set(), set()),
     "store": Layer({"errors", "turns"}, {"filelock"}),

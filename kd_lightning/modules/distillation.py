@@ -35,7 +35,8 @@ class DistillationModule(SupervisedModule):
         teacher: Gives the teacher's Outputs.
         task: As in ``SupervisedModule``.
         objective: name -> term; the names are those of the log.
-        alpha: Share of the soft terms in [0, 1], or a schedule over the stage. At 1 labels are never read.
+        alpha: Share of the soft terms in [0, 1], or a schedule over the stage. At 1 no label is read but by objectives
+            that say so.
         temperature: T > 0, or a schedule over the stage.
         steps: Optimizer steps of this stage, for the schedules of alpha and temperature.
         optimizer: Parameters of the student and of the objectives' projections -> optimizer.
@@ -116,7 +117,10 @@ class DistillationModule(SupervisedModule):
         alpha, temperature = self.softness(self.global_step)
         student = self._student_outputs(batch)
         mix = self.chunked_mix if self.chunked else self.plain_mix
-        return mix(student, batch, alpha, temperature)
+        loss, terms = mix(student, batch, alpha, temperature)
+        for name, term in self.objective.items():
+            cast(Objective, term).advance(self.global_step / self.steps, terms[name].detach())
+        return loss, terms
 
     def plain_mix(
         self, student: Outputs, batch: Batch, alpha: float, temperature: float

@@ -64,6 +64,17 @@ class Objective(nn.Module):
             ConfigError: The features cannot be compared.
         """
 
+    def advance(self, progress: float, value: Tensor) -> None:
+        """Told after each training batch what came of it; an objective that changes over the stage changes here.
+
+        All that it changes is a buffer, so that it is in every checkpoint, and ``forward`` changes nothing: a resumed run is
+        bit for bit the uninterrupted one.
+
+        Args:
+            progress: The stage's at this batch, in [0, 1).
+            value: Scalar without gradient: the term's, unweighted.
+        """
+
     def soft_term(self, temperature: float, share: float) -> SoftTerm | None:
         """The same value for a loss that never makes whole logits; None where it is not of that kind.
 

@@ -12,10 +12,11 @@ class KD(TemperedDivergence):
     Args:
         weight: Factor of this term among the objectives.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
+        standardize: True = of standardised logits, see ``LogitObjective``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.
     """
 
-    def __init__(self, weight: float = 1.0, temperature: float | None = None) -> None:
-        super().__init__("kd", ForwardKL(), weight, temperature)
+    def __init__(self, weight: float = 1.0, temperature: float | None = None, standardize: bool = False) -> None:
+        super().__init__("kd", ForwardKL(), weight, temperature, standardize)

@@ -13,12 +13,19 @@ class SkewReverseKLObjective(TemperedDivergence):
         skew: In (0, 1).
         weight: Factor of this term among the objectives.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
+        standardize: True = of standardised logits, see ``LogitObjective``.
 
     Raises:
         ConfigError: ``skew`` or ``temperature`` is out of range.
     """
 
-    def __init__(self, skew: float = 0.1, weight: float = 1.0, temperature: float | None = None) -> None:
+    def __init__(
+        self, skew: float = 0.1, weight: float = 1.0, temperature: float | None = None, standardize: bool = False
+    ) -> None:
         super().__init__(
-            "skew_reverse_kl", SkewReverseKL(check_share("objective.skew_reverse_kl.skew", skew)), weight, temperature
+            "skew_reverse_kl",
+            SkewReverseKL(check_share("objective.skew_reverse_kl.skew", skew)),
+            weight,
+            temperature,
+            standardize,
         )

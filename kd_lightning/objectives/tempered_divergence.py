@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.divergence import tempered_to
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.terms import Divergence, SoftTerm
-from kd_lightning.objectives.base import Objective
+from kd_lightning.objectives.logit_objective import LogitObjective
 from kd_lightning.types import Aligned, Outputs
 
 
-class TemperedDivergence(Objective):
+class TemperedDivergence(LogitObjective):
     """Mean over the counted positions of ``T^order * D(teacher_T, student_T)``. Formula at ``tempered``.
 
     Args:
@@ -22,29 +20,31 @@ class TemperedDivergence(Objective):
         divergence: D.
         weight: Factor of this term among the objectives.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
+        standardize: True = of standardised logits, see ``LogitObjective``; these are made whole, never by chunks of rows.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.
     """
 
     def __init__(
-        self, name: str, divergence: Divergence, weight: float = 1.0, temperature: float | None = None
+        self,
+        name: str,
+        divergence: Divergence,
+        weight: float = 1.0,
+        temperature: float | None = None,
+        standardize: bool = False,
     ) -> None:
-        super().__init__(weight)
-        if temperature is not None and not 0 < temperature < math.inf:
-            raise ConfigError(
-                f"objective.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's"
-            )
+        super().__init__(name, weight, temperature, standardize)
         self.divergence = divergence
-        self.temperature = temperature
 
-    def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        t = temperature if self.temperature is None else self.temperature
-        return masked_mean(tempered_to(self.divergence, student.logits, teacher.log_probs(t), t), aligned.mask)
+    def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
+        log_probs = teacher.log_probs(temperature)
+        return masked_mean(tempered_to(self.divergence, student.logits, log_probs, temperature), aligned.mask)
 
-    def soft_term(self, temperature: float, share: float) -> SoftTerm:
-        t = temperature if self.temperature is None else self.temperature
-        return SoftTerm(self.divergence, t, share * self.weight)
+    def soft_term(self, temperature: float, share: float) -> SoftTerm | None:
+        if self.standardize:
+            return None
+        return SoftTerm(self.divergence, self.own(temperature), share * self.weight)
 
 
 def check_share(name: str, value: float) -> float:

@@ -1,0 +1,93 @@
+"""Divergences made of forward and reverse KL. Legend and conventions as in ``functional.divergence``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kd_lightning.functional.divergence import ForwardKL, ReverseKL
+from kd_lightning.functional.tempered_rows import TemperedRows
+from kd_lightning.functional.terms import Divergence
+
+FORWARD, REVERSE = ForwardKL(), ReverseKL()
+
+
+@dataclass(frozen=True)
+class Jeffreys(Divergence):
+    """``KL(p || q) + KL(q || p) = sum_c (p - q) (log p - log q)``: symmetric; around p = q twice as large as either.
+
+    Reference: Jeffreys 1946, "An invariant form for the prior probability in estimation problems".
+    """
+
+    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        return FORWARD.value(teacher_log_probs, student_log_probs) + REVERSE.value(teacher_log_probs, student_log_probs)
+
+    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        return FORWARD.flow(teacher_log_probs, student_log_probs) + REVERSE.flow(teacher_log_probs, student_log_probs)
+
+    def by_rows(
+        self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
+    ) -> Tensor:
+        forward, reverse = (each.by_rows(teacher, student, coefficient, gradient) for each in (FORWARD, REVERSE))
+        return forward + reverse
+
+
+@dataclass(frozen=True)
+class AdaptiveKL(Divergence):
+    """``h KL(p || q) + (1 - h) KL(q || p)``, where h is the head's share of the distance ``sum_c |p - q|``.
+
+    The head are the classes that the teacher holds most likely, as many as have a mass of at most ``mu`` together, and
+    always the first; the tail is the rest. Forward KL learns the head first, reverse KL the tail: what is further off gets
+    more. h is a weight, not a path for the gradient (as in the authors' code), so value and gradient of D are those of a
+    constant h; ``flow`` keeps to the same, and D works by chunks of rows. Finding the head takes a sort of the classes.
+
+    Args:
+        mu: In (0, 1).
+
+    Raises:
+        ValueError: It is not.
+
+    Reference: Wu, Tao, Wang, Yang, Zhao, Wong 2024, "Rethinking Kullback-Leibler Divergence in Knowledge Distillation for
+    Large Language Models".
+    """
+
+    mu: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mu < 1:
+            raise ValueError(f"mu={self.mu}: a number in (0, 1) is expected")
+
+    def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        head = self.head_share(teacher_log_probs, student_log_probs)
+        forward, reverse = (each.value(teacher_log_probs, student_log_probs) for each in (FORWARD, REVERSE))
+        return head * forward + (1 - head) * reverse
+
+    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        head = self.head_share(teacher_log_probs, student_log_probs).unsqueeze(-1)
+        forward, reverse = (each.flow(teacher_log_probs, student_log_probs) for each in (FORWARD, REVERSE))
+        return head * forward + (1 - head) * reverse
+
+    def by_rows(
+        self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
+    ) -> Tensor:
+        # One sort for value and gradient.
+        head = self.head_share(teacher.log_probs, student.log_probs)
+        shares = (head, 1 - head)
+        forward, reverse = (
+            each.by_rows(teacher, student, coefficient * share.unsqueeze(-1), gradient)
+            for each, share in zip((FORWARD, REVERSE), shares, strict=True)
+        )
+        return head * forward + (1 - head) * reverse
+
+    @torch.no_grad()
+    def head_share(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        """h [...], in [0, 1]; without gradient."""
+        teacher_probs, order = teacher_log_probs.exp().sort(dim=-1, descending=True, stable=True)
+        distances = (teacher_probs - student_log_probs.exp().gather(-1, order)).abs()
+        in_head = teacher_probs.cumsum(dim=-1) <= self.mu
+        in_head[..., 0] = True
+        # Where p = q both divergences are 0, whatever h is.
+        whole = distances.sum(dim=-1).clamp(min=torch.finfo(distances.dtype).tiny)
+        return torch.where(in_head, distances, 0.0).sum(dim=-1) / whole

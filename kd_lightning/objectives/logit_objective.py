@@ -1,0 +1,58 @@
+"""What all objectives share that compare logits: a temperature of their own, and logits that may be standardised."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from kd_lightning.errors import ConfigError
+from kd_lightning.functional.standardize import standardized
+from kd_lightning.objectives.base import Objective
+from kd_lightning.types import Aligned, Outputs
+
+
+class LogitObjective(Objective):
+    """A subclass says in ``compare`` what it makes of logits, temperature and mask.
+
+    Args:
+        name: The objective's, for messages.
+        weight: Factor of this term among the objectives.
+        temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
+        standardize: True = the logits of student and teacher are standardised first, position by position; the formula is
+            then that of the standardised logits, T included. Formula and reference at ``standardized``.
+
+    Raises:
+        ConfigError: ``temperature`` is not above 0.
+    """
+
+    def __init__(
+        self, name: str, weight: float = 1.0, temperature: float | None = None, standardize: bool = False
+    ) -> None:
+        super().__init__(weight)
+        if temperature is not None and not 0 < temperature < math.inf:
+            raise ConfigError(
+                f"objective.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's"
+            )
+        self.temperature = temperature
+        self.standardize = standardize
+
+    def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
+        if self.standardize:
+            student, teacher = (Outputs(standardized(outputs.logits)) for outputs in (student, teacher))
+        return self.compare(student, teacher, aligned, self.own(temperature))
+
+    def own(self, temperature: float) -> float:
+        """This term's temperature, where the run's is ``temperature``."""
+        return temperature if self.temperature is None else self.temperature
+
+    def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
+        """The value, as ``forward`` returns it.
+
+        Args:
+            student: Outputs with gradient; standardised where asked for.
+            teacher: Outputs without gradient; the same.
+            aligned: Which positions count.
+            temperature: This term's.
+        """
+        raise NotImplementedError

@@ -1,0 +1,33 @@
+"""Distillation between different vocabularies. Formula and reference at ``sorted_distance``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.functional.universal import sorted_distance
+from kd_lightning.objectives.logit_objective import LogitObjective
+from kd_lightning.types import Aligned, Outputs
+
+
+class UniversalLogit(LogitObjective):
+    """Mean over the counted positions of ``T * sum_i |p_(i) - q_(i)|``, of probabilities sorted by size.
+
+    The vocabularies may differ, the positions may not. It teaches how sure to be, never of what: it needs the hard loss, or
+    another objective, beside it.
+
+    Args:
+        weight: Factor of this term among the objectives; the paper's 1.5 stands beside a hard loss of weight 1.
+        temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for. The paper's
+            is 1.
+        standardize: True = of standardised logits, see ``LogitObjective``.
+
+    Raises:
+        ConfigError: ``temperature`` is not above 0.
+    """
+
+    def __init__(self, weight: float = 1.5, temperature: float | None = None, standardize: bool = False) -> None:
+        super().__init__("universal_logit", weight, temperature, standardize)
+
+    def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
+        return masked_mean(sorted_distance(student.logits, teacher.logits, temperature), aligned.mask)

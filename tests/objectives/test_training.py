@@ -1,0 +1,76 @@
+"""Each objective trains: alone, over 200 steps, its own value falls and the student comes to agree with the teacher."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kd_lightning.objectives.base import Objective
+from kd_lightning.types import Aligned, Outputs
+from tests.test_objective_laws import NAMES, build
+
+ROWS, FEATURES, CLASSES, STEPS = 256, 8, 6, 200
+WITH_THE_HARD_LOSS = {"universal_logit"}
+"""What teaches how sure to be, never of what."""
+ON_LOGITS = [name for name in NAMES if not build(name).taps]
+
+
+def teacher_and_rows() -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, a teacher's logits for them, and its first choices as labels."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(ROWS, FEATURES, generator=generator)
+    first, second = (torch.randn(*shape, generator=generator) for shape in ((FEATURES, 16), (16, CLASSES)))
+    logits = (inputs @ first / FEATURES**0.5).tanh() @ second
+    return inputs, logits, logits.argmax(-1)
+
+
+def train(objective: Objective, hard: bool) -> tuple[list[float], list[float]]:
+    """Values and agreements before and after."""
+    inputs, logits, labels = teacher_and_rows()
+    torch.manual_seed(1)
+    student = nn.Sequential(nn.Linear(FEATURES, 12), nn.Tanh(), nn.Linear(12, CLASSES))
+    optimizer = torch.optim.Adam([*student.parameters(), *objective.parameters()], lr=0.02)
+    every = torch.ones(ROWS, dtype=torch.bool)
+
+    def value(rows: Tensor) -> tuple[Tensor, Tensor]:
+        said = student(inputs[rows])
+        aligned = Aligned(labels[rows], every[rows], every[rows])
+        return objective(Outputs(said), Outputs(logits[rows]), aligned, 2.0), said
+
+    values, agreements = [], []
+    for step in range(STEPS + 1):
+        if step in (0, STEPS):
+            with torch.no_grad():
+                whole, said = value(torch.arange(ROWS))
+            values.append(whole.item())
+            agreements.append((said.argmax(-1) == labels).float().mean().item())
+        rows = torch.arange(step * 32, step * 32 + 32) % ROWS
+        term, said = value(rows)
+        loss = term + F.cross_entropy(said, labels[rows]) if hard else term
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        objective.advance(step / (STEPS + 1), term.detach())
+    return values, agreements
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_it_trains(name: str) -> None:
+    values, agreements = train(build(name).float(), name in WITH_THE_HARD_LOSS)
+    assert values[1] < 0.9 * values[0]
+    assert agreements[1] > max(0.8, agreements[0] + 0.3)
+
+
+def test_what_does_not_train_is_found_out() -> None:
+    """The positive control."""
+
+    class Nothing(Objective):
+        def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
+            return 0 * student.logits.sum() + 1
+
+    values, agreements = train(Nothing(), False)
+    assert values[0] == values[1]
+    assert agreements[1] < 0.8

@@ -1,0 +1,89 @@
+"""The table of objectives: up to date, complete, and what it says of taps and chunks is what the objects do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kd_lightning.conf_files import conf_dir
+from kd_lightning.inspection import ls
+from kd_lightning.objective_docs import objective_rows, page
+from tests.test_objective_laws import NAMES, build
+
+PAGE = conf_dir().parent / "docs" / "objectives.md"
+FILES = {name: conf_dir() / "objective" / f"{name}.yaml" for name in NAMES}
+ROWS = {row.name: row for row in objective_rows(FILES)}
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "python -m kd_lightning.objective_docs > docs/objectives.md"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_objective_has_its_row(name: str) -> None:
+    row, objective = ROWS[name], build(name)
+    assert len(row.formula) > len("p - q")
+    assert len(row.reference) > len("Hinton 2015")
+    assert row.taps == bool(objective.taps)
+    assert row.chunked == (objective.soft_term(2.0, 1.0) is not None)
+    assert f"| `{name}` |" in page()
+
+
+def test_known_rows() -> None:
+    assert ROWS["kd"].formula == "T^2 * KL(teacher_T || student_T)"
+    assert ROWS["kd"].reference.startswith("Hinton, Vinyals, Dean 2015")  # found at ForwardKL, in another file
+    assert ROWS["taid"].chunked
+    assert not ROWS["dkd"].chunked
+
+
+def test_ls_prints_it(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "conf" / "objective" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("# @package objective.mine\n# My own.\n_target_: my_pkg.mine.Mine\n", encoding="utf-8")
+    assert ls(["objective"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for row in ROWS.values():
+        assert row.formula in lines
+        assert row.reference in lines
+    assert any(line.split() == ["mine", "My", "own."] for line in lines)
+    assert ls([]) == 0
+    assert ROWS["kd"].formula not in [line.strip() for line in capsys.readouterr().out.splitlines()]
+
+
+TAPPING = '''
+"""Reference: Somebody 1999, "Something"."""
+from kd_lightning.objectives.base import Objective
+
+
+class Tapping(Objective):
+    """Compares features.
+
+    Formula: ``|a - b|``
+    """
+
+    def __init__(self):
+        super().__init__(1.0, taps={"hidden": ("a", "b")})
+'''
+
+
+def test_what_taps_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "objectives").mkdir()
+    (tmp_path / "objectives" / "tapping.py").write_text(TAPPING, encoding="utf-8")
+    file = tmp_path / "tapping.yaml"
+    file.write_text("_target_: kd_lightning.objectives.tapping.Tapping\n", encoding="utf-8")
+    monkeypatch.setattr("kd_lightning.objective_docs.PACKAGE", tmp_path)
+    (row,) = objective_rows({"tapping": file})
+    assert (row.formula, row.reference) == ("|a - b|", 'Somebody 1999, "Something".')
+    assert (row.taps, row.chunked) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "target", ["my_pkg.mine.Mine", "kd_lightning.objectives.kd.KDD", "kd_lightning.objectives.kdd.KD"]
+)
+def test_of_code_that_is_not_ours_or_not_there_nothing_is_said(target: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"_target_: {target}\n", encoding="utf-8")
+    (row,) = objective_rows({"mine": file})
+    assert (row.name, row.formula, row.reference, row.taps, row.chunked) == ("mine", "", "", False, False)
