@@ -13,7 +13,9 @@ Sides, each in a process of its own: the plain loop (teacher without gradient, r
 optimizer); ours through the stage's own trainer with its callbacks, log and checkpoints, validation left out of the time;
 TextBrewer's GeneralDistiller and KD_Lib's VanillaKD from their own packages, which are handed ready-made batches:
 
-    python -m venv peers && peers/bin/pip install -c constraints.txt torch textbrewer kd-lib
+    python -m venv peers && peers/bin/pip install -c constraints.txt torch transformers matplotlib textbrewer
+    peers/bin/pip download --no-deps --no-binary :all: kd-lib; tar xf KD_Lib-*.tar.gz; touch KD_Lib-*/requirements.txt
+    peers/bin/pip install --no-deps ./KD_Lib-*/        # the file is missing in its package; its pins are from 2021
 
 All start from the same weights, see the same rows in the same order and take the same steps. Their final weights are
 compared first: the column says by how much they differ from the plain loop's. Times are medians over rounds A B C A B C,
@@ -294,9 +296,13 @@ def textbrewer(teacher: Flat, student: Flat, optimizer: Any, loader: Ready, give
 
 def kd_lib(teacher: Flat, student: Flat, optimizer: Any, loader: Ready, given: dict[str, Any]) -> float:
     """VanillaKD with KL as its loss of two softmaxes. It keeps the teacher's graph, as ever."""
+    from unittest.mock import MagicMock
+
     import transformers
 
-    transformers.AdamW = torch.optim.AdamW  # what its BERT part imports is no longer there; it is not used here
+    # What its text part imports is no longer there; it is not used here.
+    transformers.AdamW = torch.optim.AdamW
+    sys.modules |= {name: MagicMock() for name in ("torchtext", "torchtext.legacy")}
     from KD_Lib.KD import VanillaKD
 
     class KL(nn.Module):

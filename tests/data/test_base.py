@@ -12,8 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from kd_lightning.data.base import ExperimentData, Prepared, RowsDataset, check_classes, labelled_rows
+from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.errors import ClassMismatchError, ConfigError, EmptyDatasetError, LabelError, VocabMismatchError
 from kd_lightning.types import Batch
 
@@ -273,6 +275,27 @@ def test_evaluation_reads_its_split_in_order_without_padding(split: str, rank: i
     assert index.tolist() == list(range(rank, 9, world))
     assert torch.equal(torch.cat([batch["inputs"] for batch in batches]), whole.splits[split]["inputs"][index])
     assert all("labelled" not in batch for batch in batches)
+
+
+def test_rows_in_memory_come_as_through_a_data_loader() -> None:
+    module = at(data(labelled=8))
+    for loader in (module.train_dataloader(), module.val_dataloader()):
+        assert isinstance(loader, InMemoryLoader)
+        slow = DataLoader(loader.rows, batch_sampler=loader.batches, collate_fn=lambda batch: batch)  # type: ignore[arg-type, var-annotated]
+        assert len(loader) == len(slow)
+        for one, other in zip(read(loader), read(slow), strict=True):
+            assert list(one) == list(other)
+            assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_gpu_gets_pinned_rows_and_workers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = at(data(workers=2)).train_dataloader()
+    assert isinstance(patient, DataLoader)
+    assert (patient.num_workers, patient.persistent_workers, patient.pin_memory) == (2, True, False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    pinned = at(data()).train_dataloader()
+    assert isinstance(pinned, DataLoader)
+    assert pinned.pin_memory
 
 
 def test_evaluation_works_without_a_trainer() -> None:
