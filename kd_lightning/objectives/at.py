@@ -22,8 +22,8 @@ class AttentionTransfer(FeatureObjective):
     Args:
         match: Pairs of modules with pixels or positions, see ``features.py``.
         power: p >= 1; 2 as in the paper's experiments.
-        weight: Factor of this term among the objectives. The paper's 1000 multiplies the mean over the pixels; here they
-            are summed, so it is 1000 / N: 16 for 8 x 8 pixels, 1 for 32 x 32.
+        weight: Factor of this term among the objectives. The paper's beta / 2 = 500 multiplies the mean over the pixels;
+            here they are summed, so it is 500 / N: 8 for 8 x 8 pixels, 0.5 for 32 x 32.
 
     Raises:
         ConfigError: As in ``FeatureObjective``; or ``power`` is below 1.

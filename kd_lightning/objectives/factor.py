@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.features import unit
-from kd_lightning.functional.precision import at_least_float32
+from kd_lightning.functional.precision import at_least_float32, without_autocast
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.objectives.features import FeatureObjective, Pair, counted_of, mean_over_rows
 from kd_lightning.objectives.projections import PIXELS, channels, channels_last, raster, resized
@@ -20,24 +20,30 @@ SLOPE = 0.1
 
 
 class Layers(nn.Module):
-    """Layers with a leaky ReLU after each: 3 x 3 convolutions for pixels, else linear over the channels.
+    """Layers with a norm and a leaky ReLU after each: 3 x 3 convolutions for pixels, else linear over the channels.
+
+    The norm is one of each row's or position's own numbers (for vectors the root mean square, as few numbers less their
+    mean have little left to say). The paper's is a batch norm, whose statistics rows that do not count would enter; with
+    none the paraphraser diverges at the learning rates of small students.
 
     Args:
         widths: Channels, first to last.
         pixels: The feature is [B, D, H, W].
+        bare: After the last layer stand neither norm nor ReLU, so that any number can come out.
     """
 
-    def __init__(self, widths: Sequence[int], pixels: bool) -> None:
+    def __init__(self, widths: Sequence[int], pixels: bool, bare: bool = False) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, padding=1) if pixels else nn.Linear(before, after)]
-            layers += [nn.LeakyReLU(SLOPE)]
-        self.layers = nn.Sequential(*layers)
+            layers += [nn.GroupNorm(1, after) if pixels else nn.RMSNorm(after), nn.LeakyReLU(SLOPE)]
+        self.layers = nn.Sequential(*(layers[:-2] if bare else layers))
 
     def forward(self, feature: Tensor) -> Tensor:
         """A feature with ``widths[-1]`` channels for one with ``widths[0]``, on the same raster."""
-        return self.layers(feature.to(next(self.parameters()).dtype))
+        with without_autocast(feature):  # norms of half precision are no norms
+            return self.layers(feature.to(next(self.parameters()).dtype))
 
 
 class Factors(nn.Module):
@@ -54,7 +60,7 @@ class Factors(nn.Module):
         own, its, pixels = channels(student), channels(teacher), len(teacher) == PIXELS
         width = max(1, round(rate * its))
         self.paraphrase = Layers([its, its, width, width], pixels)
-        self.restore = Layers([width, width, its, its], pixels)
+        self.restore = Layers([width, width, its, its], pixels, bare=True)
         self.translate = Layers([own, own, width, width], pixels)
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,7 +24,7 @@ class NST(FeatureObjective):
         match: Pairs of modules with pixels or positions, see ``features.py``.
         kernel: One of ``functional/kernels.py``: ``Polynomial`` (the paper's best, degree 2, offset 0), ``Linear`` (close to
             attention transfer) or ``Gaussian``.
-        weight: Factor of this term among the objectives; 50 with the polynomial kernel, as in RepDistiller.
+        weight: Factor of this term among the objectives; RepDistiller has 50 with the polynomial kernel.
 
     Raises:
         ConfigError: As in ``FeatureObjective``.
