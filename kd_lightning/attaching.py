@@ -13,7 +13,9 @@ from kd_lightning.taps import check_taps, tapped
 from kd_lightning.tasks.base import Task
 
 
-def attach(objective: Mapping[str, Objective], network: Callable[[str], nn.Module], task: Task, seed: int) -> None:
+def attach(
+    objective: Mapping[str, Objective], network: Callable[[str], nn.Module], task: Task, seed: int, rows: int
+) -> None:
     """Settle the taps of all objectives and let them build their projections.
 
     Args:
@@ -21,6 +23,7 @@ def attach(objective: Mapping[str, Objective], network: Callable[[str], nn.Modul
         network: Role -> an untrained network of its architecture; called where a term reads features.
         task: Its example batch is run through both.
         seed: Of the projections' start.
+        rows: Of the training split.
 
     Raises:
         ConfigError: Features that are asked for cannot be compared.
@@ -31,6 +34,7 @@ def attach(objective: Mapping[str, Objective], network: Callable[[str], nn.Modul
         return
     student, teacher = network("student").eval(), network("teacher").eval()
     for name, term in terms.items():
+        term.expect_rows(rows)
         term.attach(student, teacher)
         check_taps(student, {tap: path for tap, (path, _) in term.taps.items()}, "student")
         check_taps(teacher, {tap: path for tap, (_, path) in term.taps.items()}, "teacher")

@@ -89,11 +89,18 @@ def _row(name: str, path: Path) -> ObjectiveRow:
         name=name,
         formula=_formula(text) or _formula(around),
         reference=_reference(text) or _reference(around) or _reference_elsewhere(around),
-        taps=any(isinstance(node, ast.keyword) and node.arg == "taps" for each in family for node in ast.walk(each)),
+        taps=any(_says_taps(node) for each in family for node in ast.walk(each)),
         chunked=any(
             isinstance(node, ast.FunctionDef) and node.name == "soft_term" for each in family for node in each.body
         ),
     )
+
+
+def _says_taps(node: ast.AST) -> bool:
+    """``taps=...`` is handed to the base class, or ``reads_features`` is set."""
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    by_attribute = any(isinstance(target, ast.Name) and target.id == "reads_features" for target in targets)
+    return by_attribute or (isinstance(node, ast.keyword) and node.arg == "taps")
 
 
 @cache

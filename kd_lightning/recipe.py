@@ -256,7 +256,7 @@ class Recipe:
         seed = self.seed("student")
         torch.manual_seed(derive(seed, "objectives"))
         found = {name: self.build(node) for name, node in self.settings["objective"].items()}
-        attach(found, self.network, self.task, seed)
+        attach(found, self.network, self.task, seed, rows=len(self.prepared.splits["train"]["inputs"]))
         return found
 
     def sources(self) -> list[TeacherSource]:

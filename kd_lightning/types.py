@@ -159,9 +159,11 @@ class Aligned:
     """Targets laid beside logits: ``logits[i]`` predicts ``targets[i]``.
 
     ``mask`` [...] bool: True = the position counts. ``labelled`` [...] bool: True = the hard loss may use the target.
-    Soft terms count ``mask``; the hard loss counts ``mask & labelled``.
+    Soft terms count ``mask``; the hard loss counts ``mask & labelled``. ``index`` [B] int64: which row of its split each row
+    is, for terms that remember rows; None where the task does not say.
     """
 
     targets: Tensor | None
     mask: Tensor
     labelled: Tensor
+    index: Tensor | None = None

@@ -17,6 +17,8 @@ from kd_lightning.functional.reduce import masked_mean
 
 LEAST_SIMILARITY = 1e-7
 """Of opposite samples in ``neighbour_log_probs``, as in the authors' code: its logarithm is taken."""
+BY_DIFFERENCES = "donot_use_mm_for_euclid_dist"
+"""Not through a matrix product: the difference of two large squares is no distance in float32."""
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -70,8 +72,7 @@ def relative_distances(rows: Tensor, counted: Tensor) -> Tensor:
 
     Reference: Park, Kim, Lu, Cho 2019, "Relational Knowledge Distillation", section 3.2.1.
     """
-    # Not through a matrix product: the difference of two large squares is no distance in float32.
-    distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = torch.cdist(rows, rows, compute_mode=BY_DIFFERENCES)
     return distances / or_infinity(masked_mean(distances, pairs(counted)))
 
 
@@ -88,8 +89,11 @@ def angles(rows: Tensor) -> Tensor:
 
     Reference: Park, Kim, Lu, Cho 2019, "Relational Knowledge Distillation", section 3.2.2.
     """
-    sights = unit(rows - rows[:, None])  # [j, i, D]
-    return exact_matmul(sights, sights.transpose(1, 2))
+    sights = rows - rows[:, None]  # [j, i, D]
+    products = exact_matmul(sights, sights.transpose(1, 2))
+    # Divided after the product: [N, N, N] has fewer numbers than [N, N, D] where features are wide.
+    lengths = or_infinity(torch.cdist(rows, rows, compute_mode=BY_DIFFERENCES))
+    return products / lengths[:, :, None] / lengths[:, None, :]
 
 
 def similarities(rows: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ class Objective(nn.Module):
         weight: Factor of the term in the sum; the logged value is without it.
         taps: name -> (module path in the student, module path in the teacher); the tapped outputs come as
             ``student.features[name]`` and ``teacher.features[name]``. Empty for losses on logits.
-        reads_features: ``attach`` and ``build`` are to be called before training.
+        reads_features: ``expect_rows``, ``attach`` and ``build`` are to be called before training.
     """
 
     reads_features: ClassVar[bool] = False
@@ -41,6 +41,16 @@ class Objective(nn.Module):
             Scalar, unweighted; 0 when no position counts.
         """
         raise NotImplementedError
+
+    def expect_rows(self, rows: int) -> None:
+        """Told before ``attach`` how many rows are trained on: ``aligned.index`` is below.
+
+        Args:
+            rows: Of the training split, > 0.
+
+        Raises:
+            ConfigError: Too few.
+        """
 
     def attach(self, student: nn.Module, teacher: nn.Module) -> None:
         """Settle ``taps`` now that the networks are known.

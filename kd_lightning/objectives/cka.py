@@ -14,7 +14,8 @@ from kd_lightning.objectives.features import FeatureObjective, Pair, counted_of
 class CKA(FeatureObjective):
     """One less the linear CKA of the features of a batch, in [0, 1].
 
-    Formula at ``linear_cka``. The samples are the rows or, where both features have the mask's positions, the positions
+    Formula: ``1 - |S^T T|_F^2 / (|S^T S|_F |T^T T|_F)``, S and T the centred samples, one for each row; see ``linear_cka``. The
+    samples are the rows or, where both features have the mask's positions, the positions
     that count; all else of a feature is laid out in one vector. Widths may differ, and nothing is learnt. It compares
     samples with each other, so its value depends on which ones share a batch; 0 where fewer than two count.
 

@@ -17,8 +17,10 @@ class NST(FeatureObjective):
     """Squared maximum mean discrepancy between the student's channels and the teacher's.
 
     A channel is a unit vector over the pixels or positions; a row's channels are a set, so their numbers may differ and
-    nothing is learnt. Formula at ``squared_mmd``; then the mean over the rows that count. The student's raster is brought
-    to the teacher's.
+    nothing is learnt. The student's raster is brought to the teacher's.
+
+    Formula: ``mean k(t, t') + mean k(s, s') - 2 mean k(s, t)`` over all pairs of a row's channels, see ``squared_mmd``; then
+    the mean over the rows that count.
 
     Args:
         match: Pairs of modules with pixels or positions, see ``features.py``.

@@ -73,7 +73,10 @@ class PositionTask:
     def align(self, batch: Batch, logits: Tensor) -> Aligned:
         shape = logits.shape[:-1]
         return Aligned(
-            targets=batch["targets"], mask=_flags(batch, "mask", shape), labelled=_flags(batch, "labelled", shape)
+            targets=batch["targets"],
+            mask=_flags(batch, "mask", shape),
+            labelled=_flags(batch, "labelled", shape),
+            index=batch["index"],
         )
 
     def loss(self, logits: Tensor, aligned: Aligned, batch: Batch) -> Tensor:

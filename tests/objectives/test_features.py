@@ -29,7 +29,7 @@ def networks(role: str) -> nn.Module:
 
 def attached(*match: dict[str, Any]) -> Hint:
     objective = Hint(list(match))
-    attach({"hint": objective}, networks, TASK, seed=0)
+    attach({"hint": objective}, networks, TASK, seed=0, rows=40)
     return objective
 
 

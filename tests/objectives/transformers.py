@@ -30,7 +30,7 @@ def networks(role: str, heads: int = 2) -> nn.Module:
 
 def attached(objective: Objective, student_heads: int = 2) -> Objective:
     heads = {"student": student_heads, "teacher": 2}
-    attach({"it": objective}, lambda role: networks(role, heads[role]), TASK, seed=0)
+    attach({"it": objective}, lambda role: networks(role, heads[role]), TASK, seed=0, rows=40)
     return objective.double()
 
 
