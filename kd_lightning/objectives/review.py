@@ -58,8 +58,8 @@ class Review(FeatureObjective):
 
     Formula: ``sum_l w_l mean (pool_l(r) - pool_l(t))^2 / sum_l w_l``, where, from the last pair of ``match`` to the first,
     ``x = conv1x1(s); x = a * x + b * (x of the deeper pair)`` with maps a and b in (0, 1) made from both, and
-    ``r = conv3x3(x)``; over the views l: all pixels with weight 1, then 4 x 4, 2 x 2 and 1 x 1 cells with 1/2, 1/4, 1/8, as far as they are
-    coarser than the feature; mean over the rows that count and over the pairs (the paper sums these).
+    ``r = conv3x3(x)``; over the views l: all pixels with weight 1, then 4 x 4, 2 x 2 and 1 x 1 cells with 1/2, 1/4, 1/8, as
+    far as they are coarser than the feature; mean over the rows that count and over the pairs (the paper sums these).
 
     All convolutions are learnt with the student. The paper's batch norms after them are left out: rows that do not count
     would enter their statistics.
