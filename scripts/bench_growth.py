@@ -1,0 +1,211 @@
+"""How cost grows: with the vocabulary, with the jobs of a cohort, with the size of the stored teacher outputs; as pictures.
+
+    python scripts/bench_growth.py --pictures docs          # about 5 minutes on 2 cores; tables on standard output
+
+  vocabulary   one student step of W1 (LSTM 1 x 128, 700 positions, teacher's hidden states of width 512 at hand), losses from
+               whole logits and by chunks, V = 1,000 to 128,000
+  cohort       milliseconds for each step of all students together: digits (stacked, and step by step), 1 to 32 jobs
+  cache        rows a second that a training reads at random, from 1,000 to 32,000 rows of hidden states (default job)
+
+Medians of three rounds; whole logits are left out where a step would need more than half of the free memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+from torch.nn import functional as F
+
+from kd_lightning.cohort import Cohort, free_memory
+from kd_lightning.conf_files import conf_dir
+from kd_lightning.config import build, plain
+from kd_lightning.functional.chunked import chunked_loss
+from kd_lightning.functional.divergence import ForwardKL
+from kd_lightning.functional.terms import HardTerm, SoftTerm
+from kd_lightning.models.lstm_lm import LSTMLM
+from kd_lightning.pipeline import Experiment
+from kd_lightning.report.chart import Chart, Series
+from kd_lightning.report.svg import draw
+from kd_lightning.stage import lightning_is_quiet
+from kd_lightning.teacher_cache import opened
+from kd_lightning.turns import Turns
+from kd_lightning.types import LinearLogits
+
+ROUNDS = 3
+VOCABULARIES = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000)
+JOBS = (1, 2, 4, 8, 16, 32)
+CACHED = (1_000, 4_000, 16_000, 32_000)
+ROWS, CONTEXT, TEACHER_WIDTH = 20, 35, 512
+Points = list[tuple[int, float]]
+
+
+def timed(work: Callable[[], Any], repeats: int) -> float:
+    """Seconds of one call: the median of the rounds, after one that does not count."""
+    work()
+    found = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        for _ in range(repeats):
+            work()
+        found.append((time.perf_counter() - started) / repeats)
+    return statistics.median(found)
+
+
+def vocabulary() -> dict[str, Points]:
+    """Steps a second against V / 1000."""
+    found: dict[str, Points] = {"whole logits": [], "by chunks": []}
+    for classes in VOCABULARIES:
+        step = Step(classes)
+        found["by chunks"].append((classes // 1000, 1 / timed(step.chunked, 3)))
+        if 8 * 4 * ROWS * CONTEXT * classes < free_memory("cpu") / 2:
+            found["whole logits"].append((classes // 1000, 1 / timed(step.whole, 3)))
+    return found
+
+
+class Step:
+    """One step of a student, the teacher's hidden states at hand."""
+
+    def __init__(self, classes: int) -> None:
+        torch.manual_seed(0)
+        self.student = LSTMLM(classes, 128, 128, 1)
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), fused=True)
+        self.inputs, self.targets = torch.randint(classes, (2, ROWS, CONTEXT))
+        self.teacher = LinearLogits(torch.randn(ROWS, CONTEXT, TEACHER_WIDTH), torch.randn(classes, TEACHER_WIDTH) / 16)
+        self.every = torch.ones(ROWS, CONTEXT, dtype=torch.bool)
+
+    def chunked(self) -> None:
+        head = self.student.head
+        student = LinearLogits(self.student.body(self.inputs), head.weight, head.bias)
+        terms = [SoftTerm(ForwardKL(), 2.0, 0.5)]
+        self.take(chunked_loss(student, self.teacher, self.every, HardTerm(self.targets, self.every, 0.5), terms).total)
+
+    def whole(self) -> None:
+        logits = self.student(self.inputs).flatten(0, 1)
+        with torch.no_grad():
+            wanted = F.log_softmax(self.teacher.dense().flatten(0, 1) / 2, dim=-1)
+        soft = F.kl_div(F.log_softmax(logits / 2, dim=-1), wanted, reduction="batchmean", log_target=True) * 4
+        self.take((F.cross_entropy(logits, self.targets.flatten()) + soft) / 2)
+
+    def take(self, loss: torch.Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def settings(outputs: str, *words: str) -> dict[str, Any]:
+    """Composed settings of a job with one soft stage."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        shared = ["steps.pretrain=0", "validate_every=100000", "checkpoint_every=100000", "folder=x"]
+        return plain(compose("config", [*words, *shared, f"outputs={outputs}"]))
+
+
+def cohort(steps: int = 300) -> dict[str, Points]:
+    """Milliseconds of a step of all students, against their number."""
+    found: dict[str, Points] = {"stacked": [], "step by step": []}
+    with tempfile.TemporaryDirectory() as outputs:
+        words = ("experiment=digits", "model@student=convnet_micro", "steps.teacher=20", f"steps.student={steps}")
+        for number, jobs in enumerate(JOBS):
+            for name in found:
+                taken = []
+                for attempt in range(ROUNDS):
+                    shift = 1e-3 * (number * ROUNDS + attempt + 1) + (5e-4 if name == "stacked" else 0)
+                    grid = [settings(outputs, *words, f"temperature={1 + shift + 0.1 * k}") for k in range(jobs)]
+                    taken.append(1e3 * together(grid, stack=name == "stacked") / steps)
+                found[name].append((jobs, statistics.median(taken)))
+    return found
+
+
+def together(grid: Sequence[dict[str, Any]], stack: bool) -> float:
+    """Seconds of the soft stages of a cohort."""
+    shared, turns = Cohort(stack), Turns(len(grid))
+    experiments = [Experiment(each, build, [], Silent(), "bench", shared) for each in grid]
+
+    def job(experiment: Experiment) -> None:
+        with turns.member():
+            experiment.run()
+
+    with lightning_is_quiet():
+        threads = [threading.Thread(target=job, args=(each,)) for each in experiments]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    seconds = [each.records["distill"]["seconds"] for each in experiments]
+    return max(seconds) if stack else sum(seconds)  # in a stack each has the time of all
+
+
+def cache() -> dict[str, Points]:
+    """Rows read in a second, against the thousands of rows that are stored."""
+    points: Points = []
+    with tempfile.TemporaryDirectory() as outputs:
+        for count in CACHED:
+            words = ("teacher_outputs=hidden", f"data.limit={count}", "steps.teacher=5", "steps.student=5")
+            experiment = Experiment(settings(outputs, *words), build, [], Silent())
+            network: nn.Module = experiment.recipe.network("teacher")
+            source = opened(experiment.recipe, experiment.source, lambda network=network: network)  # type: ignore[misc]
+            rows = len(experiment.recipe.prepared.splits["train"]["inputs"])
+            order = torch.randperm(rows).split(32)
+            assert source.shards is not None
+            seconds = timed(lambda shards=source.shards, order=order: [shards.read(each) for each in order], 1)  # type: ignore[misc]
+            points.append((rows // 1000, rows / seconds))
+    return {"fp16 hidden states": points}
+
+
+class Silent:
+    """A board that shows nothing."""
+
+    def start(self, stage: str, steps: int | None = None) -> None: ...
+    def update(self, stage: str, step: int, note: str) -> None: ...
+    def done(self, stage: str, note: str) -> None: ...
+    def say(self, text: str) -> None: ...
+
+
+STYLE = """<style>
+.chart { background: #fff; font: 14px system-ui, sans-serif } .chart text { fill: #1a1d21 } .mid { text-anchor: middle }
+.end { text-anchor: end } .grid { stroke: #e4e7eb } .axis { stroke: #555d68 } .line { fill: none; stroke-width: 2 }
+.line.s3 { stroke: #0068b0 } .dot.s3 { fill: #0068b0 }
+.line.s1 { stroke: #c44e00; stroke-dasharray: 2 3 } .dot.s1 { fill: #c44e00 }
+</style>"""
+
+
+def show(name: str, title: str, x: str, y: str, found: dict[str, Points], pictures: Path | None) -> None:
+    """The table, and the picture."""
+    print(f"\n| {x} | " + " | ".join(found) + " |\n|" + "---|" * (len(found) + 1))
+    for place in sorted({point[0] for points in found.values() for point in points}):
+        cells = [dict(points).get(place) for points in found.values()]
+        print(f"| {place:,} | " + " | ".join("-" if cell is None else f"{cell:,.3g}" for cell in cells) + " |")
+    if pictures:
+        styles = (3, 1)
+        series = tuple(Series(label, styles[i], tuple(points)) for i, (label, points) in enumerate(found.items()))
+        picture = draw(Chart(title, x, y, series), name, "wide", 720, 320)
+        head, _, rest = picture.partition(">")
+        (pictures / f"growth-{name}.svg").write_text(
+            f'{head} xmlns="http://www.w3.org/2000/svg" width="720" height="320">{STYLE}{rest}\n', encoding="utf-8"
+        )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, help="folder for growth-*.svg")
+    pictures = parser.parse_args().pictures
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {ROUNDS} rounds")
+    show("vocabulary", "Student steps a second", "vocabulary, thousands", "steps a second", vocabulary(), pictures)
+    show("cohort", "A step of all students of a cohort", "jobs", "ms", cohort(), pictures)
+    show(
+        "cache", "Rows read of the stored teacher outputs", "rows stored, thousands", "rows a second", cache(), pictures
+    )
+
+
+if __name__ == "__main__":
+    main()
