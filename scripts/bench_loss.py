@@ -17,6 +17,7 @@ go to the student's hidden states and head. Every side makes the same tensors fr
   naive    F.linear, F.cross_entropy, F.log_softmax, F.kl_div, autograd
   liger    liger_kernel.chunked_loss.LigerFusedLinearJSDLoss, pure torch, compiled=False
   trl      trl's generalized_jsd_loss on whole logits, and F.cross_entropy
+  triton   Liger's fused kernels of the divergence and of cross-entropy, on CUDA alone (not run yet: no GPU was at hand)
 
 Checked first: loss and gradients of all sides agree. Peak memory is that of one step, beyond inputs and libraries: on the CPU
 the growth of the process's largest resident size (ru_maxrss) over the first step at this size, after one at a tiny size; on
@@ -149,7 +150,24 @@ def trl(problem: Problem) -> Tensor:
     return (1 - ALPHA) * F.cross_entropy(logits, problem.targets) + ALPHA * soft / len(logits)
 
 
-LOSSES: dict[str, Callable[[Problem], Tensor]] = {"ours": ours, "naive": naive, "liger": liger, "trl": trl}
+def triton(problem: Problem) -> Tensor:
+    """Liger's kernels; the head's products are made once for each."""
+    from liger_kernel.transformers.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyLoss
+    from liger_kernel.transformers.fused_linear_jsd import LigerFusedLinearJSD
+
+    teacher = problem.teacher_hidden, problem.teacher_weight
+    soft = LigerFusedLinearJSD(problem.beta, temperature=TEMPERATURE)(problem.hidden, problem.weight, *teacher, None)
+    hard = LigerFusedLinearCrossEntropyLoss()(problem.weight, problem.hidden, problem.targets)
+    return (1 - ALPHA) * hard + ALPHA * soft
+
+
+LOSSES: dict[str, Callable[[Problem], Tensor]] = {
+    "ours": ours,
+    "naive": naive,
+    "liger": liger,
+    "trl": trl,
+    "triton": triton,
+}
 
 
 # -- in a side's process ----------------------------------------------------------------------------------------------
@@ -263,7 +281,8 @@ def main() -> None:
     if arguments.side:
         be(arguments.side)
         return
-    names = dict.fromkeys(OWN, sys.executable) | (dict.fromkeys(PEERS, arguments.peers) if arguments.peers else {})
+    peers = (*PEERS, "triton") if arguments.device == "cuda" else PEERS
+    names = dict.fromkeys(OWN, sys.executable) | (dict.fromkeys(peers, arguments.peers) if arguments.peers else {})
     if not arguments.peers:
         print("without the peers: --peers PYTHON, see --help")
     print(

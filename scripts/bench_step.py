@@ -18,7 +18,8 @@ TextBrewer's GeneralDistiller and KD_Lib's VanillaKD from their own packages, wh
     peers/bin/pip install --no-deps ./KD_Lib-*/        # the file is missing in its package; its pins are from 2021
 
 All start from the same weights, see the same rows in the same order and take the same steps. Their final weights are
-compared first: the column says by how much they differ from the plain loop's. Times are medians over rounds A B C A B C,
+compared first: the column says by how much they differ from the plain loop's: not at all where the same operations are
+done, by a few last digits of each step otherwise, which grow over many steps at a high rate (W2). Times are medians over rounds A B C A B C,
 ratios are taken within a round. For W1 the floor follows: what the counted operations of a step cost at the rates measured
 here.
 """
@@ -118,6 +119,7 @@ class Job:
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         job, self.steps = JOBS[name]
         budget = [f"steps.student={self.steps}", "steps.teacher=2", "steps.pretrain=0", "validate_every=100000"]
+        budget += ["teacher_optimizer.lr=0"]  # or the sides' own ways to train it would differ in the last digits
         words = [*job, *overrides, f"outputs={outputs}", "folder=x", *budget]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             self.settings = plain(compose("config", words))
@@ -132,7 +134,7 @@ class Job:
 
     @cached_property
     def teacher(self) -> nn.Module:
-        """Trained for a moment; the same on all sides."""
+        """As it starts, bit for bit the same on all sides; what it knows does not matter for the time."""
         self.experiment._run_teacher()
         return self.experiment.trained("teacher").eval()
 
@@ -261,6 +263,20 @@ class Ready:
         return iter(self.batches)
 
 
+class LastWeights(Ready):
+    """A validation without rows that keeps the student's weights: VanillaKD goes back to those of the best accuracy."""
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__([])
+        self.dataset = [(torch.empty(0), torch.empty(0))]  # its length divides
+        self.student = student
+        self.weights: Weights = {}
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.weights = {name: tensor.clone() for name, tensor in self.student.state_dict().items()}
+        return iter(())
+
+
 def peer(kit: str, path: str) -> tuple[float, Weights]:
     """W1 by another kit."""
     from kd_lightning.models.lstm_lm import LSTMLM  # the same networks; this imports torch alone
@@ -309,15 +325,10 @@ def kd_lib(teacher: Flat, student: Flat, optimizer: Any, loader: Ready, given: d
         def forward(self, teacher_probs: Tensor, student_probs: Tensor) -> Tensor:
             return F.kl_div(student_probs.log(), teacher_probs, reduction="batchmean")
 
+    last = LastWeights(student)
     with tempfile.TemporaryDirectory() as folder:
         distiller = VanillaKD(
-            *(
-                teacher,
-                student,
-                loader,
-                Ready([(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.int64))]),
-            ),
-            *(None, optimizer),
+            *(teacher, student, loader, last, None, optimizer),
             loss_fn=KL(),
             temp=given["temperature"],
             distil_weight=given["alpha"],
@@ -325,7 +336,9 @@ def kd_lib(teacher: Flat, student: Flat, optimizer: Any, loader: Ready, given: d
         )
         started = time.perf_counter()
         distiller.train_student(epochs=1, plot_losses=False, save_model=False, save_model_pth=f"{folder}/student.pt")
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+    student.load_state_dict(last.weights)
+    return seconds
 
 
 KITS: dict[str, Callable[..., float]] = {"TextBrewer": textbrewer, "KD_Lib": kd_lib}
