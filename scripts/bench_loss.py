@@ -20,14 +20,15 @@ go to the student's hidden states and head. Every side makes the same tensors fr
   triton   Liger's fused kernels of the divergence and of cross-entropy, on CUDA alone (not run yet: no GPU was at hand)
 
 Checked first: loss and gradients of all sides agree. Peak memory is that of one step, beyond inputs and libraries: on the CPU
-the growth of the process's largest resident size (ru_maxrss) over the first step at this size, after one at a tiny size; on
-CUDA torch's own count. Times are medians over rounds A B C A B C, ratios are taken within a round.
+how far the resident size rises in the first step at this size above what it was (Linux's VmHWM, set back before; freed memory
+is returned first), after one at a tiny size; on CUDA torch's own count. Times are medians over rounds A B C A B C, ratios are
+taken within a round.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import ctypes
 import sys
 import tempfile
 import time
@@ -185,7 +186,7 @@ def be(side: str) -> None:
             return {"threads": torch.get_num_threads(), "torch": torch.__version__}
         (one,) = problem
         if question["do"] == "memory":
-            before = peak(one.hidden.device)
+            before = start_counting(one.hidden.device)
             step(side, one)
             return {"bytes": peak(one.hidden.device) - before}
         if question["do"] == "save":
@@ -210,13 +211,25 @@ def step(side: str, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     return loss, problem.hidden.grad, problem.weight.grad
 
 
-def peak(device: torch.device) -> int:
-    """Bytes at the highest so far; on CUDA from this call on, for the next one."""
+def start_counting(device: torch.device) -> int:
+    """Bytes in use now; ``peak`` tells the most from here on."""
     if device.type == "cuda":
-        highest = torch.cuda.max_memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        return highest
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return torch.cuda.memory_allocated()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed is not to be used again uncounted
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")
+
+
+def peak(device: torch.device) -> int:
+    """The most bytes in use since."""
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else resident("VmHWM")
+
+
+def resident(name: str) -> int:
+    """Bytes that the kernel tells of this process under that name."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 # -- in the main process ----------------------------------------------------------------------------------------------

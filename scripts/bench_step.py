@@ -17,9 +17,9 @@ TextBrewer's GeneralDistiller and KD_Lib's VanillaKD from their own packages, wh
     peers/bin/pip download --no-deps --no-binary :all: kd-lib; tar xf KD_Lib-*.tar.gz; touch KD_Lib-*/requirements.txt
     peers/bin/pip install --no-deps ./KD_Lib-*/        # the file is missing in its package; its pins are from 2021
 
-All start from the same weights, see the same rows in the same order and take the same steps. Their final weights are
-compared first: the column says by how much they differ from the plain loop's: not at all where the same operations are
-done, by a few last digits of each step otherwise, which grow over many steps at a high rate (W2). Times are medians over rounds A B C A B C,
+All start from the same weights, see the same rows in the same order and take the same steps. Their final weights are compared
+first, and the column says by how much they differ from the plain loop's: not at all where the same operations are done, else
+by the last digits of each step, which grow over many steps at a high rate (W2). Times are medians over rounds A B C A B C,
 ratios are taken within a round. For W1 the floor follows: what the counted operations of a step cost at the rates measured
 here.
 """
