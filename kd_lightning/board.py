@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -30,8 +31,10 @@ PLAIN_WIDTH = 120
 
 def terminal() -> Console:
     """Where to print: the terminal as it is; a file or pipe with room for the tables."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    # Of a thread with an output of its own, that one: others may speak for it.
+    file = getattr(sys.stdout, "own", None)
+    found = Console(highlight=False, file=file)
+    return found if found.is_terminal else Console(highlight=False, file=file, width=PLAIN_WIDTH)
 
 
 class TerminalBoard:

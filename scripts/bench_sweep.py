@@ -77,9 +77,9 @@ class Work:
 
 
 W1_WORDS = (
-    *("data.vocab_size=10000", "data.context=35", "data.batch_size=20", "data.limit=8000", "data.source.test=0.02"),
+    *("data.vocab_size=10000", "data.context=35", "data.batch_size=20", "data.limit=8000", "data.source.test=0.004"),
     *(
-        "data.source.val=0.02",
+        "data.source.val=0.004",
         "student.embedding=128",
         "student.hidden=128",
         "student.layers=1",

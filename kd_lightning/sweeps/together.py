@@ -151,6 +151,11 @@ class Routed:
         self._routes = routes
         self._usual = usual
 
+    @property
+    def own(self) -> TextIO | None:
+        """This thread's file, for who prints there from another thread."""
+        return self._routes.file
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._routes.file or self._usual, name)
 
