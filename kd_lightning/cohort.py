@@ -135,8 +135,12 @@ def students_that_fit(settings: Sequence[dict[str, Any]], build: Callable[[Any],
     """
     biggest = 1
     for node in {repr(each["student"]): each["student"] for each in settings}.values():
-        with torch.device("meta"):
-            network = build({name: value for name, value in node.items() if name != "checkpoint"})
+        described = {name: value for name, value in node.items() if name != "checkpoint"}
+        try:
+            with torch.device("meta"):
+                network = build(described)
+        except Exception:  # of code that is not ours: ``from_pretrained`` refuses to go without numbers
+            network = build(described)
         biggest = max(biggest, sum(p.numel() * p.element_size() for p in network.parameters()))
     return max(1, free_memory(settings[0]["trainer"].get("accelerator")) // 2 // (COPIES * biggest))
 
