@@ -30,6 +30,14 @@ WARM = [
     *PRELOADED,
     *("kd_lightning.cli", "kd_lightning.ranks", "kd_lightning.report.sweep_report", "kd_lightning.sweeps.launching"),
     *("alembic.command", "mlxtend.data", "optuna.storages._rdb.models", "sklearn.datasets", "tests.support.commands"),
+    *(
+        "hydra_plugins.kd_launchers",
+        "hydra_plugins.kd_optuna_sweeper",
+        "kd_lightning.data.digits",
+        "kd_lightning.models.mlp",
+    ),
+    *("kd_lightning.objectives.kd", "kd_lightning.tasks.examples", "kd_lightning.tasks.position"),
+    *("kd_lightning.teachers.live", "torch.utils.serialization"),
     *("tests.support.disk", "tests.support.trainers", "tests.support.told", "tests.sweeps.search_support"),
 ]
 """What the fork server of a test process imports."""
