@@ -19,9 +19,10 @@ Sides, interleaved in every round, each from nothing but prepared rows:
   by hand    a hand-written PyTorch script for each job: teacher, student alone, distilled student (seeds)
   careful    the script again, but teacher and student alone are trained once and kept in a file (w1, w2)
 
-Before any time is told, the sides are compared. Singles, and cohorts that go step by step (w1), must give the sweep's numbers to
-the last digit; stacked cohorts (w2) differ in rounding, which grows over the steps, other sides in rounding or in random order:
-the means over all jobs must agree within the limits of ``Work``. Times are given with the teacher's training and without it.
+Before any time is told, the sides are compared. Singles, and cohorts that go step by step (w1), must give the sweep's numbers
+to the last digit; stacked cohorts (w2) differ in rounding, which grows over the steps, other sides in rounding or in random
+order: the means over all jobs must agree within the limits of ``Work``. Times are given with the teacher's training and
+without it.
 """
 
 from __future__ import annotations
