@@ -81,21 +81,34 @@ class Cohort(Alone):
 
     def _begin_together(self, group: Group) -> list[Training | BaseException | None]:
         """For each training of the group: what is still to be done, or how it ended where all were done in one pass."""
-        trainings: list[Training] = [about() for about in group.trainings]
+        found: list[Training | BaseException | None] = [begun(about) for about in group.trainings]
+        places = [place for place, each in enumerate(found) if isinstance(each, Training)]
+        trainings = [each for each in found if isinstance(each, Training)]
         others = len(trainings) - 1
-        if not others:
-            return list(trainings)
+        if others < 1:
+            return found
         reason = why_not_stacked(trainings) if self.stack else "stack=false"
         how = f"step by step ({reason})" if reason else "stacked"
         for each in trainings:
             jobs = f"{others} other job{'s' * (others > 1)}"
             each.board.say(f"{each.stage.name}: in step with {jobs}, one pass of the teacher for all; {how}")
         if reason:
-            return list(trainings)
+            return found
         try:
-            return list(train_stacked(trainings, [TurnTaking(in_line=False)]))
+            ends = train_stacked(trainings, [TurnTaking(in_line=False)])
         except BaseException as error:
-            return [error] * len(trainings)
+            ends = [error] * len(trainings)
+        for place, end in zip(places, ends, strict=True):
+            found[place] = end
+        return found
+
+
+def begun(about: Callable[[], Training]) -> Training | Exception:
+    """The training; or what is wrong with it, which is no other job's concern."""
+    try:
+        return about()
+    except Exception as error:
+        return error
 
 
 def group_key(stage: Stage, entry: Entry) -> Hashable:

@@ -13,8 +13,9 @@ from safetensors.torch import load
 
 from kd_lightning import stopping
 from kd_lightning.cohort import Cohort, students_that_fit, unfit
-from kd_lightning.errors import NonFiniteLossError
+from kd_lightning.errors import CheckpointWriteError, NonFiniteLossError
 from kd_lightning.pipeline import Experiment
+from kd_lightning.recipe import Recipe
 from kd_lightning.stage import lightning_is_quiet
 from kd_lightning.turns import Turns
 from tests.support.tiny import SilentBoard, build, settings
@@ -99,6 +100,25 @@ def test_stacked_students_end_where_separate_ones_do(tmp_path: Path, separate: l
     assert cohort.pool.runs == 4 + 6
     assert any("for all; stacked" in line for line in found[0].board.lines)  # type: ignore[attr-defined]
     for each, alone in zip(found, separate, strict=True):
+        assert_near(stored(each), alone)
+
+
+@pytest.mark.parametrize("stack", [True, False])
+def test_a_job_that_cannot_begin_leaves_its_group_alone(
+    tmp_path: Path, separate: list[Any], stack: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distilling = Recipe.distilling
+
+    def refuses(recipe: Recipe, *args: Any, **kwargs: Any) -> Any:
+        if recipe.settings["alpha"] == 0.1 and kwargs.get("done"):  # not when it is only checked
+            raise CheckpointWriteError("on purpose")
+        return distilling(recipe, *args, **kwargs)
+
+    monkeypatch.setattr(Recipe, "distilling", refuses)
+    found, errors, _ = side_by_side(tmp_path, [{"temperature": 1.0, "alpha": 0.1}, *JOBS], stack=stack)
+    assert isinstance(errors[0], CheckpointWriteError), "positive control: the fault fired"
+    assert errors[1:] == [None] * 3
+    for each, alone in zip(found[1:], separate, strict=True):
         assert_near(stored(each), alone)
 
 
