@@ -68,8 +68,10 @@ class Cached:
     @cached_property
     def used(self) -> float:
         """When it was last used, seconds since 1970: whoever opens it touches its status."""
-        found = self.entry.status_path if self.entry.status_path.is_file() else self.entry.folder
-        return found.stat().st_mtime
+        for path in (self.entry.status_path, self.entry.folder):
+            with suppress(OSError):
+                return path.stat().st_mtime
+        return 0.0  # somebody has removed it this moment
 
     @property
     def policy(self) -> dict[str, Any]:

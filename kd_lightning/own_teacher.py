@@ -27,6 +27,7 @@ def take_teacher(recipe: Recipe, checkpoint: str) -> tuple[Entry, Settings]:
         "task": recipe.settings["task"],
         "network": recipe.network_settings("teacher"),
         "data": recipe.fingerprint,
+        "matmul": recipe.settings["matmul"],
         "trainer": recipe.counted_trainer,
     }
     ingredients |= {"weights": file_digest(path), "code": recipe.code(SUPERVISED_CODE, ingredients)}

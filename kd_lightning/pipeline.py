@@ -17,7 +17,7 @@ from kd_lightning.evaluation import evaluated
 from kd_lightning.matmul import matmul_precision
 from kd_lightning.own_teacher import take_teacher
 from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts, world_size
-from kd_lightning.recipe import DISTILLATION_CODE, SUPERVISED_CODE, Build, Recipe, Settings, TeacherSource
+from kd_lightning.recipe import SUPERVISED_CODE, Build, Recipe, Settings, TeacherSource
 from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
 from kd_lightning.store import Entry, content_key
@@ -111,7 +111,7 @@ class Experiment:
         for source in self.recipe.sources():
             teacher = self.recipe.teacher_outputs(self.recipe.network("teacher"), source)
             self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, alpha, temperature)
-        if self.recipe.chunked("student"):
+        if self.recipe.chunked("student", soft=True):
             self.board.say(
                 f"losses by chunks of rows: {self.recipe.task.num_classes} classes (chunked_loss=false: whole)"
             )
@@ -162,7 +162,7 @@ class Experiment:
             "budget": self.steps["student"],
             **extra,
         }
-        ingredients = self.recipe.ingredients("student", steps, DISTILLATION_CODE, soft)
+        ingredients = self.recipe.ingredients("student", steps, self.recipe.reading_code(source), soft)
         ingredients["teacher"] = self.entries["teacher"].key
         return Stage(
             name=name,

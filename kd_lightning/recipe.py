@@ -35,6 +35,7 @@ from kd_lightning.store import Store, content_key
 from kd_lightning.tasks.base import Task, why_whole
 from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.teachers.cached import Policy
 from kd_lightning.teachers.shards import Shards
 
 Settings = dict[str, Any]
@@ -55,7 +56,9 @@ VOLATILE = frozenset(
 Top-level settings need no such list: a stage's ingredients name what counts."""
 
 SUPERVISED_CODE = ("kd_lightning.modules.supervised", "kd_lightning.data.base")
-DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.data.base")
+DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.data.base", "kd_lightning.attaching")
+STORING_CODE = ("kd_lightning.teachers.building",)
+"""Of the rows that a stage reads, where the teacher's outputs are stored."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Recipe:
         self.store = Store(Path(settings["outputs"]) / "store")
         self.task: Task = build(settings["task"])
         self.steps: Settings = settings["steps"]
-        self._chunked: dict[str, bool] = {}
+        self._chunked: dict[tuple[str, bool], bool] = {}
         self._counted: dict[str, Settings] = {}
 
     def seed(self, role: str) -> int:
@@ -184,7 +187,7 @@ class Recipe:
             "trainer": self.counted_trainer,
             "compile": self.compiled,
             "matmul": settings["matmul"],
-            "chunked": self.chunked(role),
+            "chunked": self.chunked(role, soft=more is not None),
             "data": self.fingerprint,
             "labelled": data["labelled_teacher" if teaching else "labelled"],
             "batch_size": data["batch_size"],
@@ -204,19 +207,21 @@ class Recipe:
         """The trainer settings that change what is computed."""
         return {key: value for key, value in self.settings["trainer"].items() if key not in VOLATILE}
 
-    def chunked(self, role: str) -> bool:
-        """The losses of the teacher's, or of the student's stages are computed by chunks of rows.
+    def chunked(self, role: str, soft: bool = False) -> bool:
+        """The losses of the teacher's stage, the student alone, or the soft stages are computed by chunks of rows.
+
+        Args:
+            role: Whose.
+            soft: In the student's soft stages, where objectives may tap the head; the student alone is the same for all.
 
         Raises:
             ConfigError: That is asked for and not possible.
         """
-        if role not in self._chunked:
-            teaching = role == "teacher"
-            terms = [] if teaching else self.objective().values()
-            taps = [path for term in terms for path, _ in term.taps.values()]
+        if (role, soft) not in self._chunked:
+            taps = [path for term in self.objective().values() for path, _ in term.taps.values()] if soft else []
             against = why_whole(self.network(role), taps)
-            self._chunked[role] = chunks(self.settings["chunked_loss"], self.task.num_classes, against)
-        return self._chunked[role]
+            self._chunked[role, soft] = chunks(self.settings["chunked_loss"], self.task.num_classes, against)
+        return self._chunked[role, soft]
 
     def code(self, roots: Sequence[str], nodes: Any) -> str:
         """Fingerprint of the root modules and of all that the nodes name."""
@@ -271,6 +276,10 @@ class Recipe:
         """The teacher's outputs may be written to disk."""
         return isinstance(self.build(self.settings["teacher_outputs"]), STORING)
 
+    def reading_code(self, source: TeacherSource) -> tuple[str, ...]:
+        """Root modules of the code of a stage that reads a source: where rows are stored, what has written them counts."""
+        return DISTILLATION_CODE + (STORING_CODE if isinstance(self.build(source.node), Policy) else ())
+
     def teacher_outputs(self, network: nn.Module, source: TeacherSource) -> TeacherOutputs:
         """The teacher's outputs from a source, not connected yet."""
         rows = {} if source.shards is None else {"shards": source.shards}
@@ -286,7 +295,7 @@ class Recipe:
         text = repr(source.node)
         if text not in self._counted:
             outputs = self.teacher_outputs(self.network("teacher"), TeacherSource(source.node))
-            outputs.connect(teacher_taps(self.objective()), by_rows=self.chunked("student"))
+            outputs.connect(teacher_taps(self.objective()), by_rows=self.chunked("student", soft=True))
             self._counted[text] = dict(outputs.counted(source.node))
         return self._counted[text]
 
@@ -314,7 +323,7 @@ class Recipe:
             total_steps=self.steps["student"],
             first_step=done,
             compiled=self.compiled,
-            chunked=self.chunked("student"),
+            chunked=self.chunked("student", soft=True),
         )
 
     @cached_property

@@ -113,6 +113,7 @@ def teacher_cache(recipe: Recipe, source: TeacherSource, network: nn.Module) -> 
         "format": FORMAT,
         "teacher": state_hash(network),
         "data": recipe.fingerprint,
+        "matmul": recipe.settings["matmul"],
         "taps": list(job.taps),
         "extras": digest_of(job.policy.extras(job.targets)),
         "code": recipe.code(CODE, nodes),

@@ -20,6 +20,8 @@ from kd_lightning.teacher_cache import teacher_cache
 from kd_lightning.teachers.auto import Use
 from kd_lightning.teachers.building import fits
 
+TEACHERS_OWN = ("teacher", "model@teacher", "optimizer@teacher", "scheduler@teacher", "steps.teacher", "data", "task", "matmul")
+"""Beginnings of the settings that make another teacher."""
 Stages = Callable[[TeacherSource], Sequence[Stage]]
 
 
@@ -78,7 +80,9 @@ def decided(
 
 
 def planned_jobs(recipe: Recipe) -> int:
-    """Of the sweep that the run belongs to; 1 for a single run."""
+    """Of the sweep that the run belongs to, as far as they share its teacher; 1 for a single run."""
     folder = recipe.settings["folder"]
-    sweep = read_json(Path(folder).parent / SWEEP) if folder else None
-    return max((sweep or {}).get("jobs") or 1, 1)
+    sweep = (read_json(Path(folder).parent / SWEEP) if folder else None) or {}
+    if any(name.startswith(TEACHERS_OWN) for name in sweep.get("differing", [])):
+        return 1  # other teachers, or other rows: how many share this one is not known
+    return max(sweep.get("jobs") or 1, 1)

@@ -149,7 +149,7 @@ class _Chunked(torch.autograd.Function):
                 gradient = terms.chunk(logits, start, stop, products.wanted)
                 if gradient is not None:
                     products.add(gradient, start, stop)
-            ctx.gradients, ctx.reusable = products.finished(), job.reusable
+            ctx.gradients, ctx.dtypes, ctx.reusable = products.gradients, products.dtypes, job.reusable
             total, hard, soft = terms.means()
         ctx.mark_non_differentiable(hard, *soft)
         return (total, hard, *soft)
@@ -165,14 +165,19 @@ class _Chunked(torch.autograd.Function):
         if not ctx.reusable:
             ctx.gradients = None  # so that they can become the parameters' gradients without a copy
         factor = total if total.device.type != "cpu" or total.item() != 1 else None
-        return (*(_times(gradient, factor, ctx.reusable) for gradient in gradients), None)
+        pairs = zip(gradients, ctx.dtypes, strict=True)
+        return (*(_times(gradient, factor, ctx.reusable, dtype) for gradient, dtype in pairs), None)
 
 
-def _times(gradient: Tensor | None, factor: Tensor | None, copy: bool) -> Tensor | None:
-    if gradient is None or factor is None:
-        return gradient.clone() if gradient is not None and copy else gradient
+def _times(gradient: Tensor | None, factor: Tensor | None, copy: bool, dtype: torch.dtype) -> Tensor | None:
+    """The gradient times a factor, None = 1, in the type of what it belongs to. Only the product is made narrow: float16 has
+    room neither for a gradient that no scaler has enlarged nor for a scaler's factor."""
+    if gradient is None:
+        return None
+    if factor is None:
+        return gradient.to(dtype, copy=copy)
     factor = factor.to(gradient.dtype)
-    return gradient * factor if copy else gradient.mul_(factor)
+    return (gradient * factor if copy else gradient.mul_(factor)).to(dtype)
 
 
 class _Buffers:
@@ -218,7 +223,7 @@ class _Products:
         self.dtypes = hidden.dtype, weight.dtype, weight.dtype if bias is None else bias.dtype
         # Sums over all chunks in float32 or wider, or they would lose what each adds.
         self.gradients: tuple[Tensor | None, ...] = (
-            torch.empty_like(hidden) if needs[0] else None,
+            torch.empty_like(hidden, dtype=self.dtype) if needs[0] else None,
             torch.zeros_like(weight, dtype=self.dtype) if needs[1] else None,
             torch.zeros_like(bias, dtype=self.dtype) if bias is not None and needs[2] else None,
         )
@@ -240,11 +245,6 @@ class _Products:
             weight.addmm_(gradient.T, self.backward_hidden[start:stop])
         elif weight is not None:
             weight += gradient.T @ self.backward_hidden[start:stop]
-
-    def finished(self) -> tuple[Tensor | None, ...]:
-        """The gradients with respect to hidden, weight and bias, in their types."""
-        pairs = zip(self.gradients, self.dtypes, strict=True)
-        return tuple(None if gradient is None else gradient.to(dtype) for gradient, dtype in pairs)
 
 
 class _Terms:

@@ -12,7 +12,8 @@ from kd_lightning.types import Aligned, Outputs
 
 
 class Objective(nn.Module):
-    """One soft term. A subclass is one Python file and one YAML; it may own projections (trained, never exported).
+    """One soft term. A subclass is one Python file and one YAML; it may own projections (trained, never exported), which
+    begin anew in each stage: what pre-training has made of them does not go on into distillation.
 
     Attributes:
         weight: Factor of the term in the sum; the logged value is without it.

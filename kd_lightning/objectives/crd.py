@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.contrast import contrastive_nats, log_mean_exp
-from kd_lightning.functional.precision import at_least_float32, exact_matmul
+from kd_lightning.functional.precision import at_least_float32, exact_matmul, without_autocast
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.relations import unit
 from kd_lightning.objectives.features import FeatureObjective, Pair
@@ -159,8 +159,9 @@ class Contrast(nn.Module):
 
 def embed(layer: nn.Module, feature: Tensor) -> Tensor:
     """[B, D'] at length 1, in the feature's type: divided by the temperature, a half's rounding would be large."""
-    weight, bias = (parameter.to(feature.dtype) for parameter in layer.parameters())
-    return unit(exact_matmul(feature, weight.T) + bias)
+    # Called, and not taken apart: a layer that is spread over devices is gathered in its call alone.
+    with without_autocast(feature):
+        return unit(layer(feature.to(next(layer.parameters()).dtype)).to(feature.dtype))
 
 
 def row_feature(feature: Tensor, mask: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from kd_lightning.teachers.shards import FORMAT, MANIFEST, extra_name, shard_nam
 from kd_lightning.types import Batch
 
 SHARD_BYTES = 64 * 2**20
-MOST_SHARDS = 512  # each stays open while it is read
+MOST_SHARDS = 64  # each holds a file open while it is read
 RESERVE = 2**30
 """Of the disk, as much as is written stays free, up to so many bytes."""
 Progress = Callable[[int, int], None]
@@ -63,8 +63,8 @@ class Job:
 
     @cached_property
     def layout(self) -> Layout:
-        """Of a row; found by asking the teacher about the first one."""
-        return Layout.of(self.columns(0, 1))
+        """Of a row; found by asking the teacher about the first two: what has no row's number first is seen then."""
+        return Layout.of(self.columns(0, min(2, self.count)))
 
     @property
     def shard_rows(self) -> int:
@@ -99,6 +99,11 @@ class Job:
                 self._check_rows(path, feature, len(batch["index"]))
                 numbers = self.policy.numbers
                 counts = mask if feature.shape[: mask.dim()] == mask.shape else None
+                if bool((feature == torch.finfo(feature.dtype).min).any()):
+                    raise TeacherOutputError(
+                        f"the feature at {path!r} holds scores of positions that are not attended to, for which no dtype on "
+                        "disk has a place: use teacher_outputs=live"
+                    )
                 feature = self._checked(f"feature at {path!r}", feature, numbers.holds, counts, batch)
                 columns |= numbers.kept(feature_column(path), feature)
         return columns
@@ -135,7 +140,7 @@ class Job:
             finite = bool(values[bad].isfinite().all())
             why = "are too large for teacher_outputs.dtype" if finite else "are not finite"
             fix = (
-                "use teacher_outputs.dtype=bf16 or int8, or teacher_outputs=live"
+                "use teacher_outputs=live, or, for hidden states, another dtype"
                 if finite
                 else "train the teacher again with a lower teacher_optimizer.lr, or choose another"
             )
@@ -163,7 +168,8 @@ def build(job: Job, entry: Entry, described: Mapping[str, Any], say: Callable[[s
     job.network.eval()
     check_network(job.network)
     entry.status_path.unlink(missing_ok=True)  # else a kill would leave a claim to be whole beside shards that are not
-    whole = [number for number, start, stop in job.shards() if shard_is_whole(entry, number)]
+    # Of another batch size a shard holds other rows: those are not taken for its own.
+    whole = [number for number, start, stop in job.shards() if shard_is_whole(entry, number, (start, stop))]
     total = sum(1 for _ in job.shards())
     say(disk_line(job, entry, len(whole), total))
     names = []
@@ -235,16 +241,16 @@ def write_shard(job: Job, entry: Entry, number: int, start: int, stop: int, prog
         progress(last, job.count)
     path = entry.path(shard_name(number))
     publish(path, npy(packed))
-    publish_json(entry.path(digest_name(number)), digest_record(entry, number, file_digest(path)))
+    publish_json(entry.path(digest_name(number)), digest_record(entry, number, (start, stop), file_digest(path)))
 
 
-def shard_is_whole(entry: Entry, number: int) -> bool:
-    """The file is there, and is the one that was published under this entry's key and this number."""
+def shard_is_whole(entry: Entry, number: int, rows: tuple[int, int]) -> bool:
+    """The file is there, and is the one that was published under this entry's key and this number, for these rows."""
     path, digest = entry.path(shard_name(number)), entry.path(digest_name(number))
     if not (path.is_file() and digest.is_file()):
         return False
     try:
-        return bool(entry.read_json(digest.name) == digest_record(entry, number, file_digest(path)))
+        return bool(entry.read_json(digest.name) == digest_record(entry, number, rows, file_digest(path)))
     except ValueError:
         return False
 
@@ -254,9 +260,10 @@ def digest_name(number: int) -> str:
     return f"shard-{number:05}.json"
 
 
-def digest_record(entry: Entry, number: int, digest: str) -> dict[str, Any]:
-    """Its content: the digest, bound to the key and the number."""
-    return {"digest": digest, "seal": content_key({"key": entry.key, "shard": number, "digest": digest})}
+def digest_record(entry: Entry, number: int, rows: tuple[int, int], digest: str) -> dict[str, Any]:
+    """Its content: the digest, bound to the key, the number and the rows, from the first to the one after the last."""
+    bound = {"rows": list(rows), "digest": digest}
+    return {**bound, "seal": content_key({"key": entry.key, "shard": number, **bound})}
 
 
 def npy(array: np.ndarray[Any, Any]) -> bytes:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def test_another_keys_folder_under_this_name_is_not_believed(tmp_path: Path) -> 
     place = entry(tmp_path)
     place.folder.rmdir()
     shutil.copytree(other.folder, place.folder)
-    assert not any(shard_is_whole(place, number) for number in range(SHARDS))
+    assert not any(shard_is_whole(place, number, (start, stop)) for number, start, stop in job.shards())
     shards, lines = ready(place)
     assert any("another entry's" in line for line in lines)
     assert content(shards) == content(built(tmp_path / "clean", Hidden()))
@@ -202,7 +203,7 @@ def test_a_killed_build_goes_on_from_the_shards_that_are_whole(tmp_path: Path) -
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    kept = [number for number in range(SHARDS) if shard_is_whole(place, number)]
+    kept = [number for number, *of in a_job(Hidden()).shards() if shard_is_whole(place, number, (of[0], of[1]))]
     assert 0 < len(kept) < SHARDS  # the positive control: it was struck in the middle
     assert place.problem() == ""
     log: list[int] = []
@@ -210,6 +211,23 @@ def test_a_killed_build_goes_on_from_the_shards_that_are_whole(tmp_path: Path) -
     assert {row // 6 for row in log if row} == set(range(SHARDS)) - set(kept)
     assert any(f"goes on: {len(kept)} of {SHARDS} files" in line for line in lines)
     assert content(shards) == content(built(tmp_path / "clean", Hidden()))
+
+
+def test_a_build_that_goes_on_in_other_batches_takes_no_shard_of_other_rows(tmp_path: Path) -> None:
+    """The batch size is in no key, and decides how many rows a shard has."""
+    place, whole = entry(tmp_path), content(built(tmp_path / "clean", Hidden()))
+    job = replace(a_job(Hidden()), batch_size=4)
+    build(job, place, {}, lambda _: None, lambda *_: None)
+    assert job.shard_rows != a_job(Hidden()).shard_rows, "positive control: its shards hold other rows"
+    place.status_path.unlink()
+    assert content(ready(place)[0]) == whole
+
+
+def test_scores_of_what_is_not_attended_to_have_no_place_on_disk(tmp_path: Path) -> None:
+    net = network()
+    net.projection = Sick(torch.finfo(torch.float32).min)
+    with pytest.raises(TeacherOutputError, match=r"not attended to.*teacher_outputs=live"):
+        build(replace(a_job(Hidden(), net), taps=["projection"]), entry(tmp_path), {}, lambda _: None, lambda *_: None)
 
 
 def test_two_processes_write_once(tmp_path: Path) -> None:
@@ -267,7 +285,7 @@ def sick(value: float) -> Any:
         (float("nan"), Hidden(), "not finite"),
         (float("inf"), AllLogits(), "not finite"),
         (float("nan"), TopK(3), "not finite"),
-        (1e6, Hidden(), "too large.*bf16"),
+        (1e6, Hidden(), "too large.*another dtype"),
     ],
 )
 def test_what_cannot_be_kept_names_its_rows(value: float, policy: Any, message: str, tmp_path: Path) -> None:
