@@ -54,7 +54,7 @@ class BasicLauncher(KDLauncher):
 
 
 class CohortLauncher(KDLauncher):
-    """All jobs side by side in one worker process, so that each batch and the teacher's outputs serve all.
+    """All jobs side by side in one worker process, so that the teacher's outputs serve all.
 
     Args:
         max_jobs: Jobs that train in step, at most; None = as many as fit into memory.

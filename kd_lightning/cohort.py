@@ -1,4 +1,4 @@
-"""Jobs of a sweep that train side by side in one process: each batch is read once, and the teacher runs once for all.
+"""Jobs of a sweep that train side by side in one process, for one pass of the teacher over each batch.
 
 Every job is a run like any other, with its own folder, store entries, checkpoints and end; it is a thread that takes turns
 with the others (``turns.py``). Trainings that differ in nothing but what their students learn begin together and go step
@@ -9,9 +9,10 @@ results are those of separate runs to about 1e-6.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ from kd_lightning import turns
 from kd_lightning.callbacks.checkpoints import newest_resume_point, step_of
 from kd_lightning.callbacks.turn_taking import TurnTaking
 from kd_lightning.data.base import LastBatch
+from kd_lightning.errors import KDError
 from kd_lightning.sharing import Alone
 from kd_lightning.stacked.reasons import why_not_stacked
 from kd_lightning.stacked.training import train_stacked
@@ -70,45 +72,66 @@ class Cohort(Alone):
             fit(about(), [TurnTaking(in_line=False)])
             return
         group = turns.gather(group_key(stage, entry), about)
+        try:
+            outcome = self._outcome(group, about)
+            if isinstance(outcome, Training):
+                fit(outcome, [TurnTaking(in_line=len(group.trainings) > 1)])
+            elif outcome is not None:
+                raise outcome
+        finally:
+            if turns.disband(group):
+                self.pool.forget()
+
+    def _outcome(self, group: Group, about: Begin) -> Training | BaseException | None:
+        """What is still to be done of one's own training, or how it has ended."""
         with turns.holding(group, waiting=lambda: None):
             if not group.notes:  # the first to come begins for all
-                group.notes["outcome"] = self._begin_together(group)
-        outcome = group.notes["outcome"][group.trainings.index(about)]
-        if isinstance(outcome, Training):
-            fit(outcome, [TurnTaking(in_line=len(group.trainings) > 1)])
-        elif outcome is not None:
-            raise outcome
+                group.notes.update(zip(group.trainings, self._begin_together(group.trainings), strict=True))
+            return group.notes.pop(about)  # nobody else keeps it
 
-    def _begin_together(self, group: Group) -> list[Training | BaseException | None]:
+    def _begin_together(self, group: Sequence[Begin]) -> list[Training | BaseException | None]:
         """For each training of the group: what is still to be done, or how it ended where all were done in one pass."""
-        found: list[Training | BaseException | None] = [begun(about) for about in group.trainings]
+        found: list[Training | BaseException | None] = [begun(about) for about in group]
         places = [place for place, each in enumerate(found) if isinstance(each, Training)]
         trainings = [each for each in found if isinstance(each, Training)]
         others = len(trainings) - 1
         if others < 1:
             return found
-        reason = why_not_stacked(trainings) if self.stack else "stack=false"
+        reason = why_not(trainings) if self.stack else "stack=false"
         how = f"step by step ({reason})" if reason else "stacked"
         for each in trainings:
             jobs = f"{others} other job{'s' * (others > 1)}"
             each.board.say(f"{each.stage.name}: in step with {jobs}, one pass of the teacher for all; {how}")
         if reason:
             return found
-        try:
-            ends = train_stacked(trainings, [TurnTaking(in_line=False)])
-        except BaseException as error:
-            ends = [error] * len(trainings)
-        for place, end in zip(places, ends, strict=True):
+        for place, end in zip(places, train_stacked(trainings, [TurnTaking(in_line=False)]), strict=True):
             found[place] = end
+            if isinstance(end, Exception) and not isinstance(end, KDError):
+                # Nothing of this student's alone: the pass itself failed, on memory for example.
+                trainings[places.index(place)].board.say(
+                    f"stacked, it failed: {type(end).__name__}: {end}; goes on alone"
+                )
+                found[place] = begun(group[place])
         return found
 
 
-def begun(about: Callable[[], Training]) -> Training | Exception:
+Begin = Callable[[], Training]
+
+
+def begun(about: Begin) -> Training | BaseException:
     """The training; or what is wrong with it, which is no other job's concern."""
     try:
         return about()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return error
+
+
+def why_not(trainings: Sequence[Training]) -> str | None:
+    """``why_not_stacked``; what cannot even be tried cannot be stacked."""
+    try:
+        return why_not_stacked(trainings)
+    except Exception as error:  # of networks and objectives that are not ours
+        return f"{type(error).__name__}: {error}"
 
 
 def group_key(stage: Stage, entry: Entry) -> Hashable:
@@ -140,7 +163,7 @@ COPIES = 5
 def students_that_fit(settings: Sequence[dict[str, Any]], build: Callable[[Any], Any]) -> int:
     """How many students may train side by side: their weights, gradients and optimizers in half of the free memory.
 
-    Activations do not count: students take turns, so that only one has any.
+    Activations do not count: students take turns, so that only one has any; those that are stacked are small.
 
     Args:
         settings: Of the jobs.
@@ -148,13 +171,9 @@ def students_that_fit(settings: Sequence[dict[str, Any]], build: Callable[[Any],
     """
     biggest = 1
     for node in {repr(each["student"]): each["student"] for each in settings}.values():
-        described = {name: value for name, value in node.items() if name != "checkpoint"}
-        try:
-            with torch.device("meta"):
-                network = build(described)
-        except Exception:  # of code that is not ours: ``from_pretrained`` refuses to go without numbers
-            network = build(described)
-        biggest = max(biggest, sum(p.numel() * p.element_size() for p in network.parameters()))
+        with suppress(Exception), torch.device("meta"):  # one that cannot be built is its own job's concern
+            network = build({name: value for name, value in node.items() if name != "checkpoint"})
+            biggest = max(biggest, sum(p.numel() * p.element_size() for p in network.parameters()))
     return max(1, free_memory(settings[0]["trainer"].get("accelerator")) // 2 // (COPIES * biggest))
 
 
@@ -163,6 +182,14 @@ def free_memory(accelerator: Any) -> int:
     if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 2**33
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        free = 2**33
+    with suppress(OSError, ValueError):  # what a container may use
+        limit, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        free = min(free, limit - used)
+    return free
+
+
+CGROUP = Path("/sys/fs/cgroup")

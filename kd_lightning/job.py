@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,9 +105,11 @@ class End:
 
     Attributes:
         results: The content of ``results.json``; None = it is not over yet.
+        waited: Seconds that it has waited for other jobs of its process.
     """
 
     results: Results | None = None
+    waited: Callable[[], float] = float
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def end_recorded(folder: Path, number: int) -> Iterator[End]:
         if end.results is not None:
             models = [model for model in end.results["models"].values() if model]
             reused = [model["stage"] for model in models if model.get("reused") and "stage" in model]
-            end_job(folder, DONE, reused=reused)
+            end_job(folder, DONE, waited=end.waited(), reused=reused)
 
 
 def state_of(error: BaseException) -> str:

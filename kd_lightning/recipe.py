@@ -100,6 +100,7 @@ class Recipe:
         self.task: Task = build(settings["task"])
         self.steps: Settings = settings["steps"]
         self._chunked: dict[tuple[str, bool], bool] = {}
+        self._read: tuple[Prepared, str] | None = None
         self._counted: dict[str, Settings] = {}
 
     def seed(self, role: str) -> int:
@@ -107,9 +108,15 @@ class Recipe:
         seed: int = self.settings["teacher_seed" if role == "teacher" else "seed"]
         return seed
 
-    @cached_property
+    @property
     def _data(self) -> tuple[Prepared, str]:
-        """Rows and fingerprint, from the store or prepared now."""
+        """Rows and fingerprint, from the store or prepared now; once."""
+        # No cached_property: before Python 3.12 it holds one lock for all instances, and jobs of a cohort wait in here.
+        if self._read is None:
+            self._read = self._read_data()
+        return self._read
+
+    def _read_data(self) -> tuple[Prepared, str]:
         node = self.settings["data"]["source"]
         source: Source = self.build(node)
         key = content_key({"source": node, "content": source.digest(), "code": self.code([], node)})

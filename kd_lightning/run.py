@@ -21,6 +21,7 @@ from kd_lightning.sweeps.folder import PROGRESS
 from kd_lightning.sweeps.records import ProgressFile
 from kd_lightning.teachers.auto import STORING
 from kd_lightning.tracking.track import tracking
+from kd_lightning.turns import clock
 
 
 def execute(
@@ -56,7 +57,7 @@ def execute(
     publish_json(folder / "environment.json", environment())
     log = file_logger(folder / "run.log")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    started = time.perf_counter()
+    started, waited = time.perf_counter(), clock(since_now=True)
     try:
         with tracking(settings, build, folder, overrides, sweep) as tracked:
             progress = ProgressFile(folder / PROGRESS)
@@ -66,7 +67,8 @@ def execute(
                 found = experiment.run()
             results = results_of(experiment, found, command)
             gather(folder, experiment)
-            publish_json(folder / "results.json", {**results, "wall_seconds": round(time.perf_counter() - started, 1)})
+            seconds = round(time.perf_counter() - started - waited(), 1)
+            publish_json(folder / "results.json", {**results, "wall_seconds": seconds})
             report = write_report(folder)
             refused = tracked.finish(results)
         board.table("", *model_rows(results))

@@ -211,7 +211,7 @@ class Entry:
             except Timeout:
                 waiting()
                 with turns.idle():
-                    lock.acquire(poll_interval=0.1)
+                    acquire(lock)
             except OSError as error:
                 raise write_error(self.folder, error) from error
             try:
@@ -227,6 +227,17 @@ class Entry:
         except OSError as error:
             raise write_error(self.folder, error) from error
         sweep_temporaries(self.folder)
+
+
+def acquire(lock: FileLock) -> None:
+    """Wait for the lock; a job of a cohort that is asked to end does not wait any longer."""
+    while True:
+        turns.check()
+        try:
+            lock.acquire(timeout=1.0, poll_interval=0.1)
+        except Timeout:
+            continue
+        return
 
 
 class Store:

@@ -20,7 +20,16 @@ from kd_lightning.teacher_cache import teacher_cache
 from kd_lightning.teachers.auto import Use
 from kd_lightning.teachers.building import fits
 
-TEACHERS_OWN = ("teacher", "model@teacher", "optimizer@teacher", "scheduler@teacher", "steps.teacher", "data", "task", "matmul")
+TEACHERS_OWN = (
+    "teacher",
+    "model@teacher",
+    "optimizer@teacher",
+    "scheduler@teacher",
+    "steps.teacher",
+    "data",
+    "task",
+    "matmul",
+)
 """Beginnings of the settings that make another teacher."""
 Stages = Callable[[TeacherSource], Sequence[Stage]]
 

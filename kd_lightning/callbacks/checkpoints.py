@@ -160,7 +160,7 @@ class Checkpoints(pl.Callback):
 def asked_to_stop(trainer: pl.Trainer) -> bool:
     """SIGTERM has come to this process, or to any other of the same training: all stop at the same step."""
     if trainer.world_size == 1:
-        return stopping.requested()
+        return turns.agreed(trainer.global_step, stopping.requested())
     return trainer.strategy.reduce_boolean_decision(stopping.requested(), all=False)
 
 

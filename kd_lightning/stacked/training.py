@@ -23,11 +23,8 @@ def train_stacked(trainings: Sequence[Training], callbacks: Sequence[pl.Callback
         callbacks: Called before all others.
 
     Returns:
-        For each training what ended it before its time, as it would have ended alone; None = it is done.
-
-    Raises:
-        Terminated: SIGTERM came. All have a resume point at the step that was just done.
-        BaseException: Something that is no single student's, and ends all.
+        For each training what ended it before its time, as it would have ended alone; None = it is done. What is no single
+        student's has ended all that were still at work: after SIGTERM (``Terminated``) they have a resume point.
     """
     order = sorted(range(len(trainings)), key=lambda place: optimizer_kind(trainings[place]))
     members = [Member(trainings[place]) for place in order]
@@ -37,11 +34,13 @@ def train_stacked(trainings: Sequence[Training], callbacks: Sequence[pl.Callback
     module = StackedModule(modules, spans, wide=fits_side_by_side(modules[0].network, modules[0].task))
     first = members[0].training
     trainer = first.trainer([*callbacks, MemberCallbacks(members)], [], JoinedResumePoints(members, spans))
+    errors: list[BaseException | None] = [None] * len(trainings)
     try:
         run(trainer, module, first)
     except AllEnded:
         assert len(module.errors) == len(members)
-    errors: list[BaseException | None] = [None] * len(trainings)
+    except BaseException as cause:
+        errors = [cause] * len(trainings)
     for student, error in module.errors.items():
         errors[order[student]] = error
     return errors

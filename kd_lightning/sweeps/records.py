@@ -90,10 +90,10 @@ def end_job(folder: Path, state: str, **more: Any) -> None:
     Args:
         folder: The job's.
         state: One of the final states.
-        more: ``error``, ``traceback``, ``reused``.
+        more: ``error``, ``traceback``, ``reused``; ``waited``, seconds that are not the job's own.
     """
     record = read_json(folder / JOB) or {"number": int(folder.name), "overrides": []}
-    seconds = round(time.time() - record.pop("clock", time.time()), 1)
+    seconds = round(time.time() - record.pop("clock", time.time()) - more.pop("waited", 0.0), 1)
     write(folder / JOB, {**record, "state": state, "finished": now(), "seconds": seconds, **more})
     (folder / PROGRESS).unlink(missing_ok=True)
 

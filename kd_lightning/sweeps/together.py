@@ -26,7 +26,7 @@ from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.stage import lightning_is_quiet
 from kd_lightning.sweeps.records import begin_job
 from kd_lightning.sweeps.worker import OUTPUT, Order, output_to
-from kd_lightning.turns import Interrupted, Turns
+from kd_lightning.turns import Interrupted, Turns, clock
 
 LOG = "cohort.log"
 LOOK = 0.2
@@ -47,11 +47,10 @@ class Composed:
     settings: dict[str, Any]
     overrides: list[str]
 
-    def run(self, sharing: Alone) -> None:
-        """Do it; its end is recorded. Only what asks the whole process to end is raised."""
+    def results(self, sharing: Alone) -> dict[str, Any]:
+        """Do it; the content of ``results.json``."""
         folder = Path(self.order.folder)
-        with end_recorded(folder, self.order.number) as end:
-            end.results = carry_out(self.settings, folder, self.overrides, self.order.sweep, sharing=sharing)
+        return carry_out(self.settings, folder, self.overrides, self.order.sweep, sharing=sharing)
 
 
 def run_together(orders: Sequence[Order], most: int | None, stack: bool) -> None:
@@ -70,16 +69,26 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool) -> None
     reasons = {job.order.number: unfit(job.settings) for job in jobs}
     for job in jobs:
         if reason := reasons[job.order.number]:
-            with output_to(Path(job.order.folder) / OUTPUT):
+            folder = Path(job.order.folder)
+            with output_to(folder / OUTPUT), end_recorded(folder, job.order.number) as end:
                 print(f"by itself, not in the cohort: {reason}", flush=True)
-                job.run(ALONE)
+                end.results = job.results(ALONE)
     fitting = [job for job in jobs if reasons[job.order.number] is None]
-    # torch keeps the precision of products for the whole process.
-    for precision in dict.fromkeys(job.settings["matmul"] for job in fitting):
-        chosen = [job for job in fitting if job.settings["matmul"] == precision]
-        with output_to(Path(chosen[0].order.folder).with_name(LOG)), matmul_precision(precision):
+    for place in dict.fromkeys(place_of(job.settings) for job in fitting):
+        chosen = [job for job in fitting if place_of(job.settings) == place]
+        with output_to(Path(chosen[0].order.folder).with_name(LOG)), matmul_precision(chosen[0].settings["matmul"]):
             fit = students_that_fit([job.settings for job in chosen], build)
+            if fit < len(chosen):
+                print(
+                    f"{fit} of {len(chosen)} jobs at a time: more do not fit into half of the free memory", flush=True
+                )
             in_threads(chosen, Cohort(stack), fit if most is None else min(most, fit))
+
+
+def place_of(settings: dict[str, Any]) -> tuple[str, ...]:
+    """Where and how the process computes: jobs of one process at one time have it in common."""
+    trainer = settings["trainer"]
+    return settings["matmul"], repr(trainer.get("accelerator")), repr(trainer.get("devices"))
 
 
 def composed(order: Order) -> Composed | None:
@@ -101,32 +110,37 @@ def composed(order: Order) -> Composed | None:
 def in_threads(jobs: Sequence[Composed], cohort: Cohort, most: int) -> None:
     """Run the jobs side by side, at most so many in step; returns when all have ended."""
     turns = Turns(len(jobs), most)
-    with routed() as routes, lightning_is_quiet():
+    with routed() as routes, lightning_is_quiet(), stopping.deferred():
         threads = [
             threading.Thread(target=in_thread, args=(job, cohort, turns, routes), name=f"job {job.order.number}")
             for job in jobs
         ]
-        for thread in threads:
-            thread.start()
         try:
-            with stopping.deferred():
-                told = False
-                while any(thread.is_alive() for thread in threads):
+            for thread in threads:
+                thread.start()
+            told = False
+            for thread in threads:
+                while thread.is_alive():
                     if stopping.requested() and not told:
                         turns.end(stopping.Terminated)
                         told = True
-                    next(thread for thread in threads if thread.is_alive()).join(LOOK)
-        except KeyboardInterrupt:
+                    thread.join(LOOK)
+        except BaseException:  # Ctrl-C; or no more threads are to be had
             turns.end(Interrupted)
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:
+                    thread.join()
             raise
 
 
 def in_thread(job: Composed, cohort: Cohort, turns: Turns, routes: Routes) -> None:
     """Body of a thread."""
-    with routes.to(Path(job.order.folder) / OUTPUT), suppress(stopping.Terminated, Interrupted), turns.member():
-        job.run(cohort)
+    folder = Path(job.order.folder)
+    record = end_recorded(folder, job.order.number)
+    with routes.to(folder / OUTPUT), suppress(stopping.Terminated, Interrupted), record as end, turns.member():
+        begin_job(folder, job.order.number, job.overrides)  # its time begins now
+        end.waited = clock(since_now=True)
+        end.results = job.results(cohort)
 
 
 class Routes(threading.local):

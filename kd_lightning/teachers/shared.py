@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from weakref import WeakValueDictionary
 
 from torch import Tensor
 
@@ -23,13 +24,20 @@ class TeacherPool:
 
     def __init__(self) -> None:
         self.runs = 0
-        self._teachers: dict[Hashable, RememberingTeacher] = {}
+        # Weak: a teacher whose last job is over goes.
+        self._teachers: WeakValueDictionary[Hashable, RememberingTeacher] = WeakValueDictionary()
 
     def get(self, key: Hashable, make: Callable[[], TeacherOutputs]) -> RememberingTeacher:
         """The teacher under a key; made if it is the first time."""
-        if key not in self._teachers:
-            self._teachers[key] = RememberingTeacher(make(), self)
-        return self._teachers[key]
+        found = self._teachers.get(key)
+        if found is None:
+            found = self._teachers[key] = RememberingTeacher(make(), self)
+        return found
+
+    def forget(self) -> None:
+        """Drop what was kept of the last batches; a training is over."""
+        for teacher in self._teachers.values():
+            teacher.forget()
 
 
 class RememberingTeacher(TeacherOutputs):
@@ -54,6 +62,10 @@ class RememberingTeacher(TeacherOutputs):
             said = self.teacher.to(batch["index"].device)(batch)
             self._last = batch["index"], Outputs(SharedRows(said.source, SOFTMAX_BYTES), said.features)
         return self._last[1]
+
+    def forget(self) -> None:
+        """Drop what was kept of the last batch."""
+        self._last = None
 
     def content_hash(self) -> str:
         return self.teacher.content_hash()
