@@ -63,7 +63,8 @@ def test_ctrl_c_ends_the_command_with_130(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_thirty_kills_at_random_times_lose_nothing(tmp_path: Path) -> None:
-    seconds = finish(tmp_path / "whole")
+    # The first one pays for what the others find at hand.
+    seconds = min(finish(tmp_path / name) for name in ("whole", "again"))
     whole = stored(tmp_path / "whole")
     assert len(whole) == 8
     rng = random.Random(0)

@@ -136,6 +136,13 @@ def share_one_server() -> None:
     if "forkserver" in multiprocessing.get_all_start_methods():
         forkserver.set_forkserver_preload(WARM)
         forkserver.set_forkserver_preload = lambda modules: None
+        os.register_at_fork(after_in_child=forget_the_server)
+
+
+def forget_the_server() -> None:
+    """A process that is forked from this one starts a server of its own: it cannot wait for one that is no child of its."""
+    server = forkserver._forkserver  # type: ignore[attr-defined]
+    server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
 
 
 # -- in the command's process -----------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ def weights(sweep: Sweep) -> list[bytes]:
 def test_a_cohort_gives_what_separate_jobs_give(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ("run", "-m", *TINY, "temperature=1,2", "alpha=0.5,0.9")
     assert kd(capsys, *words, f"outputs={tmp_path}/separate").code == 0
-    answer = kd(capsys, *words, "hydra/launcher=cohort", f"outputs={tmp_path}/cohort")
+    exact = ("hydra/launcher=cohort", "hydra.launcher.stack=false")
+    answer = kd(capsys, *words, *exact, f"outputs={tmp_path}/cohort")
     assert answer.code == 0, answer.err
     cohort = last_sweep(tmp_path / "cohort")
     assert [job.state for job in cohort.jobs] == ["done"] * 4
