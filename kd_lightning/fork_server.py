@@ -7,5 +7,6 @@ and must not go first: whoever has started processes through it would take all o
 import signal
 import sys
 
-if sys.argv == ["-c"]:  # how multiprocessing starts its server; nobody else's signals are touched
+# How multiprocessing starts its server; nobody else's signals are touched.
+if any("from multiprocessing.forkserver import main" in word for word in sys.orig_argv):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

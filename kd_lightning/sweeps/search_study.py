@@ -272,7 +272,9 @@ def check_values(study: Study, space: Space) -> None:
         ConfigError: It is not.
     """
     for trial in study.get_trials(deepcopy=False):
-        if not trial.distributions:
+        # A process that is killed while it claims a trial leaves one with some of its values: they are stored one by one.
+        torn = trial.state in (TrialState.RUNNING, TrialState.FAIL)
+        if not trial.distributions or (torn and trial.distributions.keys() < space.distributions.keys()):
             continue
         if trial.distributions.keys() != space.distributions.keys():
             there, here = (", ".join(sorted(each)) for each in (trial.distributions, space.distributions))

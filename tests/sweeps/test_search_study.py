@@ -195,6 +195,19 @@ def test_a_study_of_other_things_is_not_gone_on_with(storage: Storage, tmp_path:
         shared_study(storage, words=("temperature=1,2",))
 
 
+def test_a_claim_that_was_killed_half_way_is_no_other_study(storage: Storage, tmp_path: Path) -> None:
+    words = ("temperature=1,2", "alpha=interval(0,1)")
+    shared = shared_study(storage, n_trials=2, words=words)
+    trial = shared.study.ask()
+    trial.suggest_categorical("temperature", (1, 2))
+    assert len(shared.study.get_trials()[0].distributions) == 1, (
+        "positive control: one value is there, the other is not"
+    )
+    again = shared_study(storage, n_trials=2, words=words)
+    search_in(tmp_path, again)
+    assert len(in_state(again, TrialState.COMPLETE)) == 2
+
+
 def test_a_grid_hands_out_every_combination_once(tmp_path: Path) -> None:
     words = ("temperature=1,2,4", "alpha=range(0.1,1,0.4)", "seed=3")
     shared = shared_study(n_trials=99, words=words, sampler=lambda seed: Grid(space_of(*words).parameters))
