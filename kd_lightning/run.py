@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.allocator import keep_freed_memory
 from kd_lightning.board import TerminalBoard
 from kd_lightning.pipeline import STAGES, Experiment
 from kd_lightning.redaction import redacted
@@ -51,6 +52,7 @@ def execute(
     Returns:
         The content of ``results.json``.
     """
+    keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     publish(folder / "config.yaml", config_text(redacted(settings)))
     publish(folder / "overrides.txt", "".join(f"{line}\n" for line in overrides))

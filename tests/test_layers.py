@@ -78,6 +78,7 @@ LAYERS = {
     "cache_admin": Layer({"errors", "board", "sizes", "store"}, {"rich"}),
     "stopping": Layer(set(), set()),
     "fork_server": Layer(set(), set()),
+    "allocator": Layer(set(), set()),
     "sweeps.folder": Layer(set(), set()),
     "sweeps.records": Layer({"sweeps.folder", "store"}, set()),
     "paired_test": Layer(set(), {"scipy"}),

@@ -42,7 +42,7 @@ class ForwardKL(Divergence):
         if gradient is not None:
             gradient.addcmul_(student.powers, coefficient / student.sums)
             gradient.addcmul_(teacher.powers, coefficient / teacher.sums, value=-1)
-        dots = torch.linalg.vecdot(teacher.powers, teacher.scaled) - torch.linalg.vecdot(teacher.powers, student.scaled)
+        dots = teacher.dots - torch.linalg.vecdot(teacher.powers, student.scaled)
         return dots / teacher.sums[:, 0] - teacher.sums.log()[:, 0] + student.sums.log()[:, 0]
 
 

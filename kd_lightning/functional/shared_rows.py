@@ -5,6 +5,8 @@ Shape legend: ``...`` leading dimensions, N their product, n rows of a chunk, C 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,7 @@ class SharedRows:
         self.bytes = 0
         """Of the softmaxes that are kept."""
         self._kept: dict[tuple[int, int, float, torch.dtype | None], TemperedRows] = {}
+        self._first: dict[tuple[int, int, torch.dtype | None], tuple[float, Tensor]] = {}
         self._mask: Tensor | None = None
         self._zeroed: SharedRows | None = None
 
@@ -56,13 +59,25 @@ class SharedRows:
         key = (start, stop, temperature, narrow)
         found = self._kept.get(key)
         if found is None:
-            found = TemperedRows.of(self.source.rows(start, stop, 1 / temperature))
+            found = TemperedRows.of(self._over(temperature, start, stop, narrow))
             size = sum(tensor.nbytes for tensor in (found.scaled, found.powers, found.sums))
             if self.bytes + size <= self.budget:
                 self._kept[key] = found
+                self._first.setdefault((start, stop, narrow), (temperature, found.scaled))
                 self.bytes += size
         # A shell of its own for each student, so that what one derives from it does not stay beyond the budget.
-        return TemperedRows(found.scaled, found.powers, found.sums)
+        return TemperedRows(found.scaled, found.powers, found.sums, origin=found)
+
+    def _over(self, temperature: float, start: int, stop: int, narrow: torch.dtype | None) -> Tensor:
+        """Logits over T [n, C], up to a number for each row.
+
+        From those at another temperature where one is a power of two times the other: no bit is rounded then, and the product
+        with the teacher's head, much of a cohort's work, is made once.
+        """
+        first = self._first.get((start, stop, narrow))
+        if first is not None and math.frexp(first[0] / temperature)[0] == 0.5:
+            return first[1] * (first[0] / temperature)
+        return self.source.rows(start, stop, 1 / temperature)
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

@@ -5,11 +5,14 @@ Shape legend: n rows, C classes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+LOG2_E = 1 / math.log(2)
 
 
 @dataclass(frozen=True)
@@ -20,18 +23,25 @@ class TemperedRows:
         scaled: [n, C] ``(logits - max) / T``, <= 0.
         powers: [n, C] ``exp(scaled)``.
         sums: [n, 1] sum of the powers, >= 1.
+        origin: The same rows, where several hold them; what is derived for all of them is kept there.
     """
 
     scaled: Tensor
     powers: Tensor
     sums: Tensor
+    origin: TemperedRows | None = None
 
     @staticmethod
     def of(scaled_logits: Tensor, out: Tensor | None = None) -> TemperedRows:
         """From ``logits / T`` [n, C], which is overwritten; the powers go into ``out`` [n, C] if that is given."""
         scaled = scaled_logits.sub_(scaled_logits.amax(dim=-1, keepdim=True))
-        powers = torch.exp(scaled, out=out)
+        powers = exponential(scaled, 1.0, out)
         return TemperedRows(scaled, powers, powers.sum(dim=-1, keepdim=True))
+
+    @cached_property
+    def dots(self) -> Tensor:
+        """[n] ``sum(powers * scaled)``, of which the entropy is made."""
+        return torch.linalg.vecdot(self.powers, self.scaled) if self.origin is None else self.origin.dots
 
     @cached_property
     def log_probs(self) -> Tensor:
@@ -58,5 +68,16 @@ class TemperedRows:
             for _ in range(squarings - 1):
                 powers.square_()
         else:
-            powers = torch.mul(self.scaled, ratio, out=out).exp_()
+            powers = exponential(self.scaled, ratio, out)
         return powers, powers.sum(dim=-1, keepdim=True)
+
+
+def exponential(values: Tensor, factor: float, out: Tensor | None = None) -> Tensor:
+    """``exp(factor * values)``, in ``out`` if that is given.
+
+    On CPUs as a power of 2: torch hands ``exp`` to a library that took 4.5 times as long as ``exp2`` (AMD EPYC with AVX-512,
+    torch 2.13). The argument's rounding is at most one part in 10^7 of it, as that of the difference from the maximum.
+    """
+    if values.device.type == "cpu":
+        return torch.mul(values, factor * LOG2_E, out=out).exp2_()
+    return torch.exp(values if factor == 1 else torch.mul(values, factor, out=out), out=out)

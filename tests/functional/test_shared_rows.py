@@ -127,3 +127,20 @@ def test_whole_logits_are_those_of_the_source() -> None:
     shared = SharedRows(source, PLENTY)
     assert torch.equal(shared.dense(), source.dense())
     assert torch.equal(shared.rows(2, 5, 0.5), source.rows(2, 5, 0.5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("first", [3.0, 0.5])
+def test_one_product_serves_temperatures_a_power_of_two_apart(dtype: torch.dtype, first: float) -> None:
+    torch.manual_seed(0)
+    linear = LinearLogits(torch.randn(5, 7, dtype=dtype), torch.randn(11, 7, dtype=dtype), torch.randn(11, dtype=dtype))
+    counted = Counted(linear)
+    shared = SharedRows(counted, PLENTY)
+    for temperature in (first, 2 * first, 8 * first, first / 4):
+        found = shared.tempered(0, 5, temperature, None)
+        wanted = TemperedRows.of(linear.rows(0, 5, 1 / temperature))
+        for mine, theirs in ((found.scaled, wanted.scaled), (found.powers, wanted.powers), (found.dots, wanted.dots)):
+            assert torch.equal(mine, theirs)
+    assert len(counted.asked) == 1
+    shared.tempered(0, 5, 1.5 * first, None)
+    assert len(counted.asked) == 2
