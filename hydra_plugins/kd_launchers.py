@@ -22,9 +22,15 @@ class KDLauncher(Launcher):
     """
 
     config: DictConfig
+    forks = True
+    """Jobs run in worker processes that are forked from a server of ours."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
+        if self.forks:
+            from kd_lightning.sweeps.crew import warm_up
+
+            warm_up()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from kd_lightning.sweeps.launching import orders_for
@@ -112,6 +118,8 @@ class JoblibLauncher(ProcessLauncher):
     Args: as ``ProcessLauncher``, without GPUs.
     """
 
+    forks = False
+
     def __init__(self, n_jobs: int, threads_each: int | None = None) -> None:
         super().__init__(n_jobs, threads_each)
 
@@ -129,6 +137,8 @@ class SubmititLauncher(KDLauncher):
         submitit_folder: Where submitit keeps its files and logs.
         parameters: For ``submitit.AutoExecutor.update_parameters``: timeout_min, cpus_per_task, mem_gb, ...
     """
+
+    forks = False
 
     def __init__(self, cluster: str, submitit_folder: str, **parameters: Any) -> None:
         self.cluster = cluster

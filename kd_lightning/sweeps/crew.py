@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from pathlib import Path
@@ -35,6 +36,12 @@ def processes() -> ForkServerContext | SpawnContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+def warm_up() -> None:
+    """Start the server now, so that it imports while the jobs are still being planned; the first worker needs it."""
+    if processes().get_start_method() == "forkserver":
+        forkserver.ensure_running()
 
 
 class Worker:
