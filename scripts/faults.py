@@ -34,6 +34,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -497,7 +498,7 @@ class Strike:
     """A kill of a sweep's process.
 
     Attributes:
-        launcher: basic, process or joblib.
+        launcher: basic, process or cohort.
         whom: leader or worker.
         after: Seconds after the first job's start.
     """
@@ -508,7 +509,9 @@ class Strike:
 
     def words(self, outputs: Path) -> list[str]:
         """The command's."""
-        return ["-m", f"hydra/launcher={self.launcher}", *WORDS, TEMPERATURES, f"outputs={outputs}"]
+        # Stacked, a cohort's results would be those of basic up to rounding alone.
+        exact = ["hydra.launcher.stack=false"] if self.launcher == "cohort" else []
+        return ["-m", f"hydra/launcher={self.launcher}", *exact, *WORDS, TEMPERATURES, f"outputs={outputs}"]
 
 
 def kill_leader(blow: Strike, outputs: Path, log: Path) -> tuple[bool, float]:
@@ -570,27 +573,33 @@ def look_again(outputs: Path, before: dict[Path, tuple[bytes, int]], whole: dict
     return problems + difference(stored(outputs), whole)
 
 
-def blows(rng: random.Random, n: int, spans: dict[str, float]) -> list[Strike]:
-    """30 of 50 at leaders, 20 at workers, spread over the launchers, and over the time that a sweep takes."""
-    cells = [
-        ("basic", "leader"),
-        ("process", "leader"),
-        ("basic", "worker"),
-        ("process", "worker"),
-        ("basic", "leader"),
-    ]
+Cells = tuple[tuple[str, str], ...]
+"""Launcher and whom the kill strikes, in turn."""
+SEPARATE: Cells = (
+    ("basic", "leader"),
+    ("process", "leader"),
+    ("basic", "worker"),
+    ("process", "worker"),
+    ("basic", "leader"),
+)
+SIDE_BY_SIDE: Cells = (("cohort", "leader"), ("cohort", "worker"))
+
+
+def blows(rng: random.Random, n: int, cells: Cells, spans: dict[str, float]) -> list[Strike]:
+    """The cells in turn, spread over the time that a sweep takes."""
     chosen = list(itertools.islice(itertools.cycle(cells), n))
     return [Strike(launcher, whom, rng.uniform(0, spans[launcher])) for launcher, whom in chosen]
 
 
-def sweeps(rng: random.Random, n: int, folder: Path) -> Outcome:
-    """Kill -9, then the same command again, at once."""
+def sweeps(rng: random.Random, n: int, folder: Path, cells: Cells = SEPARATE) -> Outcome:
+    """Kill -9, then the same command again, at once; compared with a whole sweep of the basic launcher."""
     outcome = Outcome()
     warm = Warm(folder / "log-warm")
-    spans = {launcher: span_of(launcher, warm, folder / f"whole-{launcher}") for launcher in ("basic", "process")}
+    launchers = ["basic", *dict.fromkeys(launcher for launcher, _ in cells if launcher != "basic")]
+    spans = {launcher: span_of(launcher, warm, folder / f"whole-{launcher}") for launcher in launchers}
     whole = stored(folder / "whole-basic")
     slowest, kept = 0.0, 0
-    for number, blow in enumerate(blows(rng, n, spans)):
+    for number, blow in enumerate(blows(rng, n, cells, spans)):
         outputs = folder / str(number)
         if blow.whom == "leader":
             struck, seconds = kill_leader(blow, outputs, folder / f"log-{number}")
@@ -1293,6 +1302,10 @@ ROWS = {
     "sweeps": Row(
         "kill -9 at a uniform time", "a sweep's leader or a worker, basic and process launchers", 50,
         "again: all jobs done, finished entries untouched, nothing trained twice, bit-equal, no process stays", sweeps,
+    ),
+    "cohorts": Row(
+        "kill -9 at a uniform time", "a sweep's leader or its worker, cohort launcher, step by step", 20,
+        "as sweeps; a killed worker costs no job: they go on one by one", partial(sweeps, cells=SIDE_BY_SIDE),
     ),
     "jobs": Row(
         "raise, exit(0), exit(1), os._exit(0), SIGTERM, SIGKILL", "job 3 of 6; basic, process, joblib", 17,

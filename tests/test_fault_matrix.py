@@ -1,7 +1,8 @@
 """A tenth or less of the rows of ``scripts/faults.py`` that no other test holds; the full numbers: docs/reliability.md.
 
 Elsewhere: kill -9 of whole runs in test_kill.py, jobs of a sweep that go down in sweeps/test_faults.py, dead leaders in
-sweeps/test_leader.py, killed ranks in test_ranks.py. Eight sweeps at once take a minute and are in the script alone.
+sweeps/test_leader.py, killed ranks in test_ranks.py. Eight sweeps at once, and random kills of whole sweeps and cohorts, take
+minutes and are in the script alone.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def test_the_checks_see_what_they_look_for(faults: ModuleType, tmp_path: Path) -
 
 
 def test_every_row_of_the_script_is_here_or_in_another_test(faults: ModuleType) -> None:
-    elsewhere = {"runs", "jobs", "sweeps", "ranks", "together"}
+    elsewhere = {"runs", "jobs", "sweeps", "cohorts", "ranks", "together"}
     assert set(faults.ROWS) == set(TRIES) | elsewhere
 
 
