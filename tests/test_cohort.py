@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from safetensors.torch import load
 
 from kd_lightning import stopping
 from kd_lightning.cohort import Cohort, students_that_fit, unfit
+from kd_lightning.data.base import RowsDataset
 from kd_lightning.errors import CheckpointWriteError, NonFiniteLossError
 from kd_lightning.pipeline import Experiment
 from kd_lightning.recipe import Recipe
 from kd_lightning.stage import lightning_is_quiet
 from kd_lightning.turns import Turns
+from kd_lightning.types import Batch
 from tests.support.tiny import SilentBoard, build, settings
 
 PATIENCE = 120.0
@@ -84,6 +87,22 @@ def test_results_are_those_of_separate_runs_bit_for_bit(tmp_path: Path, separate
     assert all(
         record["teacher_unchanged"] for each in found for record in each.records.values() if "teacher_hash" in record
     )
+
+
+def test_each_batch_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: Counter[int] = Counter()
+    read = RowsDataset.__getitems__
+
+    def counted(rows: RowsDataset, indices: Sequence[int]) -> Batch:
+        reads[len(rows)] += 1
+        return read(rows, indices)
+
+    monkeypatch.setattr(RowsDataset, "__getitems__", counted)
+    (first, *_), _, _ = side_by_side(tmp_path / "one", JOBS[:1])
+    training = len(first.recipe.prepared.splits["train"]["inputs"])
+    alone = reads.pop(training)
+    side_by_side(tmp_path / "three", JOBS)
+    assert reads[training] == alone
 
 
 def assert_near(found: dict[str, tuple[bytes, bytes]], wanted: dict[str, tuple[bytes, bytes]]) -> None:

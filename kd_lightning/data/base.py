@@ -166,7 +166,7 @@ class ExperimentData(pl.LightningDataModule):
         self.accumulate = accumulate
         self.workers = workers
         self.last_batch: LastBatch | None = None
-        """Of all jobs that read the same rows in the same order; None = this one reads alone."""
+        """Of all jobs that read the same rows in the same order; None = this one reads alone. Set before training."""
         train = prepared.splits["train"]
         flags = None if labelled is None else labelled_rows(train["targets"], labelled, seed)
         self.train_ids = flags.nonzero().flatten() if only_labelled and flags is not None else None
@@ -190,7 +190,8 @@ class ExperimentData(pl.LightningDataModule):
             rank=trainer.global_rank,
             world=trainer.world_size,
         )
-        return self._loader(self.train_set, batches)
+        rows = self.train_set if self.last_batch is None else ReadOnce(self.train_set, self.last_batch)
+        return self._loader(rows, batches)
 
     def val_dataloader(self) -> Loader:
         return self._evaluation("val")
@@ -213,7 +214,7 @@ class ExperimentData(pl.LightningDataModule):
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         return self._loader(rows, EvaluationBatches(len(rows), self.eval_batch_size, rank, world))
 
-    def _loader(self, rows: RowsDataset, batches: TrainingBatches | EvaluationBatches) -> Loader:
+    def _loader(self, rows: RowsDataset | ReadOnce, batches: TrainingBatches | EvaluationBatches) -> Loader:
         pinned = torch.cuda.is_available()
         if not self.workers and not pinned:
             return InMemoryLoader(rows, batches)
@@ -228,18 +229,45 @@ class ExperimentData(pl.LightningDataModule):
 
 
 class LastBatch:
-    """The training batch that was last on the device: who asks for the same rows next is handed the same tensors."""
+    """The training batch that was last read and put on the device: who asks for the same rows next gets the same tensors."""
 
     def __init__(self) -> None:
+        self._indices: Sequence[int] = ()
+        self._read: Batch = {}
         self._rows: Tensor | None = None
         self._batch: Batch = {}
+
+    def read(self, indices: Sequence[int], rows: RowsDataset) -> Batch:
+        """The rows of these numbers; nobody may write into them."""
+        if not self._read or self._indices != indices:
+            self._indices, self._read = indices, rows.__getitems__(indices)
+        return self._read
 
     def get(self, batch: Batch, moved: Callable[[], Batch]) -> Batch:
         """The batch on its device; ``moved`` brings it there if it is not there already."""
         rows = batch["index"]
-        if self._rows is None or not torch.equal(self._rows, rows):
+        if self._rows is None or (self._rows is not rows and not torch.equal(self._rows, rows)):
             self._rows, self._batch = rows, moved()
         return self._batch
+
+
+class ReadOnce(Dataset[Batch]):
+    """Rows of which jobs in step read each batch once.
+
+    Args:
+        rows: To be read.
+        last: What the jobs have in common.
+    """
+
+    def __init__(self, rows: RowsDataset, last: LastBatch) -> None:
+        self.rows = rows
+        self.last = last
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        return self.last.read(indices, self.rows)
 
 
 def labelled_rows(targets: Tensor, count: int, seed: int) -> Tensor:
