@@ -14,6 +14,7 @@ Sides, interleaved in every round, each from nothing but prepared rows:
   sweep      kd run -m ...                              one warm worker, one teacher, a student alone for each seed
   processes  kd run -m hydra/launcher=process ...       the same, two jobs at once in fresh processes
   cohort     kd run -m hydra/launcher=cohort ...        the same, all students side by side
+  stored     the same with teacher_outputs=auto         which stores the teacher's outputs where the rows are few
   fast       the same with matmul=medium                bf16 products, where the processor has them
   singles    kd run ..., each with a store of its own   a teacher for each job
   by hand    a hand-written PyTorch script for each job: teacher, student alone, distilled student (seeds)
@@ -103,7 +104,7 @@ WORKS = {
     "w1": Work(
         words=W1_WORDS,
         grid={"temperature": (1.0, 2.0, 4.0, 8.0), "alpha": (0.5, 0.9)},
-        sides=("cohort", "fast", "sweep", "careful"),
+        sides=("fast", "cohort", "sweep", "careful"),
         steps=(60, 200),
         exact=("cohort",),
         # Far from trained: another random start is 5% away.
@@ -112,7 +113,7 @@ WORKS = {
     "w2": Work(
         words=("experiment=digits", "model@student=convnet_micro"),
         grid={"temperature": (1.0, 2.0, 3.0, 4.0), "alpha": (0.3, 0.5, 0.7, 0.9)},
-        sides=("cohort", "sweep", "careful"),
+        sides=("stored", "cohort", "sweep", "careful"),
         steps=(1000, 2000),
         exact=(),
         limits={"teacher": 0.03, "alone": 0.15, "distilled": 0.05},
@@ -322,6 +323,7 @@ class Bench:
         more = {
             "processes": ["hydra/launcher=process"],
             "cohort": ["hydra/launcher=cohort"],
+            "stored": ["hydra/launcher=cohort", "teacher_outputs=auto"],
             "fast": ["hydra/launcher=cohort", "matmul=medium"],
         }
         with tempfile.TemporaryDirectory() as folder:

@@ -3,8 +3,8 @@
 p is the teacher's distribution, q the student's, both at temperature T. Shape legend: ``...`` any leading dimensions,
 C classes or vocabulary. Everything is in nats per position.
 
-Each divergence is written once, as a value and as its derivative; ``tempered`` differentiates the value by autograd,
-``functional.chunked`` uses the derivative where logits are never made whole.
+Each divergence is written twice: as a value, which ``tempered`` differentiates by autograd, and with its derivative, which
+``functional.chunked`` uses where logits are never made whole. There, probabilities are at hand and logarithms are dear.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ForwardKL(Divergence):
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return _kl(teacher_log_probs, student_log_probs)
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        return -teacher_log_probs.exp()
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
+        return _forward_kl(teacher, student), -teacher.probs
 
     def by_rows(
         self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
@@ -42,8 +42,7 @@ class ForwardKL(Divergence):
         if gradient is not None:
             gradient.addcmul_(student.powers, coefficient / student.sums)
             gradient.addcmul_(teacher.powers, coefficient / teacher.sums, value=-1)
-        dots = teacher.dots - torch.linalg.vecdot(teacher.powers, student.scaled)
-        return dots / teacher.sums[:, 0] - teacher.sums.log()[:, 0] + student.sums.log()[:, 0]
+        return _forward_kl(teacher, student)
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,9 @@ class ReverseKL(Divergence):
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return _kl(student_log_probs, teacher_log_probs)
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        return student_log_probs.exp() * (student_log_probs - teacher_log_probs)
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
+        flow = student.probs * (student.log_probs - teacher.log_probs)
+        return flow.sum(dim=-1), flow
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,10 @@ class GeneralizedJSD(Divergence):
         mixed = _log_mixture(teacher_log_probs, student_log_probs, self.beta)
         return self.beta * _kl(teacher_log_probs, mixed) + (1 - self.beta) * _kl(student_log_probs, mixed)
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        mixed = _log_mixture(teacher_log_probs, student_log_probs, self.beta)
-        return (1 - self.beta) * student_log_probs.exp() * (student_log_probs - mixed)
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
+        mixed = _mixture(teacher, student, self.beta).log_()
+        flow = (student.log_probs - mixed).mul_(student.probs).mul_(1 - self.beta)
+        return self.beta * _kl_to(teacher, mixed) + flow.sum(dim=-1), flow
 
 
 def generalized_jsd(beta: float) -> Divergence:
@@ -127,10 +128,11 @@ class SkewKL(Divergence):
         mixed = _log_mixture(teacher_log_probs, student_log_probs, self.skew)
         return _kl(teacher_log_probs, mixed)
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        mixed = _log_mixture(teacher_log_probs, student_log_probs, self.skew)
-        # q p / m, in logarithms: at most p / (1 - skew), where each factor alone could underflow.
-        return -(1 - self.skew) * (student_log_probs + teacher_log_probs - mixed).exp()
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
+        mixed = _mixture(teacher, student, self.skew)
+        # p / m first, at most 1 / skew, for q p may underflow.
+        flow = (teacher.probs / mixed).mul_(student.probs).mul_(self.skew - 1)
+        return _kl_to(teacher, mixed.log_()), flow
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,11 @@ class SkewReverseKL(Divergence):
         mixed = _log_mixture(student_log_probs, teacher_log_probs, self.skew)
         return _kl(student_log_probs, mixed)
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        mixed = _log_mixture(student_log_probs, teacher_log_probs, self.skew)
-        ratio = student_log_probs - mixed
-        return student_log_probs.exp() * (ratio - self.skew * ratio.exp())
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
+        mixed = _mixture(student, teacher, self.skew)
+        ratio = student.probs / mixed
+        logs = student.log_probs - mixed.log_()
+        return torch.linalg.vecdot(student.probs, logs), (logs - self.skew * ratio).mul_(student.probs)
 
 
 @dataclass(frozen=True)
@@ -173,9 +176,9 @@ class TotalVariation(Divergence):
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return (teacher_log_probs.exp() - student_log_probs.exp()).abs().sum(dim=-1) / 2
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        student_probs = student_log_probs.exp()
-        return student_probs * (student_probs - teacher_log_probs.exp()).sign() / 2
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
+        apart = student.probs - teacher.probs
+        return apart.abs().sum(dim=-1) / 2, apart.sign().mul_(student.probs) / 2
 
 
 def tempered(divergence: Divergence, student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -251,9 +254,26 @@ def _kl(log_probs: Tensor, other_log_probs: Tensor) -> Tensor:
     return (log_probs.exp() * (log_probs - other_log_probs)).sum(dim=-1)
 
 
+def _forward_kl(teacher: TemperedRows, student: TemperedRows) -> Tensor:
+    """``sum_c p (log p - log q)`` [n], without arrays of logarithms."""
+    dots = teacher.dots - torch.linalg.vecdot(teacher.powers, student.scaled)
+    return dots / teacher.sums[:, 0] - teacher.sums.log()[:, 0] + student.sums.log()[:, 0]
+
+
 def _log_mixture(first_log_probs: Tensor, second_log_probs: Tensor, share: float) -> Tensor:
     """``log(share * first + (1 - share) * second)``."""
     return torch.logaddexp(first_log_probs + math.log(share), second_log_probs + math.log1p(-share))
+
+
+def _mixture(first: TemperedRows, second: TemperedRows, share: float) -> Tensor:
+    """``share * first + (1 - share) * second`` [n, C], and above 0 where both are nothing, so that its logarithm is finite."""
+    mixed = torch.lerp(second.probs, first.probs, share)
+    return mixed.clamp_(min=torch.finfo(mixed.dtype).tiny)
+
+
+def _kl_to(rows: TemperedRows, other_log_probs: Tensor) -> Tensor:
+    """``sum_c p (log p - log q)`` [n]."""
+    return rows.dots / rows.sums[:, 0] - rows.sums.log()[:, 0] - torch.linalg.vecdot(rows.probs, other_log_probs)
 
 
 def _check_share(name: str, value: float) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lightning.functional.divergence import ForwardKL
+from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import Divergence
 
 FORWARD = ForwardKL()
@@ -32,8 +33,9 @@ class InterpolatedKL(Divergence):
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return FORWARD.value(self.between(teacher_log_probs, student_log_probs), student_log_probs)
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        return FORWARD.flow(self.between(teacher_log_probs, student_log_probs), student_log_probs)
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
+        between = self.between(teacher.log_probs, student.log_probs)
+        return FORWARD.value(between, student.log_probs), -between.exp()
 
     def between(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         """log r [..., C]."""

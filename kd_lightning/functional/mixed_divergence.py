@@ -24,14 +24,9 @@ class Jeffreys(Divergence):
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return FORWARD.value(teacher_log_probs, student_log_probs) + REVERSE.value(teacher_log_probs, student_log_probs)
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        return FORWARD.flow(teacher_log_probs, student_log_probs) + REVERSE.flow(teacher_log_probs, student_log_probs)
-
-    def by_rows(
-        self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
-    ) -> Tensor:
-        forward, reverse = (each.by_rows(teacher, student, coefficient, gradient) for each in (FORWARD, REVERSE))
-        return forward + reverse
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
+        (forward, to_forward), (reverse, to_reverse) = (each.with_flow(teacher, student) for each in (FORWARD, REVERSE))
+        return forward + reverse, to_forward + to_reverse
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class AdaptiveKL(Divergence):
     The head are the classes that the teacher holds most likely, as many as have a mass of at most ``mu`` together, and
     always the first; the tail is the rest. Forward KL learns the head first, reverse KL the tail: what is further off gets
     more. h is a weight, not a path for the gradient (as in the authors' code), so value and gradient of D are those of a
-    constant h; ``flow`` keeps to the same, and D works by chunks of rows. Finding the head takes a sort of the classes.
+    constant h, and D works by chunks of rows. Finding the head takes a sort of the classes.
 
     Args:
         mu: In (0, 1).
@@ -64,22 +59,10 @@ class AdaptiveKL(Divergence):
         forward, reverse = (each.value(teacher_log_probs, student_log_probs) for each in (FORWARD, REVERSE))
         return head * forward + (1 - head) * reverse
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        head = self.head_share(teacher_log_probs, student_log_probs).unsqueeze(-1)
-        forward, reverse = (each.flow(teacher_log_probs, student_log_probs) for each in (FORWARD, REVERSE))
-        return head * forward + (1 - head) * reverse
-
-    def by_rows(
-        self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
-    ) -> Tensor:
-        # One sort for value and gradient.
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
         head = self.head_share(teacher.log_probs, student.log_probs)
-        shares = (head, 1 - head)
-        forward, reverse = (
-            each.by_rows(teacher, student, coefficient * share.unsqueeze(-1), gradient)
-            for each, share in zip((FORWARD, REVERSE), shares, strict=True)
-        )
-        return head * forward + (1 - head) * reverse
+        (forward, to_forward), (reverse, to_reverse) = (each.with_flow(teacher, student) for each in (FORWARD, REVERSE))
+        return torch.lerp(reverse, forward, head), torch.lerp(to_reverse, to_forward, head.unsqueeze(-1))
 
     @torch.no_grad()
     def head_share(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:

@@ -28,9 +28,11 @@ class Divergence:
         """D [...] in nats for log p and log q [..., C]."""
         raise NotImplementedError
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        """``q * dD/dq`` [..., C], up to a multiple of q; the gradient of D wrt the student's ``logits / T`` is then
-        ``flow - q * sum(flow)``."""
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
+        """D [n] of some rows, and ``q * dD/dq`` [n, C], up to a multiple of q.
+
+        The gradient of D wrt the student's ``logits / T`` is ``flow - q * sum(flow)``.
+        """
         raise NotImplementedError
 
     def by_rows(
@@ -47,11 +49,11 @@ class Divergence:
         Returns:
             D [n], nats.
         """
+        value, flow = self.with_flow(teacher, student)
         if gradient is not None:
-            flow = self.flow(teacher.log_probs, student.log_probs)
             gradient.addcmul_(flow, coefficient)
             gradient.addcmul_(student.probs, coefficient * flow.sum(dim=-1, keepdim=True), value=-1)
-        return self.value(teacher.log_probs, student.log_probs)
+        return value
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from kd_lightning.functional.divergence import (
     tempered_kl,
 )
 from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import Divergence
 
 SHAPES = [(7,), (4, 5), (2, 3, 6)]
@@ -223,9 +224,10 @@ def test_flow_is_the_derivative_of_the_value(divergence: Divergence, formula: Fo
     log_probs = logits(4, 6, seed=1).log_softmax(-1)
     student = logits(4, 6).requires_grad_()
     (expected,) = torch.autograd.grad(divergence.value(log_probs, student.log_softmax(-1)).sum(), student)
-    student_log_probs = student.detach().log_softmax(-1)
-    flow = divergence.flow(log_probs, student_log_probs)
-    torch.testing.assert_close(flow - student_log_probs.exp() * flow.sum(-1, keepdim=True), expected)
+    rows = TemperedRows.of(student.detach().clone())
+    value, flow = divergence.with_flow(TemperedRows.of(log_probs.clone()), rows)
+    torch.testing.assert_close(value, divergence.value(log_probs, rows.log_probs))
+    torch.testing.assert_close(flow - rows.probs * flow.sum(-1, keepdim=True), expected)
 
 
 @every_divergence

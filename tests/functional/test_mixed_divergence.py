@@ -11,6 +11,7 @@ from kd_lightning.functional.chunked import chunked_loss
 from kd_lightning.functional.divergence import ForwardKL, ReverseKL, tempered
 from kd_lightning.functional.interpolated import InterpolatedKL
 from kd_lightning.functional.mixed_divergence import AdaptiveKL, Jeffreys
+from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
 from tests.functional.test_chunked import ALL, FEWER, SOME, compare, gradients, head, targets, teacher_head
 from tests.functional.test_divergence import EXTREMES, logits
@@ -30,9 +31,10 @@ every_divergence = pytest.mark.parametrize("divergence", DIVERGENCES, ids=str)
 def test_flow_is_the_derivative_of_the_value(divergence: Divergence) -> None:
     log_probs, student = logits(4, 6, seed=1).log_softmax(-1), logits(4, 6).requires_grad_()
     (expected,) = torch.autograd.grad(divergence.value(log_probs, student.log_softmax(-1)).sum(), student)
-    student_log_probs = student.detach().log_softmax(-1)
-    flow = divergence.flow(log_probs, student_log_probs)
-    torch.testing.assert_close(flow - student_log_probs.exp() * flow.sum(-1, keepdim=True), expected)
+    rows = TemperedRows.of(student.detach().clone())
+    value, flow = divergence.with_flow(TemperedRows.of(log_probs.clone()), rows)
+    torch.testing.assert_close(value, divergence.value(log_probs, rows.log_probs))
+    torch.testing.assert_close(flow - rows.probs * flow.sum(-1, keepdim=True), expected)
 
 
 @every_divergence
