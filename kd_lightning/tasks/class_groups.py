@@ -11,6 +11,8 @@ from torch import Tensor
 from kd_lightning.tasks.metrics import Accuracy
 
 NAMES = ("head", "medium", "tail")
+METRIC = "accuracy_"
+"""Before the group's name."""
 
 
 def class_groups(class_rows: Tensor) -> dict[str, list[int]]:
@@ -57,4 +59,4 @@ def group_metrics(class_rows: Tensor) -> dict[str, GroupAccuracy]:
         class_rows: As in ``class_groups``.
     """
     groups = class_groups(class_rows)
-    return {f"accuracy_{name}": GroupAccuracy(classes, len(class_rows)) for name, classes in groups.items()}
+    return {f"{METRIC}{name}": GroupAccuracy(classes, len(class_rows)) for name, classes in groups.items()}
