@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from kd_lightning.report.groups import groups, has_groups
 from kd_lightning.report.numbers import count, finite, is_share, significant
 from kd_lightning.report.roles import ALONE, DISTILLED, PRETRAINED, TEACHER, Role, present, record
 from kd_lightning.report.run_files import RunFiles
@@ -26,7 +27,7 @@ def facts(run: RunFiles) -> list[Fact]:
         ("Objective", objective(results)),
         ("Teacher", teacher(results)),
         ("Data", data(results)),
-        *([("Groups", groups(results))] if results.get("class_groups") else []),
+        *([("Groups", groups(results))] if has_groups(results) else []),
         ("Store keys", keys(results)),
     ]
     return [*found, *([("Gaps", " ".join(run.gaps))] if run.gaps else [])]
@@ -174,20 +175,6 @@ def data(results: dict[str, Any]) -> str:
         f"{fingerprint} {count(results['labelled'])} training rows keep a label; the student alone sees only these, "
         "the distilled student all rows, the others through the teacher alone."
     )
-
-
-def groups(results: dict[str, Any]) -> str:
-    """Which classes are frequent and which are rare, and what their columns say."""
-    parts = [
-        f"{name}: classes {', '.join(map(str, group['classes']))} ({_range(group['training_rows'])} training rows each)"
-        for name, group in results["class_groups"].items()
-    ]
-    return f"{'; '.join(parts)}. Their columns are the accuracy on the test rows of these classes, of which none was taken out."
-
-
-def _range(values: list[int]) -> str:
-    low, high = min(values), max(values)
-    return count(low) if low == high else f"{count(low)} to {count(high)}"
 
 
 def keys(results: dict[str, Any]) -> str:

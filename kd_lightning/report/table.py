@@ -36,14 +36,8 @@ def retention(value: object, teacher_value: object, mode: str) -> float | None:
 def header(results: dict[str, Any]) -> list[str]:
     """Names of the columns."""
     metric, unit = results["metric"], results.get("throughput_unit") or "throughput"
-    scores = [f"validation {metric}", f"test {metric}", *results.get("class_groups", ()), "of the teacher"]
+    scores = [f"validation {metric}", f"test {metric}", "of the teacher"]
     return ["model", *scores, "parameters", "MB", "steps", "batch", "seconds", unit]
-
-
-def group_accuracies(results: dict[str, Any], model: dict[str, Any]) -> list[str]:
-    """A model's test accuracies on head, medium and tail of long-tailed data; of other data there are none."""
-    metrics = model.get("metrics") or {}
-    return [percent(metrics.get(f"accuracy_{name}"), 2) for name in results.get("class_groups", ())]
 
 
 def model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -62,7 +56,6 @@ def model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             role.label,
             metric_value(model.get("val"), metric, mode),
             metric_value(model.get("test"), metric, mode),
-            *group_accuracies(results, model),
             percent(retention(model.get("test"), teacher_test, mode)),
             count(model.get("parameters")),
             significant(model.get("megabytes"), 3),

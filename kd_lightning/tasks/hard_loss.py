@@ -60,7 +60,7 @@ class LogitAdjusted(HardLoss):
 class EffectiveNumber(HardLoss):
     """``w_t * CE(logits, t)`` with the weights of ``effective_number_weights``, which sum to C.
 
-    The mean is over positions, as in the paper, not over weights: where most rows are of frequent classes, whose weights are
+    The mean is over positions, as in the paper, not over weights, so that parts of a batch add up: where most rows are of frequent classes, whose weights are
     below 1, the hard loss is smaller than plain cross-entropy, and so is its share beside the soft loss.
 
     Args:
