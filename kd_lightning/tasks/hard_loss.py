@@ -60,8 +60,9 @@ class LogitAdjusted(HardLoss):
 class EffectiveNumber(HardLoss):
     """``w_t * CE(logits, t)`` with the weights of ``effective_number_weights``, which sum to C.
 
-    The mean is over positions, as in the paper, not over weights, so that parts of a batch add up: where most rows are of frequent classes, whose weights are
-    below 1, the hard loss is smaller than plain cross-entropy, and so is its share beside the soft loss.
+    The mean is over positions, as in the paper, not over weights, so that parts of a batch add up. Where most rows are of
+    frequent classes, whose weights are below 1, the hard loss is smaller than plain cross-entropy, and so is its share beside
+    the soft loss.
 
     Args:
         beta: In [0, 1); 0.9999 is the largest of the paper. 0 = plain cross-entropy.
