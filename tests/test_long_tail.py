@@ -15,7 +15,9 @@ from kd_lightning.objectives.balanced_kd import BalancedKD
 from kd_lightning.pipeline import MODELS, Experiment
 from kd_lightning.results import results_of
 from kd_lightning.tasks.position import PositionTask
+from tests.support.processes import in_two
 from tests.support.tiny import experiment
+from tests.test_several_processes import PLAIN, weights
 
 ADJUSTED = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.0}
 WEIGHTED = {"_target_": "kd_lightning.tasks.hard_loss.EffectiveNumber", "beta": 0.99}
@@ -91,6 +93,17 @@ def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp
     assert keys["plain"]["teacher"] == keys["adjusted"]["teacher"]
     assert keys["plain"]["baseline"] != keys["adjusted"]["baseline"]
     assert keys["plain"]["distil"] != keys["adjusted"]["distil"]
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    """Each has the counts of the whole split, not those of its own share."""
+    both = {**PLAIN, "teacher_hard_loss": WEIGHTED}
+    long_tailed(tmp_path / "one", **both).run()
+    long_tailed(tmp_path / "two", **both, **in_two()).run()
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert list(one) == list(two)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-6)
 
 
 class Other:
