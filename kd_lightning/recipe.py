@@ -146,7 +146,7 @@ class Recipe:
             ConfigError: It cannot have that one.
         """
         name = "teacher_hard_loss" if role == "teacher" else "hard_loss"
-        node, task = self.settings.get(name), self.task
+        node, task = self.settings[name], self.task
         if not node:
             return task
         if not isinstance(task, CountsClasses):
@@ -239,7 +239,7 @@ class Recipe:
             "network": self.network_settings(role),
             "optimizer": settings["teacher_optimizer" if teaching else "optimizer"],
             "scheduler": settings["teacher_scheduler" if teaching else "scheduler"],
-            "hard_loss": settings.get("teacher_hard_loss" if teaching else "hard_loss") or {},
+            "hard_loss": settings["teacher_hard_loss" if teaching else "hard_loss"],
             "callbacks": settings["callbacks"],
             **(more or {}),
         }

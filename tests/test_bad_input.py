@@ -409,10 +409,9 @@ def test_vocabularies_are_refused(word: str, refused_value: Any, corpus: Path) -
         assert part in line
 
 
-def test_a_long_tail_of_sequences_is_refused(refused: Any, corpus: Path) -> None:
-    line = refused(*text_words(corpus), "+data.imbalance=10")
-    for part in ("ConfigError", "data.imbalance=10", "one class each", "data.imbalance=null"):
-        assert part in line
+@pytest.mark.parametrize("sign", ["", "+"])
+def test_language_data_have_no_long_tail(sign: str, refused: Any, corpus: Path) -> None:
+    assert "unknown setting 'data.imbalance'" in refused(*text_words(corpus), f"{sign}data.imbalance=10")
 
 
 def test_context_beyond_the_limit_is_refused(refused: Any, corpus: Path) -> None:
