@@ -19,6 +19,8 @@ GROUPS = (
     "teacher_optimizer",
     "scheduler",
     "teacher_scheduler",
+    "hard_loss",
+    "teacher_hard_loss",
     "annealing",
     "teacher_outputs",
     "trainer",
@@ -85,6 +87,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for name in ("limit", "labelled", "labelled_teacher"):
         if settings["data"][name] is not None:
             _integer(settings["data"][name], f"data.{name}", 1)
+    if settings["data"].get("imbalance") is not None:
+        _number(settings["data"]["imbalance"], "data.imbalance", "a number >= 1, or null,", lambda v: v >= 1)
     _integer(settings["trainer"].get("accumulate_grad_batches", 1), "trainer.accumulate_grad_batches", 1)
     for stage in settings["force"]:
         if stage not in FORCEABLE:

@@ -15,13 +15,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kd_lightning.attaching import attach
 from kd_lightning.chunking import chunks
 from kd_lightning.code import code_fingerprint, targets_of
 from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
+from kd_lightning.data.labels import class_rows
+from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
+from kd_lightning.errors import ConfigError
 from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective, teacher_taps
@@ -32,7 +35,7 @@ from kd_lightning.seeds import derive
 from kd_lightning.sharing import Alone
 from kd_lightning.stage import StageBoard, TrainerSettings
 from kd_lightning.store import Store, content_key
-from kd_lightning.tasks.base import Task, why_whole
+from kd_lightning.tasks.base import CountsClasses, Task, why_whole
 from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.cached import Policy
@@ -97,16 +100,60 @@ class Recipe:
         self.board = board
         self.sharing = sharing
         self.store = Store(Path(settings["outputs"]) / "store")
-        self.task: Task = build(settings["task"])
+        self._task: Task = build(settings["task"])
         self.steps: Settings = settings["steps"]
         self._chunked: dict[tuple[str, bool], bool] = {}
         self._read: tuple[Prepared, str] | None = None
+        self._grouped: Task | None = None
+        self._class_rows: dict[str, Tensor] = {}
         self._counted: dict[str, Settings] = {}
 
     def seed(self, role: str) -> int:
         """The seed of the teacher, or of the student."""
         seed: int = self.settings["teacher_seed" if role == "teacher" else "seed"]
         return seed
+
+    @property
+    def task(self) -> Task:
+        """The task; its metrics tell frequent classes from rare ones where the rows were made long-tailed."""
+        if not self.long_tailed or not isinstance(self._task, CountsClasses):
+            return self._task
+        if self._grouped is None:
+            self._grouped = self._task.with_class_groups(self.training_rows)
+        return self._grouped
+
+    @property
+    def long_tailed(self) -> bool:
+        """The training rows are asked to be."""
+        return (self.settings["data"].get("imbalance") or 1) > 1
+
+    @property
+    def training_rows(self) -> Tensor:
+        """[C] training rows of each class, labelled or not."""
+        return class_rows(self.prepared.splits["train"], self._task.num_classes)
+
+    def class_rows(self, role: str) -> Tensor:
+        """[C] training positions of each class whose label the teacher or the student may read."""
+        if role not in self._class_rows:
+            rows = self.rows(role, 1, only_labelled=True).train_set.rows
+            self._class_rows[role] = class_rows(rows, self._task.num_classes)
+        return self._class_rows[role]
+
+    def trained_task(self, role: str) -> Task:
+        """The task with the hard loss that the teacher, or the student in all of its stages, is trained with.
+
+        Raises:
+            ConfigError: It cannot have that one.
+        """
+        name = "teacher_hard_loss" if role == "teacher" else "hard_loss"
+        node, task = self.settings[name], self.task
+        if not node:
+            return task
+        if not isinstance(task, CountsClasses):
+            raise ConfigError(
+                f"{name}: {type(task).__name__} has no `with_hard_loss`: choose {name}=cross_entropy, its own hard loss"
+            )
+        return task.with_hard_loss(self.build(node), self.class_rows(role))
 
     @property
     def _data(self) -> tuple[Prepared, str]:
@@ -121,7 +168,8 @@ class Recipe:
         source: Source = self.build(node)
         key = content_key({"source": node, "content": source.digest(), "code": self.code([], node)})
         entry = self.store.entry("data", key)
-        limit = self.settings["data"]["limit"]
+        imbalance, limit = self.settings["data"].get("imbalance"), self.settings["data"]["limit"]
+        classes = self._task.num_classes
         self.board.start("data")
 
         def read() -> tuple[Prepared, str, bool]:
@@ -131,13 +179,18 @@ class Recipe:
                     entry.clear()
                     write_prepared(entry, source.prepare())
                 prepared, fingerprint = read_prepared(entry)
-            if limit is not None:
+            if imbalance is not None:
+                prepared.check(classes)
+                prepared = long_tailed(prepared, imbalance, classes)
+            if limit is not None:  # last, or a few rows would have to make a long tail
                 prepared = limited(prepared, limit)
+            if imbalance is not None or limit is not None:
                 fingerprint = prepared.fingerprint()
             return prepared, fingerprint, reused
 
-        prepared, fingerprint, reused = self.sharing.once(("data", str(entry.folder), limit), read)
-        prepared.check(self.task.num_classes)
+        made_of = ("data", str(entry.folder), imbalance, classes, limit)
+        prepared, fingerprint, reused = self.sharing.once(made_of, read)
+        prepared.check(classes)
         sizes = ", ".join(f"{split} {len(prepared.splits[split]['inputs'])}" for split in SPLITS)
         self.board.done("data", f"{sizes} rows" + (f" (reused {entry.key})" if reused else ""))
         return prepared, fingerprint
@@ -186,6 +239,7 @@ class Recipe:
             "network": self.network_settings(role),
             "optimizer": settings["teacher_optimizer" if teaching else "optimizer"],
             "scheduler": settings["teacher_scheduler" if teaching else "scheduler"],
+            "hard_loss": settings["teacher_hard_loss" if teaching else "hard_loss"],
             "callbacks": settings["callbacks"],
             **(more or {}),
         }
@@ -254,7 +308,7 @@ class Recipe:
         prefix = "teacher_" if role == "teacher" else ""
         return SupervisedModule(
             network=self.network(role),
-            task=self.task,
+            task=self.trained_task(role),
             optimizer=self.build(self.settings[f"{prefix}optimizer"]),
             scheduler=self.build(self.settings[f"{prefix}scheduler"]),
             seed=self.seed(role),
@@ -268,6 +322,9 @@ class Recipe:
         seed = self.seed("student")
         torch.manual_seed(derive(seed, "objectives"))
         found = {name: self.build(node) for name, node in self.settings["objective"].items()}
+        for term in found.values():
+            if term.counts_classes:
+                term.expect_classes(self.class_rows("student"))
         attach(found, self.network, self.task, seed, rows=len(self.prepared.splits["train"]["inputs"]))
         return found
 
@@ -319,7 +376,7 @@ class Recipe:
         return DistillationModule(
             student=student,
             teacher=teacher,
-            task=self.task,
+            task=self.trained_task("student"),
             objective=self.objective(),
             alpha=self.build(alpha),
             temperature=self.build(temperature),

@@ -10,6 +10,7 @@ import numpy as np
 
 from kd_lightning.pipeline import MODELS, Experiment
 from kd_lightning.report.table import retention
+from kd_lightning.tasks.class_groups import METRIC, class_groups
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.verdict import gain, gap_closed, paired_interval, verdict_sentence
 
@@ -55,6 +56,7 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         "objective": list(settings["objective"]),
         "batch_size": settings["data"]["batch_size"],
         "labelled": settings["data"]["labelled"],
+        **_long_tail(experiment),
         "models": models,
         "throughput_unit": f"{task.unit}/s",
         "retention": retention(tests["distilled"], tests["teacher"], task.mode),
@@ -67,6 +69,20 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         "command": command,
     }
     return {**results, "verdict": verdict_sentence(results)}
+
+
+def _long_tail(experiment: Experiment) -> dict[str, Any]:
+    """Of long-tailed data: the groups whose accuracies are among each model's metrics, frequent classes first."""
+    recipe = experiment.recipe
+    if not recipe.long_tailed:
+        return {}
+    rows = recipe.training_rows
+    groups = {
+        name: {"classes": classes, "training_rows": rows[classes].tolist()}
+        for name, classes in class_groups(rows).items()
+        if f"{METRIC}{name}" in recipe.task.metrics()
+    }
+    return {"imbalance": recipe.settings["data"]["imbalance"], "class_groups": groups}
 
 
 def _interval(experiment: Experiment, rows: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from kd_lightning.allocator import keep_freed_memory
 from kd_lightning.board import TerminalBoard
 from kd_lightning.pipeline import STAGES, Experiment
 from kd_lightning.redaction import redacted
+from kd_lightning.report.groups import group_rows, has_groups
 from kd_lightning.report.run_report import write_report
 from kd_lightning.report.table import model_rows
 from kd_lightning.results import results_of
@@ -74,6 +75,8 @@ def execute(
             report = write_report(folder)
             refused = tracked.finish(results)
         board.table("", *model_rows(results))
+        if has_groups(results):
+            board.table("", *group_rows(results))
         for line in [*summary_lines(results), *refused]:
             board.say(line)
         board.say(f"report: {report}")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.data.base import Rows
+from kd_lightning.data.labels import readable_targets
 from kd_lightning.objectives.base import teacher_taps
 from kd_lightning.preflight import PROGRESS
 from kd_lightning.recipe import Recipe, Settings, TeacherSource
@@ -119,14 +119,6 @@ def teacher_cache(recipe: Recipe, source: TeacherSource, network: nn.Module) -> 
         "code": recipe.code(CODE, nodes),
     }
     return TeacherCache(job, recipe.store.entry(STAGE, content_key(ingredients)), ingredients)
-
-
-def readable_targets(rows: Rows) -> Tensor:
-    """The targets [N] int64 of a split that count, of rows whose label the student may read."""
-    targets = rows["targets"].long()
-    counts = rows.get("mask", torch.ones_like(targets, dtype=torch.bool))
-    labelled = rows.get("labelled", torch.ones(len(targets), dtype=torch.bool))
-    return targets[counts & labelled.reshape(-1, *(1,) * (targets.dim() - 1))]
 
 
 def digest_of(tensors: dict[str, Tensor]) -> str:

@@ -25,6 +25,7 @@ TEACHERS_OWN = (
     "model@teacher",
     "optimizer@teacher",
     "scheduler@teacher",
+    "hard_loss@teacher",
     "steps.teacher",
     "data",
     "task",

@@ -155,6 +155,8 @@ VALUES = {
     "validate_every=0": ("ConfigError", "validate_every=0", "1 or more"),
     "data.batch_size=1.5": ("ConfigError", "data.batch_size=1.5", "whole number"),
     "data.workers=-1": ("ConfigError", "data.workers=-1", "0 or more"),
+    "data.imbalance=0.5": ("ConfigError", "data.imbalance=0.5", ">= 1"),
+    "data.imbalance=much": ("ConfigError", "data.imbalance='much'", "a number"),
     "trainer.accumulate_grad_batches=0": ("ConfigError", "accumulate_grad_batches=0", "1 or more"),
     "optimizer.lr=fast": ("ConfigError", "optimizer.lr='fast'", "float"),
     "student.dropout=x": ("ConfigError", "student.dropout='x'", "float"),
@@ -219,6 +221,13 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "batch larger than the rows": (["data.batch_size=100"], ["ConfigError", "100 > 64", "data.batch_size"]),
     "too few labels": (["data.labelled=5"], ["ConfigError", "data.labelled is 5", "10"]),
     "too many labels": (["data.labelled=65"], ["ConfigError", "data.labelled is 65", "64"]),
+    "a tail without a row": (["data.imbalance=1000"], ["ConfigError", "data.imbalance=1000", "class 7", "or lower"]),
+    "too few labels of a long tail": (["data.imbalance=50", "data.labelled=5"], ["ConfigError", "data.labelled is 5"]),
+    "hard loss out of range": (["hard_loss=logit_adjusted", "hard_loss.tau=-1"], ["ConfigError", "tau=-1", ">= 0"]),
+    "hard loss of the teacher": (
+        ["hard_loss@teacher_hard_loss=effective_number", "teacher_hard_loss.beta=1"],
+        ["ConfigError", "beta=1", "[0, 1)"],
+    ),
     "teacher of 5 classes": (["teacher.num_classes=5"], ["ClassMismatchError", "teacher", "5 classes", "10"]),
     "teacher of 1 class": (["teacher.num_classes=1"], ["ClassMismatchError", "teacher", "1 classes", "10"]),
     "student of 5 classes": (["student.num_classes=5"], ["ClassMismatchError", "student", "5 classes", "10"]),
@@ -282,7 +291,7 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 @pytest.mark.parametrize("case", TOGETHER)
 def test_what_does_not_fit_together_is_refused(case: str, refused: Any, refused_value: Any) -> None:
     words, parts = TOGETHER[case]
-    groups = any(word.startswith(("annealing=", "callbacks=", "model@")) for word in words)
+    groups = any(word.startswith(("annealing=", "callbacks=", "model@", "hard_loss")) for word in words)
     line = refused(*DIGITS, *MLP, *words) if groups else refused_value((*DIGITS, *MLP), *words)
     for part in parts:
         assert part in line
@@ -398,6 +407,11 @@ def test_vocabularies_are_refused(word: str, refused_value: Any, corpus: Path) -
     line = refused_value(text_words(Path("texts")), f"data.root={corpus}", word)
     for part in VOCABULARIES[word]:
         assert part in line
+
+
+@pytest.mark.parametrize("sign", ["", "+"])
+def test_language_data_have_no_long_tail(sign: str, refused: Any, corpus: Path) -> None:
+    assert "unknown setting 'data.imbalance'" in refused(*text_words(corpus), f"{sign}data.imbalance=10")
 
 
 def test_context_beyond_the_limit_is_refused(refused: Any, corpus: Path) -> None:

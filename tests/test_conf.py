@@ -76,7 +76,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
         return (*LANGUAGE, "hydra/sweeper=optuna", f"{group}={name}")
     if group in ("callbacks", "logger", "objective"):
         return (*LANGUAGE, f"{group}=[{name}]")
-    if group in ("optimizer", "scheduler"):
+    if group in ("optimizer", "scheduler", "hard_loss"):
         return (*LANGUAGE, f"{group}={name}", f"{group}@teacher_{group}={name}")
     return (*LANGUAGE, f"{group}={name}")
 

@@ -50,6 +50,8 @@ EXCUSED: dict[str, set[str]] = {
     "nkd": {READS_LABELS, MINIMUM},
     # Made of labels alone.
     "label_smoothing": {READS_LABELS, MINIMUM},
+    # Its minimum is at the teacher with its rare classes lifted; the objective's own test looks there.
+    "balanced_kd": {MINIMUM},
     # Margins in the teacher's order can always grow.
     "pairwise_ranking": {MINIMUM},
 }
@@ -64,6 +66,8 @@ HEADS = 2
 PIXELS = (4, 6)
 ROWS = 9
 """In the training split; more than any case has."""
+CLASS_ROWS = torch.tensor([40, 3, 12, 0, 7])
+"""Of the labelled ones in the training split, by class."""
 TEMPERATURE = 2.0
 
 
@@ -131,6 +135,7 @@ def build_projections(objective: Objective, student: Outputs, teacher: Outputs) 
     """As before a training, from features of the case's shape; always the same ones."""
     torch.manual_seed(0)
     objective.expect_rows(ROWS)
+    objective.expect_classes(CLASS_ROWS)
     objective.build(student.features, teacher.features)
     objective.to(torch.float64 if student.logits.dtype == torch.float64 else torch.float32)
 

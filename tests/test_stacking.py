@@ -37,6 +37,8 @@ from tests.support.stacks import (
 from tests.support.tiny import experiment
 
 SOFT = [{"temperature": t, "alpha": a} for t, a in ((1.0, 0.3), (2.0, 0.7), (4.0, 0.9))]
+ADJUSTED = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.0}
+BALANCED = {"balanced_kd": {"_target_": "kd_lightning.objectives.balanced_kd.BalancedKD", "weight": 1.0}}
 NETWORKS = {"mlp": MLP, "convnet": CONVNET, "tiny": TINY}
 
 
@@ -108,6 +110,9 @@ JSD_NODE = {"_target_": "kd_lightning.objectives.jsd.JSD", "beta": 0.3, "weight"
         ),
         pytest.param(
             [{"temperature": 1.0, "data__labelled": 12}, {"temperature": 2.0, "data__labelled": 12}], id="few labels"
+        ),
+        pytest.param(
+            [{"temperature": t, "data__imbalance": 7, "hard_loss": ADJUSTED} for t in (1.0, 2.0)], id="long tail"
         ),
     ],
 )
@@ -307,6 +312,7 @@ def node(name: str, **arguments: Any) -> dict[str, Any]:
         ({"data__batch_size": 4}, "they differ in batch_size"),
         ({"student__width": 6}, "they differ in network"),
         ({"steps": {"teacher": 12, "student": 20, "pretrain": 0}}, "they differ in budget, steps"),
+        ({"hard_loss": ADJUSTED}, "they differ in hard_loss"),
         ({"log_every": 3}, "they differ in log_every"),
         ({"checkpoint_every": 3}, "they differ in checkpoint_every"),
         ({"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}}, "of different classes"),
@@ -330,6 +336,7 @@ def test_jobs_that_differ_are_not_stacked(changes: dict[str, Any], reason: str, 
         ({"optimizer": {"_target_": "torch.optim.Adafactor", "_partial_": True, "lr": 0.1}}, "Adafactor may treat"),
         ({"objective": {"random": node("Random")}}, "objective.random draws random numbers"),
         ({"objective": {"own": node("Projected")}}, "objective.own has parameters"),
+        ({"objective": BALANCED}, "objective.balanced_kd has parameters or state of its own"),
         ({"student": {"_target_": "tests.support.stacks.Recurrent"}}, "Recurrent cannot be stacked"),
         ({"student": {"_target_": "tests.support.stacks.Counting"}}, "Counting cannot be stacked"),
     ],

@@ -1,6 +1,7 @@
 """Hard and soft losses from hidden states and the head's weights, by chunks of rows: full logits never exist.
 
-    loss = hard.weight * mean(CE(target, logits)) + sum_k weight_k * mean(T_k^order * D_k(teacher, student at T_k))
+    loss = hard.weight * mean(w_target * CE(target, logits + offsets))
+           + sum_k weight_k * mean(T_k^order * D_k(teacher, student at T_k))
     logits = hidden @ weight.T + bias
 
 The gradient with respect to each chunk's logits takes their place while they are at hand, and is multiplied into the
@@ -262,6 +263,8 @@ class _Terms:
             self.counted = job.hard.counted.reshape(-1)
             self.classes = torch.where(self.counted, job.hard.targets.reshape(-1), 0)[:, None]
             self.hard_share = self.counted / self.counted.sum().clamp(min=1).to(dtype)
+            if job.hard.class_weights is not None:
+                self.hard_share *= job.hard.class_weights.like(self.hard_share)[self.classes[:, 0]]
 
     def chunk(self, scaled_logits: Tensor, start: int, stop: int, wanted: bool) -> Tensor | None:
         """Note the values of some rows.
@@ -302,8 +305,13 @@ class _Terms:
     def add_hard(self, hard: HardTerm, student: TemperedRows, start: int, stop: int, gradient: Tensor | None) -> Tensor:
         """The cross-entropy [n] of some rows; its weighted gradient is added to ``gradient``."""
         ratio, smoothing, classes = self.job.warmest, hard.label_smoothing, self.classes[start:stop]
-        # The teacher's are used up by now.
-        powers, sums = student.colder_powers(ratio, self.buffers.get("powers", stop - start))
+        # The teacher's buffers are used up by now.
+        powers_buffer = self.buffers.get("powers", stop - start)
+        if hard.offsets is not None:
+            offsets = hard.offsets.like(student.scaled)
+            adjusted = torch.add(offsets, student.scaled, alpha=ratio, out=powers_buffer)
+            student, ratio = TemperedRows.of(adjusted, self.buffers.get("teacher", stop - start)), 1.0
+        powers, sums = student.colder_powers(ratio, powers_buffer)
         right = student.scaled.gather(1, classes)
         if smoothing:
             right = (1 - smoothing) * right + smoothing * student.scaled.mean(dim=-1, keepdim=True)

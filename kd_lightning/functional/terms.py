@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from kd_lightning.functional.class_balance import ByClass
 from kd_lightning.functional.tempered_rows import TemperedRows
 
 
@@ -65,12 +66,16 @@ class HardTerm:
         counted: [...] bool.
         weight: Factor in the loss.
         label_smoothing: Share of the target's mass that is spread over all classes, in [0, 1).
+        offsets: [C] nats, added to the logits; None = 0.
+        class_weights: [C] factors of a position by its target's class, in a mean over positions; None = 1.
     """
 
     targets: Tensor
     counted: Tensor
     weight: float
     label_smoothing: float = 0.0
+    offsets: ByClass | None = None
+    class_weights: ByClass | None = None
 
 
 @dataclass(frozen=True)

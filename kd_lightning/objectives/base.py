@@ -20,9 +20,11 @@ class Objective(nn.Module):
         taps: name -> (module path in the student, module path in the teacher); the tapped outputs come as
             ``student.features[name]`` and ``teacher.features[name]``. Empty for losses on logits.
         reads_features: ``expect_rows``, ``attach`` and ``build`` are to be called before training.
+        counts_classes: ``expect_classes`` is to be called before training.
     """
 
     reads_features: ClassVar[bool] = False
+    counts_classes: ClassVar[bool] = False
 
     def __init__(self, weight: float = 1.0, taps: dict[str, tuple[str, str]] | None = None) -> None:
         super().__init__()
@@ -51,6 +53,13 @@ class Objective(nn.Module):
 
         Raises:
             ConfigError: Too few.
+        """
+
+    def expect_classes(self, class_rows: Tensor) -> None:
+        """Told how often each class is among the training rows.
+
+        Args:
+            class_rows: [C] int64, positions that count and whose label the student may read.
         """
 
     def attach(self, student: nn.Module, teacher: nn.Module) -> None:

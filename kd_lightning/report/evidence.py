@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from kd_lightning.report.groups import groups, has_groups
 from kd_lightning.report.numbers import count, finite, is_share, significant
 from kd_lightning.report.roles import ALONE, DISTILLED, PRETRAINED, TEACHER, Role, present, record
 from kd_lightning.report.run_files import RunFiles
@@ -26,6 +27,7 @@ def facts(run: RunFiles) -> list[Fact]:
         ("Objective", objective(results)),
         ("Teacher", teacher(results)),
         ("Data", data(results)),
+        *([("Groups", groups(results))] if has_groups(results) else []),
         ("Store keys", keys(results)),
     ]
     return [*found, *([("Gaps", " ".join(run.gaps))] if run.gaps else [])]

@@ -6,6 +6,7 @@ import html
 import re
 
 from kd_lightning.report.evidence import command, facts, title, verdict
+from kd_lightning.report.groups import group_rows, has_groups
 from kd_lightning.report.run_files import RunFiles
 from kd_lightning.report.table import model_rows
 
@@ -18,6 +19,7 @@ def markdown_page(run: RunFiles) -> str:
                 f"# {plain(title(run.results))}",
                 f"**{plain(verdict(run.results))}**",
                 table(*model_rows(run.results)),
+                *([table(*group_rows(run.results))] if has_groups(run.results) else []),
                 "Learning curves and loss terms: [report.html](report.html).",
                 "## What the verdict rests on",
                 "\n".join(f"- **{plain(about)}**: {plain(sentences)}" for about, sentences in facts(run)),

@@ -13,6 +13,7 @@ from typing import Any
 from kd_lightning.report.chart import Chart
 from kd_lightning.report.curves import learning_curves, loss_terms
 from kd_lightning.report.evidence import command, facts, title, verdict
+from kd_lightning.report.groups import group_rows, has_groups
 from kd_lightning.report.numbers import MISSING
 from kd_lightning.report.roles import present
 from kd_lightning.report.run_files import RunFiles
@@ -34,7 +35,8 @@ def html_page(run: RunFiles) -> str:
             f"<title>{heading}</title>",
             f"<style>\n{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>\n</head>",
             f'<body>\n<main>\n<h1>{heading}</h1>\n<p class="verdict">{escape(verdict(run.results))}</p>',
-            *table(run.results),
+            *table(run.results, "Models of this run", *model_rows(run.results)),
+            *(table(run.results, "By group of classes", *group_rows(run.results)) if has_groups(run.results) else ()),
             *figure(learning_curves(run), "curves", 380),
             *figure(loss_terms(run), "terms", 320),
             *rests_on(run),
@@ -44,10 +46,9 @@ def html_page(run: RunFiles) -> str:
     )
 
 
-def table(results: dict[str, Any]) -> Iterator[str]:
-    """The models, in a box of its own that scrolls sideways, also by keyboard."""
-    header, rows = model_rows(results)
-    yield '<div class="scroll" role="region" aria-label="Models of this run" tabindex="0">\n<table>'
+def table(results: dict[str, Any], name: str, header: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """A row for each model, in a box of its own that scrolls sideways, also by keyboard."""
+    yield f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">\n<table>'
     yield "<thead><tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in header) + "</tr></thead>\n<tbody>"
     for (role, _), (name, *cells) in zip(present(results), rows, strict=True):
         values = "".join(f"<td>{escape(cell)}</td>" for cell in cells)

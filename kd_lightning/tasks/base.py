@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from kd_lightning.functional.terms import HardTerm
+from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.types import Aligned, Batch, LinearLogits
 
 
@@ -54,6 +55,31 @@ class Task(Protocol):
 
     def example_batch(self) -> Batch:
         """A tiny batch made in memory."""
+        ...
+
+
+@runtime_checkable
+class CountsClasses(Protocol):
+    """What a task offers that can make something of how often each class is among the training rows.
+
+    Both methods leave the task as it is and return another one, which goes on from there.
+    """
+
+    def with_hard_loss(self, hard_loss: HardLoss, class_rows: Tensor) -> Task:
+        """The task with another hard loss.
+
+        Args:
+            hard_loss: Which.
+            class_rows: [C] int64, training positions of each class whose label it may read.
+        """
+        ...
+
+    def with_class_groups(self, class_rows: Tensor) -> Task:
+        """The task with more metrics: ``accuracy_GROUP`` for each of the ``class_groups``.
+
+        Args:
+            class_rows: [C] int64, training rows of each class.
+        """
         ...
 
 

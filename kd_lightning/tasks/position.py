@@ -5,6 +5,7 @@ The batch carries targets already aligned (``logits[i]`` predicts ``targets[i]``
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -13,16 +14,19 @@ from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
 
 from kd_lightning.errors import ConfigError, did_you_mean
+from kd_lightning.functional.class_balance import ByClass
 from kd_lightning.functional.precision import at_least_float32
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.terms import HardTerm
+from kd_lightning.tasks.class_groups import group_metrics
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
+from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.types import Aligned, Batch, LinearLogits
 
 
 class PositionTask:
-    """Softmax over C classes at every position; cross-entropy as the hard loss.
+    """Softmax over C classes at every position; cross-entropy as the hard loss, unless ``with_hard_loss`` says another.
 
     Args:
         num_classes: C, classes or vocabulary, > 1.
@@ -62,7 +66,21 @@ class PositionTask:
         self.example = example
         self.unit = unit
         self.label_smoothing = label_smoothing
+        self.offsets: ByClass | None = None
+        self.class_weights: ByClass | None = None
         self._metrics = dict(metrics)
+
+    def with_hard_loss(self, hard_loss: HardLoss, class_rows: Tensor) -> PositionTask:
+        other = copy.copy(self)
+        offsets, weights = hard_loss.offsets(class_rows), hard_loss.weights(class_rows)
+        other.offsets = None if offsets is None else ByClass(offsets)
+        other.class_weights = None if weights is None else ByClass(weights)
+        return other
+
+    def with_class_groups(self, class_rows: Tensor) -> PositionTask:
+        other = copy.copy(self)
+        other._metrics = {**self._metrics, **group_metrics(class_rows)}
+        return other
 
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
         return network(batch["inputs"])
@@ -84,14 +102,21 @@ class PositionTask:
         assert targets is not None
         counted = aligned.mask & aligned.labelled
         # A target that does not count may be anything, so it is replaced before it can be used as a class number.
-        classes = torch.where(counted, targets, 0)
+        classes = torch.where(counted, targets, 0).reshape(-1)
         flat = at_least_float32(logits).reshape(-1, logits.shape[-1])
-        nats = F.cross_entropy(flat, classes.reshape(-1), reduction="none", label_smoothing=self.label_smoothing)
+        if self.offsets is not None:
+            flat = flat + self.offsets.like(flat)
+        nats = F.cross_entropy(flat, classes, reduction="none", label_smoothing=self.label_smoothing)
+        if self.class_weights is not None:
+            nats = nats * self.class_weights.like(nats)[classes]
         return masked_mean(nats.reshape(targets.shape), counted)
 
     def hard_term(self, aligned: Aligned, weight: float) -> HardTerm:
         assert aligned.targets is not None
-        return HardTerm(aligned.targets, aligned.mask & aligned.labelled, weight, self.label_smoothing)
+        counted = aligned.mask & aligned.labelled
+        return HardTerm(
+            aligned.targets, counted, weight, self.label_smoothing, self.offsets, class_weights=self.class_weights
+        )
 
     def metrics(self) -> MetricCollection:
         # Own state for each: metrics that share a state list must not be grouped, their `values` differ.

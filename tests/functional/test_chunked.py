@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lightning.functional.chunked import ChunkedLoss, chunk_rows, chunked_loss
+from kd_lightning.functional.class_balance import ByClass
 from kd_lightning.functional.divergence import (
     ForwardKL,
     GeneralizedJSD,
@@ -69,8 +70,11 @@ def naive(student: LinearLogits, teacher: Logits, mask: Tensor, hard: HardTerm |
     """The loss from full logits, the means by explicit sums over the counted rows."""
     logits, total = student.dense(), torch.zeros((), dtype=torch.float64)
     if hard is not None:
+        offsets = hard.offsets.values if hard.offsets is not None else torch.zeros(C)
+        factors = hard.class_weights.values if hard.class_weights is not None else torch.ones(C)
         rows = [
-            F.cross_entropy(logits[i], hard.targets[i], label_smoothing=hard.label_smoothing)
+            factors[hard.targets[i]]
+            * F.cross_entropy(logits[i] + offsets, hard.targets[i], label_smoothing=hard.label_smoothing)
             for i in range(len(mask))
             if hard.counted[i]
         ]
@@ -118,6 +122,14 @@ def test_gradients_agree_with_finite_differences(divergence: Divergence) -> None
 
     assert student.bias is not None
     assert torch.autograd.gradcheck(loss, (student.hidden, student.weight, student.bias))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 3.0])
+def test_offsets_and_weights_of_classes_are_those_of_the_hard_term_alone(temperature: float, smoothing: float) -> None:
+    offsets, factors = (ByClass(random(C, seed=seed).exp()) for seed in (7, 8))
+    hard = HardTerm(targets(), FEWER, 0.3, smoothing, offsets, factors)
+    compare(head(), teacher_head(), SOME, hard, [SoftTerm(ForwardKL(), temperature, weight=0.7)], rows=3)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 100])

@@ -25,6 +25,7 @@ from kd_lightning.objectives.total_variation import TotalVariationObjective
 from kd_lightning.schedules import Linear
 from kd_lightning.stacked.probe import fits_side_by_side, why_not_mapped
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
+from kd_lightning.tasks.hard_loss import EffectiveNumber, HardLoss, LogitAdjusted
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.teachers.live import LiveTeacher
@@ -50,11 +51,12 @@ def member(
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
     rate: float = 0.02,
     seed: int = 0,
+    hard_loss: HardLoss | None = None,
 ) -> DistillationModule:
     return DistillationModule(
         student=net(seed),
         teacher=LiveTeacher(net(99), task()),
-        task=task(0.1),
+        task=task(0.1) if hard_loss is None else task(0.1).with_hard_loss(hard_loss, torch.tensor([40, 9, 2])),
         objective=objective or {"kd": KD()},
         alpha=alpha,
         temperature=temperature,
@@ -99,6 +101,8 @@ CASES = {
         {"objective": {"b": TotalVariationObjective(), "kd": KD()}, "temperature": 5.0},
         {"objective": {"b": JSD(0.4)}},
     ],
+    "logit-adjusted": [{"alpha": a, "hard_loss": LogitAdjusted()} for a in (0.2, 0.5)],
+    "class weights": [{"alpha": a, "hard_loss": EffectiveNumber()} for a in (0.0, 0.5)],
     "not mapped": [{"objective": {"own": Branching()}, "alpha": alpha} for alpha in (0.3, 0.6)],
 }
 

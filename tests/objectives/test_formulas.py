@@ -189,6 +189,7 @@ def smoothing(positions: list[Position], _: float) -> float:
 
 FORMULAS: dict[str, Formula] = {
     "kd": distribution(kl),
+    "balanced_kd": distribution(kl),  # before it is told how often each class is: see test_balanced_kd.py
     "reverse_kl": distribution(lambda p, q: kl(q, p)),
     "jsd": distribution(lambda p, q: (kl(p, mix(p, q, 0.5)) + kl(q, mix(p, q, 0.5))) / 2),
     "skew_kl": distribution(lambda p, q: kl(p, mix(p, q, 0.1))),

@@ -40,6 +40,7 @@ SETTINGS: dict[str, Any] = {
         "eval_batch_size": 8,
         "labelled": None,
         "labelled_teacher": None,
+        "imbalance": None,
         "limit": None,
         "workers": 0,
     },
@@ -50,6 +51,8 @@ SETTINGS: dict[str, Any] = {
     "teacher_optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.01, "fused": True},
     "scheduler": {"_target_": "kd_lightning.schedules.Cosine", "start": 1.0, "end": 0.0, "warmup": 0.1},
     "teacher_scheduler": {"_target_": "kd_lightning.schedules.Cosine", "start": 1.0, "end": 0.0, "warmup": 0.1},
+    "hard_loss": {},
+    "teacher_hard_loss": {},
     "annealing": {"temperature": None, "alpha": None},
     "teacher_outputs": {"_target_": "kd_lightning.teachers.live.LiveTeacher", "_partial_": True},
     "trainer": {

@@ -1,0 +1,90 @@
+"""A long-tailed training split made of any classification set: few classes with many rows, many with few.
+
+    rows of class c = n_max * ratio^(-c / (C - 1))
+
+Validation and test stay as they are, so that every class counts there as often as it did.
+
+Reference: Cui, Jia, Lin, Song, Belongie 2019, "Class-Balanced Loss Based on Effective Number of Samples", section 5.1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from kd_lightning.data.base import Prepared
+from kd_lightning.data.labels import class_rows
+from kd_lightning.errors import ConfigError
+from kd_lightning.seeds import derive
+
+
+def long_tailed(prepared: Prepared, ratio: float, num_classes: int) -> Prepared:
+    """The same data with a long-tailed training split.
+
+    Which rows stay is drawn by a fixed seed, from the data's own order of rows: all seeds of a run see the same ones, and
+    another ``split_seed`` gives others. Of a class that keeps fewer rows at another ratio, a part of the same ones stays.
+
+    Args:
+        prepared: Checked, with one class number for each row.
+        ratio: Rows of the first class for each row of the last, >= 1.
+        num_classes: C.
+
+    Raises:
+        ConfigError: The targets are sequences, or a class would get no row.
+    """
+    train = prepared.splits["train"]
+    targets = train["targets"].long()
+    if targets.dim() != 1:
+        raise ConfigError(
+            f"data.imbalance={ratio:g}: the targets have shape {tuple(targets.shape)}, and only rows with one class each can "
+            "be long-tailed: use data of the classification task, or data.imbalance=null"
+        )
+    wanted = profile(class_rows(train, num_classes).tolist(), ratio)
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(derive("imbalance")))
+    if "mask" in train:
+        targets = targets.masked_fill(~train["mask"], -1)
+    kept = torch.zeros(len(targets), dtype=torch.bool)
+    for label, count in enumerate(wanted):
+        kept[order[targets[order] == label][:count]] = True
+    splits = {**prepared.splits, "train": {name: tensor[kept] for name, tensor in train.items()}}
+    return replace(prepared, splits=splits, facts={**prepared.facts, "imbalance": ratio, "class_rows": wanted})
+
+
+def profile(available: list[int], ratio: float) -> list[int]:
+    """Rows of each class: exponential, with the largest n_max that every class can give.
+
+    Args:
+        available: Rows of each class, C of them.
+        ratio: Of the first to the last, >= 1.
+
+    Returns:
+        Rows to keep, rounded down, not increasing.
+
+    Raises:
+        ConfigError: A class would get none.
+
+    Example:
+        >>> profile([100, 100, 100], 100.0), profile([100, 100, 40], 2.0)
+        ([100, 10, 1], [80, 56, 40])
+    """
+    if not all(available):
+        raise ConfigError(
+            f"data.imbalance={ratio:g}: class {available.index(0)} has no training row to begin with: set data.imbalance=null, "
+            "or give the data a row of every class"
+        )
+    last = len(available) - 1
+    shares = [ratio ** (-label / last) for label in range(len(available))]
+    most = math.floor(min(count / share for count, share in zip(available, shares, strict=True)) + ROUNDING)
+    wanted = [math.floor(most * share + ROUNDING) for share in shares]
+    if not all(wanted):
+        raise ConfigError(
+            f"data.imbalance={ratio:g}: class {wanted.index(0)} would get no row, as the first class has {most}: set "
+            f"data.imbalance={most} or lower, or null"
+        )
+    return wanted
+
+
+ROUNDING = 1e-6
+"""So that a whole number of rows does not lose one to the last bit of a power."""

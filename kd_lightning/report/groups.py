@@ -1,0 +1,42 @@
+"""Of long-tailed data: how well each model does on frequent classes and on rare ones. Other data have no such groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kd_lightning.report.numbers import count, percent
+from kd_lightning.report.roles import present
+
+
+def has_groups(results: dict[str, Any]) -> bool:
+    """The run's data was long-tailed."""
+    return bool(results.get("class_groups"))
+
+
+def group_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The table's header and its cells as text: test accuracies by group, one row for each model that the run has.
+
+    Args:
+        results: what ``results.json`` holds, of a run with groups.
+    """
+    names = list(results["class_groups"])
+    rows = [
+        [role.label, *(percent((model.get("metrics") or {}).get(f"accuracy_{name}"), 2) for name in names)]
+        for role, model in present(results)
+    ]
+    return ["test accuracy on", *names], rows
+
+
+def groups(results: dict[str, Any]) -> str:
+    """Which classes are frequent and which are rare."""
+    parts = [
+        f"{name}: class {', '.join(map(str, group['classes']))} ({spread(group['training_rows'])} training rows)"
+        for name, group in results["class_groups"].items()
+    ]
+    return f"{'; '.join(parts)}. Validation and test keep their rows of all classes."
+
+
+def spread(values: list[int]) -> str:
+    """The least and the most."""
+    low, high = min(values), max(values)
+    return count(low) if low == high else f"{count(low)} to {count(high)}"

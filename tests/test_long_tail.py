@@ -1,0 +1,122 @@
+"""A run on long-tailed rows: which losses see which counts, what is shared, what the results say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kd_lightning.errors import ConfigError
+from kd_lightning.functional.class_balance import effective_number_weights, log_prior
+from kd_lightning.objectives.balanced_kd import BalancedKD
+from kd_lightning.pipeline import MODELS, Experiment
+from kd_lightning.results import results_of
+from kd_lightning.tasks.position import PositionTask
+from tests.support.processes import in_two
+from tests.support.tiny import experiment
+from tests.test_several_processes import PLAIN, weights
+
+ADJUSTED = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.0}
+WEIGHTED = {"_target_": "kd_lightning.tasks.hard_loss.EffectiveNumber", "beta": 0.99}
+BALANCED = {"balanced_kd": {"_target_": "kd_lightning.objectives.balanced_kd.BalancedKD", "weight": 1.0}}
+
+
+def long_tailed(folder: Path, **changes: Any) -> Experiment:
+    given = {"data__imbalance": 7, "hard_loss": ADJUSTED, "objective": BALANCED, "checkpoint_every": 100, **changes}
+    return experiment(folder, **given)
+
+
+def test_the_run_ends_in_accuracies_of_head_and_tail(tmp_path: Path) -> None:
+    one = long_tailed(tmp_path)
+    results = json.loads(json.dumps(results_of(one, one.run(), "kd run")))
+    assert results["imbalance"] == 7
+    assert results["class_groups"] == {
+        "head": {"classes": [0], "training_rows": [14]},
+        "medium": {"classes": [1], "training_rows": [5]},
+        "tail": {"classes": [2], "training_rows": [2]},
+    }
+    for model in MODELS:
+        metrics = results["models"][model]["metrics"]
+        parts = [metrics[f"accuracy_{name}"] for name in results["class_groups"]]
+        assert sum(parts) / 3 == pytest.approx(metrics["accuracy"])  # the test split has 7 rows of each class
+    log = next((tmp_path / "store" / "distill").glob("*/metrics.csv")).read_text()
+    assert "accuracy_tail" in log
+
+
+def test_other_data_say_nothing_of_groups(tmp_path: Path) -> None:
+    for imbalance in (None, 1):
+        recipe = experiment(tmp_path, data__imbalance=imbalance).recipe
+        assert sorted(recipe.task.metrics()) == ["accuracy", "cross_entropy"]
+
+
+def test_hard_losses_count_the_labels_that_they_see(tmp_path: Path) -> None:
+    labels = {"data__labelled": 9, "data__labelled_teacher": 15}
+    recipe = long_tailed(tmp_path, **labels, teacher_hard_loss=WEIGHTED).recipe
+    student, teacher = recipe.supervised("student", 1).task, recipe.supervised("teacher", 1).task
+    assert isinstance(student, PositionTask)
+    assert isinstance(teacher, PositionTask)
+    assert student.offsets is not None
+    assert student.class_weights is teacher.offsets is None
+    assert teacher.class_weights is not None
+    counts = recipe.class_rows("student")
+    assert int(counts.sum()) == 9
+    assert torch.equal(student.offsets.values, log_prior(counts))
+    assert torch.equal(teacher.class_weights.values, effective_number_weights(recipe.class_rows("teacher"), 0.99))
+    term = recipe.objective()["balanced_kd"]
+    assert isinstance(term, BalancedKD)
+    expected = effective_number_weights(counts, 0.9999).log().float()
+    torch.testing.assert_close(term.log_weights, expected)
+
+
+def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp_path: Path) -> None:
+    runs = {name: long_tailed(tmp_path, hard_loss=node) for name, node in (("plain", {}), ("adjusted", ADJUSTED))}
+    keys: dict[str, dict[str, Any]] = {}
+    for name, one in runs.items():
+        teacher, baseline = one.teacher().ingredients, one.baseline().ingredients
+        one.entries["teacher"] = one.recipe.store.entry("teacher", "any")
+        distil = one.distillation().ingredients
+        assert baseline["hard_loss"] == distil["hard_loss"] == one.recipe.settings["hard_loss"]
+        keys[name] = {"teacher": teacher, "baseline": baseline, "distil": distil}
+        module = one.recipe.distilling(
+            one.recipe.teacher_outputs(one.recipe.network("teacher"), one.source),
+            one.recipe.network("student"),
+            1,
+            0,
+            0.5,
+            1.0,
+        )
+        assert isinstance(module.task, PositionTask)
+        assert (module.task.offsets is None) == (name == "plain")
+    assert keys["plain"]["teacher"] == keys["adjusted"]["teacher"]
+    assert keys["plain"]["baseline"] != keys["adjusted"]["baseline"]
+    assert keys["plain"]["distil"] != keys["adjusted"]["distil"]
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    """Each has the counts of the whole split, not those of its own share."""
+    both = {**PLAIN, "teacher_hard_loss": WEIGHTED}
+    long_tailed(tmp_path / "one", **both).run()
+    long_tailed(tmp_path / "two", **both, **in_two()).run()
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert list(one) == list(two)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-6)
+
+
+class Other:
+    """A task of somebody else's, with no more than it needs here."""
+
+    num_classes = 3
+
+
+def test_a_task_that_cannot_is_named(tmp_path: Path) -> None:
+    target = {"_target_": "tests.test_long_tail.Other"}
+    recipe = experiment(tmp_path, task=target, teacher_hard_loss=ADJUSTED).recipe
+    with pytest.raises(
+        ConfigError, match="teacher_hard_loss: Other has no `with_hard_loss`: choose teacher_hard_loss="
+    ):
+        recipe.trained_task("teacher")
+    assert recipe.trained_task("student") is recipe.task
