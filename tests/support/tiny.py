@@ -50,7 +50,8 @@ SETTINGS: dict[str, Any] = {
     "teacher_optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.01, "fused": True},
     "scheduler": {"_target_": "kd_lightning.schedules.Cosine", "start": 1.0, "end": 0.0, "warmup": 0.1},
     "teacher_scheduler": {"_target_": "kd_lightning.schedules.Cosine", "start": 1.0, "end": 0.0, "warmup": 0.1},
-    "annealing": {"temperature": None, "alpha": None},
+    "annealing": {"temperature": None, "alpha": None, "weight": {}},
+    "balancing": {"_target_": "kd_lightning.balancing.fixed.Fixed"},
     "teacher_outputs": {"_target_": "kd_lightning.teachers.live.LiveTeacher", "_partial_": True},
     "trainer": {
         "_target_": "pytorch_lightning.Trainer",
