@@ -13,7 +13,6 @@ from kd_lightning.functional.standardize import standardized
 from kd_lightning.objectives.base import Objective
 from kd_lightning.types import Aligned, Outputs
 
-
 Temperature = float | SampleTemperature | None
 """T > 0 for one term alone; a temperature for each position, around the run's; or None = the run's."""
 
@@ -37,8 +36,8 @@ class LogitObjective(Objective):
         self, name: str, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False
     ) -> None:
         super().__init__(weight)
-        single = not isinstance(temperature, SampleTemperature)
-        if single and temperature is not None and not 0 < temperature < math.inf:
+        number = isinstance(temperature, (int, float)) and 0 < temperature < math.inf
+        if not number and temperature is not None and not isinstance(temperature, SampleTemperature):
             raise ConfigError(
                 f"objective.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's"
             )
