@@ -78,7 +78,7 @@ class GradientNorm(Balancing):
         places = [self.names.index(name) for name in counting]
         norms = torch.stack([gradient_norm(terms[name], parameters) for name in counting])
         values = torch.stack([at_least_float32(terms[name].detach()) for name in counting])
-        norms, values = mean_over_processes(torch.stack([norms, values]).to(self.norms))
+        norms, values = mean_over_processes(torch.stack([norms, values]))
         self.take_in(torch.tensor(places, device=norms.device), norms, values)
 
     @torch.no_grad()
@@ -90,18 +90,19 @@ class GradientNorm(Balancing):
             norms: [n] of their gradients; 0 says nothing.
             values: [n].
         """
-        pulls, first_time = norms > 0, self.norms[places] == 0
-        share = torch.where(first_time, 1.0, 1 - self.memory) * pulls
-        self.norms[places] = torch.lerp(self.norms[places], norms, share)
-        self.values[places] = torch.lerp(self.values[places], values, share)
-        self.first[places] = torch.where(first_time & pulls, values, self.first[places])
-        known = self.norms[places] > 0
-        tiny = torch.finfo(norms.dtype).tiny
-        left = (self.values[places] / self.first[places].clamp(min=tiny)).clamp(min=tiny)
+        tiny, kept = torch.finfo(norms.dtype).tiny, (self.norms, self.values, self.first)
+        old_norms, old_values, first = (each[places].to(norms.dtype) for each in kept)
+        pulls, begins = norms > 0, (norms > 0) & (old_norms == 0)
+        memory = torch.where(begins, 0.0, torch.where(pulls, self.memory, 1.0)).to(norms.dtype)
+        found = (memory * old_norms + (1 - memory) * norms, memory * old_values + (1 - memory) * values)
+        norms, values, first = *found, torch.where(begins, values, first)
+        known = norms > 0
+        left = (values / first.clamp(min=tiny)).clamp(min=tiny)
         rates = left / (torch.where(known, left, 0.0).sum() / known.sum().clamp(min=1)).clamp(min=tiny)
-        wanted = torch.where(known, rates**self.asymmetry / self.norms[places].clamp(min=tiny), 0.0)
-        found = wanted * known.sum() / wanted.sum().clamp(min=tiny)
-        self.balance[places] = torch.where(known, found, 1.0)
+        wanted = torch.where(known, rates**self.asymmetry / norms.clamp(min=tiny), 0.0)
+        balance = torch.where(known, wanted * known.sum() / wanted.sum().clamp(min=tiny), 1.0)
+        for buffer, new in zip((*kept, self.balance), (norms, values, first, balance), strict=True):
+            buffer[places] = new.to(buffer.dtype)
 
     def forward(self, terms: Mapping[str, Tensor], alpha: float, weights: Mapping[str, float]) -> Tensor:
         counting = shares(terms, alpha, weights)
