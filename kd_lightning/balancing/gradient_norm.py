@@ -87,29 +87,47 @@ class GradientNorm(Balancing):
 
         Args:
             places: [n] int64 of the terms that count, among all names.
-            norms: [n] of their gradients; 0 says nothing.
-            values: [n].
+            norms: [n] of their gradients.
+            values: [n]. A term of which norm or value is 0, or not finite, says nothing here.
         """
-        tiny, kept = torch.finfo(norms.dtype).tiny, (self.norms, self.values, self.first)
+        kept = (self.norms, self.values, self.first)
         old_norms, old_values, first = (each[places].to(norms.dtype) for each in kept)
-        pulls, begins = norms > 0, (norms > 0) & (old_norms == 0)
-        memory = torch.where(begins, 0.0, torch.where(pulls, self.memory, 1.0)).to(norms.dtype)
-        found = (memory * old_norms + (1 - memory) * norms, memory * old_values + (1 - memory) * values)
-        norms, values, first = *found, torch.where(begins, values, first)
-        known = norms > 0
-        left = (values / first.clamp(min=tiny)).clamp(min=tiny)
-        rates = left / (torch.where(known, left, 0.0).sum() / known.sum().clamp(min=1)).clamp(min=tiny)
-        wanted = torch.where(known, rates**self.asymmetry / norms.clamp(min=tiny), 0.0)
-        balance = torch.where(known, wanted * known.sum() / wanted.sum().clamp(min=tiny), 1.0)
-        for buffer, new in zip((*kept, self.balance), (norms, values, first, balance), strict=True):
+        says = (norms > 0) & (values > 0) & torch.isfinite(norms + values)
+        begins = says & (old_norms == 0)
+        norms, values = (
+            torch.where(begins, new, torch.where(says, torch.lerp(new, old, self.memory), old))
+            for new, old in ((norms, old_norms), (values, old_values))
+        )
+        first = torch.where(begins, values, first)
+        found = (norms, values, first, factors(norms, values / first, self.asymmetry))
+        for buffer, new in zip((*kept, self.balance), found, strict=True):
             buffer[places] = new.to(buffer.dtype)
 
     def forward(self, terms: Mapping[str, Tensor], alpha: float, weights: Mapping[str, float]) -> Tensor:
         counting = shares(terms, alpha, weights)
-        factors = self.balance[[self.names.index(name) for name in counting]]
-        self.factors = dict(zip(counting, factors, strict=True))
+        balance = self.balance[[self.names.index(name) for name in counting]]
+        self.factors = dict(zip(counting, balance, strict=True))
         values = torch.stack([at_least_float32(terms[name]) for name in counting])
-        return values @ (factors * factors.new_tensor(list(counting.values()))).to(values.dtype)
+        return values @ (balance * balance.new_tensor(list(counting.values()))).to(values.dtype)
+
+
+def factors(norms: Tensor, left: Tensor, asymmetry: float) -> Tensor:
+    """``n r_i^asymmetry / g_i / sum_j (r_j^asymmetry / g_j)`` with ``r = left / mean(left)``, over the n terms with a norm.
+
+    Args:
+        norms: [N] g >= 0; 0 = not known, and the factor is 1.
+        left: [N] values over first values; any number where the norm is 0.
+        asymmetry: >= 0.
+
+    Returns:
+        [N] > 0.
+    """
+    known, tiny = norms > 0, torch.finfo(norms.dtype).tiny
+    count = known.sum().clamp(min=1)
+    left = torch.where(known, left, 0.0).clamp(min=tiny)
+    rates = left / (torch.where(known, left, 0.0).sum() / count)
+    wanted = torch.where(known, rates**asymmetry / norms, 0.0)
+    return torch.where(known, wanted * count / wanted.sum(), 1.0)
 
 
 def gradient_norm(term: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:

@@ -142,9 +142,19 @@ def test_a_term_without_gradient_has_the_factor_one() -> None:
 def test_extremes_are_finite(scale: float, asymmetry: float) -> None:
     made = balancing(asymmetry=asymmetry).float()
     for step in (0, 10):
-        made.take_in(torch.arange(3), torch.tensor([scale, 1.0, 1.0]), torch.tensor([scale**0.5, 0.0, 1.0]))
+        made.take_in(torch.arange(3), torch.tensor([scale, 1.0, 1.0]), torch.tensor([scale**0.5, 1.0, 1.0]))
         assert bool(torch.isfinite(made.balance).all()), step
         assert made.balance.sum().item() == pytest.approx(3, rel=1e-5)
+
+
+@pytest.mark.parametrize("odd", [0.0, math.inf, math.nan])
+def test_what_is_not_finite_says_nothing(odd: float) -> None:
+    made = balancing().float()
+    made.take_in(torch.arange(3), torch.tensor([2.0, 1.0, 1.0]), torch.ones(3))
+    before = made.norms.clone()
+    made.take_in(torch.arange(3), torch.tensor([odd, 2.0, 2.0]), torch.tensor([1.0, 1.0, odd]))
+    assert (made.norms == before).tolist() == [True, False, True]
+    assert bool(torch.isfinite(made.balance).all())
 
 
 def test_what_it_remembers_is_in_its_state() -> None:
