@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
+from kd_lightning.balancing.base import Balancing
 from kd_lightning.balancing.fixed import Fixed
 from kd_lightning.balancing.gradient_norm import GradientNorm
 from kd_lightning.balancing.uncertainty import Uncertainty
 from kd_lightning.checkpoint_io import AtomicCheckpointIO
 from kd_lightning.errors import ConfigError
 from kd_lightning.modules.distillation import DistillationModule
+from kd_lightning.objectives.kd import KD
+from kd_lightning.objectives.logit_mse import LogitMSE
 from kd_lightning.stacked.reasons import why_not_stacked
+from kd_lightning.types import Aligned, Outputs
 from tests.modules.test_chunked_losses import NETWORKS
+from tests.modules.test_distillation import data, fit, net
+from tests.modules.test_distillation import distilling as tiny
 from tests.support.processes import FSDP, in_two
-from tests.support.stacks import MLP, distilling, entries, trainings
+from tests.support.stacks import MLP, alone, distilling, entries, trainings
 from tests.support.tiny import experiment
 from tests.test_resume import Stop, StopAfter, assert_equal_states, run, stored
 
@@ -60,9 +68,8 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(name: str, tmp_path: P
     assert set(load_file(weights)) == set(experiment(tmp_path).recipe.network("student").state_dict())
 
 
-@pytest.mark.parametrize("name", LEARNING)
-def test_accumulated_batches_resume_as_well(name: str, tmp_path: Path) -> None:
-    changes = {"objective": OBJECTIVE, "balancing": LEARNING[name], "trainer__accumulate_grad_batches": 2}
+def test_accumulated_batches_resume_as_well(tmp_path: Path) -> None:
+    changes = {"objective": OBJECTIVE, "balancing": GRADIENT_NORM, "trainer__accumulate_grad_batches": 2}
     run(tmp_path / "whole", **changes)
     with pytest.raises(Stop):
         run(tmp_path / "parts", [StopAfter(2 * (12 + 10 + 4 + 3))], **changes)
@@ -158,8 +165,10 @@ def test_where_it_steps_aside(name: str, tmp_path: Path) -> None:
 def test_gradients_by_themselves_are_refused_where_there_are_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="set compile=false"):
         experiment(tmp_path, balancing=GRADIENT_NORM, compile=True).check()
-    with pytest.raises(Exception, match="use trainer=ddp"):
-        run(tmp_path / "split", balancing=GRADIENT_NORM, **in_two(FSDP))
+    module = tiny(balancing=GradientNorm())
+    module._device_mesh = object()  # what the strategy gives it
+    with pytest.raises(ConfigError, match="use trainer=ddp"):
+        module.configure_model()
 
 
 def test_it_is_in_the_modules_tree_and_begins_with_all_names(tmp_path: Path) -> None:
@@ -172,6 +181,46 @@ def test_it_is_in_the_modules_tree_and_begins_with_all_names(tmp_path: Path) -> 
     optimizer = module.configure_optimizers()["optimizer"]
     trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     assert id(module.balancing.log_variances) in trained
+
+
+class Scaled(LogitMSE):
+    """A term whose unit somebody has chosen badly."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
+        return self.scale * super().compare(student, teacher, aligned, temperature)
+
+
+def trained(scale: float, balancing: Balancing, folder: Path) -> Tensor:
+    """The first layer of a student; Adam, so that a factor before the whole loss is none."""
+    objective = {"kd": KD(), "scaled": Scaled(scale)}
+    module = tiny(net(dropout=0.0), objective=objective, balancing=balancing)
+    fit(module, data(), folder)
+    return module.network[0].weight.detach()
+
+
+def test_with_gradient_norms_the_unit_of_a_term_does_not_matter(tmp_path: Path) -> None:
+    """The effect, and its control."""
+    one, other = (trained(scale, GradientNorm(every=1, memory=0.0), tmp_path) for scale in (1.0, 1e3))
+    torch.testing.assert_close(one, other, rtol=0, atol=2e-3)
+    one, other = (trained(scale, Fixed(), tmp_path) for scale in (1.0, 1e3))
+    assert (one - other).abs().max() > 2e-2
+
+
+@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_other_precisions_train(name: str, precision: str, tmp_path: Path) -> None:
+    job = distilling(
+        tmp_path, objective=OBJECTIVE, balancing=LEARNING[name], trainer__precision=precision, optimizer__lr=0.01, **MLP
+    )
+    entry = alone(job, entries(tmp_path / "job", 1)[0])
+    with entry.path("metrics.csv").open(newline="") as file:
+        found = [float(row["value"]) for row in csv.DictReader(file) if row["name"] == "weight_kd"]
+    assert len(set(found)) > 1
+    assert all(math.isfinite(value) and value > 0 for value in found)
 
 
 def test_fixed_is_the_sum() -> None:

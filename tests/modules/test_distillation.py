@@ -74,7 +74,7 @@ def distilling(
     objective: dict[str, Objective] | None = None,
     alpha: Any = 0.7,
     temperature: Any = 2.0,
-    weight_curves: dict[str, Any] | None = None,
+    **more: Any,
 ) -> DistillationModule:
     return DistillationModule(
         student=student or net(),
@@ -84,7 +84,7 @@ def distilling(
         alpha=alpha,
         temperature=temperature,
         steps=STEPS,
-        weight_curves=weight_curves,
+        **more,
         **SHARED,
     )
 
