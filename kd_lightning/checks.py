@@ -22,6 +22,7 @@ GROUPS = (
     "hard_loss",
     "teacher_hard_loss",
     "annealing",
+    "balancing",
     "teacher_outputs",
     "trainer",
     "callbacks",
@@ -51,7 +52,7 @@ KEYS = frozenset(
 )
 DATA_NUMBERS = {"batch_size": 1, "eval_batch_size": 1, "workers": 0}
 """Whole numbers of a data set -> the least that is possible."""
-ANNEALED = ("temperature", "alpha")
+ANNEALED = ("temperature", "alpha", "weight")
 NEEDED = {"data": (*DATA_NUMBERS, "source", "limit", "labelled", "labelled_teacher"), "task": ("name", "monitor")}
 """What a file of the user's own must set as well."""
 FORCEABLE = ("teacher", "baseline", "pretrain", "distill")
@@ -95,6 +96,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"force={stage}: not one of {', '.join(FORCEABLE)}{did_you_mean(str(stage), FORCEABLE)}")
     if not settings["objective"]:
         raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
+    for name, node in settings["objective"].items():
+        if isinstance(node, Mapping) and "weight" in node:
+            what = f"a number >= 0 (a curve for it belongs under annealing.weight.{name})"
+            _number(node["weight"], f"objective.{name}.weight", what, lambda v: v >= 0)
+    _check_annealing(settings["annealing"], settings["objective"])
 
 
 def _check_shape(settings: Mapping[str, Any]) -> None:
@@ -106,9 +112,6 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
         for name in names:
             if name not in settings[group]:
                 raise ConfigError(f"{group}.{name} is missing: the {group} file must set it, see kd ls {group}")
-    for key in settings["annealing"]:
-        if key not in ANNEALED:
-            raise ConfigError(f"unknown setting 'annealing.{key}'{did_you_mean(key, ANNEALED)}")
     if not isinstance(settings["force"], list):
         raise ConfigError(f"force={settings['force']!r}: a list is expected: force=[{settings['force']}]")
     for key in ("progress", "compile"):
@@ -124,6 +127,23 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     checkpoint = settings["teacher"].get("checkpoint")
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")
+
+
+def _check_annealing(annealing: Mapping[str, Any], objective: Mapping[str, Any]) -> None:
+    """Everything there is a curve; those of weights are of objectives that are there."""
+    for key in annealing:
+        if key not in ANNEALED:
+            raise ConfigError(f"unknown setting 'annealing.{key}'{did_you_mean(key, ANNEALED)}")
+    weights = annealing.get("weight") or {}
+    if not isinstance(weights, Mapping) or "_target_" in weights:
+        raise ConfigError("annealing.weight: name the objective: +scheduler@annealing.weight.NAME=cosine")
+    for name in weights:
+        if name not in objective:
+            raise ConfigError(f"annealing.weight.{name}: objective has no {name!r}{did_you_mean(str(name), objective)}")
+    curves = {key: annealing.get(key) for key in ("temperature", "alpha")}
+    for key, node in {**curves, **{f"weight.{name}": node for name, node in weights.items()}}.items():
+        if node is not None and not (isinstance(node, Mapping) and "_target_" in node):
+            raise ConfigError(f"annealing.{key}={node!r}: a curve is expected, as in +scheduler@annealing.{key}=cosine")
 
 
 OURS = {

@@ -33,7 +33,10 @@ from kd_lightning.hydra_guard import guard
 CONFIG_NAME = "config"
 TRUST_VARIABLE = "KD_LIGHTNING_TRUST"
 TRUST_GROUP = "kd_lightning.trust"
-OWN_LAYERS = ("models", "data", "tasks", "objectives", "teachers", "callbacks", "schedules", "functional", "strategies")
+OWN_LAYERS = (
+    *("models", "data", "tasks", "objectives", "balancing", "teachers", "callbacks", "schedules", "functional"),
+    "strategies",
+)
 
 ALLOWED_CLASSES = (
     *(f"kd_lightning.{layer}." for layer in OWN_LAYERS),

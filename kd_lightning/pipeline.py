@@ -7,9 +7,10 @@ Settings come as plain data and ``build`` turns a node with a ``_target_`` into 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 from torch import nn
 
@@ -17,7 +18,7 @@ from kd_lightning.evaluation import evaluated
 from kd_lightning.matmul import matmul_precision
 from kd_lightning.own_teacher import take_teacher
 from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts, world_size
-from kd_lightning.recipe import SUPERVISED_CODE, Build, Recipe, Settings, TeacherSource
+from kd_lightning.recipe import SUPERVISED_CODE, Build, Recipe, Settings, Softness, TeacherSource
 from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
 from kd_lightning.store import Entry, content_key
@@ -98,9 +99,11 @@ class Experiment:
             self.recipe.trainer.loggers("check")
         with building("trainer"):
             self.recipe.trainer.trainer(logger=False, **QUIET)
-        alpha, temperature = self.recipe.softness()
-        check_curve(self.recipe.build(alpha), "alpha", "a number in [0, 1]", lambda value: 0 <= value <= 1)
-        check_curve(self.recipe.build(temperature), "temperature", "a number > 0", lambda value: value > 0)
+        softness = self.recipe.softness()
+        check_curve(self.recipe.build(softness.alpha), "alpha", "a number in [0, 1]", lambda value: 0 <= value <= 1)
+        check_curve(self.recipe.build(softness.temperature), "temperature", "a number > 0", lambda v: 0 < v < math.inf)
+        for name, curve in softness.weight_curves.items():
+            check_curve(self.recipe.build(curve), f"weight.{name}", "a number >= 0", lambda v: 0 <= v < math.inf)
         world = world_size(settings["trainer"].get("devices"))
         at_once = settings["data"]["batch_size"] // (self.recipe.trainer.accumulate * world)
         for role, prefix in (("teacher", "teacher_"), ("student", "")):
@@ -110,7 +113,7 @@ class Experiment:
                 self.recipe.supervised(role, 1).configure_optimizers()
         for source in self.recipe.sources():
             teacher = self.recipe.teacher_outputs(self.recipe.network("teacher"), source)
-            self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, alpha, temperature)
+            self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, softness)
         if self.recipe.chunked("student", soft=True):
             self.board.say(
                 f"losses by chunks of rows: {self.recipe.task.num_classes} classes (chunked_loss=false: whole)"
@@ -139,7 +142,7 @@ class Experiment:
 
     def pretraining(self, source: TeacherSource | None = None) -> Stage:
         """The student on the teacher's soft targets alone; reads no label."""
-        softness = 1.0, self.recipe.settings["temperature"]
+        softness = Softness(alpha=1.0, temperature=self.recipe.settings["temperature"], weight_curves={})
         return self._soft_stage("pretrain", source or self.source, 0, self.steps["pretrain"], softness, extra={})
 
     def distillation(self, source: TeacherSource | None = None) -> Stage:
@@ -150,14 +153,13 @@ class Experiment:
         return self._soft_stage("distill", source, done, left, self.recipe.softness(), start)
 
     def _soft_stage(
-        self, name: str, source: TeacherSource, done: int, steps: int, softness: tuple[Any, Any], extra: Settings
+        self, name: str, source: TeacherSource, done: int, steps: int, softness: Softness, extra: Settings
     ) -> Stage:
-        alpha, temperature = softness
         soft = {
             "objective": self.recipe.settings["objective"],
             "teacher_outputs": self.recipe.counted_source(source),
-            "alpha": alpha,
-            "temperature": temperature,
+            "balancing": self.recipe.settings["balancing"],
+            **asdict(softness),
             "first_step": done,
             "budget": self.steps["student"],
             **extra,
@@ -173,8 +175,7 @@ class Experiment:
                 student=self.trained("pretrain") if done else self.recipe.network("student"),
                 steps=steps,
                 done=done,
-                alpha=alpha,
-                temperature=temperature,
+                softness=softness,
             ),
             data=lambda: self.recipe.rows("student", steps, only_labelled=False, first_step=done),
         )

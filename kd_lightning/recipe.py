@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.attaching import attach
+from kd_lightning.balancing.base import Balancing
 from kd_lightning.chunking import chunks
 from kd_lightning.code import code_fingerprint, targets_of
 from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
@@ -75,6 +76,21 @@ class TeacherSource:
 
     node: Settings
     shards: Shards | None = None
+
+
+@dataclass(frozen=True)
+class Softness:
+    """How the losses of a soft stage are mixed: settings.
+
+    Attributes:
+        alpha: A number, or a node of a curve.
+        temperature: The same.
+        weight_curves: Name of an objective -> node of a curve that its weight is multiplied by.
+    """
+
+    alpha: Any
+    temperature: Any
+    weight_curves: Settings
 
 
 class Recipe:
@@ -281,6 +297,8 @@ class Recipe:
         if (role, soft) not in self._chunked:
             taps = [path for term in self.objective().values() for path, _ in term.taps.values()] if soft else []
             against = why_whole(self.network(role), taps)
+            if soft and self.balancing().learns:
+                against = "balancing the losses takes each of them by itself"
             self._chunked[role, soft] = chunks(self.settings["chunked_loss"], self.task.num_classes, against)
         return self._chunked[role, soft]
 
@@ -288,11 +306,19 @@ class Recipe:
         """Fingerprint of the root modules and of all that the nodes name."""
         return code_fingerprint([*roots, *targets_of(nodes)], self.packages)
 
-    def softness(self) -> tuple[Any, Any]:
-        """Alpha and temperature of the distil stage: a number, or the settings of a curve."""
+    def softness(self) -> Softness:
+        """Of the distil stage."""
         annealing = self.settings["annealing"]
-        alpha = annealing.get("alpha") or self.settings["alpha"]
-        return alpha, annealing.get("temperature") or self.settings["temperature"]
+        return Softness(
+            alpha=annealing.get("alpha") or self.settings["alpha"],
+            temperature=annealing.get("temperature") or self.settings["temperature"],
+            weight_curves=annealing.get("weight") or {},
+        )
+
+    def balancing(self) -> Balancing:
+        """What puts the terms of a soft stage together, untrained."""
+        balancing: Balancing = self.build(self.settings["balancing"])
+        return balancing
 
     def network(self, role: str) -> nn.Module:
         """The untrained network of a role; its start depends on the role's seed alone."""
@@ -369,8 +395,7 @@ class Recipe:
         student: nn.Module,
         steps: int,
         done: int,
-        alpha: Any,
-        temperature: Any,
+        softness: Softness,
     ) -> DistillationModule:
         """The module of a soft stage; ``done`` = the student's steps before it."""
         return DistillationModule(
@@ -378,8 +403,8 @@ class Recipe:
             teacher=teacher,
             task=self.trained_task("student"),
             objective=self.objective(),
-            alpha=self.build(alpha),
-            temperature=self.build(temperature),
+            alpha=self.build(softness.alpha),
+            temperature=self.build(softness.temperature),
             steps=steps,
             optimizer=self.build(self.settings["optimizer"]),
             scheduler=self.build(self.settings["scheduler"]),
@@ -388,6 +413,8 @@ class Recipe:
             first_step=done,
             compiled=self.compiled,
             chunked=self.chunked("student", soft=True),
+            weight_curves={name: self.build(node) for name, node in softness.weight_curves.items()},
+            balancing=self.balancing(),
         )
 
     @cached_property

@@ -52,7 +52,8 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         "teacher_seed": settings["teacher_seed"],
         "temperature": settings["temperature"],
         "alpha": settings["alpha"],
-        "annealing": [name for name, schedule in settings["annealing"].items() if schedule],
+        "annealing": annealed(settings["annealing"]),
+        "balancing": type(experiment.recipe.balancing()).__name__,
         "objective": list(settings["objective"]),
         "batch_size": settings["data"]["batch_size"],
         "labelled": settings["data"]["labelled"],
@@ -83,6 +84,13 @@ def _long_tail(experiment: Experiment) -> dict[str, Any]:
         if f"{METRIC}{name}" in recipe.task.metrics()
     }
     return {"imbalance": recipe.settings["data"]["imbalance"], "class_groups": groups}
+
+
+def annealed(annealing: Mapping[str, Any]) -> list[str]:
+    """What follows a curve while distilling: ``temperature``, ``alpha``, ``weight.NAME``."""
+    weights = annealing.get("weight") or {}
+    plain = [name for name, curve in annealing.items() if curve and name != "weight"]
+    return [*plain, *(f"weight.{name}" for name in weights)]
 
 
 def _interval(experiment: Experiment, rows: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -1,11 +1,16 @@
-"""Curves over the progress of a stage, in [0, 1]: for the learning rate, the temperature and alpha.
+"""Curves over the progress of a stage, in [0, 1]: for the learning rate, the temperature, alpha and weights.
 
-A schedule is any callable ``progress -> value``. The learning-rate groups use it as a factor of ``optimizer.lr``.
+A schedule is any callable ``progress -> value``. The learning-rate groups use it as a factor of ``optimizer.lr``, and
+``annealing.weight`` as a factor of an objective's weight. Values are functions of the progress alone, so that a resumed run
+has the same ones.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
 
 
 class Constant:
@@ -66,6 +71,42 @@ class Cosine:
         if progress < self.warmup:
             return self.start * _rise(progress, self.warmup)
         return self.end + (self.start - self.end) * 0.5 * (1 + math.cos(math.pi * _after(progress, self.warmup)))
+
+
+class Step:
+    """One value after the other: the first before the first boundary, the next from there on, after a linear warm-up from 0.
+
+    Args:
+        values: One more than there are boundaries.
+        boundaries: Shares of the progress, in (0, 1) and rising: where the next value begins. Of the whole progress,
+            warm-up included.
+        warmup: Share of the progress, in [0, 1), over which the value rises linearly from 0 to the first one; at most the
+            first boundary.
+
+    Raises:
+        ValueError: They are not.
+
+    Example:
+        >>> [Step([4.0, 2.0, 1.0], [0.5, 0.75])(progress) for progress in (0.0, 0.5, 0.6, 1.0)]
+        [4.0, 2.0, 2.0, 1.0]
+    """
+
+    def __init__(self, values: Sequence[float], boundaries: Sequence[float], warmup: float = 0.0) -> None:
+        if len(values) != len(boundaries) + 1:
+            raise ValueError(
+                f"values={list(values)} and boundaries={list(boundaries)}: one value more than boundaries is expected"
+            )
+        edges = [0.0, *boundaries, 1.0]
+        if not all(low < high for low, high in pairwise(edges)):
+            raise ValueError(f"boundaries={list(boundaries)}: rising shares of the steps, in (0, 1), are expected")
+        if check_warmup(warmup) > edges[1]:
+            raise ValueError(f"warmup is {warmup}, but the first boundary is {edges[1]}: end the warm-up before it")
+        self.values = list(values)
+        self.boundaries = list(boundaries)
+        self.warmup = warmup
+
+    def __call__(self, progress: float) -> float:
+        return self.values[bisect_right(self.boundaries, progress)] * _rise(progress, self.warmup)
 
 
 def check_warmup(warmup: float) -> float:

@@ -157,7 +157,7 @@ def opened(recipe: Recipe, source: TeacherSource, network: Callable[[], nn.Modul
 
 def hottest(recipe: Recipe) -> float:
     """The highest temperature at which the run compares teacher and student."""
-    curve = recipe.build(recipe.softness()[1])
+    curve = recipe.build(recipe.softness().temperature)
     values: Iterable[Any] = [curve(progress) for progress in PROGRESS] if callable(curve) else [curve]
     own = [node.get("temperature") for node in recipe.settings["objective"].values()]
     return max(

@@ -107,6 +107,11 @@ def scaled_linear(
         return torch.addmm(bias, hidden, weight.T, beta=scale, alpha=scale, out=_fitting(out, wide))
 
 
+def along_classes(temperature: float | Tensor) -> float | Tensor:
+    """A temperature as a divisor of logits [..., C]: one for each position [...] becomes [..., 1]; a single one stays."""
+    return temperature.unsqueeze(-1) if isinstance(temperature, Tensor) and temperature.dim() > 0 else temperature
+
+
 def _fitting(out: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """The buffer, if it can hold that type."""
     return out if out is not None and out.dtype == dtype else None
@@ -127,18 +132,22 @@ class Outputs:
     def __init__(self, logits: Tensor | Logits, features: dict[str, Tensor] | None = None) -> None:
         self.source: Logits = DenseLogits(logits) if isinstance(logits, Tensor) else logits
         self.features = features or {}
-        self._log_probs: dict[float, Tensor] = {}
+        self._log_probs: dict[float | Tensor, Tensor] = {}
 
     @cached_property
     def logits(self) -> Tensor:
         """[..., C]."""
         return self.source.dense()
 
-    def log_probs(self, temperature: float) -> Tensor:
+    def log_probs(self, temperature: float | Tensor) -> Tensor:
         """``log_softmax(logits / T)`` [..., C], float32 or wider.
 
-        A teacher's are made once for each T, for all objectives and students that ask: nobody may write into them.
+        A teacher's are made once for each T, for all objectives and students that ask: nobody may write into them. With a
+        temperature for each position [...] they are made anew.
         """
+        if isinstance(temperature, Tensor) and temperature.dim() > 0:
+            wide = self.logits.to(torch.promote_types(self.logits.dtype, torch.float32))
+            return F.log_softmax(wide / along_classes(temperature), dim=-1)
         if temperature in self._log_probs:
             return self._log_probs[temperature]
         wide = self.logits.to(torch.promote_types(self.logits.dtype, torch.float32))

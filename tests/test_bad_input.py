@@ -122,6 +122,16 @@ WORDS = {
     "+temprature=2": ("ConfigError", "unknown setting 'temprature'", "did you mean 'temperature'"),
     "++data.batchsize=2": ("ConfigError", "unknown setting 'data.batchsize'", "did you mean 'batch_size'"),
     "+annealing.alhpa=2": ("ConfigError", "unknown setting 'annealing.alhpa'", "did you mean 'alpha'"),
+    "annealing.alpha=0.3": ("ConfigError", "annealing.alpha=0.3", "+scheduler@annealing.alpha=cosine"),
+    "+annealing.weight.kdd=2": ("ConfigError", "annealing.weight.kdd", "did you mean 'kd'"),
+    "+annealing.weight.kd=2": ("ConfigError", "annealing.weight.kd=2", "+scheduler@annealing.weight.kd=cosine"),
+    "+scheduler@annealing.weight=cosine": ("ConfigError", "annealing.weight", "+scheduler@annealing.weight.NAME="),
+    "objective.kd.weight=-1": ("ConfigError", "objective.kd.weight=-1", ">= 0"),
+    "objective.kd.weight={_target_: kd_lightning.schedules.Linear}": (
+        *("ConfigError", "objective.kd.weight={", "annealing.weight.kd"),
+    ),
+    "objective.kd.temperature=warm": ("ConfigError", "objective.kd.temperature='warm'", "SampleTemperature"),
+    "balancing=uncertain": ("ConfigError", "balancing=uncertain", "did you mean 'uncertainty'"),
     "+steps.techer=2": ("ConfigError", "unknown setting 'steps.techer'", "did you mean 'teacher'"),
     "+student.chanels=[2]": ("ConfigError", "student.chanels", "did you mean 'channels'"),
     "model@student=lstm_lm_smal": ("ConfigError", "model=lstm_lm_smal", "did you mean 'lstm_lm_small'"),
@@ -281,6 +291,22 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["annealing=alpha", "annealing.alpha.start=2"],
         ["ConfigError", "annealing.alpha is 2", "[0, 1]"],
     ),
+    "weight below zero": (
+        ["+scheduler@annealing.weight.kd=cosine", "annealing.weight.kd.end=-1"],
+        ["ConfigError", "annealing.weight.kd is -", ">= 0"],
+    ),
+    "boundaries out of order": (
+        ["scheduler=step", "scheduler.boundaries=[0.7,0.3]"],
+        ["ConfigError", "boundaries=[0.7, 0.3]", "rising"],
+    ),
+    "spread of temperatures": (
+        ["+sample_temperature@objective.kd.temperature=flsw", "objective.kd.temperature.beta=-1"],
+        ["ConfigError", "beta=-1", ">= 0"],
+    ),
+    "memory of norms": (
+        ["balancing=gradient_norm", "balancing.memory=1"],
+        ["ConfigError", "balancing.memory=1", "[0, 1)"],
+    ),
     "missing checkpoint": (
         ["teacher.checkpoint=nowhere.safetensors"],
         ["CheckpointCorruptError", "nowhere.safetensors", "is not there", "run folder"],
@@ -291,7 +317,10 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 @pytest.mark.parametrize("case", TOGETHER)
 def test_what_does_not_fit_together_is_refused(case: str, refused: Any, refused_value: Any) -> None:
     words, parts = TOGETHER[case]
-    groups = any(word.startswith(("annealing=", "callbacks=", "model@", "hard_loss")) for word in words)
+    groups = any(
+        word.startswith(("annealing=", "balancing=", "callbacks=", "model@", "scheduler=", "hard_loss", "+"))
+        for word in words
+    )
     line = refused(*DIGITS, *MLP, *words) if groups else refused_value((*DIGITS, *MLP), *words)
     for part in parts:
         assert part in line

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from kd_lightning.checks import KEYS, check_settings
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import build, check_arguments, target_nodes, yaml_text
+from kd_lightning.functional.sample_temperature import SampleTemperature
 from kd_lightning.inspection import purpose
 from kd_lightning.run import execute
 from kd_lightning.tasks.base import Task
@@ -74,6 +75,8 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
         return (f"experiment={name}",)
     if group.startswith("hydra/sweeper/"):
         return (*LANGUAGE, "hydra/sweeper=optuna", f"{group}={name}")
+    if group == "sample_temperature":
+        return (*LANGUAGE, f"+{group}@objective.kd.temperature={name}")
     if group in ("callbacks", "logger", "objective"):
         return (*LANGUAGE, f"{group}=[{name}]")
     if group in ("optimizer", "scheduler", "hard_loss"):
@@ -131,7 +134,7 @@ def test_logger_is_built(name: str, tmp_path: Path) -> None:
         assert build({**node, **({"save_dir": str(tmp_path)} if "save_dir" in node else {})}) is not None
 
 
-@pytest.mark.parametrize("group", ["optimizer", "scheduler", "annealing", "callbacks", "objective"])
+@pytest.mark.parametrize("group", ["optimizer", "scheduler", "annealing", "balancing", "callbacks", "objective"])
 def test_choices_of_a_group_are_built(group: str) -> None:
     for name in names(group):
         settings = accepted(*overrides_for(group, name), *UNSET.get(f"{group}/{name}", ()))
@@ -189,6 +192,22 @@ def test_every_knob_is_set_from_the_command_line() -> None:
     assert settings["student"]["hidden"] == OmegaConf.load(conf_dir() / "model" / "lstm_lm_tiny.yaml").hidden
     assert {**settings["teacher"], "checkpoint": None} == default["teacher"]
     assert settings["teacher"]["checkpoint"] == "mine.safetensors"
+
+
+@pytest.mark.parametrize("name", names("scheduler"))
+def test_any_curve_may_be_put_on_a_weight_temperature_or_alpha(name: str) -> None:
+    places = ("weight.hint", "temperature", "alpha")
+    words = [f"+scheduler@annealing.{place}={name}" for place in places]
+    annealing = accepted("objective=[kd,hint]", *words)["annealing"]
+    for node in (annealing["weight"]["hint"], annealing["temperature"], annealing["alpha"]):
+        assert node == composed(("objective=[kd,hint]", f"scheduler={name}"))["scheduler"]
+
+
+@pytest.mark.parametrize("name", names("sample_temperature"))
+def test_a_temperature_by_position_takes_one_word(name: str) -> None:
+    settings = accepted("objective=[kd,dkd]", f"+sample_temperature@objective.dkd.temperature={name}")
+    assert isinstance(build(settings["objective"]["dkd"]).temperature, SampleTemperature)
+    assert build(settings["objective"]["kd"]).temperature is None
 
 
 def test_sizes_follow_the_data() -> None:

@@ -26,7 +26,7 @@ class Layer(NamedTuple):
 
 TORCH = {"torch"}
 TRAINING = {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "numpy", "safetensors"}
-BASES = {"tasks.base", "objectives.base", "teachers.base"}
+BASES = {"tasks.base", "objectives.base", "teachers.base", "balancing.base", "balancing.fixed"}
 CONFIGURATION = Layer({"*"}, {"hydra", "omegaconf"})
 SWEEPS = Layer({"*"}, {"hydra", "omegaconf", "rich", "torch", "optuna", "sqlalchemy", "filelock", "joblib", "submitit"})
 ABOVE = Layer({"*"}, TRAINING | {"rich"})
@@ -57,6 +57,7 @@ LAYERS = {
     "tasks": Layer({"types", "errors", "functional", "tasks"}, {"torch", "torchmetrics"}),
     "chunking": Layer({"errors"}, set()),
     "objectives": Layer({"types", "errors", "functional", "objectives"}, TORCH),
+    "balancing": Layer({"errors", "functional", "balancing"}, TORCH),
     "taps": Layer({"types", "errors"}, TORCH),
     "teachers": Layer(
         {"types", "errors", "taps", "tasks.base", "functional.shared_rows", "teachers"}, {"torch", "numpy"}

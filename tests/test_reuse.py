@@ -44,6 +44,8 @@ def ran(outputs: Path, sweep: str = "run", **changes: Any) -> list[str]:
         ({}, ()),
         ({"alpha": 0.3}, ("distill",)),
         ({"annealing__alpha": {"_target_": "kd_lightning.schedules.Linear", "start": 1.0}}, ("distill",)),
+        ({"annealing__weight": {"kd": {"_target_": "kd_lightning.schedules.Linear"}}}, ("distill",)),
+        ({"balancing": {"_target_": "kd_lightning.balancing.uncertainty.Uncertainty"}}, ("pretrain", "distill")),
         ({"temperature": 3.0}, ("pretrain", "distill")),
         ({"objective__kd__weight": 2.0}, ("pretrain", "distill")),
         ({"steps__pretrain": 5}, ("pretrain", "distill")),

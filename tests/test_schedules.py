@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kd_lightning.schedules import Constant, Cosine, Linear
+from kd_lightning.schedules import Constant, Cosine, Linear, Step
 
 KINDS = [Constant, Linear, Cosine]
 PROGRESS = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0]
@@ -62,3 +62,41 @@ def test_a_warm_up_that_is_no_share_is_refused(kind: type, warmup: float) -> Non
     with pytest.raises(ValueError, match=r"share of the steps") as error:
         kind(warmup=warmup)
     assert str(warmup) in str(error.value)
+
+
+STEPS = Step([4.0, 2.0, 1.0], [0.25, 0.75])
+
+
+@pytest.mark.parametrize("progress", PROGRESS)
+def test_a_step_holds_its_value_up_to_the_next_boundary(progress: float) -> None:
+    expected = 4.0 if progress < 0.25 else 2.0 if progress < 0.75 else 1.0
+    assert STEPS(progress) == expected
+    assert Step([3.0], [])(progress) == 3.0
+
+
+def test_a_step_warms_up_to_its_first_value_and_stays_at_its_last() -> None:
+    warm = Step([4.0, 2.0], [0.5], warmup=0.5)
+    assert [warm(progress) for progress in (0.0, 0.25, 0.499, 0.5, 1.0)] == pytest.approx([0.0, 2.0, 3.992, 2.0, 2.0])
+    assert STEPS(1.5) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "boundaries", "warmup", "said"),
+    [
+        ([1.0, 2.0], [], 0.0, "one value more than boundaries"),
+        ([1.0], [0.5], 0.0, "one value more than boundaries"),
+        ([1.0, 2.0, 3.0], [0.5, 0.5], 0.0, "rising shares"),
+        ([1.0, 2.0, 3.0], [0.75, 0.25], 0.0, "rising shares"),
+        ([1.0, 2.0], [0.0], 0.0, "rising shares"),
+        ([1.0, 2.0], [1.0], 0.0, "rising shares"),
+        ([1.0, 2.0], [100], 0.0, "rising shares"),
+        ([1.0, 2.0], [math.nan], 0.0, "rising shares"),
+        ([1.0, 2.0], [0.2], 0.3, "end the warm-up before"),
+        ([1.0, 2.0], [0.2], -0.1, "share of the steps"),
+    ],
+)
+def test_steps_that_make_no_sense_are_refused(
+    values: list[float], boundaries: list[float], warmup: float, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        Step(values, boundaries, warmup)

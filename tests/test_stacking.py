@@ -75,6 +75,8 @@ def test_every_folder_ends_as_after_a_training_of_its_own(name: str, outputs: Pa
 
 
 KD_NODE = {"_target_": "kd_lightning.objectives.kd.KD", "weight": 1.0, "temperature": None}
+FALLING = {"_target_": "kd_lightning.schedules.Linear", "start": 2.0, "end": 0.0}
+FLSW = {"_target_": "kd_lightning.functional.sample_temperature.FLSW", "beta": 2.0}
 JSD_NODE = {"_target_": "kd_lightning.objectives.jsd.JSD", "beta": 0.3, "weight": 0.5, "temperature": 3.0}
 
 
@@ -98,6 +100,18 @@ JSD_NODE = {"_target_": "kd_lightning.objectives.jsd.JSD", "beta": 0.3, "weight"
                 {"annealing__alpha": {"_target_": "kd_lightning.schedules.Linear", "start": 1.0, "end": 0.0}},
             ],
             id="annealing",
+        ),
+        pytest.param(
+            [
+                {"objective": {"kd": KD_NODE, "jsd": JSD_NODE}, "annealing__weight": {"jsd": FALLING}},
+                {"objective": {"kd": KD_NODE, "jsd": JSD_NODE}},
+                {"objective": {"kd": {**KD_NODE, "weight": 0.5}}, "annealing__weight": {"kd": FALLING}},
+            ],
+            id="weights that fall",
+        ),
+        pytest.param(
+            [{"objective": {"kd": {**KD_NODE, "temperature": FLSW}}, "temperature": t} for t in (2.0, 4.0)],
+            id="temperatures by position",
         ),
         pytest.param(
             [

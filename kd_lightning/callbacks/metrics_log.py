@@ -21,7 +21,7 @@ PREFIX = "val_"
 
 
 class MetricsLog(pl.Callback):
-    """Writes the loss and its terms every n steps, and every validation's metrics.
+    """Writes the loss and its terms, and what changes over the stage, every n steps, and every validation's metrics.
 
     Args:
         path: The CSV file.
@@ -47,7 +47,9 @@ class MetricsLog(pl.Callback):
         module.check_finite()
         # The mean over the processes: each has seen its share of the batch.
         values = {name: float(trainer.strategy.reduce(term, reduce_op="mean")) for name, term in module.terms.items()}
-        # The rate this step was taken with: the scheduler has moved on already.
+        # What this step was taken with; equal in all processes.
+        values |= {name: float(value) for name, value in module.in_force(step - 1).items()}
+        # The rate, too: the scheduler has moved on already.
         values["lr"] = float(trainer.lr_scheduler_configs[0].scheduler._last_lr[0])
         self._add(step, "train", values)
         for logger in trainer.loggers:

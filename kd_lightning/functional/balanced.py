@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lightning.functional.divergence import ForwardKL
+from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import Divergence
 
 FORWARD = ForwardKL()
@@ -28,8 +29,9 @@ class BalancedKL(Divergence):
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return FORWARD.value(self.balanced(teacher_log_probs), student_log_probs)
 
-    def flow(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        return FORWARD.flow(self.balanced(teacher_log_probs), student_log_probs)
+    def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
+        balanced = self.balanced(teacher.log_probs)
+        return FORWARD.value(balanced, student.log_probs), -balanced.exp()
 
     def balanced(self, teacher_log_probs: Tensor) -> Tensor:
         """log b [..., C]."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from kd_lightning.functional.divergence import ForwardKL
 from kd_lightning.functional.precision import at_least_float32
 from kd_lightning.functional.shapes import check_same_shape
+from kd_lightning.types import along_classes
 
 KL = ForwardKL()
 
@@ -37,14 +38,16 @@ class Decoupled:
         return self.target + self.rest * self.others
 
 
-def decoupled_kl(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, temperature: float) -> Decoupled:
+def decoupled_kl(
+    student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, temperature: float | Tensor
+) -> Decoupled:
     """Forward KL, taken apart at the target.
 
     Args:
         student_logits: [..., C], C > 1.
         teacher_logits: [..., C].
         targets: [...] int64 in [0, C).
-        temperature: T > 0.
+        temperature: T > 0, or one for each position, [...].
 
     Raises:
         ValueError: The shapes differ.
@@ -57,8 +60,8 @@ def decoupled_kl(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor
     Reference: Zhao, Cui, Song, Qiu, Liang 2022, "Decoupled Knowledge Distillation".
     """
     check_same_shape(student_logits, teacher_logits)
-    student_pair, student_others = _apart(at_least_float32(student_logits) / temperature, targets)
-    teacher_pair, teacher_others = _apart(at_least_float32(teacher_logits) / temperature, targets)
+    student_pair, student_others = _apart(at_least_float32(student_logits) / along_classes(temperature), targets)
+    teacher_pair, teacher_others = _apart(at_least_float32(teacher_logits) / along_classes(temperature), targets)
     return Decoupled(
         target=temperature**2 * KL.value(teacher_pair, student_pair),
         others=temperature**2 * KL.value(teacher_others, student_others),

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from kd_lightning.functional.precision import at_least_float32
 from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import Divergence
+from kd_lightning.types import along_classes
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,9 @@ class TotalVariation(Divergence):
         return apart.abs().sum(dim=-1) / 2, apart.sign().mul_(student.probs) / 2
 
 
-def tempered(divergence: Divergence, student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def tempered(
+    divergence: Divergence, student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor
+) -> Tensor:
     """A divergence at temperature T, times T to the power of its order.
 
     Formula: ``T^order * D(softmax(teacher / T), softmax(student / T))``. The power of T stands here and, for the same
@@ -191,7 +194,7 @@ def tempered(divergence: Divergence, student_logits: Tensor, teacher_logits: Ten
         divergence: D.
         student_logits: [..., C].
         teacher_logits: [..., C]. No gradient is stopped here: the caller hands in detached logits.
-        temperature: T > 0.
+        temperature: T > 0, or one for each position, [...].
 
     Returns:
         [...] nats times T^order, >= 0; float32 or wider.
@@ -204,12 +207,12 @@ def tempered(divergence: Divergence, student_logits: Tensor, teacher_logits: Ten
         >>> tempered(TotalVariation(), logits, logits, 4.0)
         tensor([0.])
     """
-    teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits) / temperature, dim=-1)
+    teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits) / along_classes(temperature), dim=-1)
     return tempered_to(divergence, student_logits, teacher_log_probs, temperature)
 
 
 def tempered_to(
-    divergence: Divergence, student_logits: Tensor, teacher_log_probs: Tensor, temperature: float
+    divergence: Divergence, student_logits: Tensor, teacher_log_probs: Tensor, temperature: float | Tensor
 ) -> Tensor:
     """``tempered`` for a teacher whose softmax at T is there already.
 
@@ -217,7 +220,7 @@ def tempered_to(
         divergence: D.
         student_logits: [..., C].
         teacher_log_probs: [..., C] ``log_softmax(teacher_logits / T)``.
-        temperature: T > 0.
+        temperature: As in ``tempered``.
 
     Returns, Raises:
         As ``tempered``.
@@ -226,11 +229,11 @@ def tempered_to(
         raise ValueError(
             f"the logits of student {tuple(student_logits.shape)} and teacher {tuple(teacher_log_probs.shape)} must match"
         )
-    student_log_probs = F.log_softmax(at_least_float32(student_logits) / temperature, dim=-1)
+    student_log_probs = F.log_softmax(at_least_float32(student_logits) / along_classes(temperature), dim=-1)
     return divergence.value(teacher_log_probs, student_log_probs) * temperature**divergence.order
 
 
-def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """Soft-target loss of Hinton et al.: forward KL at temperature T, times T^2.
 
     Formula: ``T^2 * sum_c p_c (log p_c - log q_c)`` with ``p = softmax(teacher / T)``, ``q = softmax(student / T)``.

@@ -1,7 +1,8 @@
 """Training a student with a frozen teacher inside.
 
-``loss = (1 - alpha) * hard + alpha * sum(weight * term)``. The article's lambda is our alpha. The hard loss is the
-student's own; each soft term says its own formula; T^2 stands in ``tempered_kl`` alone.
+``loss = (1 - alpha) * hard + alpha * sum(weight * term)``, unless a ``balancing`` puts factors before the terms. The article's
+lambda is our alpha. The hard loss is the student's own; each soft term says its own formula; T^2 stands in ``tempered_kl``
+alone.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from kd_lightning.balancing.base import HARD, Balancing, shares
+from kd_lightning.balancing.fixed import Fixed
 from kd_lightning.errors import ConfigError, TeacherOutputError
 from kd_lightning.functional.chunked import chunked_loss
 from kd_lightning.modules.compilation import compile_network
+from kd_lightning.modules.mixing import Annealing, Mixing
 from kd_lightning.modules.supervised import OptimizerFactory, Schedule, SupervisedModule
 from kd_lightning.objectives.base import Objective, all_taps, teacher_taps
 from kd_lightning.taps import check_taps, tapped
@@ -38,7 +42,7 @@ class DistillationModule(SupervisedModule):
         alpha: Share of the soft terms in [0, 1], or a schedule over the stage. At 1 no label is read but by objectives
             that say so.
         temperature: T > 0, or a schedule over the stage.
-        steps: Optimizer steps of this stage, for the schedules of alpha and temperature.
+        steps: Optimizer steps of this stage, for the schedules of alpha, temperature and weights.
         optimizer: Parameters of the student and of the objectives' projections -> optimizer.
         scheduler: As in ``SupervisedModule``.
         seed: As in ``SupervisedModule``.
@@ -46,9 +50,11 @@ class DistillationModule(SupervisedModule):
         first_step: As in ``SupervisedModule``.
         compiled: As in ``SupervisedModule``; the teacher's network, too.
         chunked: As in ``SupervisedModule``; objectives that cannot be computed so are computed as ever.
+        weight_curves: Name of an objective -> schedule over the stage that its weight is multiplied by.
+        balancing: Puts the terms together; None = with their weights as they are.
 
     Raises:
-        ConfigError: No objective is given.
+        ConfigError: No objective is given, or the balancing is not possible for a compiled network.
         TapError: An objective taps a module that is not there.
     """
 
@@ -68,15 +74,19 @@ class DistillationModule(SupervisedModule):
         first_step: int = 0,
         compiled: bool = False,
         chunked: bool = False,
+        weight_curves: Mapping[str, Schedule] | None = None,
+        balancing: Balancing | None = None,
     ) -> None:
         super().__init__(student, task, optimizer, scheduler, seed, total_steps, first_step, compiled, chunked)
         if not objective:
             raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
         self.objective = nn.ModuleDict(dict(objective))
-        self.weights = {name: term.weight for name, term in objective.items()}
-        self.alpha = alpha
-        self.temperature = temperature
+        self.annealing = Annealing(objective, alpha, temperature, weight_curves or {}, steps)
         self.steps = steps
+        self.balancing = balancing or Fixed()
+        self.balancing.begin([HARD, *objective])
+        if self.balancing.measures and compiled:
+            raise ConfigError(f"{self._takes_gradients()}, which compile=true does not give: set compile=false")
         self.student_taps = {name: student_path for name, (student_path, _) in all_taps(objective).items()}
         check_taps(student, self.student_taps, "student")
         teacher.connect(teacher_taps(objective), by_rows=chunked)
@@ -93,7 +103,16 @@ class DistillationModule(SupervisedModule):
         return self
 
     def trained_parts(self) -> list[nn.Module]:
-        return [self.network, *(term for term in self.objective.values() if any(True for _ in term.parameters()))]
+        beside = [*self.objective.values(), self.balancing]
+        return [self.network, *(part for part in beside if any(True for _ in part.parameters()))]
+
+    def configure_model(self) -> None:
+        if self.balancing.measures and self.device_mesh is not None:
+            raise ConfigError(f"{self._takes_gradients()}, which trainer=fsdp does not give: use trainer=ddp")
+        super().configure_model()
+
+    def _takes_gradients(self) -> str:
+        return f"balancing: {type(self.balancing).__name__} takes the gradient of each term by itself"
 
     def compile_networks(self) -> None:
         super().compile_networks()
@@ -106,53 +125,54 @@ class DistillationModule(SupervisedModule):
     def record(self) -> dict[str, Any]:
         return {"teacher_before": self._teacher_before, "teacher_after": self.teacher.content_hash()}
 
-    def softness(self, step: int) -> tuple[float, float]:
-        """Alpha and temperature after ``step`` optimizer steps of this stage."""
-        progress = step / self.steps
-        alpha = self.alpha(progress) if callable(self.alpha) else self.alpha
-        temperature = self.temperature(progress) if callable(self.temperature) else self.temperature
-        return alpha, temperature
+    def mixing(self, step: int) -> Mixing:
+        """Alpha, temperature and weights after ``step`` optimizer steps of this stage."""
+        return self.annealing.at(step)
+
+    def in_force(self, step: int) -> dict[str, Any]:
+        found: dict[str, Any] = self.annealing.changing(step)
+        weights = {HARD: 1.0, **self.mixing(step).weights}
+        return found | {f"weight_{name}": weights[name] * f for name, f in self.balancing.factors.items()}
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        alpha, temperature = self.softness(self.global_step)
         student = self._student_outputs(batch)
         mix = self.chunked_mix if self.chunked else self.plain_mix
-        loss, terms = mix(student, batch, alpha, temperature)
+        loss, terms = mix(student, batch, self.mixing(self.global_step))
         for name, term in self.objective.items():
             cast(Objective, term).advance(self.global_step / self.steps, terms[name].detach())
         return loss, terms
 
-    def plain_mix(
-        self, student: Outputs, batch: Batch, alpha: float, temperature: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def plain_mix(self, student: Outputs, batch: Batch, mixing: Mixing) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and terms from whole logits."""
-        aligned = self.task.align(batch, student.logits)
+        alpha, aligned = mixing.alpha, self.task.align(batch, student.logits)
         terms: dict[str, Tensor] = {}
-        loss = student.logits.new_zeros(())
         if alpha < 1:
-            terms["hard"] = self.task.loss(student.logits, aligned, batch)
-            loss = (1 - alpha) * terms["hard"]
+            terms[HARD] = self.task.loss(student.logits, aligned, batch)
         with nullcontext() if alpha > 0 else torch.no_grad():
             teacher = self.teacher(batch)
             for name, term in self.objective.items():
-                terms[name] = term(_view(student, name), _view(teacher, name), aligned, temperature)
-        if alpha > 0:
-            loss = loss + alpha * sum(weight * terms[name] for name, weight in self.weights.items())
-        return loss, terms
+                terms[name] = term(_view(student, name), _view(teacher, name), aligned, mixing.temperature)
+        if self.balancing.measures:
+            trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+            self.balancing.observe(terms, shares(terms, alpha, mixing.weights), trained, self.global_step)
+        return self.balancing(terms, alpha, mixing.weights), terms
 
-    def chunked_mix(
-        self, student: Outputs, batch: Batch, alpha: float, temperature: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The same; the hard loss and the divergences without whole logits."""
+    def chunked_mix(self, student: Outputs, batch: Batch, mixing: Mixing) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same with fixed weights; the hard loss and the divergences without whole logits."""
         source = student.source
         assert isinstance(source, LinearLogits)
+        assert not self.balancing.learns
+        alpha, temperature = mixing.alpha, mixing.temperature
         aligned, teacher = self.task.align(batch, source.hidden), self.teacher(batch)
         hard = self.task.hard_term(aligned, 1 - alpha) if alpha < 1 else None
-        soft = {name: cast(Objective, term).soft_term(temperature, alpha) for name, term in self.objective.items()}
+        share = {name: alpha * mixing.factors.get(name, 1.0) for name in self.objective}
+        soft = {
+            name: cast(Objective, term).soft_term(temperature, share[name]) for name, term in self.objective.items()
+        }
         rowwise = {name: term for name, term in soft.items() if term is not None}
         found = chunked_loss(source, teacher.source, aligned.mask, hard, list(rowwise.values()))
         values = dict(zip(rowwise, found.soft, strict=True))
-        loss, terms = found.total, {} if hard is None else {"hard": found.hard}
+        loss, terms = found.total, {} if hard is None else {HARD: found.hard}
         with nullcontext() if alpha > 0 else torch.no_grad():
             for name, term in self.objective.items():
                 whole = name not in values
@@ -160,7 +180,7 @@ class DistillationModule(SupervisedModule):
                     term(_view(student, name), _view(teacher, name), aligned, temperature) if whole else values[name]
                 )
                 if whole and alpha > 0:
-                    loss = loss + alpha * self.weights[name] * terms[name]
+                    loss = loss + alpha * mixing.weights[name] * terms[name]
         return loss, terms
 
     def _student_outputs(self, batch: Batch) -> Outputs:

@@ -18,6 +18,7 @@ from torch.func import vmap
 
 from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.mapping import without_fallback
+from kd_lightning.modules.mixing import Mixing
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective
 from kd_lightning.types import Aligned, Batch, Outputs
@@ -117,14 +118,12 @@ class SharedTerm:
         name: The objective's.
         term: The first student's.
         students: Which.
-        weights: Theirs.
         for_all: Computes it.
     """
 
     name: str
     term: Objective
     students: tuple[int, ...]
-    weights: tuple[float, ...]
     for_all: ForAll
 
     def values(self, logits: Tensor, teacher: Outputs, aligned: Aligned, temperatures: Sequence[float]) -> Tensor:
@@ -139,16 +138,9 @@ class SharedTerm:
     def by_temperature(self, temperatures: Sequence[float]) -> list[SharedTerm]:
         """The same for the students of each temperature apart."""
         parts: dict[float, list[int]] = {}
-        for place, student in enumerate(self.students):
-            parts.setdefault(temperatures[student], []).append(place)
-        return [
-            replace(
-                self,
-                students=tuple(self.students[place] for place in places),
-                weights=tuple(self.weights[place] for place in places),
-            )
-            for places in parts.values()
-        ]
+        for student in self.students:
+            parts.setdefault(temperatures[student], []).append(student)
+        return [replace(self, students=tuple(students)) for students in parts.values()]
 
 
 class StackedLosses:
@@ -173,7 +165,8 @@ class StackedLosses:
 
     def __call__(self, logits: Tensor, batch: Batch, step: int) -> StackedTerms:
         """For logits [K, B, ..., C] of a batch after ``step`` optimizer steps."""
-        alphas, temperatures = zip(*(softness(member, step) for member in self.members), strict=True)
+        mixings = [mixing(member, step) for member in self.members]
+        alphas = tuple(each.alpha for each in mixings)
         aligned = self.task.align(batch, logits[0])
         loss, hard = logits.new_zeros(len(logits)), None
         if min(alphas) < 1:
@@ -184,30 +177,35 @@ class StackedLosses:
 
             hard = self._hard(term, gradient_for(reads, logits), [1.0] * len(logits))
             loss = only(reads, hard * row(tuple(1 - alpha for alpha in alphas), logits.device))
-        soft = self._soft(logits, batch, aligned, alphas, temperatures)
+        soft = self._soft(logits, batch, aligned, mixings)
         if max(alphas) > 0:
-            loss = loss + only([alpha > 0 for alpha in alphas], weighted(soft, loss) * row(alphas, logits.device))
+            loss = loss + only(
+                [alpha > 0 for alpha in alphas], weighted(soft, loss, mixings) * row(alphas, logits.device)
+            )
         values = tuple((shared.name, shared.students, found) for shared, found in soft)
         return StackedTerms(loss, hard, values, alphas, self._names)
 
     def _soft(
-        self, logits: Tensor, batch: Batch, aligned: Aligned, alphas: Sequence[float], temperatures: Sequence[float]
+        self, logits: Tensor, batch: Batch, aligned: Aligned, mixings: Sequence[Mixing]
     ) -> list[tuple[SharedTerm, Tensor]]:
         """The objectives' values [n]."""
         if not self._shared:
             return []
         first = self.members[0]
         assert isinstance(first, DistillationModule)
-        teacher, shared = first.teacher(batch), self._shared
+        teacher, shared, temperatures = first.teacher(batch), self._shared, [each.temperature for each in mixings]
         if teacher.logits.numel() > SMALL:
             shared = [part for each in shared for part in each.by_temperature(temperatures)]
-        learning = gradient_for([alpha > 0 for alpha in alphas], logits)
+        learning = gradient_for([each.alpha > 0 for each in mixings], logits)
         return [(each, each.values(learning, teacher, aligned, temperatures)) for each in shared]
 
 
-def softness(member: SupervisedModule, step: int) -> tuple[float, float]:
-    """Alpha and temperature of a module after ``step`` optimizer steps."""
-    return member.softness(step) if isinstance(member, DistillationModule) else (0.0, 1.0)
+LABELS_ALONE = Mixing(alpha=0.0, temperature=1.0, weights={}, factors={})
+
+
+def mixing(member: SupervisedModule, step: int) -> Mixing:
+    """Alpha, temperature and weights of a module after ``step`` optimizer steps."""
+    return member.mixing(step) if isinstance(member, DistillationModule) else LABELS_ALONE
 
 
 def objectives(member: SupervisedModule) -> dict[str, Objective]:
@@ -229,10 +227,7 @@ def shared_terms(name: str, terms: Mapping[int, Objective]) -> list[SharedTerm]:
             found.append([student])
         else:
             equal.append(student)
-    return [
-        SharedTerm(name, terms[students[0]], tuple(students), tuple(terms[k].weight for k in students), ForAll())
-        for students in found
-    ]
+    return [SharedTerm(name, terms[students[0]], tuple(students), ForAll()) for students in found]
 
 
 NOT_SETTINGS = frozenset(vars(nn.Module())) | {"weight"}
@@ -248,11 +243,12 @@ def same_function(one: Objective, other: Objective) -> bool:
     return bool(ours == theirs)
 
 
-def weighted(soft: Sequence[tuple[SharedTerm, Tensor]], like: Tensor) -> Tensor:
+def weighted(soft: Sequence[tuple[SharedTerm, Tensor]], like: Tensor, mixings: Sequence[Mixing]) -> Tensor:
     """``sum(weight * term)`` of every student; [K] as ``like``."""
     total = torch.zeros_like(like)
     for shared, values in soft:
-        share = values * row(shared.weights, values.device)
+        weights = tuple(mixings[student].weights[shared.name] for student in shared.students)
+        share = values * row(weights, values.device)
         if len(shared.students) == len(like):
             total = total + share
         else:

@@ -158,6 +158,10 @@ class SupervisedModule(pl.LightningModule):
             "optimizer.lr, or set trainer.gradient_clip_val=1; the checkpoints before this step are kept"
         )
 
+    def in_force(self, step: int) -> dict[str, Any]:
+        """Numbers, beside the terms, that change over the stage and held at the step after ``step`` others; for the log."""
+        return {}
+
     def record(self) -> dict[str, Any]:
         """What the stage's record says of this training beyond its length and result; asked for at its end."""
         return {}

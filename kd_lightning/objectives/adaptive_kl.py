@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kd_lightning.functional.mixed_divergence import AdaptiveKL
+from kd_lightning.objectives.logit_objective import Temperature
 from kd_lightning.objectives.tempered_divergence import TemperedDivergence, check_share
 
 
@@ -20,7 +21,7 @@ class AdaptiveKLObjective(TemperedDivergence):
     """
 
     def __init__(
-        self, mu: float = 0.5, weight: float = 1.0, temperature: float | None = None, standardize: bool = False
+        self, mu: float = 0.5, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False
     ) -> None:
         divergence = AdaptiveKL(check_share("objective.adaptive_kl.mu", mu))
         super().__init__("adaptive_kl", divergence, weight, temperature, standardize)

@@ -8,7 +8,7 @@ from torch import Tensor
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.divergence import tempered_kl
 from kd_lightning.functional.reduce import masked_mean
-from kd_lightning.objectives.logit_objective import LogitObjective
+from kd_lightning.objectives.logit_objective import LogitObjective, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 
@@ -38,7 +38,7 @@ class CTCFrameKD(LogitObjective):
         blank: int = 0,
         blank_weight: float = 0.1,
         weight: float = 1.0,
-        temperature: float | None = None,
+        temperature: Temperature = None,
         standardize: bool = False,
     ) -> None:
         super().__init__("ctc_frame_kd", weight, temperature, standardize)

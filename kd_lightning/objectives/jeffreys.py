@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kd_lightning.functional.mixed_divergence import Jeffreys
+from kd_lightning.objectives.logit_objective import Temperature
 from kd_lightning.objectives.tempered_divergence import TemperedDivergence
 
 
@@ -19,5 +20,5 @@ class JeffreysObjective(TemperedDivergence):
         ConfigError: ``temperature`` is not above 0.
     """
 
-    def __init__(self, weight: float = 0.5, temperature: float | None = None, standardize: bool = False) -> None:
+    def __init__(self, weight: float = 0.5, temperature: Temperature = None, standardize: bool = False) -> None:
         super().__init__("jeffreys", Jeffreys(), weight, temperature, standardize)

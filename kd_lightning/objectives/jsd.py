@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.divergence import generalized_jsd
+from kd_lightning.objectives.logit_objective import Temperature
 from kd_lightning.objectives.tempered_divergence import TemperedDivergence
 
 
@@ -21,7 +22,7 @@ class JSD(TemperedDivergence):
     """
 
     def __init__(
-        self, beta: float = 0.5, weight: float = 1.0, temperature: float | None = None, standardize: bool = False
+        self, beta: float = 0.5, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False
     ) -> None:
         if not 0 <= beta <= 1:
             raise ConfigError(f"objective.jsd.beta={beta}: a number in [0, 1] is expected")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
+from kd_lightning.functional.sample_temperature import SampleTemperature
 from kd_lightning.functional.standardize import standardized
 from kd_lightning.objectives.base import Objective
 from kd_lightning.types import Aligned, Outputs
+
+Temperature = float | SampleTemperature | None
+"""T > 0 for one term alone; a temperature for each position, around the run's; or None = the run's."""
 
 
 class LogitObjective(Objective):
@@ -18,7 +23,8 @@ class LogitObjective(Objective):
     Args:
         name: The objective's, for messages.
         weight: Factor of this term among the objectives.
-        temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
+        temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for; a
+            ``SampleTemperature`` = one for each position, around the run's (a subclass takes these if its ``compare`` does).
         standardize: True = the logits of student and teacher are standardised first, position by position; the formula is
             then that of the standardised logits, T included. Formula and reference at ``standardized``.
 
@@ -27,10 +33,11 @@ class LogitObjective(Objective):
     """
 
     def __init__(
-        self, name: str, weight: float = 1.0, temperature: float | None = None, standardize: bool = False
+        self, name: str, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False
     ) -> None:
         super().__init__(weight)
-        if temperature is not None and not 0 < temperature < math.inf:
+        number = isinstance(temperature, (int, float)) and 0 < temperature < math.inf
+        if not number and temperature is not None and not isinstance(temperature, SampleTemperature):
             raise ConfigError(
                 f"objective.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's"
             )
@@ -40,11 +47,19 @@ class LogitObjective(Objective):
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         if self.standardize:
             student, teacher = (Outputs(standardized(outputs.logits)) for outputs in (student, teacher))
-        return self.compare(student, teacher, aligned, self.own(temperature))
+        own: Any = self.own(temperature)
+        if isinstance(self.temperature, SampleTemperature):
+            own = self.temperature(student.logits, teacher.logits, aligned.mask, temperature)
+        return self.compare(student, teacher, aligned, own)
 
     def own(self, temperature: float) -> float:
-        """This term's temperature, where the run's is ``temperature``."""
-        return temperature if self.temperature is None else self.temperature
+        """This term's temperature, or the mean of those of its positions, where the run's is ``temperature``."""
+        return self.temperature if isinstance(self.temperature, (int, float)) else temperature
+
+    @property
+    def whole(self) -> bool:
+        """It reads whole logits whatever its formula: to standardise them, or to find a temperature for each position."""
+        return self.standardize or isinstance(self.temperature, SampleTemperature)
 
     def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         """The value, as ``forward`` returns it.
@@ -53,6 +68,7 @@ class LogitObjective(Objective):
             student: Outputs with gradient; standardised where asked for.
             teacher: Outputs without gradient; the same.
             aligned: Which positions count.
-            temperature: This term's.
+            temperature: This term's; where the constructor takes a ``SampleTemperature``, it may be a tensor [...] with one
+                for each position.
         """
         raise NotImplementedError

@@ -8,7 +8,7 @@ from torch import Tensor
 from kd_lightning.functional.decoupled import decoupled_kl, trusted_cross_entropy
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.objectives.labels import usable_labels
-from kd_lightning.objectives.logit_objective import LogitObjective
+from kd_lightning.objectives.logit_objective import LogitObjective, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 
@@ -33,7 +33,7 @@ class NKD(LogitObjective):
         self,
         gamma: float = 1.5,
         weight: float = 1.0,
-        temperature: float | None = None,
+        temperature: Temperature = None,
         standardize: bool = False,
     ) -> None:
         super().__init__("nkd", weight, temperature, standardize)

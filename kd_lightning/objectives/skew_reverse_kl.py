@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kd_lightning.functional.divergence import SkewReverseKL
+from kd_lightning.objectives.logit_objective import Temperature
 from kd_lightning.objectives.tempered_divergence import TemperedDivergence, check_share
 
 
@@ -20,7 +21,7 @@ class SkewReverseKLObjective(TemperedDivergence):
     """
 
     def __init__(
-        self, skew: float = 0.1, weight: float = 1.0, temperature: float | None = None, standardize: bool = False
+        self, skew: float = 0.1, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False
     ) -> None:
         super().__init__(
             "skew_reverse_kl",

@@ -13,7 +13,7 @@ from kd_lightning.functional.interpolated import InterpolatedKL
 from kd_lightning.functional.processes import mean_over_processes
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.terms import SoftTerm
-from kd_lightning.objectives.logit_objective import LogitObjective
+from kd_lightning.objectives.logit_objective import LogitObjective, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 EPSILON = 1e-15
@@ -59,7 +59,7 @@ class TAID(LogitObjective):
         alpha: float = 5e-4,
         beta: float = 0.99,
         weight: float = 1.0,
-        temperature: float | None = None,
+        temperature: Temperature = None,
         standardize: bool = False,
     ) -> None:
         super().__init__("taid", weight, temperature, standardize)
@@ -84,7 +84,7 @@ class TAID(LogitObjective):
         return masked_mean(tempered(divergence, student.logits, teacher.logits, temperature), aligned.mask)
 
     def soft_term(self, temperature: float, share: float) -> SoftTerm | None:
-        if self.standardize:
+        if self.whole:
             return None
         return SoftTerm(InterpolatedKL(self.share), self.own(temperature), share * self.weight)
 

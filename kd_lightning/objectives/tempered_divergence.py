@@ -8,7 +8,7 @@ from kd_lightning.errors import ConfigError
 from kd_lightning.functional.divergence import tempered_to
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.terms import Divergence, SoftTerm
-from kd_lightning.objectives.logit_objective import LogitObjective
+from kd_lightning.objectives.logit_objective import LogitObjective, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 
@@ -31,7 +31,7 @@ class TemperedDivergence(LogitObjective):
         name: str,
         divergence: Divergence,
         weight: float = 1.0,
-        temperature: float | None = None,
+        temperature: Temperature = None,
         standardize: bool = False,
     ) -> None:
         super().__init__(name, weight, temperature, standardize)
@@ -42,7 +42,7 @@ class TemperedDivergence(LogitObjective):
         return masked_mean(tempered_to(self.divergence, student.logits, log_probs, temperature), aligned.mask)
 
     def soft_term(self, temperature: float, share: float) -> SoftTerm | None:
-        if self.standardize:
+        if self.whole:
             return None
         return SoftTerm(self.divergence, self.own(temperature), share * self.weight)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kd_lightning.functional.divergence import TotalVariation
+from kd_lightning.objectives.logit_objective import Temperature
 from kd_lightning.objectives.tempered_divergence import TemperedDivergence
 
 
@@ -18,5 +19,5 @@ class TotalVariationObjective(TemperedDivergence):
         ConfigError: ``temperature`` is not above 0.
     """
 
-    def __init__(self, weight: float = 1.0, temperature: float | None = None, standardize: bool = False) -> None:
+    def __init__(self, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False) -> None:
         super().__init__("total_variation", TotalVariation(), weight, temperature, standardize)

@@ -9,7 +9,7 @@ from kd_lightning.functional.divergence import tempered_kl
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.wsld import soft_label_weights
 from kd_lightning.objectives.labels import usable_labels
-from kd_lightning.objectives.logit_objective import LogitObjective
+from kd_lightning.objectives.logit_objective import LogitObjective, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 
@@ -30,7 +30,7 @@ class WSLD(LogitObjective):
         ConfigError: ``temperature`` is not above 0.
     """
 
-    def __init__(self, weight: float = 2.5, temperature: float | None = None, standardize: bool = False) -> None:
+    def __init__(self, weight: float = 2.5, temperature: Temperature = None, standardize: bool = False) -> None:
         super().__init__("wsld", weight, temperature, standardize)
 
     def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:

@@ -89,7 +89,9 @@ def _terms(run: RunFiles) -> list[str]:
     """Names of the loss terms in the order in which they were first logged."""
     rows = [row for role in (PRETRAINED, DISTILLED) for row in run.metrics.get(role.stage, []) if row.split == "train"]
     names = dict.fromkeys(row.name for row in rows)
-    return [name for name in names if name not in (*NOT_A_LOSS, run.results["metric"])]
+    return [
+        name for name in names if name not in (*NOT_A_LOSS, run.results["metric"]) and not name.startswith("weight_")
+    ]
 
 
 def _boundary(run: RunFiles) -> int | None:

@@ -150,7 +150,9 @@ def objective(results: dict[str, Any]) -> str:
         f" While distilling, {' and '.join(annealed)} followed a schedule; see the configuration." if annealed else ""
     )
     mix = f"{1 - alpha:.4g} x hard loss + {alpha:.4g} x soft loss{terms}, temperature {temperature:.4g}."
-    return f"{mix}{changing}{start}"
+    balancing = results.get("balancing", "Fixed")
+    factors = "" if balancing == "Fixed" else f" {balancing} put factors before the terms, see weight_* in the metrics."
+    return f"{mix}{factors}{changing}{start}"
 
 
 def teacher(results: dict[str, Any]) -> str:

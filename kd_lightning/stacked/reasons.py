@@ -17,7 +17,7 @@ from kd_lightning.stacked.probe import fits_side_by_side, why_not_mapped
 from kd_lightning.stage import QUIET, Training
 from kd_lightning.types import Outputs
 
-OWN = frozenset({"objective", "alpha", "temperature", "optimizer", "scheduler", "start", "code"})
+OWN = frozenset({"objective", "alpha", "temperature", "weight_curves", "optimizer", "scheduler", "start", "code"})
 """Ingredients in which students of one stack may differ; ``code`` follows from the others."""
 
 LARGEST = 2**17
@@ -109,6 +109,8 @@ def why_modules(trainings: Sequence[Training]) -> str | None:
             return "the network is compiled"
         if module.chunked:
             return "the losses are computed by chunks"
+        if isinstance(module, DistillationModule) and module.balancing.learns:
+            return f"{type(module.balancing).__name__} balances the losses of each student by what it sees"
         optimizers.append(module.configure_optimizers()["optimizer"])
     for optimizer in optimizers:
         name = type(optimizer).__name__
@@ -143,5 +145,5 @@ def draws_random_numbers(term: Objective, module: DistillationModule) -> bool:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         outputs = Outputs(module.task.logits(network, batch))
         before = torch.get_rng_state()
-        term(outputs, outputs, module.task.align(batch, outputs.logits), module.softness(0)[1])
+        term(outputs, outputs, module.task.align(batch, outputs.logits), module.mixing(0).temperature)
         return not torch.equal(before, torch.get_rng_state())

@@ -68,6 +68,7 @@ def ours(name: str, **more: Any) -> dict[str, Any]:
 
 
 KD = ours("kd.KD")
+FALLING = {"_target_": "kd_lightning.schedules.Linear", "start": 2.0, "end": 0.0}
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "kd": {"kd": KD},
     "kin": {"kd": KD, "reverse": ours("reverse_kl.ReverseKLObjective", weight=0.3, temperature=1.5)},
@@ -125,6 +126,7 @@ def test_log_holds_the_same_terms(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"objective": OBJECTIVES["logits"], "annealing__weight": {"kd": FALLING, "of_logits": FALLING}},
         {"teacher": TINY_TEACHER},
         {"task__label_smoothing": 0.1},
         {"data__labelled": 12},
@@ -132,7 +134,7 @@ def test_log_holds_the_same_terms(tmp_path: Path) -> None:
         in_two(),
         in_two(FSDP),
     ],
-    ids=["teacher without a head", "label smoothing", "few labels", "accumulation", "ddp", "fsdp"],
+    ids=["weights that fall", "teacher without a head", "label smoothing", "few labels", "accumulation", "ddp", "fsdp"],
 )
 def test_in_every_setting(changes: dict[str, Any], tmp_path: Path) -> None:
     if "teacher" in changes:

@@ -20,7 +20,7 @@ from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective
 from kd_lightning.objectives.kd import KD
-from kd_lightning.schedules import Constant, Linear
+from kd_lightning.schedules import Constant, Linear, Step
 from kd_lightning.stage import QUIET, lightning_is_quiet
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
@@ -74,6 +74,7 @@ def distilling(
     objective: dict[str, Objective] | None = None,
     alpha: Any = 0.7,
     temperature: Any = 2.0,
+    **more: Any,
 ) -> DistillationModule:
     return DistillationModule(
         student=student or net(),
@@ -83,6 +84,7 @@ def distilling(
         alpha=alpha,
         temperature=temperature,
         steps=STEPS,
+        **more,
         **SHARED,
     )
 
@@ -401,6 +403,36 @@ def test_annealed_temperature_changes_the_training(tmp_path: Path) -> None:
     fit(constant, data(), tmp_path)
     fit(annealed, data(), tmp_path)
     assert not torch.equal(constant.network[0].weight, annealed.network[0].weight)
+
+
+def test_weights_follow_their_curves_and_terms_are_logged_without_them(tmp_path: Path) -> None:
+    record, curve = Record(), Step([2.0, 0.5], [0.5], warmup=0.2)
+    module = distilling(
+        objective={"kd": KD(weight=0.5), "kd2": KD(weight=3.0, temperature=1.0)}, weight_curves={"kd2": curve}
+    )
+    fit(module, data(), tmp_path, record)
+    for step, terms in enumerate(record.terms):
+        soft = 0.5 * terms["kd"] + 3.0 * curve(step / STEPS) * terms["kd2"]
+        assert terms["loss"] == pytest.approx(0.3 * terms["hard"] + 0.7 * soft, rel=1e-5)
+        assert module.in_force(step) == {"weight_kd2": 3.0 * curve(step / STEPS)}
+    assert len({module.in_force(step)["weight_kd2"] for step in range(STEPS)}) == 4
+
+
+def test_a_weight_on_a_constant_curve_is_that_weight_bit_for_bit(tmp_path: Path) -> None:
+    plain, curved, falling = (
+        distilling(objective={"kd": KD(weight=0.5)}, weight_curves=curves)
+        for curves in ({}, {"kd": Constant(1.0)}, {"kd": Linear(1.0, 0.0)})
+    )
+    for module in (plain, curved, falling):
+        fit(module, data(), tmp_path)
+    assert_same_bits(plain.network, curved.network)
+    assert not torch.equal(plain.network[0].weight, falling.network[0].weight)
+
+
+def test_what_follows_a_curve_is_said_for_the_log() -> None:
+    module = distilling(alpha=Linear(1.0, 0.0), temperature=Linear(4.0, 1.0), weight_curves={"kd": Linear(1.0, 0.0)})
+    assert module.in_force(5) == {"alpha": 0.5, "temperature": 2.5, "weight_kd": 0.5}
+    assert distilling().in_force(5) == {}
 
 
 # -- what is not finite ----------------------------------------------------------------------------------------------

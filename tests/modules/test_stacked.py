@@ -124,8 +124,7 @@ def test_losses_terms_and_gradients_are_each_students_own(
     (gradient,) = torch.autograd.grad(found.loss.sum(), logits)
     for student, each in enumerate(members):
         own = logits[student].detach().requires_grad_()
-        alpha, temperature = each.softness(step)
-        loss, terms = each.plain_mix(Outputs(own), rows, alpha, temperature)
+        loss, terms = each.plain_mix(Outputs(own), rows, each.mixing(step))
         expected = {"loss": loss, **terms}
         assert list(found.of(student)) == list(expected)
         for name, value in expected.items():

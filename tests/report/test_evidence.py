@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report.evidence import command, facts, interval
+from kd_lightning.report.evidence import command, facts, interval, objective
 from kd_lightning.report.run_files import RunFiles, read_run
 
 Results = dict[str, Any]
@@ -86,6 +86,13 @@ def test_what_newer_runs_record_besides(results: Results, said: Callable[..., di
     assert found["Objective"].startswith("0.1 x hard loss + 0.9 x soft loss (kd, hint), temperature 2.")
     assert "are equal. Hash ab12." in found["Teacher"]
     assert "Step of the stage: student alone 200 of 200" in found["Checkpoint"]  # a teacher from outside has no steps
+
+
+def test_what_stood_before_the_terms_is_said(results: Results) -> None:
+    assert objective(results | {"balancing": "Fixed"}) == objective(results)
+    found = objective(results | {"balancing": "Uncertainty", "annealing": ["alpha", "weight.hint"]})
+    assert "Uncertainty put factors before the terms" in found
+    assert "alpha and weight.hint followed a schedule" in found
 
 
 def test_a_changed_teacher_is_shouted(results: Results, said: Callable[..., dict[str, str]]) -> None:

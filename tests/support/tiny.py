@@ -53,7 +53,8 @@ SETTINGS: dict[str, Any] = {
     "teacher_scheduler": {"_target_": "kd_lightning.schedules.Cosine", "start": 1.0, "end": 0.0, "warmup": 0.1},
     "hard_loss": {},
     "teacher_hard_loss": {},
-    "annealing": {"temperature": None, "alpha": None},
+    "annealing": {"temperature": None, "alpha": None, "weight": {}},
+    "balancing": {"_target_": "kd_lightning.balancing.fixed.Fixed"},
     "teacher_outputs": {"_target_": "kd_lightning.teachers.live.LiveTeacher", "_partial_": True},
     "trainer": {
         "_target_": "pytorch_lightning.Trainer",
