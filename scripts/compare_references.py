@@ -3,11 +3,11 @@
     python scripts/compare_references.py --peers peers/bin/python
     python scripts/compare_references.py --peers peers/bin/python --only pkt --only rkd
 
-The peers come from their own packages, in an environment of their own (torchdistill without its dependencies: its losses need
-torch alone, its networks a torchvision that does not go with every torch; of kd-lib the losses for images are read):
+The peers come from their own packages, in an environment of their own (two without their dependencies: torchdistill's losses
+need torch alone, its networks a torchvision that does not go with every torch; kd-lib asks for packages of 2021):
 
-    python -m venv peers && peers/bin/pip install -c constraints.txt torch textbrewer trl liger-kernel kd-lib
-    peers/bin/pip install --no-deps torchdistill
+    python -m venv peers && peers/bin/pip install -c constraints.txt torch textbrewer trl liger-kernel matplotlib
+    peers/bin/pip install --no-deps torchdistill kd-lib
 
 The same float64 tensors go to both sides, of three seeds each. Value and gradient by the student's tensors are compared with
 what ``reference_cases.py`` says beforehand: ``ours = c * (theirs - offset)``. Printed are the largest differences, relative to

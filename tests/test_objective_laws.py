@@ -254,6 +254,25 @@ def test_a_masked_position_may_be_anything(name: str, shape: tuple[int, ...], ga
 
 
 @shapes
+def test_more_classes_of_the_teacher_are_taken_or_refused(name: str, shape: tuple[int, ...]) -> None:
+    objective = build(name)
+    given = case(objective, shape)
+    value, _ = value_and_gradients(objective, given)
+    more = torch.cat([given.teacher.logits, given.teacher.logits[..., :3]], dim=-1)
+    wider = given._replace(teacher=Outputs(more, given.teacher.features))
+    if objective.classwise:
+        with pytest.raises(ValueError, match="must match"):
+            value_and_gradients(objective, wider)
+        return
+    again, _ = value_and_gradients(objective, wider)
+    assert again.isfinite()
+    assert again > 0
+    assert torch.equal(again, value) == (
+        name != "universal_logit"
+    )  # the only one of them that reads the teacher's logits
+
+
+@shapes
 def test_the_mask_is_not_ignored(name: str, shape: tuple[int, ...]) -> None:
     objective = build(name)
     some = case(objective, shape)

@@ -20,9 +20,11 @@ class Objective(nn.Module):
         taps: name -> (module path in the student, module path in the teacher); the tapped outputs come as
             ``student.features[name]`` and ``teacher.features[name]``. Empty for losses on logits.
         reads_features: ``expect_rows``, ``attach`` and ``build`` are to be called before training.
+        classwise: Student and teacher have the same classes; where it is False, the teacher's logits may have more.
     """
 
     reads_features: ClassVar[bool] = False
+    classwise: ClassVar[bool] = True
 
     def __init__(self, weight: float = 1.0, taps: dict[str, tuple[str, str]] | None = None) -> None:
         super().__init__()

@@ -27,6 +27,8 @@ class LabelSmoothing(Objective):
         ConfigError: ``smoothing`` is out of range.
     """
 
+    classwise = False
+
     def __init__(self, smoothing: float = 0.1, weight: float = 1.0) -> None:
         super().__init__(weight)
         if not 0 < smoothing <= 1:
