@@ -107,7 +107,8 @@ class Experiment:
         world = world_size(settings["trainer"].get("devices"))
         at_once = settings["data"]["batch_size"] // (self.recipe.trainer.accumulate * world)
         for role, prefix in (("teacher", "teacher_"), ("student", "")):
-            check_network(self.recipe.network(role), self.recipe.task, self.recipe.prepared, role, at_once)
+            classwise = self.recipe.classwise() if role == "teacher" else None
+            check_network(self.recipe.network(role), self.recipe.task, self.recipe.prepared, role, at_once, classwise)
             self.recipe.rows(role, 1, only_labelled=True)
             with building(f"{prefix}optimizer"):
                 self.recipe.supervised(role, 1).configure_optimizers()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,8 +23,16 @@ HALF_MIXED = (16, "16", "16-mixed")
 PROGRESS = [step / 100 for step in range(101)]
 
 
-def check_network(network: nn.Module, task: Task, prepared: Prepared, who: str, batch_size: int) -> None:
-    """The network reads two rows of the data and answers with the task's classes.
+def check_network(
+    network: nn.Module,
+    task: Task,
+    prepared: Prepared,
+    who: str,
+    batch_size: int,
+    classwise: Collection[str] | None = None,
+) -> None:
+    """The network reads two rows of the data and answers with the task's classes; a teacher whose logits are compared with
+    nobody's may have more, of which the data's are the first.
 
     Args:
         network: Untrained.
@@ -32,6 +40,7 @@ def check_network(network: nn.Module, task: Task, prepared: Prepared, who: str, 
         prepared: The data.
         who: ``teacher`` or ``student``, for the message.
         batch_size: Rows that the network sees at once.
+        classwise: Of a teacher, the objectives that need its classes to be the student's.
 
     Raises:
         ClassMismatchError: Another number of classes.
@@ -57,16 +66,36 @@ def check_network(network: nn.Module, task: Task, prepared: Prepared, who: str, 
             f"the {who} ({type(network).__name__}) cannot read rows of shape {shape}: {str(error).splitlines()[0]}; "
             f"set the {who}'s sizes to the data's"
         ) from error
-    if prepared.tokenizer and logits.shape[-1] != task.num_classes:
-        raise VocabMismatchError(
-            f"the {who}'s vocabulary is {logits.shape[-1]} tokens, the data's {task.num_classes}: set "
-            f"{who}.vocab_size={task.num_classes}"
-        )
-    check_classes(logits.shape[-1], task.num_classes, who)
+    check_class_count(logits.shape[-1], task, prepared, who, classwise)
     if batch_size == 1 and any(isinstance(module, _BatchNorm) for module in network.modules()):
         raise ConfigError(
             f"data.batch_size is 1, and the {who} has BatchNorm, which needs at least 2 rows: set it higher"
         )
+
+
+def check_class_count(
+    classes: int, task: Task, prepared: Prepared, who: str, classwise: Collection[str] | None
+) -> None:
+    """The network's classes are the data's; a teacher's may be more, where no objective compares class by class.
+
+    Raises:
+        ClassMismatchError: They are not.
+        VocabMismatchError: Likewise, of tokens.
+    """
+    instead = ""
+    if classwise is not None and classes > task.num_classes:
+        if not classwise:
+            return
+        instead = (
+            f", or leave out objective {', '.join(classwise)}: the teacher may have more classes where none compares class by "
+            "class, as universal_logit and those on features do not"
+        )
+    if prepared.tokenizer and classes != task.num_classes:
+        raise VocabMismatchError(
+            f"the {who}'s vocabulary is {classes} tokens, the data's {task.num_classes}: set "
+            f"{who}.vocab_size={task.num_classes}{instead}"
+        )
+    check_classes(classes, task.num_classes, who, instead)
 
 
 def check_parts(data: Mapping[str, Any], accumulate: int, devices: Any) -> None:

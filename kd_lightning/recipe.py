@@ -354,6 +354,10 @@ class Recipe:
         attach(found, self.network, self.task, seed, rows=len(self.prepared.splits["train"]["inputs"]))
         return found
 
+    def classwise(self) -> list[str]:
+        """The objectives that need the teacher's classes to be the student's."""
+        return [name for name, node in self.settings["objective"].items() if self.build(node).classwise]
+
     def sources(self) -> list[TeacherSource]:
         """Where the teacher's outputs may come from: what is set, or what ``auto`` chooses from, the stored ones first."""
         node = self.settings["teacher_outputs"]

@@ -307,8 +307,8 @@ def labelled_rows(targets: Tensor, count: int, seed: int) -> Tensor:
     return flags
 
 
-def check_classes(outputs: int, num_classes: int, who: str) -> None:
-    """The network's logits have the task's number of classes.
+def check_classes(outputs: int, num_classes: int, who: str, instead: str = "") -> None:
+    """The network's logits have the task's number of classes; ``instead`` ends the message.
 
     Raises:
         ClassMismatchError: They do not (one class would silently broadcast against many).
@@ -316,7 +316,7 @@ def check_classes(outputs: int, num_classes: int, who: str) -> None:
     if outputs != num_classes:
         raise ClassMismatchError(
             f"the {who} gives {outputs} classes, the data has {num_classes}: set the {who}'s classes or vocabulary to "
-            f"{num_classes}"
+            f"{num_classes}{instead}"
         )
 
 

@@ -83,7 +83,7 @@ def chunked_loss(
         reusable: True = the backward pass may run several times, at the cost of a copy of the gradients.
 
     Returns:
-        Total, hard and soft values; float32 or wider. A mean over nothing is 0.
+        Total, hard and soft values; float32 or wider. A mean over nothing is 0, and so is a sum of no terms.
 
     Raises:
         ValueError: There are soft terms and no teacher.
@@ -98,6 +98,9 @@ def chunked_loss(
     """
     if soft and teacher is None:
         raise ValueError("soft terms need the teacher's logits")
+    if hard is None and not soft:
+        nothing = student.hidden.new_zeros((), dtype=torch.promote_types(student.hidden.dtype, torch.float32))
+        return ChunkedLoss(nothing, nothing, ())
     classes, width = student.weight.shape
     flat = student.hidden.reshape(-1, width)
     counted = mask if hard is None else mask | hard.counted

@@ -31,3 +31,21 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     if values.shape != mask.shape:
         raise ValueError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} must have the same shape")
     return torch.where(mask, at_least_float32(values), 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def zeroed(values: Tensor, mask: Tensor) -> Tensor:
+    """What counts, and 0 elsewhere; those zeros pass no gradient on.
+
+    A masked mean alone keeps NaN and infinity out of the value, but not out of the gradient: on the way back from it a
+    masked position gets 0, and the softmax before makes ``0 * NaN`` of that.
+
+    Args:
+        values: [..., D].
+        mask: [...] bool, True = counts.
+
+    Example:
+        >>> zeroed(torch.tensor([[1.0, 2.0], [torch.nan, 0.0]]), torch.tensor([True, False]))
+        tensor([[1., 2.],
+                [0., 0.]])
+    """
+    return torch.where(mask[..., None], values, 0.0)

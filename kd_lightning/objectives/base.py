@@ -21,10 +21,12 @@ class Objective(nn.Module):
             ``student.features[name]`` and ``teacher.features[name]``. Empty for losses on logits.
         reads_features: ``expect_rows``, ``attach`` and ``build`` are to be called before training.
         counts_classes: ``expect_classes`` is to be called before training.
+        classwise: Student and teacher have the same classes; where it is False, the teacher's logits may have more.
     """
 
     reads_features: ClassVar[bool] = False
     counts_classes: ClassVar[bool] = False
+    classwise: ClassVar[bool] = True
 
     def __init__(self, weight: float = 1.0, taps: dict[str, tuple[str, str]] | None = None) -> None:
         super().__init__()

@@ -51,6 +51,7 @@ class FeatureObjective(Objective):
     """
 
     reads_features = True
+    classwise = False  # no logits are read
     dimensions: ClassVar[tuple[int, ...]] = (2, 3, 4)
 
     def __init__(self, name: str, match: Sequence[Pair], weight: float = 1.0) -> None:

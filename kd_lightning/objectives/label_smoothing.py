@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.label_smoothing import smoothed_kl
-from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.functional.reduce import masked_mean, zeroed
 from kd_lightning.objectives.base import Objective
 from kd_lightning.objectives.labels import usable_labels
 from kd_lightning.types import Aligned, Outputs
@@ -27,6 +27,8 @@ class LabelSmoothing(Objective):
         ConfigError: ``smoothing`` is out of range.
     """
 
+    classwise = False
+
     def __init__(self, smoothing: float = 0.1, weight: float = 1.0) -> None:
         super().__init__(weight)
         if not 0 < smoothing <= 1:
@@ -35,4 +37,4 @@ class LabelSmoothing(Objective):
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         targets, labelled = usable_labels(aligned)
-        return masked_mean(smoothed_kl(student.logits, targets, self.smoothing), labelled)
+        return masked_mean(smoothed_kl(zeroed(student.logits, labelled), targets, self.smoothing), labelled)

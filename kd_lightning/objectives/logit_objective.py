@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
+from kd_lightning.functional.reduce import zeroed
 from kd_lightning.functional.sample_temperature import SampleTemperature
 from kd_lightning.functional.standardize import standardized
 from kd_lightning.objectives.base import Objective
@@ -19,6 +20,9 @@ Temperature = float | SampleTemperature | None
 
 class LogitObjective(Objective):
     """A subclass says in ``compare`` what it makes of logits, temperature and mask.
+
+    The student's logits reach it with 0 where they do not count, so that nothing of what stood there, were it NaN, gets into
+    a gradient. The teacher's come as they are: a softmax of them may be there already, for all objectives.
 
     Args:
         name: The objective's, for messages.
@@ -45,6 +49,7 @@ class LogitObjective(Objective):
         self.standardize = standardize
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
+        student = Outputs(zeroed(student.logits, aligned.mask))
         if self.standardize:
             student, teacher = (Outputs(standardized(outputs.logits)) for outputs in (student, teacher))
         own: Any = self.own(temperature)
@@ -65,8 +70,8 @@ class LogitObjective(Objective):
         """The value, as ``forward`` returns it.
 
         Args:
-            student: Outputs with gradient; standardised where asked for.
-            teacher: Outputs without gradient; the same.
+            student: Outputs with gradient, 0 where they do not count; standardised where asked for.
+            teacher: Outputs without gradient; standardised likewise.
             aligned: Which positions count.
             temperature: This term's; where the constructor takes a ``SampleTemperature``, it may be a tensor [...] with one
                 for each position.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kd_lightning.functional.precision import at_least_float32
-from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.functional.reduce import masked_mean, zeroed
 from kd_lightning.functional.shapes import check_same_shape
 from kd_lightning.objectives.base import Objective
 from kd_lightning.types import Aligned, Outputs
@@ -28,5 +28,5 @@ class RegressionL1(Objective):
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         check_same_shape(student.logits, teacher.logits)
-        difference = at_least_float32(student.logits) - at_least_float32(teacher.logits)
+        difference = at_least_float32(zeroed(student.logits, aligned.mask)) - at_least_float32(teacher.logits)
         return masked_mean(difference.abs().mean(dim=-1), aligned.mask)

@@ -13,8 +13,10 @@ from kd_lightning.types import Aligned, Outputs
 class UniversalLogit(LogitObjective):
     """Mean over the counted positions of ``T * sum_i |p_(i) - q_(i)|``, of probabilities sorted by size.
 
-    The vocabularies may differ, the positions may not. It teaches how sure to be, never of what: it needs the hard loss, or
-    another objective, beside it.
+    The teacher may have more classes than the data, the positions are the same: a vocabulary padded to a round size
+    (``teacher.vocab_size=50304``), of whose classes the data's are the first. A teacher with another tokenizer reads other
+    inputs, which a batch does not hold. It teaches how sure to be, never of what: it needs the hard loss, or another objective,
+    beside it.
 
     Args:
         weight: Factor of this term among the objectives; the paper's 1.5 stands beside a hard loss of weight 1.
@@ -25,6 +27,8 @@ class UniversalLogit(LogitObjective):
     Raises:
         ConfigError: ``temperature`` is not above 0.
     """
+
+    classwise = False
 
     def __init__(self, weight: float = 1.5, temperature: float | None = None, standardize: bool = False) -> None:
         super().__init__("universal_logit", weight, temperature, standardize)

@@ -54,6 +54,13 @@ class TopK(Policy):
             raise why_not(
                 f"k={self.k} of {task.num_classes} classes", f"set teacher_outputs.k={task.num_classes} or less"
             )
+        with torch.no_grad():
+            classes = task.logits(network, task.example_batch()).shape[-1]
+        if classes != task.num_classes:
+            raise why_not(
+                f"the top k of a teacher with {classes} classes, where the data has {task.num_classes}, are not kept",
+                "use teacher_outputs=cached or live",
+            )
         self.classes = task.num_classes
         return self
 

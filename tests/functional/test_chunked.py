@@ -340,3 +340,10 @@ def test_rows_of_a_chunk_keep_to_the_budget() -> None:
 def test_soft_terms_need_a_teacher() -> None:
     with pytest.raises(ValueError, match="teacher's logits"):
         chunked_loss(head(), None, ALL, None, [SoftTerm(ForwardKL(), 1.0, 1.0)])
+
+
+def test_without_a_term_it_is_nothing_and_makes_no_logits() -> None:
+    student = LinearLogits(random(N, D, seed=0).half(), random(C, D + 1, seed=1))  # they could not be multiplied
+    found = chunked_loss(student, None, SOME, None)
+    assert (found.total.item(), found.hard.item(), found.soft) == (0.0, 0.0, ())
+    assert found.total.dtype == torch.float32

@@ -41,14 +41,15 @@ class TinyNet(torch.nn.Module):
     Args:
         width: Of the hidden layer.
         dropout: Its probability.
+        classes: Of its logits.
     """
 
-    def __init__(self, width: int = 5, dropout: float = 0.2) -> None:
+    def __init__(self, width: int = 5, dropout: float = 0.2, classes: int = CLASSES) -> None:
         super().__init__()
         self.first = torch.nn.Linear(FEATURES, width)
         self.norm = torch.nn.BatchNorm1d(width)
         self.dropout = torch.nn.Dropout(dropout)
-        self.last = torch.nn.Linear(width, CLASSES)
+        self.last = torch.nn.Linear(width, classes)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.last(self.dropout(torch.relu(self.norm(self.first(inputs)))))
