@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from kd_lightning.attaching import prepared
 from kd_lightning.evaluation import evaluated
 from kd_lightning.matmul import matmul_precision
 from kd_lightning.own_teacher import take_teacher
@@ -168,13 +169,16 @@ class Experiment:
             name=name,
             steps=steps,
             ingredients=ingredients,
-            module=lambda: self.recipe.distilling(
-                teacher=self.teacher_outputs(),
-                student=self.trained("pretrain") if done else self.recipe.network("student"),
-                steps=steps,
-                done=done,
-                alpha=alpha,
-                temperature=temperature,
+            module=lambda: prepared(
+                self.recipe.distilling(
+                    teacher=self.teacher_outputs(),
+                    student=self.trained("pretrain") if done else self.recipe.network("student"),
+                    steps=steps,
+                    done=done,
+                    alpha=alpha,
+                    temperature=temperature,
+                ),
+                partial(self.trained, "teacher"),
             ),
             data=lambda: self.recipe.rows("student", steps, only_labelled=False, first_step=done),
         )

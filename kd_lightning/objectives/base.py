@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -73,6 +73,17 @@ class Objective(nn.Module):
 
         Raises:
             ConfigError: The features cannot be compared.
+        """
+
+    def prepare(self, student: nn.Module, teacher: Callable[[], nn.Module]) -> None:
+        """Told which student the stage will train, before its first step, and again when it goes on from a resume point.
+
+        An objective that gives the student parts of the teacher does it here; a part that is not to be trained loses
+        ``requires_grad``.
+
+        Args:
+            student: With the weights that it starts with.
+            teacher: Gives the trained teacher, which may be changed: nobody else has it.
         """
 
     def advance(self, progress: float, value: Tensor) -> None:
