@@ -15,7 +15,7 @@ the teacher for all jobs of a seed that tap alike. Differences to the student al
 t, p values are corrected by Holm for all objectives of the table (``kd_lightning/paired_test.py``).
 
 Times are those of loss, gradient, clipping and optimizer with the teacher inside, without the trainer around them, which would
-make ratios look smaller: kd and the objective in turn, A B A B, in one process.
+make ratios look smaller: kd and the objective in turn, A B A B, in one process, in seconds of the processor, on one thread.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from side_by_side import ROOT, head, row
 
 from kd_lightning.report.numbers import significant
 from kd_lightning.seed_sentences import difference, with_sd
-from kd_lightning.sweeps.folder import Job, read_sweep
+from kd_lightning.sweeps.folder import Job, params, read_sweep
 from kd_lightning.verdict_over_seeds import Configuration, configurations
 from kd_lightning.versions import installed
 
@@ -60,6 +60,8 @@ OTHER_TASKS = {
     "regression_mse": "for predicted quantities; of logits it is logit_mse with another weight",
 }
 """Objectives that these data sets say nothing about."""
+OWN_STUDENT = {"simkd": "model@student=convnet_tiny_reused"}
+"""Objectives with a student of another shape; it is compared with itself alone."""
 BASE = "kd"
 ROUNDS, STEPS, WARM = 7, 20, 3
 """Of the timing: rounds, steps of each side in a round, steps before the first."""
@@ -70,12 +72,25 @@ KEPT_OF_MODELS = ("val", "test", "steps", "parameters")
 def objectives() -> list[str]:
     """Those that apply, by their files."""
     found = sorted(path.stem for path in (ROOT / "conf" / "objective").glob("*.yaml"))
-    assert BASE in found
-    assert set(OTHER_TASKS) <= set(found)
+    assert {BASE, *OTHER_TASKS, *OWN_STUDENT} <= set(found)
     return [name for name in found if name not in OTHER_TASKS]
 
 
 # -- accuracy ---------------------------------------------------------------------------------------------------------
+
+
+def accuracies(found: dict[str, Any], words: Sequence[str], names: Sequence[str], seeds: str, outputs: Path) -> None:
+    """Train what is missing; what was found goes to ``jobs``, in the place of what was there of the same objectives."""
+    plain = [name for name in names if name not in OWN_STUDENT]
+    for student, own in [("", plain), *((OWN_STUDENT[name], [name]) for name in names if name in OWN_STUDENT)]:
+        if not own:
+            continue
+        command, jobs = sweep([*words, *([student] if student else [])], own, seeds, outputs)
+        others = [each for each in found.get("jobs", []) if objective_of(each["record"]["overrides"]) not in own]
+        every = [*others, *(kept(job) for job in jobs)]
+        found["jobs"] = [{**each, "number": number} for number, each in enumerate(every)]
+        found["commands"] = [*(each for each in found.get("commands", []) if each != command), command]
+    found["versions"] = ", ".join(f"{name} {installed()[name]}" for name in ("torch", "pytorch-lightning"))
 
 
 def sweep(words: Sequence[str], names: Sequence[str], seeds: str, outputs: Path) -> tuple[str, list[Job]]:
@@ -91,6 +106,11 @@ def sweep(words: Sequence[str], names: Sequence[str], seeds: str, outputs: Path)
         raise SystemExit(f"kd run ended with {done.returncode}: the same command goes on")
     newest = max((outputs / "sweeps").iterdir())  # their names begin with their time
     return " ".join(["kd run", *given]), read_sweep(newest).jobs
+
+
+def objective_of(overrides: Sequence[str]) -> str:
+    """``objective=[kd]`` -> ``kd``."""
+    return params(overrides)["objective"].strip("[]")
 
 
 def kept(job: Job) -> dict[str, Any]:
@@ -123,6 +143,7 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
     from kd_lightning.pipeline import Experiment
 
     overrides = [*words, f"objective=[{name}]", "outputs=outputs/bench_objectives", "folder=x"]
+    overrides += [OWN_STUDENT[name]] if name in OWN_STUDENT else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings = plain(compose("config", overrides))
     recipe = Experiment(settings, build, [], Silent()).recipe
@@ -146,6 +167,7 @@ def times(words: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
     """Ratios to ``kd`` in each round, and seconds of a step of ``kd``."""
     import torch
 
+    torch.set_num_threads(1)
     base, seconds = stepper(words, BASE), []
     ratios: dict[str, list[float]] = {}
     for name in names:
@@ -156,16 +178,16 @@ def times(words: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
         seconds += [one for one, _ in pairs]
         ratios[name] = [round(two / one, 4) for one, two in pairs]
         print(name, significant(statistics.median(ratios[name]), 3), flush=True)
-    where = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    where = f"{platform.machine()}, one thread, torch {torch.__version__}"
     return {"seconds": statistics.median(seconds), "ratios": ratios, "where": where}
 
 
 def taken(step: Callable[[], None]) -> float:
-    """Seconds of a step, over ``STEPS`` of them."""
-    started = time.perf_counter()
+    """Seconds of the processor for a step, over ``STEPS`` of them."""
+    started = time.process_time()
     for _ in range(STEPS):
         step()
-    return (time.perf_counter() - started) / STEPS
+    return (time.process_time() - started) / STEPS
 
 
 class Silent:
@@ -183,38 +205,32 @@ class Silent:
 def table(found: dict[str, Any]) -> Iterator[str]:
     """Lines of the report."""
     jobs = [Job(each["number"], Path(), each["record"], each["results"]) for each in found.get("jobs", [])]
-    done = [job.results for job in jobs if job.results]
     ratios = found.get("times", {}).get("ratios", {})
-    if not done:
+    alone = {objective_of(job.overrides): job.results["models"]["baseline"] for job in jobs if job.results}
+    if not alone:
         yield from (f"{name}: {ratio(ratios, name)}" for name in ratios)
         return
-    one, models = done[0], done[0]["models"]
+    done = [job.results for job in jobs if job.results and objective_of(job.overrides) not in OWN_STUDENT]
+    one, teacher = done[0], done[0]["models"]["teacher"]
     show = partial(with_sd, metric=one["metric"], mode=one["mode"])
-    alone = {result["seed"]: result["models"]["baseline"]["test"] for result in done}
+    baselines = {result["seed"]: result["models"]["baseline"]["test"] for result in done}
+    student = one["models"]["baseline"]
     yield (
-        f"Teacher {show([models['teacher']['test']])}, {models['teacher']['parameters']:,} parameters; student "
-        f"{models['distilled']['parameters']:,} parameters, {models['baseline']['steps']} steps; seeds "
-        f"{', '.join(map(str, alone))}."
+        f"Teacher {show([teacher['test']])}, {teacher['parameters']:,} parameters, {teacher['steps']} steps; student "
+        f"{student['parameters']:,} parameters, {student['steps']} steps; {len(baselines)} seeds."
     )
     yield ""
     yield head("objective", "test accuracy", "gain, points", "95 % interval", "p (Holm)", "verdict", "step, times kd")
-    yield row("student alone", show(list(alone.values())), *[""] * 4, "")
-    for configuration in sorted(configurations(jobs), key=lambda each: -each.test_mean):
-        name = name_of(configuration.params["objective"])
-        yield row(f"`{name}`", *cells(configuration), ratio(ratios, name))
-    for job in jobs:
-        if job.results is None:
-            yield f"\n{' '.join(job.overrides)}: {job.state}: {job.error}"
-    yield ""
-    yield "Not in the table: " + "; ".join(f"`{name}` {why}" for name, why in OTHER_TASKS.items()) + "."
-    yield f"\nMade by `{found['command']}`, {found['versions']}."
+    yield row("student alone", show(list(baselines.values())), *[""] * 5)
+    for each in sorted(configurations(jobs), key=lambda each: -each.test_mean):
+        name = objective_of([f"objective={each.params['objective']}"])
+        mark = f" ({alone[name]['parameters']:,} parameters)" if name in OWN_STUDENT else ""
+        yield row(f"`{name}`{mark}", *cells(each), ratio(ratios, name))
+    yield from (f"\n{' '.join(job.overrides)}: {job.state}: {job.error}" for job in jobs if job.results is None)
+    yield "\nNot in the table: " + "; ".join(f"`{name}` {why}" for name, why in OTHER_TASKS.items()) + "."
+    yield f"\n{found['versions']}. " + " ".join(f"`{command}`" for command in found["commands"])
     if "times" in found:
-        yield f"A step of `{BASE}` takes {1000 * found['times']['seconds']:.1f} ms ({found['times']['where']})."
-
-
-def name_of(override: str) -> str:
-    """``[kd]`` -> ``kd``."""
-    return override.strip("[]")
+        yield f"\nA step of `{BASE}` takes {1000 * found['times']['seconds']:.1f} ms ({found['times']['where']})."
 
 
 def cells(one: Configuration) -> list[str]:
@@ -254,9 +270,7 @@ def main() -> None:
     if given.times:
         found["times"] = times(words, names)
     elif not given.report:
-        command, jobs = sweep(words, names, given.seeds, given.outputs / given.data)
-        versions = ", ".join(f"{name} {installed()[name]}" for name in ("torch", "pytorch-lightning"))
-        found |= {"command": command, "versions": versions, "jobs": [kept(job) for job in jobs]}
+        accuracies(found, words, names, given.seeds, given.outputs / given.data)
     if not given.report:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
