@@ -16,11 +16,12 @@ from torch import nn
 from kd_lightning.attaching import prepared
 from kd_lightning.evaluation import evaluated
 from kd_lightning.matmul import matmul_precision
+from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.own_teacher import take_teacher
 from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts, world_size
 from kd_lightning.recipe import SUPERVISED_CODE, Build, Recipe, Settings, TeacherSource
 from kd_lightning.sharing import ALONE, Alone
-from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
+from kd_lightning.stage import CARRIED, QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
 from kd_lightning.store import Entry, content_key
 from kd_lightning.teacher_cache import opened
 from kd_lightning.teacher_choice import chosen_source
@@ -169,19 +170,24 @@ class Experiment:
             name=name,
             steps=steps,
             ingredients=ingredients,
-            module=lambda: prepared(
-                self.recipe.distilling(
-                    teacher=self.teacher_outputs(),
-                    student=self.trained("pretrain") if done else self.recipe.network("student"),
-                    steps=steps,
-                    done=done,
-                    alpha=alpha,
-                    temperature=temperature,
-                ),
-                partial(self.trained, "teacher"),
-            ),
+            module=lambda: self._distilling(done, steps, alpha, temperature),
             data=lambda: self.recipe.rows("student", steps, only_labelled=False, first_step=done),
         )
+
+    def _distilling(self, done: int, steps: int, alpha: Any, temperature: Any) -> DistillationModule:
+        """The module of a soft stage as it is before its first step; ``done`` = the steps of pre-training before it."""
+        module = self.recipe.distilling(
+            teacher=self.teacher_outputs(),
+            student=self.trained("pretrain") if done else self.recipe.network("student"),
+            steps=steps,
+            done=done,
+            alpha=alpha,
+            temperature=temperature,
+        )
+        lasting = module.lasting()
+        if done and lasting:
+            load_weights(lasting, self.entries["pretrain"].path(CARRIED))
+        return prepared(module, partial(self.trained, "teacher"))
 
     def _provide(self, stages: Sequence[Stage]) -> None:
         """Have the teacher's outputs at hand, where a stage is not stored and reads them from disk."""

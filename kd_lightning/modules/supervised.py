@@ -158,6 +158,10 @@ class SupervisedModule(pl.LightningModule):
             "optimizer.lr, or set trainer.gradient_clip_val=1; the checkpoints before this step are kept"
         )
 
+    def carried(self) -> nn.Module | None:
+        """What the student's next stage goes on from besides the network; None = nothing, or this is the last stage."""
+        return None
+
     def record(self) -> dict[str, Any]:
         """What the stage's record says of this training beyond its length and result; asked for at its end."""
         return {}

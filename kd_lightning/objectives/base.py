@@ -12,17 +12,19 @@ from kd_lightning.types import Aligned, Outputs
 
 
 class Objective(nn.Module):
-    """One soft term. A subclass is one Python file and one YAML; it may own projections (trained, never exported), which
-    begin anew in each stage: what pre-training has made of them does not go on into distillation.
+    """One soft term. A subclass is one Python file and one YAML; it may own projections and memories (trained, never
+    exported), and what pre-training has made of them goes on into distillation.
 
     Attributes:
         weight: Factor of the term in the sum; the logged value is without it.
         taps: name -> (module path in the student, module path in the teacher); the tapped outputs come as
             ``student.features[name]`` and ``teacher.features[name]``. Empty for losses on logits.
         reads_features: ``expect_rows``, ``attach`` and ``build`` are to be called before training.
+        goes_on: Parameters and buffers go on from stage to stage; False = they follow the stage's progress, and begin anew.
     """
 
     reads_features: ClassVar[bool] = False
+    goes_on: ClassVar[bool] = True
 
     def __init__(self, weight: float = 1.0, taps: dict[str, tuple[str, str]] | None = None) -> None:
         super().__init__()
