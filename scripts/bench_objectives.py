@@ -60,7 +60,7 @@ OTHER_TASKS = {
     "regression_mse": "for predicted quantities; of logits it is logit_mse with another weight",
 }
 """Objectives that these data sets say nothing about."""
-OWN_STUDENT = {"simkd": "model@student=convnet_tiny_reused"}
+OWN_STUDENT = {"simkd": ["model@student=convnet_tiny_reused", "student.width=${teacher.channels[1]}"]}
 """Objectives with a student of another shape; it is compared with itself alone."""
 BASE = "kd"
 ROUNDS, STEPS, WARM = 7, 20, 3
@@ -81,11 +81,10 @@ def objectives() -> list[str]:
 
 def accuracies(found: dict[str, Any], words: Sequence[str], names: Sequence[str], seeds: str, outputs: Path) -> None:
     """Train what is missing; what was found goes to ``jobs``, in the place of what was there of the same objectives."""
-    plain = [name for name in names if name not in OWN_STUDENT]
-    for student, own in [("", plain), *((OWN_STUDENT[name], [name]) for name in names if name in OWN_STUDENT)]:
-        if not own:
-            continue
-        command, jobs = sweep([*words, *([student] if student else [])], own, seeds, outputs)
+    alike = [name for name in names if name not in OWN_STUDENT]
+    alone = [(OWN_STUDENT[name], [name]) for name in names if name in OWN_STUDENT]
+    for student, own in [*([([], alike)] if alike else []), *alone]:
+        command, jobs = sweep([*words, *student], own, seeds, outputs)
         others = [each for each in found.get("jobs", []) if objective_of(each["record"]["overrides"]) not in own]
         every = [*others, *(kept(job) for job in jobs)]
         found["jobs"] = [{**each, "number": number} for number, each in enumerate(every)]
@@ -142,8 +141,13 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
     from kd_lightning.config import build, plain
     from kd_lightning.pipeline import Experiment
 
-    overrides = [*words, f"objective=[{name}]", "outputs=outputs/bench_objectives", "folder=x"]
-    overrides += [OWN_STUDENT[name]] if name in OWN_STUDENT else []
+    overrides = [
+        *words,
+        *OWN_STUDENT.get(name, []),
+        f"objective=[{name}]",
+        "outputs=outputs/bench_objectives",
+        "folder=x",
+    ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings = plain(compose("config", overrides))
     recipe = Experiment(settings, build, [], Silent()).recipe
