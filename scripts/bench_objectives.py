@@ -114,7 +114,8 @@ def objective_of(overrides: Sequence[str]) -> str:
 
 def kept(job: Job) -> dict[str, Any]:
     """Of a job, what the table is made of."""
-    record = {"overrides": job.overrides, "state": job.state, "error": job.error}
+    telling = [word for word in job.overrides if word.startswith(("objective=", "seed=", "model@student="))]
+    record = {"overrides": telling, "state": job.state, "error": job.error}
     if job.results is None:
         return {"number": job.number, "record": record, "results": None}
     models = {
@@ -127,6 +128,13 @@ def kept(job: Job) -> dict[str, Any]:
         "record": record,
         "results": {**{key: job.results[key] for key in KEPT}, "models": models},
     }
+
+
+def json_text(found: dict[str, Any]) -> str:
+    """With a line for each job."""
+    jobs = ",\n".join(json.dumps(job) for job in found.get("jobs", []))
+    rest = json.dumps({key: value for key, value in found.items() if key != "jobs"})
+    return f'{rest[:-1]}{", " if len(rest) > 2 else ""}"jobs": [\n{jobs}\n]}}\n'
 
 
 # -- time -------------------------------------------------------------------------------------------------------------
@@ -215,6 +223,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         yield from (f"{name}: {ratio(ratios, name)}" for name in ratios)
         return
     done = [job.results for job in jobs if job.results and objective_of(job.overrides) not in OWN_STUDENT]
+    done = done or [job.results for job in jobs if job.results]
     one, teacher = done[0], done[0]["models"]["teacher"]
     show = partial(with_sd, metric=one["metric"], mode=one["mode"])
     baselines = {result["seed"]: result["models"]["baseline"]["test"] for result in done}
@@ -277,7 +286,7 @@ def main() -> None:
         accuracies(found, words, names, given.seeds, given.outputs / given.data)
     if not given.report:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        file.write_text(json_text(found), encoding="utf-8")
     print("\n".join(table(found)))
 
 

@@ -62,7 +62,10 @@ class ReusedHead(nn.Module):
         self.network = network
         layers: list[nn.Module] = []
         for before, after in pairwise((head.in_features, width // factor, width // factor, width)):
-            layers += [nn.Linear(before, after), nn.ReLU()]
+            linear = nn.Linear(before, after)
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")  # keeps the variance through ReLU
+            nn.init.zeros_(linear.bias)
+            layers += [linear, nn.ReLU()]
         self.projector = nn.Sequential(*layers[:-1])
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, head.out_features)
