@@ -1,12 +1,15 @@
-"""Objectives that compare features are told, before training, which networks they will see and what their features are like."""
+"""Objectives that compare features are told, before training, which networks they will see and what their features are like;
+all are told which student a stage is about to train."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.objectives.base import Objective
 from kd_lightning.seeds import derive
 from kd_lightning.taps import check_taps, tapped
@@ -43,6 +46,18 @@ def attach(
             features(student, {tap: path for tap, (path, _) in term.taps.items()}, task),
             features(teacher, {tap: path for tap, (_, path) in term.taps.items()}, task),
         )
+
+
+def prepared(module: DistillationModule, teacher: Callable[[], nn.Module]) -> DistillationModule:
+    """The module after its objectives were told which student is about to be trained.
+
+    Args:
+        module: Of the stage, its student with the weights that it starts with.
+        teacher: Gives the trained teacher, a new one each time.
+    """
+    for term in module.objective.values():
+        cast(Objective, term).prepare(module.network, teacher)
+    return module
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ Made from the docstrings by `python -m kd_lightning.objective_docs`; `kd ls obje
 
 What holds for all: the value is a mean over the positions that count (padding never does), in nats where it is a divergence,
 without the weight; student and teacher are called q and p, at temperature T where a formula says so; the teacher gets no
-gradient. Projections and memories that an objective owns begin anew in each stage (with `steps.pretrain=0` there is but one).
+gradient. Projections and memories that an objective owns go on from pre-training into distillation, and are never exported.
 With `standardize=true`, which all objectives on the logits of classes take, the formula is that of standardised logits (Sun et
 al. 2024). *Taps*: it reads features inside the networks. *Chunked*: with a wide vocabulary it is computed by chunks of rows,
 without whole logits (unless standardised). Objectives that read labels say what they do where there is none.

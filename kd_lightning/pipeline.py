@@ -14,13 +14,15 @@ from functools import partial
 
 from torch import nn
 
+from kd_lightning.attaching import prepared
 from kd_lightning.evaluation import evaluated
 from kd_lightning.matmul import matmul_precision
+from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.own_teacher import take_teacher
 from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts, world_size
 from kd_lightning.recipe import SUPERVISED_CODE, Build, Recipe, Settings, Softness, TeacherSource
 from kd_lightning.sharing import ALONE, Alone
-from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
+from kd_lightning.stage import CARRIED, QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
 from kd_lightning.store import Entry, content_key
 from kd_lightning.teacher_cache import opened
 from kd_lightning.teacher_choice import chosen_source
@@ -171,15 +173,23 @@ class Experiment:
             name=name,
             steps=steps,
             ingredients=ingredients,
-            module=lambda: self.recipe.distilling(
-                teacher=self.teacher_outputs(),
-                student=self.trained("pretrain") if done else self.recipe.network("student"),
-                steps=steps,
-                done=done,
-                softness=softness,
-            ),
+            module=lambda: self._distilling(done, steps, softness),
             data=lambda: self.recipe.rows("student", steps, only_labelled=False, first_step=done),
         )
+
+    def _distilling(self, done: int, steps: int, softness: Softness) -> DistillationModule:
+        """The module of a soft stage as it is before its first step; ``done`` = the steps of pre-training before it."""
+        module = self.recipe.distilling(
+            teacher=self.teacher_outputs(),
+            student=self.trained("pretrain") if done else self.recipe.network("student"),
+            steps=steps,
+            done=done,
+            softness=softness,
+        )
+        lasting = module.lasting()
+        if done and lasting:
+            load_weights(lasting, self.entries["pretrain"].path(CARRIED))
+        return prepared(module, partial(self.trained, "teacher"))
 
     def _provide(self, stages: Sequence[Stage]) -> None:
         """Have the teacher's outputs at hand, where a stage is not stored and reads them from disk."""

@@ -80,7 +80,7 @@ class Checkpoints(pl.Callback):
         if self.stopped:  # by an early stop, whose wish Lightning does not keep in its checkpoints
             trainer.should_stop = True
         if trainer.is_global_zero:
-            for path in best_files(self.folder):
+            for path in [*best_files(self.folder), *carried_files(self.folder)]:
                 if step_of(path) > self.best_step:
                     path.unlink()
 
@@ -109,8 +109,11 @@ class Checkpoints(pl.Callback):
             self.best_step, self.best_value = trainer.global_step, value
             assert isinstance(module, SupervisedModule)
             check_weights(module.network, trainer.global_step)
-            weights = gathered(module.network)
+            weights, carried = gathered(module.network), module.carried()
+            more = None if carried is None else gathered(carried)
             if trainer.is_global_zero:
+                if more is not None:
+                    save_weights(more, carried_path(self.folder, self.best_step))
                 save_weights(weights, best_path(self.folder, self.best_step))
         if trainer.global_step < trainer.max_steps:
             self.save(trainer, module)
@@ -147,7 +150,7 @@ class Checkpoints(pl.Callback):
         if trainer.is_global_zero:
             for path in resume_files(self.folder)[:-KEPT]:
                 AtomicCheckpointIO().remove_checkpoint(path)
-            for path in best_files(self.folder)[:-KEPT]:
+            for path in [*best_files(self.folder)[:-KEPT], *carried_files(self.folder)[:-KEPT]]:
                 path.unlink()
 
     @staticmethod
@@ -181,6 +184,16 @@ def best_path(folder: Path, step: int) -> Path:
 def best_files(folder: Path) -> list[Path]:
     """The kept best weights, oldest first."""
     return sorted(folder.glob("best-*.safetensors"))
+
+
+def carried_path(folder: Path, step: int) -> Path:
+    """Where that stands what the next stage goes on from besides the best weights of a step."""
+    return folder / f"carried-{step:09d}.safetensors"
+
+
+def carried_files(folder: Path) -> list[Path]:
+    """What is kept of it, oldest first."""
+    return sorted(folder.glob("carried-*.safetensors"))
 
 
 def resume_files(folder: Path) -> list[Path]:

@@ -119,6 +119,15 @@ class DistillationModule(SupervisedModule):
         for network in self.teacher.children():
             compile_network(network, self.chunked)
 
+    def lasting(self) -> nn.ModuleDict:
+        """The objectives that have something to remember from stage to stage."""
+        terms = {name: cast(Objective, term) for name, term in self.objective.items()}
+        return nn.ModuleDict({name: term for name, term in terms.items() if term.goes_on and term.state_dict()})
+
+    def carried(self) -> nn.Module | None:
+        last = self.first_step + self.steps == self.total_steps
+        return None if last else (self.lasting() or None)
+
     def on_train_start(self) -> None:
         self._teacher_before = self.teacher.content_hash()
 

@@ -162,6 +162,10 @@ class SupervisedModule(pl.LightningModule):
         """Numbers, beside the terms, that change over the stage and held at the step after ``step`` others; for the log."""
         return {}
 
+    def carried(self) -> nn.Module | None:
+        """What the student's next stage goes on from besides the network; None = nothing, or this is the last stage."""
+        return None
+
     def record(self) -> dict[str, Any]:
         """What the stage's record says of this training beyond its length and result; asked for at its end."""
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ from kd_lightning.types import Aligned, Outputs
 
 
 class Objective(nn.Module):
-    """One soft term. A subclass is one Python file and one YAML; it may own projections (trained, never exported), which
-    begin anew in each stage: what pre-training has made of them does not go on into distillation.
+    """One soft term. A subclass is one Python file and one YAML; it may own projections and memories (trained, never
+    exported), and what pre-training has made of them goes on into distillation.
 
     Attributes:
         weight: Factor of the term in the sum; the logged value is without it.
@@ -22,11 +22,13 @@ class Objective(nn.Module):
         reads_features: ``expect_rows``, ``attach`` and ``build`` are to be called before training.
         counts_classes: ``expect_classes`` is to be called before training.
         classwise: Student and teacher have the same classes; where it is False, the teacher's logits may have more.
+        goes_on: Parameters and buffers go on from stage to stage; False = they follow the stage's progress, and begin anew.
     """
 
     reads_features: ClassVar[bool] = False
     counts_classes: ClassVar[bool] = False
     classwise: ClassVar[bool] = True
+    goes_on: ClassVar[bool] = True
 
     def __init__(self, weight: float = 1.0, taps: dict[str, tuple[str, str]] | None = None) -> None:
         super().__init__()
@@ -84,6 +86,17 @@ class Objective(nn.Module):
 
         Raises:
             ConfigError: The features cannot be compared.
+        """
+
+    def prepare(self, student: nn.Module, teacher: Callable[[], nn.Module]) -> None:
+        """Told which student the stage will train, before its first step, and again when it goes on from a resume point.
+
+        An objective that gives the student parts of the teacher does it here; a part that is not to be trained loses
+        ``requires_grad``.
+
+        Args:
+            student: With the weights that it starts with.
+            teacher: Gives the trained teacher, which may be changed: nobody else has it.
         """
 
     def advance(self, progress: float, value: Tensor) -> None:

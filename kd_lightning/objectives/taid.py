@@ -48,6 +48,7 @@ class TAID(LogitObjective):
     Knowledge Transfer in Language Models".
     """
 
+    goes_on = False
     share: Tensor
     momentum: Tensor
     last: Tensor

@@ -10,6 +10,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -37,7 +38,14 @@ def build(name: str, **changes: object) -> nn.Module:
     arguments = OmegaConf.to_container(whole.model, resolve=True)
     del arguments["_target_"]
     torch.manual_seed(0)
-    return target(name)(**{**arguments, **changes})
+    return target(name)(**{name: whole_part(value) for name, value in {**arguments, **changes}.items()})
+
+
+def whole_part(value: Any) -> Any:
+    """A network inside another's settings, built; anything else as it is."""
+    if not (isinstance(value, dict) and "_target_" in value):
+        return value
+    return hydra.utils.instantiate(value, _convert_="all")
 
 
 def example_inputs(name: str) -> Tensor:

@@ -1,0 +1,80 @@
+"""SimKD: an oracle with loops, and runs in which the student ends in the teacher's last layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from kd_lightning.errors import ConfigError
+from kd_lightning.models.mlp import MLP
+from kd_lightning.models.reused_head import ReusedHead
+from kd_lightning.objectives.simkd import SimKD
+from tests.support.features import built, features, gradient_is_right, match, value
+from tests.support.tiny import experiment
+from tests.test_resume import Stop, StopAfter, run, stored
+
+LAST = [{"student": "last:input", "teacher": "last:input"}]
+SIMKD = {"_target_": "kd_lightning.objectives.simkd.SimKD", "match": LAST, "weight": 1.0}
+CHANGES: dict[str, Any] = {"objective": {"simkd": SIMKD}, "student__width": 9}
+
+
+def test_it_is_the_mean_squared_difference() -> None:
+    student, teacher = features((4, 3, 5)), features((4, 3, 5), seed=1)
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]], dtype=torch.bool)
+    objective = built(SimKD(match()), student, teacher)
+    expected = 0.0
+    for row, position in mask.nonzero().tolist():
+        expected += sum(float(student["0"][row, position, d] - teacher["0"][row, position, d]) ** 2 for d in range(5))
+    assert abs(value(objective, student, teacher, mask).item() - expected / (6 * 5)) < 1e-6
+    assert gradient_is_right(objective, student, teacher, mask)
+
+
+def test_a_student_with_the_same_features_answers_as_its_teacher() -> None:
+    teacher, student = MLP(3, 4, (8,)), ReusedHead(MLP(3, 4, (5,)), width=8)
+    objective = SimKD([{"student": "head:input", "teacher": "head:input"}])
+    objective.attach(student, teacher)
+    objective.prepare(student, lambda: teacher)
+    read = torch.randn(6, 8)
+    assert torch.equal(student.head(read), teacher.head(read))
+    assert [name for name, each in student.named_parameters() if not each.requires_grad] == ["head.weight", "head.bias"]
+    with torch.no_grad():
+        student.head.weight += 1
+    assert not torch.equal(student.head.weight, teacher.head.weight), "a copy, and not the teacher's own"
+
+
+@pytest.mark.parametrize(
+    ("student", "tap", "said"),
+    [
+        (MLP(3, 4, (5,)), "head:input", "Linear\\(in_features=5.*Linear\\(in_features=8.*student.width"),
+        (MLP(3, 4, (8,)), "head", "name what layers read, as head:input"),
+    ],
+)
+def test_a_student_that_cannot_end_like_its_teacher_is_refused(student: nn.Module, tap: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        SimKD([{"student": tap, "teacher": tap}]).attach(student, MLP(3, 4, (8,)))
+
+
+def test_the_exported_student_ends_in_the_teacher_s_layer_and_the_one_alone_does_not(tmp_path: Path) -> None:
+    one = experiment(tmp_path, **CHANGES)
+    one.run()
+    weights = {stage: load_file(entry.path("weights.safetensors")) for stage, entry in one.entries.items()}
+    for name in ("last.weight", "last.bias"):
+        for stage in ("pretrain", "distill"):
+            assert torch.equal(weights[stage][name], weights["teacher"][name])
+        assert not torch.equal(weights["baseline"][name], weights["teacher"][name])
+    assert not torch.equal(weights["distill"]["first.weight"], weights["pretrain"]["first.weight"])
+    assert one.records["distill"]["teacher_unchanged"]
+
+
+def test_a_stopped_run_goes_on_with_the_layer_frozen(tmp_path: Path) -> None:
+    changes = {**CHANGES, "steps__teacher": 1, "steps__pretrain": 0, "steps__student": 6}
+    run(tmp_path / "whole", **changes)
+    with pytest.raises(Stop):
+        run(tmp_path / "stopped", [StopAfter(1 + 6 + 4)], **changes)
+    run(tmp_path / "stopped", **changes)
+    assert stored(tmp_path / "stopped") == stored(tmp_path / "whole")
