@@ -221,7 +221,10 @@ def completed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         ("kd run steps.", ["steps.pretrain=", "steps.student=", "steps.teacher="]),
         ("kd run model@stu", ["model@student="]),
         ("kd run model@", ["model@teacher=", "model@student="]),
-        ("kd run model@student=convnet_", ["model@student=convnet_micro", "model@student=convnet_tiny"]),
+        (
+            "kd run model@student=convnet_",
+            ["model@student=convnet_micro", "model@student=convnet_tiny", "model@student=convnet_tiny_reused"],
+        ),
         ("kd run seed=3 model@teacher=mlp_", ["model@teacher=mlp_tiny"]),
         ("kd run experiment=dig", ["experiment=digits"]),
         ("kd run -m optimizer=s", ["optimizer=sgd"]),

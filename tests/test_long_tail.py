@@ -85,8 +85,7 @@ def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp
             one.recipe.network("student"),
             1,
             0,
-            0.5,
-            1.0,
+            one.recipe.softness(),
         )
         assert isinstance(module.task, PositionTask)
         assert (module.task.offsets is None) == (name == "plain")

@@ -11,7 +11,7 @@ from kd_lightning.functional.class_balance import effective_number_weights
 from kd_lightning.functional.divergence import tempered_to
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.terms import SoftTerm
-from kd_lightning.objectives.logit_objective import LogitObjective
+from kd_lightning.objectives.logit_objective import LogitObjective, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 
@@ -42,7 +42,7 @@ class BalancedKD(LogitObjective):
         self,
         beta: float = 0.9999,
         weight: float = 1.0,
-        temperature: float | None = None,
+        temperature: Temperature = None,
         standardize: bool = False,
     ) -> None:
         super().__init__("balanced_kd", weight, temperature, standardize)
@@ -60,6 +60,6 @@ class BalancedKD(LogitObjective):
         return masked_mean(tempered_to(divergence, student.logits, log_probs, temperature), aligned.mask)
 
     def soft_term(self, temperature: float, share: float) -> SoftTerm | None:
-        if self.standardize:
+        if self.whole:
             return None
         return SoftTerm(BalancedKL(self.log_weights), self.own(temperature), share * self.weight)
