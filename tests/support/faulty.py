@@ -20,7 +20,8 @@ class Fault(pl.Callback):
         self.temperature, self.kind, self.armed = temperature, kind, Path(armed)
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if not hasattr(module, "mixing") or module.mixing(0).temperature != self.temperature or not module.first_step or batch_idx != 1 or not self.armed.exists():
+        soft = module.mixing(0).temperature if hasattr(module, "mixing") else None
+        if soft != self.temperature or not module.first_step or batch_idx != 1 or not self.armed.exists():
             return
         with self.armed.with_name("struck").open("a") as file:
             file.write(f"{os.getpid()}\\n")
