@@ -53,6 +53,7 @@ KEYS = frozenset(
 DATA_NUMBERS = {"batch_size": 1, "eval_batch_size": 1, "workers": 0}
 """Whole numbers of a data set -> the least that is possible."""
 ANNEALED = ("temperature", "alpha", "weight")
+RESERVED = {"hard": "the hard loss", "loss": "the whole loss"}
 NEEDED = {"data": (*DATA_NUMBERS, "source", "limit", "labelled", "labelled_teacher"), "task": ("name", "monitor")}
 """What a file of the user's own must set as well."""
 FORCEABLE = ("teacher", "baseline", "pretrain", "distill")
@@ -97,6 +98,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     if not settings["objective"]:
         raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
     for name, node in settings["objective"].items():
+        if name in RESERVED:
+            raise ConfigError(f"objective.{name}: the log has that name for {RESERVED[name]}: choose another")
         if isinstance(node, Mapping) and "weight" in node:
             what = f"a number >= 0 (a curve for it belongs under annealing.weight.{name})"
             _number(node["weight"], f"objective.{name}.weight", what, lambda v: v >= 0)

@@ -8,9 +8,10 @@ Settings come as plain data and ``build`` turns a node with a ``_target_`` into 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -19,7 +20,15 @@ from kd_lightning.evaluation import evaluated
 from kd_lightning.matmul import matmul_precision
 from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.own_teacher import take_teacher
-from kd_lightning.preflight import building, check_callbacks, check_curve, check_network, check_parts, world_size
+from kd_lightning.preflight import (
+    building,
+    check_callbacks,
+    check_curve,
+    check_network,
+    check_parts,
+    splits_networks,
+    world_size,
+)
 from kd_lightning.recipe import SUPERVISED_CODE, Build, Recipe, Settings, Softness, TeacherSource
 from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.stage import CARRIED, QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
@@ -100,12 +109,17 @@ class Experiment:
         with building("logger"):
             self.recipe.trainer.loggers("check")
         with building("trainer"):
-            self.recipe.trainer.trainer(logger=False, **QUIET)
-        softness = self.recipe.softness()
-        check_curve(self.recipe.build(softness.alpha), "alpha", "a number in [0, 1]", lambda value: 0 <= value <= 1)
-        check_curve(self.recipe.build(softness.temperature), "temperature", "a number > 0", lambda v: 0 < v < math.inf)
+            trainer = self.recipe.trainer.trainer(logger=False, **QUIET)
+        softness, distilled = self.recipe.softness(), self.steps["student"] - self.steps["pretrain"]
+        ranges: dict[str, tuple[Any, str, Callable[[float], bool]]] = {
+            "alpha": (softness.alpha, "a number in [0, 1]", lambda value: 0 <= value <= 1),
+            "temperature": (softness.temperature, "a number > 0", lambda value: 0 < value < math.inf),
+        }
         for name, curve in softness.weight_curves.items():
-            check_curve(self.recipe.build(curve), f"weight.{name}", "a number >= 0", lambda v: 0 <= v < math.inf)
+            ranges[f"weight.{name}"] = (curve, "a number >= 0", lambda value: 0 <= value < math.inf)
+        for name, (curve, what, ok) in ranges.items():
+            with building(f"annealing.{name}"):
+                check_curve(self.recipe.build(curve), distilled, name, what, ok)
         world = world_size(settings["trainer"].get("devices"))
         at_once = settings["data"]["batch_size"] // (self.recipe.trainer.accumulate * world)
         for role, prefix in (("teacher", "teacher_"), ("student", "")):
@@ -116,7 +130,9 @@ class Experiment:
                 self.recipe.supervised(role, 1).configure_optimizers()
         for source in self.recipe.sources():
             teacher = self.recipe.teacher_outputs(self.recipe.network("teacher"), source)
-            self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, softness)
+            module = self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, softness)
+            if splits_networks(trainer):
+                module.refuse_splitting()
         if self.recipe.chunked("student", soft=True):
             self.board.say(
                 f"losses by chunks of rows: {self.recipe.task.num_classes} classes (chunked_loss=false: whole)"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -214,11 +215,12 @@ def check_callbacks(task: Task, callbacks: Mapping[str, Any]) -> None:
             )
 
 
-def check_curve(curve: Any, name: str, what: str, ok: Callable[[float], bool]) -> None:
-    """An annealed setting stays in range over the whole stage.
+def check_curve(curve: Any, steps: int, name: str, what: str, ok: Callable[[float], bool]) -> None:
+    """An annealed setting stays in range at every step of the stage.
 
     Args:
         curve: The setting: progress in [0, 1] -> value, or a constant, which has been checked already.
+        steps: The stage's.
         name: The setting, for the message.
         what: The range, for the message.
         ok: The value is in range.
@@ -228,10 +230,17 @@ def check_curve(curve: Any, name: str, what: str, ok: Callable[[float], bool]) -
     """
     if not callable(curve):
         return
-    for progress in PROGRESS:
-        value = curve(progress)
+    for step in range(steps):
+        value = curve(step / steps)
         if not ok(value):
-            raise ConfigError(f"annealing.{name} is {value:g} after {progress:.0%} of the stage: {what} is expected")
+            raise ConfigError(
+                f"annealing.{name} is {value:g} after {step / steps:.0%} of the stage: {what} is expected"
+            )
+
+
+def splits_networks(trainer: pl.Trainer) -> bool:
+    """Its strategy spreads a network's parameters over processes."""
+    return isinstance(trainer.strategy, ModelParallelStrategy)
 
 
 @contextmanager

@@ -283,6 +283,14 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["objective.kd.temperature=0"],
         ["ConfigError", "objective.kd.temperature=0", "> 0"],
     ),
+    "temperature that is none": (
+        ["objective.kd.temperature=true"],
+        ["ConfigError", "objective.kd.temperature=True", "+sample_temperature@objective.kd.temperature="],
+    ),
+    "an objective with the log's name": (
+        ["+objective.hard._target_=kd_lightning.objectives.kd.KD"],
+        ["ConfigError", "objective.hard", "the hard loss"],
+    ),
     "annealing below zero": (
         ["annealing=temperature", "annealing.temperature.start=-4"],
         ["ConfigError", "annealing.temperature is -4", "> 0"],

@@ -6,9 +6,11 @@ count, the factors f bring the terms to sizes that can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 HARD = "hard"
@@ -25,6 +27,7 @@ class Balancing(nn.Module):
         learns: Its factors change with what it sees. It then needs each term by itself, so that losses are not computed by
             chunks of rows, and students not in one pass.
         measures: It takes gradients of its own in ``observe``, which compiled and split networks do not give.
+        positive: Its formula is for terms that never fall below 0.
         factors: The last batch's f by name, without gradient; empty where all are 1.
     """
 
@@ -33,6 +36,7 @@ class Balancing(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.positive = False
         self.names: tuple[str, ...] = ()
         self.factors: dict[str, Tensor] = {}
 
@@ -44,14 +48,11 @@ class Balancing(nn.Module):
         """
         self.names = tuple(names)
 
-    def observe(
-        self, terms: Mapping[str, Tensor], counting: Mapping[str, float], parameters: Sequence[nn.Parameter], step: int
-    ) -> None:
+    def observe(self, terms: Mapping[str, Tensor], parameters: Sequence[nn.Parameter], step: int) -> None:
         """Told of each training batch before ``forward``, where it ``measures``; what it remembers changes here alone.
 
         Args:
-            terms: Scalars by name, unweighted, with gradient where they count.
-            counting: How much each term is to count, from ``shares``.
+            terms: Scalars by name, unweighted; without gradient where none is asked for.
             parameters: The student's that are trained.
             step: Optimizer steps that are done; the same for all batches of one step.
         """
@@ -65,6 +66,23 @@ class Balancing(nn.Module):
             weights: Theirs.
         """
         raise NotImplementedError
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Balancing:
+        # What .to(), .cuda(), .half() call: its numbers go along, but stay as wide as they are. In bfloat16 an optimizer's step
+        # would be lost in them, in float16 a norm would overflow.
+        before = [tensor.detach() for tensor in chain(self.parameters(), self.buffers())]
+        super()._apply(fn, recurse)
+        for tensor, old in zip(chain(self.parameters(), self.buffers()), before, strict=True):
+            if old.dtype.itemsize > tensor.dtype.itemsize:
+                tensor.data = old.to(tensor.device)
+        return self
+
+
+def idle(terms: Mapping[str, Tensor], counting: Mapping[str, float]) -> Tensor:
+    """0, from the terms that are not to count: what they alone train takes part in the backward pass, or other processes of
+    the training would wait for its gradients."""
+    rest = [0.0 * term for name, term in terms.items() if name not in counting]
+    return torch.stack(rest).sum() if rest else next(iter(terms.values())).new_zeros(())
 
 
 def shares(terms: Mapping[str, Tensor], alpha: float, weights: Mapping[str, float]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.balancing.base import Balancing, shares
+from kd_lightning.balancing.base import Balancing, idle, shares
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.precision import at_least_float32
 from kd_lightning.functional.processes import mean_over_processes
@@ -24,9 +24,9 @@ class GradientNorm(Balancing):
     gradients are as long as their shares say: with ``alpha=0.9`` the objectives pull nine times as strongly as the labels.
 
     GradNorm walks to these factors by a gradient descent of its own on ``sum_i |f_i g_i - mean(f g) r_i^asymmetry|`` with
-    ``sum f = n``; here they are that sum's minimum, 0, in closed form, from norms that are averaged over time. So there is no
-    second learning rate, and nothing to wait for. (The paper takes the norms for the last layer that all tasks share; a
-    feature objective may not reach that.)
+    ``sum f = n``; here the gradients have the ratios it walks to, in closed form, from norms that are averaged over time. So
+    there is no second learning rate, and nothing to wait for. (The paper takes the norms for the last layer that all tasks
+    share; a feature objective may not reach that.) A term without a norm yet, or whose norm is 0, has the factor 1.
 
     Costs one backward pass for each term at every ``every``-th step. On several devices norms and values are the mean of
     what each process finds, so that all have the same factors. With ``float16`` small gradients may be lost: use bfloat16.
@@ -47,7 +47,6 @@ class GradientNorm(Balancing):
     norms: Tensor
     values: Tensor
     first: Tensor
-    balance: Tensor
 
     def __init__(self, asymmetry: float = 0.0, every: int = 10, memory: float = 0.9) -> None:
         super().__init__()
@@ -60,55 +59,56 @@ class GradientNorm(Balancing):
         self.asymmetry = asymmetry
         self.every = every
         self.memory = memory
+        self.positive = asymmetry > 0  # how much is left of a value says nothing where that falls below 0
         self._measured = -1
 
     def begin(self, names: Sequence[str]) -> None:
         super().begin(names)
         for name in ("norms", "values", "first"):
             self.register_buffer(name, torch.zeros(len(names)))  # norm 0 = not measured yet
-        self.register_buffer("balance", torch.ones(len(names)))
 
-    def observe(
-        self, terms: Mapping[str, Tensor], counting: Mapping[str, float], parameters: Sequence[nn.Parameter], step: int
-    ) -> None:
+    def observe(self, terms: Mapping[str, Tensor], parameters: Sequence[nn.Parameter], step: int) -> None:
         # At the first batch of a step: where batches are accumulated, all of them have the same factors.
         if step % self.every or step == self._measured:
             return
         self._measured = step
-        places = [self.names.index(name) for name in counting]
-        norms = torch.stack([gradient_norm(terms[name], parameters) for name in counting])
-        values = torch.stack([at_least_float32(terms[name].detach()) for name in counting])
+        # All, also those that do not count yet: when they begin to, their norms are known.
+        places = [self.names.index(name) for name in terms]
+        norms = torch.stack([gradient_norm(term, parameters) for term in terms.values()])
+        values = torch.stack([at_least_float32(term.detach()) for term in terms.values()])
         norms, values = mean_over_processes(torch.stack([norms, values]))
         self.take_in(torch.tensor(places, device=norms.device), norms, values)
 
     @torch.no_grad()
     def take_in(self, places: Tensor, norms: Tensor, values: Tensor) -> None:
-        """Average what was measured, and find the factors.
+        """Average what was measured.
 
         Args:
-            places: [n] int64 of the terms that count, among all names.
+            places: [n] int64 of the terms, among all names.
             norms: [n] of their gradients.
-            values: [n]. A term of which norm or value is 0, or not finite, says nothing here.
+            values: [n]. A term of which the norm is 0, or anything not finite, says nothing here.
         """
         kept = (self.norms, self.values, self.first)
         old_norms, old_values, first = (each[places].to(norms.dtype) for each in kept)
-        says = (norms > 0) & (values > 0) & torch.isfinite(norms + values)
+        says = (norms > 0) & torch.isfinite(norms + values)
         begins = says & (old_norms == 0)
         norms, values = (
             torch.where(begins, new, torch.where(says, torch.lerp(new, old, self.memory), old))
             for new, old in ((norms, old_norms), (values, old_values))
         )
         first = torch.where(begins, values, first)
-        found = (norms, values, first, factors(norms, values / first, self.asymmetry))
-        for buffer, new in zip((*kept, self.balance), found, strict=True):
+        for buffer, new in zip(kept, (norms, values, first), strict=True):
             buffer[places] = new.to(buffer.dtype)
 
     def forward(self, terms: Mapping[str, Tensor], alpha: float, weights: Mapping[str, float]) -> Tensor:
         counting = shares(terms, alpha, weights)
-        balance = self.balance[[self.names.index(name) for name in counting]]
+        places = [self.names.index(name) for name in counting]
+        left = self.values[places] / self.first[places]
+        balance = factors(self.norms[places], left, self.asymmetry)
         self.factors = dict(zip(counting, balance, strict=True))
         values = torch.stack([at_least_float32(terms[name]) for name in counting])
-        return values @ (balance * balance.new_tensor(list(counting.values()))).to(values.dtype)
+        # No product of matrices for the sum, which autocast would make narrow.
+        return (values * balance * balance.new_tensor(list(counting.values()))).sum() + idle(terms, counting)
 
 
 def factors(norms: Tensor, left: Tensor, asymmetry: float) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.balancing.base import Balancing, shares
+from kd_lightning.balancing.base import Balancing, idle, shares
 from kd_lightning.functional.precision import at_least_float32
 
 
@@ -27,6 +27,10 @@ class Uncertainty(Balancing):
 
     log_variances: nn.Parameter
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.positive = True  # below 0, a small variance would pay without end
+
     def begin(self, names: Sequence[str]) -> None:
         super().begin(names)
         self.log_variances = nn.Parameter(torch.zeros(len(names)))
@@ -35,9 +39,10 @@ class Uncertainty(Balancing):
         counting = shares(terms, alpha, weights)
         places = [self.names.index(name) for name in counting]
         values = torch.stack([at_least_float32(terms[name]) for name in counting])
-        # Wide, like the values: in half precision an exponential has three digits.
+        # Wide, like the values: in half precision an exponential has three digits. No product of matrices for the sum, which
+        # autocast would make narrow.
         log_variances = at_least_float32(self.log_variances)[places]
         factors = torch.exp(-log_variances)
         self.factors = dict(zip(counting, factors.detach(), strict=True))
         costs = factors * values + torch.where(values.detach() != 0, log_variances / 2, 0.0)
-        return costs @ costs.new_tensor(list(counting.values()))
+        return (costs * costs.new_tensor(list(counting.values()))).sum() + idle(terms, counting)

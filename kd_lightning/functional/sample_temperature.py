@@ -3,13 +3,13 @@
     T_i = T + beta * (mean_j w_j - w_i)
 
 w is how difficult a position is for the student now. The mean is over the positions of the batch that count, so that T is
-their mean temperature; on several devices, or with accumulated batches, each part has a mean of its own. No gradient flows
-through a temperature.
+their mean temperature as long as none meets a limit; on several devices, or with accumulated batches, each part has a mean of
+its own. No gradient flows through a temperature.
 
 Shape legend: ``...`` any leading dimensions, C classes or vocabulary.
 
 Reference: Wen, Lai, Qian 2019, "Preparing Lessons: Improve Knowledge Distillation with Better Supervision" (dynamic temperature
-distillation), in the form and with the numbers of TextBrewer (Yang et al. 2020), which has no lower limit.
+distillation), in the form and with the numbers of TextBrewer (Yang et al. 2020), which has no limits.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from kd_lightning.functional.precision import at_least_float32
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.shapes import check_same_shape
 
-LOWEST = 0.1
-"""Share of T that is a position's least temperature: far from the mean, the formula goes below 0."""
+LOWEST, HIGHEST = 0.1, 10.0
+"""Times T: the limits of a position's temperature. Far from the mean the formula goes below 0; with many classes, where w is
+large, it goes to thousands, and of T^2 times a loss that is nearly 0 there only rounding is left."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class SampleTemperature:
         difficulty = self.difficulty(at_least_float32(student_logits), at_least_float32(teacher_logits))
         apart = self.beta * (masked_mean(difficulty, mask) - difficulty)
         # As a factor, so that the run's T may be a number or a tensor of one.
-        factors = (1 + apart / temperature).clamp(min=LOWEST)
+        factors = (1 + apart / temperature).clamp(LOWEST, HIGHEST)
         return torch.where(mask, factors, 1.0) * temperature
 
     def difficulty(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

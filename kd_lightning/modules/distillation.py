@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.balancing.base import HARD, Balancing, shares
+from kd_lightning.balancing.base import HARD, Balancing
 from kd_lightning.balancing.fixed import Fixed
 from kd_lightning.errors import ConfigError, TeacherOutputError
 from kd_lightning.functional.chunked import chunked_loss
@@ -85,6 +85,12 @@ class DistillationModule(SupervisedModule):
         self.steps = steps
         self.balancing = balancing or Fixed()
         self.balancing.begin([HARD, *objective])
+        unbounded = [name for name, term in objective.items() if not term.bounded] if self.balancing.positive else []
+        if unbounded:
+            raise ConfigError(
+                f"balancing: {type(self.balancing).__name__} is for terms that never fall below 0, as objective."
+                f"{unbounded[0]} may: use balancing=fixed, or gradient_norm with asymmetry 0, or leave {unbounded[0]} out"
+            )
         if self.balancing.measures and compiled:
             raise ConfigError(f"{self._takes_gradients()}, which compile=true does not give: set compile=false")
         self.student_taps = {name: student_path for name, (student_path, _) in all_taps(objective).items()}
@@ -107,9 +113,18 @@ class DistillationModule(SupervisedModule):
         return [self.network, *(part for part in beside if any(True for _ in part.parameters()))]
 
     def configure_model(self) -> None:
-        if self.balancing.measures and self.device_mesh is not None:
-            raise ConfigError(f"{self._takes_gradients()}, which trainer=fsdp does not give: use trainer=ddp")
+        if self.device_mesh is not None:
+            self.refuse_splitting()
         super().configure_model()
+
+    def refuse_splitting(self) -> None:
+        """Told that the network will be spread over processes.
+
+        Raises:
+            ConfigError: The balancing cannot work with that.
+        """
+        if self.balancing.measures:
+            raise ConfigError(f"{self._takes_gradients()}, which trainer=fsdp does not give: use trainer=ddp")
 
     def _takes_gradients(self) -> str:
         return f"balancing: {type(self.balancing).__name__} takes the gradient of each term by itself"
@@ -163,7 +178,7 @@ class DistillationModule(SupervisedModule):
                 terms[name] = term(_view(student, name), _view(teacher, name), aligned, mixing.temperature)
         if self.balancing.measures:
             trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-            self.balancing.observe(terms, shares(terms, alpha, mixing.weights), trained, self.global_step)
+            self.balancing.observe(terms, trained, self.global_step)
         return self.balancing(terms, alpha, mixing.weights), terms
 
     def chunked_mix(self, student: Outputs, batch: Batch, mixing: Mixing) -> tuple[Tensor, dict[str, Tensor]]:

@@ -22,12 +22,14 @@ class Objective(nn.Module):
         reads_features: ``expect_rows``, ``attach`` and ``build`` are to be called before training.
         counts_classes: ``expect_classes`` is to be called before training.
         classwise: Student and teacher have the same classes; where it is False, the teacher's logits may have more.
+        bounded: The value is never below 0.
         goes_on: Parameters and buffers go on from stage to stage; False = they follow the stage's progress, and begin anew.
     """
 
     reads_features: ClassVar[bool] = False
     counts_classes: ClassVar[bool] = False
     classwise: ClassVar[bool] = True
+    bounded: ClassVar[bool] = True
     goes_on: ClassVar[bool] = True
 
     def __init__(self, weight: float = 1.0, taps: dict[str, tuple[str, str]] | None = None) -> None:

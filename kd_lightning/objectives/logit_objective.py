@@ -40,10 +40,12 @@ class LogitObjective(Objective):
         self, name: str, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False
     ) -> None:
         super().__init__(weight)
-        number = isinstance(temperature, (int, float)) and 0 < temperature < math.inf
+        truth = isinstance(temperature, bool)
+        number = isinstance(temperature, (int, float)) and not truth and 0 < temperature < math.inf
         if not number and temperature is not None and not isinstance(temperature, SampleTemperature):
             raise ConfigError(
-                f"objective.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's"
+                f"objective.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's "
+                f"(one for each position: +sample_temperature@objective.{name}.temperature=flsw)"
             )
         self.temperature = temperature
         self.standardize = standardize

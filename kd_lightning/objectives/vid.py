@@ -62,6 +62,8 @@ class VID(FeatureObjective):
     section 3; layers and first variance from the authors' code.
     """
 
+    bounded = False
+
     def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
         super().__init__("vid", match, weight)
         self.guesses = nn.ModuleDict()

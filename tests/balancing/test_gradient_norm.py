@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.balancing.base import shares
-from kd_lightning.balancing.gradient_norm import GradientNorm, gradient_norm
+from kd_lightning.balancing.gradient_norm import GradientNorm, factors, gradient_norm
 from kd_lightning.errors import ConfigError
 
 NAMES = ["hard", "kd", "hint"]
@@ -40,11 +39,17 @@ def terms(network: nn.Linear, scale: float = 1.0) -> dict[str, Tensor]:
     }
 
 
-def observed(made: GradientNorm, step: int = 0, scale: float = 1.0, **changed: float) -> dict[str, Tensor]:
+def observed(made: GradientNorm, step: int = 0, scale: float = 1.0) -> dict[str, Tensor]:
     network = student()
     found = terms(network, scale)
-    made.observe(found, shares(found, ALPHA, WEIGHTS | changed), list(network.parameters()), step)
+    made.observe(found, list(network.parameters()), step)
     return found
+
+
+def balance(made: GradientNorm, found: dict[str, Tensor], **changed: float) -> list[float]:
+    """The factors of the terms that count."""
+    made(found, ALPHA, WEIGHTS | changed)
+    return [factor.item() for factor in made.factors.values()]
 
 
 def naive_norms(scale: float = 1.0) -> list[float]:
@@ -81,17 +86,17 @@ def test_the_loss_is_the_formula_and_gradients_are_as_long_as_the_shares_say() -
     assert math.fsum(factor.item() for factor in made.factors.values()) == pytest.approx(3)
 
 
-def test_its_factors_are_the_minimum_of_gradnorms_own_loss() -> None:
-    """Equation 2: ``sum |G_i - mean(G) r_i^a|`` is 0 there, as far as the targets' mean is that of the norms."""
+def test_gradients_have_the_ratios_of_gradnorms_targets() -> None:
+    """Equation 1: ``G_i`` is to be ``mean(G) r_i^a``."""
     made = balancing(asymmetry=1.5, memory=0.0)
     observed(made)
-    observed(made, step=10, scale=0.25)
+    factors = balance(made, observed(made, step=10, scale=0.25))
     left = [0.25, 1.0, 1.0]
     rates = [each / (math.fsum(left) / 3) for each in left]
-    pulls = [made.balance[i].item() * norm for i, norm in enumerate(naive_norms(scale=0.25))]
+    pulls = [factor * norm for factor, norm in zip(factors, naive_norms(scale=0.25), strict=True)]
     targets = [rate**1.5 for rate in rates]
     assert [pull / pulls[1] for pull in pulls] == pytest.approx([each / targets[1] for each in targets], rel=1e-9)
-    assert made.balance.sum().item() == pytest.approx(3)
+    assert math.fsum(factors) == pytest.approx(3)
     assert pulls[0] < pulls[1]  # the one that has learned pulls less
 
 
@@ -112,12 +117,20 @@ def test_it_measures_at_the_first_batch_of_every_tenth_step() -> None:
         assert torch.equal(before, made.norms) != changes, (step, scale)
 
 
-def test_a_term_that_does_not_count_is_not_measured_and_has_no_part_in_the_sum() -> None:
+def test_a_term_that_does_not_count_has_no_part_in_the_sum_and_its_norm_is_known_when_it_does() -> None:
     made = balancing()
-    observed(made, hint=0.0)
-    assert made.norms[2] == 0
-    assert made.balance[:2].sum().item() == pytest.approx(2)
-    assert made.balance[2] == 1
+    found = observed(made)
+    assert math.fsum(balance(made, found, hint=0.0)) == pytest.approx(2)
+    assert list(made.factors) == ["hard", "kd"]
+    assert balance(made, found) == balance(balancing_after(found), found)
+
+
+def balancing_after(found: dict[str, Tensor]) -> GradientNorm:
+    """One that has counted all terms from the beginning."""
+    made = balancing()
+    observed(made)
+    made(found, ALPHA, WEIGHTS)
+    return made
 
 
 def test_a_batch_in_which_nothing_counts_leaves_the_term_as_it_was() -> None:
@@ -132,9 +145,20 @@ def test_a_batch_in_which_nothing_counts_leaves_the_term_as_it_was() -> None:
 def test_a_term_without_gradient_has_the_factor_one() -> None:
     made, network = balancing(), student()
     found = {name: term.detach() if name == "kd" else term for name, term in terms(network).items()}
-    made.observe(found, shares(found, ALPHA, WEIGHTS), list(network.parameters()), 0)
-    assert made.balance[1] == 1
-    assert made.balance[[0, 2]].sum().item() == pytest.approx(2)
+    made.observe(found, list(network.parameters()), 0)
+    hard, kd, hint = balance(made, found)
+    assert kd == 1
+    assert hard + hint == pytest.approx(2)
+
+
+def test_a_term_below_0_is_balanced_where_values_are_not_asked_for() -> None:
+    made, network = balancing(), student()
+    found = terms(network) | {"kd": terms(network)["kd"] - 1}
+    made.observe(found, list(network.parameters()), 0)
+    other = balancing()
+    assert balance(made, found) == balance(other, observed(other))
+    assert not made.positive
+    assert balancing(asymmetry=0.1).positive
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
@@ -143,8 +167,9 @@ def test_extremes_are_finite(scale: float, asymmetry: float) -> None:
     made = balancing(asymmetry=asymmetry).float()
     for step in (0, 10):
         made.take_in(torch.arange(3), torch.tensor([scale, 1.0, 1.0]), torch.tensor([scale**0.5, 1.0, 1.0]))
-        assert bool(torch.isfinite(made.balance).all()), step
-        assert made.balance.sum().item() == pytest.approx(3, rel=1e-5)
+        found = factors(made.norms, made.values / made.first, asymmetry)
+        assert bool(torch.isfinite(found).all()), step
+        assert found.sum().item() == pytest.approx(3, rel=1e-5)
 
 
 @pytest.mark.parametrize("odd", [0.0, math.inf, math.nan])
@@ -153,8 +178,8 @@ def test_what_is_not_finite_says_nothing(odd: float) -> None:
     made.take_in(torch.arange(3), torch.tensor([2.0, 1.0, 1.0]), torch.ones(3))
     before = made.norms.clone()
     made.take_in(torch.arange(3), torch.tensor([odd, 2.0, 2.0]), torch.tensor([1.0, 1.0, odd]))
-    assert (made.norms == before).tolist() == [True, False, True]
-    assert bool(torch.isfinite(made.balance).all())
+    assert (made.norms == before).tolist() == [True, False, odd != 0]
+    assert bool(torch.isfinite(factors(made.norms, made.values / made.first, 0.0)).all())
 
 
 def test_what_it_remembers_is_in_its_state() -> None:
@@ -162,7 +187,8 @@ def test_what_it_remembers_is_in_its_state() -> None:
     observed(made)
     other = balancing()
     other.load_state_dict(made.state_dict())
-    assert torch.equal(other.balance, made.balance)
+    found = terms(student())
+    assert balance(other, found) == balance(made, found)
     assert not list(made.parameters())
 
 
@@ -171,3 +197,14 @@ def test_numbers_out_of_range_are_refused(setting: dict[str, Any]) -> None:
     ((name, value),) = setting.items()
     with pytest.raises(ConfigError, match=rf"balancing\.{name}={value}"):
         GradientNorm(**setting)
+
+
+def test_under_autocast_the_sum_is_as_wide_as_the_terms() -> None:
+    made = balancing().float()
+    made.take_in(torch.arange(3), torch.tensor([2.0, 1.0, 3.0]), torch.ones(3))
+    found = dict(zip(NAMES, torch.tensor([0.7, 3.0, 1e5]), strict=True))
+    wanted = made(found, ALPHA, WEIGHTS)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = made(found, ALPHA, WEIGHTS)
+    assert loss.dtype == torch.float32
+    assert loss == wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ OBJECTIVE = {
 UNCERTAINTY = {"_target_": "kd_lightning.balancing.uncertainty.Uncertainty"}
 GRADIENT_NORM = {"_target_": "kd_lightning.balancing.gradient_norm.GradientNorm", "every": 2, "asymmetry": 0.5}
 LEARNING = {"uncertainty": UNCERTAINTY, "gradient_norm": GRADIENT_NORM}
-STATE = {"uncertainty": {"log_variances"}, "gradient_norm": {"norms", "values", "first", "balance"}}
+STATE = {"uncertainty": {"log_variances"}, "gradient_norm": {"norms", "values", "first"}}
 
 
 def log(outputs: Path, stage: str = "distill") -> dict[str, list[float]]:
@@ -122,10 +123,10 @@ class Diary(GradientNorm):
         super().__init__(every=1)
         self.folder = Path(folder)
 
-    def observe(self, terms: Any, counting: Any, parameters: Any, step: int) -> None:
-        super().observe(terms, counting, parameters, step)
+    def observe(self, terms: Any, parameters: Any, step: int) -> None:
+        super().observe(terms, parameters, step)
         with (self.folder / f"process-{torch.distributed.get_rank()}").open("a") as file:
-            file.write(f"{terms['kd'].item()} {self.balance.tolist()}\n")
+            file.write(f"{terms['kd'].item()} {self.norms.tolist()}\n")
 
 
 def test_processes_agree_on_the_factors(tmp_path: Path) -> None:
@@ -165,6 +166,8 @@ def test_where_it_steps_aside(name: str, tmp_path: Path) -> None:
 def test_gradients_by_themselves_are_refused_where_there_are_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="set compile=false"):
         experiment(tmp_path, balancing=GRADIENT_NORM, compile=True).check()
+    with pytest.raises(ConfigError, match="use trainer=ddp"):
+        experiment(tmp_path, balancing=GRADIENT_NORM, **in_two(FSDP)).check()
     module = tiny(balancing=GradientNorm())
     module._device_mesh = object()  # what the strategy gives it
     with pytest.raises(ConfigError, match="use trainer=ddp"):
@@ -226,3 +229,12 @@ def test_other_precisions_train(name: str, precision: str, tmp_path: Path) -> No
 def test_fixed_is_the_sum() -> None:
     terms = {"hard": torch.tensor(2.0), "kd": torch.tensor(3.0), "hint": torch.tensor(5.0)}
     assert Fixed()(terms, 0.25, {"kd": 0.5, "hint": 2.0}).item() == 0.75 * 2.0 + 0.25 * (1.5 + 10.0)
+
+
+def test_terms_that_fall_below_0_are_refused_where_the_formula_is_not_for_them(tmp_path: Path) -> None:
+    class Below(LogitMSE):
+        bounded = False
+
+    for balancing, refused in ((Uncertainty(), True), (GradientNorm(asymmetry=1.0), True), (GradientNorm(), False)):
+        with pytest.raises(ConfigError, match=r"never fall below 0, as objective\.below") if refused else nullcontext():
+            tiny(balancing=balancing, objective={"below": Below()})

@@ -115,3 +115,28 @@ def test_in_half_precision_it_computes_wide() -> None:
     assert loss.dtype == torch.float32
     wide = naive([term.item() for term in found.values()], made.log_variances.float().tolist(), 0.3)
     assert loss.item() == pytest.approx(wide, rel=1e-6)
+
+
+def test_under_autocast_the_sum_is_as_wide_as_the_terms() -> None:
+    made, found = (
+        balancing(0.2, -1.0, 2.5).float(),
+        {name: term.float() for name, term in terms(0.7, 3.0, 20.0).items()},
+    )
+    wanted = made(found, 0.3, WEIGHTS)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = made(found, 0.3, WEIGHTS)
+    assert loss.dtype == torch.float32
+    assert loss == wanted
+
+
+def test_its_numbers_stay_wide_where_networks_are_narrow() -> None:
+    made = Uncertainty()
+    made.begin(["hard", "kd"])
+    assert made.bfloat16().log_variances.dtype == torch.float32
+
+
+def test_what_does_not_count_takes_part_in_the_backward_pass() -> None:
+    found = terms(0.7, 3.0, 20.0)
+    balancing()(found, 0.3, {"kd": 0.5, "hint": 0.0}).backward()
+    assert [term.grad is not None for term in found.values()] == [True] * 3
+    assert found["hint"].grad == 0
