@@ -48,7 +48,7 @@ def zeroed(values: Tensor, mask: Tensor) -> Tensor:
         tensor([[1., 2.],
                 [0., 0.]])
     """
-    # Two passes over all logits, forward and back, for what is rarely needed. On a GPU they are cheaper than to wait for a look.
+    # Two passes over all logits, forward and back, for what is rarely needed; on a GPU cheaper than to wait for a look.
     if mask.device.type == "cpu" and bool(mask.all()):
         return values
     return torch.where(mask[..., None], values, 0.0)
