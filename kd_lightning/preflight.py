@@ -216,7 +216,7 @@ def check_callbacks(task: Task, callbacks: Mapping[str, Any]) -> None:
 
 
 def check_curve(curve: Any, steps: int, name: str, what: str, ok: Callable[[float], bool]) -> None:
-    """An annealed setting stays in range at every step of the stage.
+    """An annealed setting stays in range at every step of the stage, and at its end.
 
     Args:
         curve: The setting: progress in [0, 1] -> value, or a constant, which has been checked already.
@@ -230,7 +230,7 @@ def check_curve(curve: Any, steps: int, name: str, what: str, ok: Callable[[floa
     """
     if not callable(curve):
         return
-    for step in range(steps):
+    for step in range(steps + 1):
         value = curve(step / steps)
         if not ok(value):
             raise ConfigError(

@@ -200,7 +200,8 @@ def test_numbers_out_of_range_are_refused(setting: dict[str, Any]) -> None:
 
 
 def test_under_autocast_the_sum_is_as_wide_as_the_terms() -> None:
-    made = balancing().float()
+    made = GradientNorm()
+    made.begin(NAMES)
     made.take_in(torch.arange(3), torch.tensor([2.0, 1.0, 3.0]), torch.ones(3))
     found = dict(zip(NAMES, torch.tensor([0.7, 3.0, 1e5]), strict=True))
     wanted = made(found, ALPHA, WEIGHTS)
