@@ -51,6 +51,7 @@ WORKS = {
 }
 COMMON = ("steps.pretrain=0", "alpha=0.5", "validate_every=100")
 OTHER_TASKS = {
+    "balanced_kd": "is kd where classes are equally frequent; on a long tail: docs/imbalance.md",
     "minilm": "needs the attention of transformers",
     "minilm2": "needs the attention of transformers",
     "tinybert": "needs the attention of transformers",
