@@ -27,6 +27,7 @@ class KDLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
+        self.threads()  # what is set wrong is said before anything is started
         if self.forks:
             from kd_lightning.sweeps.crew import warm_up
 

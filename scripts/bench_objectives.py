@@ -146,6 +146,7 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
     import torch
     from hydra import compose, initialize_config_dir
 
+    from kd_lightning.attaching import prepared
     from kd_lightning.conf_files import conf_dir
     from kd_lightning.config import build, plain
     from kd_lightning.pipeline import Experiment
@@ -161,8 +162,8 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
         settings = plain(compose("config", overrides))
     recipe = Experiment(settings, build, [], Silent()).recipe
     teacher = recipe.teacher_outputs(recipe.network("teacher"), recipe.sources()[0])
-    alpha, temperature = recipe.softness()
-    module = recipe.distilling(teacher, recipe.network("student"), 1000, 0, alpha, temperature).train()
+    module = recipe.distilling(teacher, recipe.network("student"), 1000, 0, recipe.softness()).train()
+    module = prepared(module, lambda: recipe.network("teacher"))
     optimizer = module.configure_optimizers()["optimizer"]
     rows = recipe.rows("student", 1, only_labelled=False)
     batch = rows.train_set.__getitems__(list(range(rows.batch_size)))
@@ -277,12 +278,15 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="default: docs/results/DATA.json")
     parser.add_argument("words", nargs="*", help="more overrides for kd run")
     given = parser.parse_args()
+    if given.words and not given.file:
+        parser.error("with overrides of your own, name a --file: the published one holds the usual settings")
     file = given.file or ROOT / "docs" / "results" / f"{given.data}.json"
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     names = given.objectives.split(",") if given.objectives else objectives()
     words = [*WORKS[given.data], *COMMON, *given.words]
     if given.times:
-        found["times"] = times(words, names)
+        before, now = found.get("times", {}), times(words, names)
+        found["times"] = {**now, "ratios": {**before.get("ratios", {}), **now["ratios"]}}
     elif not given.report:
         accuracies(found, words, names, given.seeds, given.outputs / given.data)
     if not given.report:

@@ -252,7 +252,7 @@ class LastBatch:
 
 
 class ReadOnce(Dataset[Batch]):
-    """Rows of which jobs in step read each batch once.
+    """Rows of which jobs in step read each batch once, in one process (with loader processes each job reads for itself).
 
     Args:
         rows: To be read.

@@ -30,8 +30,7 @@ class BalancedKL(Divergence):
         return FORWARD.value(self.balanced(teacher_log_probs), student_log_probs)
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
-        balanced = self.balanced(teacher.log_probs)
-        return FORWARD.value(balanced, student.log_probs), -balanced.exp()
+        return FORWARD.with_flow(TemperedRows.of(self.balanced(teacher.log_probs)), student)
 
     def balanced(self, teacher_log_probs: Tensor) -> Tensor:
         """log b [..., C]."""

@@ -34,8 +34,8 @@ class InterpolatedKL(Divergence):
         return FORWARD.value(self.between(teacher_log_probs, student_log_probs), student_log_probs)
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
-        between = self.between(teacher.log_probs, student.log_probs)
-        return FORWARD.value(between, student.log_probs), -between.exp()
+        between = TemperedRows.of(self.between(teacher.log_probs, student.log_probs))
+        return FORWARD.with_flow(between, student)
 
     def between(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         """log r [..., C]."""

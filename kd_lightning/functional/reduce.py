@@ -41,7 +41,7 @@ def zeroed(values: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         values: [..., D].
-        mask: [...] bool, True = counts.
+        mask: [...] bool, True = counts; not one that ``vmap`` maps over.
 
     Example:
         >>> zeroed(torch.tensor([[1.0, 2.0], [torch.nan, 0.0]]), torch.tensor([True, False]))

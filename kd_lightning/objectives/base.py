@@ -105,7 +105,7 @@ class Objective(nn.Module):
         """Told after each training batch what came of it; an objective that changes over the stage changes here.
 
         All that it changes is a buffer, so that it is in every checkpoint, and ``forward`` changes nothing: a resumed run is
-        bit for bit the uninterrupted one.
+        bit for bit the uninterrupted one. What follows the progress is to begin anew in the next stage: ``goes_on = False``.
 
         Args:
             progress: The stage's at this batch, in [0, 1).

@@ -26,7 +26,8 @@ class SimKD(FeatureObjective):
         weight: Factor of this term among the objectives; the paper has no other, which is ``alpha=1``.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; a tap is not of what a module reads; or two layers have different shapes.
+        ConfigError: As in ``FeatureObjective``; a tap is not of what a module reads; two layers have different shapes or no
+            weights; or the student's shares its weights with another one.
 
     Reference: Chen, Mei, Zhang, Wang, Feng, Chen 2022, "Knowledge Distillation with the Reused Teacher Classifier", section 3,
     with the mean in the place of the sum.
@@ -45,7 +46,17 @@ class SimKD(FeatureObjective):
                 raise ConfigError(
                     f"objective.simkd.match: {own!r} of the student is {layers[0]}, {its!r} of the teacher {layers[1]}, and "
                     "the one is to take the other's place: choose a student that ends like it, as "
-                    "model@student=convnet_tiny_reused with student.width set to what the teacher's layer reads"
+                    "model@student=convnet_tiny_reused with student.width set to what the teacher's layer "
+                    "reads, and the same classes"
+                )
+            if layers[0] is not None and not _shapes(layers[0]):
+                raise ConfigError(
+                    f"objective.simkd.match: {own!r}: the layer has no weights to take over: name the last one"
+                )
+            if layers[0] is not None and _shared(student, layers[0]):
+                raise ConfigError(
+                    f"objective.simkd.match: {own.removesuffix(SIDE)!r} shares its weights with another layer, "
+                    "which would be overwritten: set student.tie_weights=false"
                 )
 
     def prepare(self, student: nn.Module, teacher: Callable[[], nn.Module]) -> None:
@@ -67,3 +78,9 @@ def _layer(network: nn.Module, path: str) -> nn.Module | None:
 
 def _shapes(layer: nn.Module | None) -> dict[str, tuple[int, ...]]:
     return {} if layer is None else {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
+
+
+def _shared(network: nn.Module, layer: nn.Module) -> bool:
+    """A parameter of the layer is another module's, too."""
+    own = {id(parameter) for parameter in layer.parameters()}
+    return sum(id(parameter) in own for _, parameter in network.named_parameters(remove_duplicate=False)) > len(own)

@@ -78,3 +78,25 @@ def test_a_stopped_run_goes_on_with_the_layer_frozen(tmp_path: Path) -> None:
         run(tmp_path / "stopped", [StopAfter(1 + 6 + 4)], **changes)
     run(tmp_path / "stopped", **changes)
     assert stored(tmp_path / "stopped") == stored(tmp_path / "whole")
+
+
+class Tied(nn.Module):
+    """Its last layer's weights are its first one's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
+        self.head.weight = self.first.weight
+
+
+def test_weights_that_another_layer_has_as_well_are_not_overwritten() -> None:
+    objective = SimKD([{"student": "head:input", "teacher": "head:input"}])
+    with pytest.raises(ConfigError, match=r"shares its weights.*student\.tie_weights=false"):
+        objective.attach(Tied(), Tied())
+
+
+def test_a_layer_without_weights_is_refused() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    objective = SimKD([{"student": "1:input", "teacher": "1:input"}])
+    with pytest.raises(ConfigError, match="no weights to take over"):
+        objective.attach(network, network)
