@@ -23,6 +23,7 @@ from kd_lightning.own_teacher import take_teacher
 from kd_lightning.preflight import (
     building,
     check_callbacks,
+    check_counted_classes,
     check_curve,
     check_network,
     check_parts,
@@ -124,8 +125,14 @@ class Experiment:
         at_once = settings["data"]["batch_size"] // (self.recipe.trainer.accumulate * world)
         for role, prefix in (("teacher", "teacher_"), ("student", "")):
             classwise = self.recipe.classwise() if role == "teacher" else None
-            check_network(self.recipe.network(role), self.recipe.task, self.recipe.prepared, role, at_once, classwise)
+            classes = check_network(
+                self.recipe.network(role), self.recipe.task, self.recipe.prepared, role, at_once, classwise
+            )
             self.recipe.rows(role, 1, only_labelled=True)
+            with building(f"{prefix}hard_loss"):
+                self.recipe.trained_task(role)
+            if settings[f"{prefix}hard_loss"]:
+                check_counted_classes(classes, self.recipe.task.num_classes)
             with building(f"{prefix}optimizer"):
                 self.recipe.supervised(role, 1).configure_optimizers()
         for source in self.recipe.sources():

@@ -31,9 +31,10 @@ def check_network(
     who: str,
     batch_size: int,
     classwise: Collection[str] | None = None,
-) -> None:
-    """The network reads two rows of the data and answers with the task's classes; a teacher whose logits are compared with
-    nobody's may have more, of which the data's are the first.
+) -> int:
+    """How many classes the network answers with, which are the task's, to two rows of the data.
+
+    A teacher whose logits are compared with nobody's may have more, of which the data's are the first.
 
     Args:
         network: Untrained.
@@ -72,6 +73,7 @@ def check_network(
         raise ConfigError(
             f"data.batch_size is 1, and the {who} has BatchNorm, which needs at least 2 rows: set it higher"
         )
+    return int(logits.shape[-1])
 
 
 def check_class_count(
@@ -97,6 +99,19 @@ def check_class_count(
             f"{who}.vocab_size={task.num_classes}{instead}"
         )
     check_classes(classes, task.num_classes, who, instead)
+
+
+def check_counted_classes(classes: int, num_classes: int) -> None:
+    """A hard loss that counts the data's classes fits the network; of a teacher that may have more, it does not.
+
+    Raises:
+        ConfigError: Likewise.
+    """
+    if classes > num_classes:
+        raise ConfigError(
+            f"teacher_hard_loss knows the data's {num_classes} classes, and the teacher has {classes}: set "
+            "hard_loss@teacher_hard_loss=cross_entropy, or the teacher's classes to the data's"
+        )
 
 
 def check_parts(data: Mapping[str, Any], accumulate: int, devices: Any) -> None:

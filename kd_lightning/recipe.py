@@ -59,8 +59,9 @@ VOLATILE = frozenset(
 """Trainer settings that never enter a key: they change where and how loudly a stage runs, not what it computes.
 Top-level settings need no such list: a stage's ingredients name what counts."""
 
-SUPERVISED_CODE = ("kd_lightning.modules.supervised", "kd_lightning.data.base")
-DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.data.base", "kd_lightning.attaching")
+ROWS_CODE = ("kd_lightning.data.base", "kd_lightning.data.labels")
+SUPERVISED_CODE = ("kd_lightning.modules.supervised", *ROWS_CODE)
+DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.attaching", *ROWS_CODE)
 STORING_CODE = ("kd_lightning.teachers.building",)
 """Of the rows that a stage reads, where the teacher's outputs are stored."""
 

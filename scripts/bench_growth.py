@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from side_by_side import Silent
 from torch import nn
 from torch.nn import functional as F
 
@@ -159,15 +160,6 @@ def cache() -> dict[str, Points]:
             seconds = timed(lambda shards=source.shards, order=order: [shards.read(each) for each in order], 1)  # type: ignore[misc]
             points.append((rows // 1000, rows / seconds))
     return {"fp16 hidden states": points}
-
-
-class Silent:
-    """A board that shows nothing."""
-
-    def start(self, stage: str, steps: int | None = None) -> None: ...
-    def update(self, stage: str, step: int, note: str) -> None: ...
-    def done(self, stage: str, note: str) -> None: ...
-    def say(self, text: str) -> None: ...
 
 
 STYLE = """<style>

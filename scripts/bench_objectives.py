@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from side_by_side import ROOT, head, row
+from side_by_side import ROOT, Silent, head, row
 
 from kd_lightning.report.numbers import significant
 from kd_lightning.seed_sentences import difference, with_sd
@@ -202,15 +202,6 @@ def taken(step: Callable[[], None]) -> float:
     for _ in range(STEPS):
         step()
     return (time.process_time() - started) / STEPS
-
-
-class Silent:
-    """A board that shows nothing."""
-
-    def start(self, stage: str) -> None: ...
-    def update(self, stage: str, step: int, note: str) -> None: ...
-    def done(self, stage: str, note: str) -> None: ...
-    def say(self, text: str) -> None: ...
 
 
 # -- the table --------------------------------------------------------------------------------------------------------

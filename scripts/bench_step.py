@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from side_by_side import Side, head, median, ratio, rounds, row, serve
+from side_by_side import Side, Silent, head, median, ratio, rounds, row, serve
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -87,15 +87,6 @@ class RandomTokens:
             tokens = torch.randint(VOCABULARY, (rows, CONTEXT + 1), generator=generator)
             splits[split] = {"inputs": tokens[:, :-1].contiguous(), "targets": tokens[:, 1:].contiguous()}
         return Prepared(splits)
-
-
-class Silent:
-    """A board that shows nothing."""
-
-    def start(self, stage: str) -> None: ...
-    def update(self, stage: str, step: int, note: str) -> None: ...
-    def done(self, stage: str, note: str) -> None: ...
-    def say(self, text: str) -> None: ...
 
 
 class Job:

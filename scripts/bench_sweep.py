@@ -47,6 +47,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from side_by_side import Silent
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -410,15 +411,6 @@ def prepare(name: str, place: Path) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings = plain(compose("config", [*WORKS[name].words, f"outputs={place}", "folder=x"]))
     torch.save(Experiment(settings, build, [], Silent()).recipe.prepared.splits, place / "rows.pt")
-
-
-class Silent:
-    """A board that shows nothing."""
-
-    def start(self, stage: str) -> None: ...
-    def update(self, stage: str, step: int, note: str) -> None: ...
-    def done(self, stage: str, note: str) -> None: ...
-    def say(self, text: str) -> None: ...
 
 
 def bench(name: str, rounds: int, steps: tuple[int, int]) -> None:

@@ -18,6 +18,7 @@ explanation stands there, and where one stands that is out of date.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ class Found:
 
     @property
     def expected(self) -> bool:
-        """As the case says: equal, or not with the reason why."""
-        return self.equal != bool(self.case.differs)
+        """As the case says: equal, or not with the reason why, which is none for what is not finite."""
+        return self.equal != bool(self.case.differs) and math.isfinite(max(self.value, self.gradient))
 
     def verdict(self, note: int) -> str:
         """In the table; ``note`` = the number of the explanation."""
@@ -112,7 +113,7 @@ def print_table(found: list[Found], versions: dict[str, str]) -> None:
 def without_peer() -> list[str]:
     """Our objectives that no case names."""
     names = {path.stem for path in (ROOT / "conf" / "objective").glob("*.yaml")}
-    return sorted(names - {case.objective.replace(",", " ").split()[0] for case in CASES})
+    return sorted(names - {case.name for case in CASES})
 
 
 def main() -> None:
@@ -121,7 +122,9 @@ def main() -> None:
     parser.add_argument("--peers", required=True, metavar="PYTHON", help="interpreter of the peers' environment")
     parser.add_argument("--only", action="append", metavar="NAME", help="objectives to compare; default: all")
     arguments = parser.parse_args()
-    cases = [case for case in CASES if not arguments.only or case.objective.split(",")[0].split()[0] in arguments.only]
+    cases = [case for case in CASES if not arguments.only or case.name in arguments.only]
+    if missing := set(arguments.only or []) - {case.name for case in CASES}:
+        parser.error(f"--only {', '.join(sorted(missing))}: no case is of that objective")
     peer = Side("peers", arguments.peers, [str(Path(__file__).with_name("reference_peers.py"))])
     versions = peer.ask(do="versions", of=sorted({"torch", *(case.peer[0] for case in cases)}))
     print(

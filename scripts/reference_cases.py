@@ -83,6 +83,11 @@ class Case:
     offset: Callable[[Tensors], Tensor] | None = None
     differs: str = ""
 
+    @property
+    def name(self) -> str:
+        """Our YAML's."""
+        return self.objective.replace(",", " ").split()[0]
+
 
 def entropy(temperature: float) -> Callable[[Tensors], Tensor]:
     """The mean of the teacher's over all positions, nats."""

@@ -115,3 +115,10 @@ def test_a_padded_vocabulary(tokens: int, classwise: list[str] | None, error: ty
     ) as caught:
         check_network(padded(tokens), task, prepared, "teacher", 2, classwise)
     assert ("leave out objective kd, dist:" in str(caught.value)) == bool(classwise)
+
+
+def test_a_hard_loss_that_counts_classes_is_refused_beside_more_of_them(tmp_path: Path) -> None:
+    adjusted = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted"}
+    run = experiment(tmp_path, teacher__classes=CLASSES + 2, objective=UNIVERSAL, teacher_hard_loss=adjusted)
+    with pytest.raises(ConfigError, match=r"knows the data's 3 classes.*hard_loss@teacher_hard_loss=cross_entropy"):
+        run.check()

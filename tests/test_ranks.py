@@ -142,6 +142,7 @@ def test_what_cannot_be_sent_to_another_process_is_said(tmp_path: Path) -> None:
 
 def command(outputs: Path, *words: str) -> None:
     """``kd run``, in two processes, with its errors in a file."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a script's background, and that is inherited
     log = os.open(outputs / "stderr", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(log, 2)
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # pytest has put something else there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from pathlib import Path
 
@@ -21,9 +22,7 @@ CASES = compare_references.CASES
 
 
 def test_every_case_is_of_an_objective_and_a_function() -> None:
-    assert {case.objective.replace(",", " ").split()[0] for case in CASES} | set(
-        compare_references.without_peer()
-    ) == set(NAMES)
+    assert {case.name for case in CASES} | set(compare_references.without_peer()) == set(NAMES)
     assert {case.function for case in CASES} == set(reference_peers.FUNCTIONS)
 
 
@@ -41,3 +40,9 @@ def test_a_difference_is_expected_where_it_is_explained(differs: bool, explained
     found = compare_references.Found(case, 0.0, 2e-5 if differs else 1e-6)
     assert found.expected == (differs == explained)
     assert found.verdict(1).isupper() == (differs and not explained)
+    assert not compare_references.Found(case, 0.0, math.inf).expected
+
+
+def test_the_document_says_which_objectives_have_no_peer() -> None:
+    names = ", ".join(f"`{name}`" for name in compare_references.without_peer())
+    assert f"No peer has: {names}." in (SCRIPTS.parent / "docs" / "references.md").read_text(encoding="utf-8")

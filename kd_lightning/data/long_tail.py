@@ -41,6 +41,7 @@ def long_tailed(prepared: Prepared, ratio: float, num_classes: int) -> Prepared:
             f"data.imbalance={ratio:g}: the targets have shape {tuple(targets.shape)}, and only rows with one class each can "
             "be long-tailed: use data of the classification task, or data.imbalance=null"
         )
+    ratio = float(ratio)  # 50 and 50.0 are the same data
     wanted = profile(class_rows(train, num_classes).tolist(), ratio)
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(derive("imbalance")))
     if "mask" in train:
@@ -81,9 +82,20 @@ def profile(available: list[int], ratio: float) -> list[int]:
     if not all(wanted):
         raise ConfigError(
             f"data.imbalance={ratio:g}: class {wanted.index(0)} would get no row, as the first class has {most}: set "
-            f"data.imbalance={most} or lower, or null"
+            f"data.imbalance={steepest(available)} or lower, or null"
         )
     return wanted
+
+
+def steepest(available: list[int]) -> int:
+    """The largest whole ratio at which every class keeps a row: ``min_c n_c^((C - 1) / (C - 1 - c))`` over all but the last.
+
+    Example:
+        >>> steepest([40, 40, 40]), profile([1000, 5, 1], 25.0), steepest([1000, 5, 1])
+        (40, [25, 5, 1], 25)
+    """
+    last = len(available) - 1
+    return math.floor(min(count ** (last / (last - label)) for label, count in enumerate(available[:-1])) + ROUNDING)
 
 
 ROUNDING = 1e-6

@@ -55,20 +55,20 @@ class AdaptiveKL(Divergence):
             raise ValueError(f"mu={self.mu}: a number in (0, 1) is expected")
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        head = self.head_share(teacher_log_probs, student_log_probs)
+        head = self.head_share(teacher_log_probs.exp(), student_log_probs.exp())
         forward, reverse = (each.value(teacher_log_probs, student_log_probs) for each in (FORWARD, REVERSE))
         return head * forward + (1 - head) * reverse
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
-        head = self.head_share(teacher.log_probs, student.log_probs)
+        head = self.head_share(teacher.probs, student.probs)
         (forward, to_forward), (reverse, to_reverse) = (each.with_flow(teacher, student) for each in (FORWARD, REVERSE))
         return torch.lerp(reverse, forward, head), torch.lerp(to_reverse, to_forward, head.unsqueeze(-1))
 
     @torch.no_grad()
-    def head_share(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+    def head_share(self, teacher_probs: Tensor, student_probs: Tensor) -> Tensor:
         """h [...], in [0, 1]; without gradient."""
-        teacher_probs, order = teacher_log_probs.exp().sort(dim=-1, descending=True, stable=True)
-        distances = (teacher_probs - student_log_probs.exp().gather(-1, order)).abs()
+        teacher_probs, order = teacher_probs.sort(dim=-1, descending=True, stable=True)
+        distances = (teacher_probs - student_probs.gather(-1, order)).abs()
         in_head = teacher_probs.cumsum(dim=-1) <= self.mu
         in_head[..., 0] = True
         # Where p = q both divergences are 0, whatever h is.

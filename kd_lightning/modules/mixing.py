@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kd_lightning.modules.supervised import Schedule
 from kd_lightning.objectives.base import Objective
-
-Schedule = Callable[[float], float]
-"""Progress in [0, 1] -> value."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torchmetrics import Metric, MetricCollection
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.functional.class_balance import ByClass
 from kd_lightning.functional.precision import at_least_float32
-from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.functional.reduce import masked_mean, zeroed
 from kd_lightning.functional.terms import HardTerm
 from kd_lightning.tasks.class_groups import group_metrics
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
@@ -103,7 +103,7 @@ class PositionTask:
         counted = aligned.mask & aligned.labelled
         # A target that does not count may be anything, so it is replaced before it can be used as a class number.
         classes = torch.where(counted, targets, 0).reshape(-1)
-        flat = at_least_float32(logits).reshape(-1, logits.shape[-1])
+        flat = at_least_float32(zeroed(logits, counted)).reshape(-1, logits.shape[-1])
         if self.offsets is not None:
             flat = flat + self.offsets.like(flat)
         nats = F.cross_entropy(flat, classes, reduction="none", label_smoothing=self.label_smoothing)

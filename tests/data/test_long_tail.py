@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kd_lightning.data.base import ExperimentData, Prepared
 from kd_lightning.data.labels import class_rows
-from kd_lightning.data.long_tail import long_tailed, profile
+from kd_lightning.data.long_tail import long_tailed, profile, steepest
 from kd_lightning.errors import ConfigError
 from tests.support.parts import CLASSES, TinyRows
 from tests.support.tiny import experiment
@@ -90,6 +90,7 @@ def test_rows_that_do_not_count_are_left_out() -> None:
     ("sizes", "ratio", "parts"),
     [
         ((40, 40, 40), 50.0, ["data.imbalance=50", "class 2 would get no row", "set data.imbalance=40 or lower"]),
+        ((1000, 5, 1), 5000.0, ["data.imbalance=5000", "would get no row", "set data.imbalance=25 or lower"]),
         ((40, 0, 40), 2.0, ["class 1 has no training row to begin with", "data.imbalance=null"]),
     ],
 )
@@ -98,6 +99,17 @@ def test_a_class_without_a_row_is_refused(sizes: tuple[int, ...], ratio: float, 
         long_tailed(prepared(sizes), ratio, 3)
     for part in parts:
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("sizes", [(40, 40, 40), (1000, 5, 1), (7, 30, 2, 9)])
+def test_the_steepest_ratio_is_taken_and_the_next_is_not(sizes: tuple[int, ...]) -> None:
+    assert min(profile(list(sizes), steepest(list(sizes)))) == 1
+    with pytest.raises(ConfigError):
+        profile(list(sizes), steepest(list(sizes)) + 1)
+
+
+def test_a_ratio_is_the_same_however_it_is_written() -> None:
+    assert long_tailed(prepared(), 5, 4).fingerprint() == long_tailed(prepared(), 5.0, 4).fingerprint()
 
 
 def test_sequences_are_refused() -> None:

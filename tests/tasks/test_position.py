@@ -102,6 +102,22 @@ def test_targets_and_logits_that_do_not_count_may_be_garbage(shape: tuple[int, .
     assert measured(wild, spoilt) == measured(logits, batch)
 
 
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_at_a_position_that_does_not_count_reaches_a_gradient(shape: tuple[int, ...], odd: float) -> None:
+    logits, batch = example(shape)
+    out = torch.ones(shape, dtype=torch.bool)
+    for at in counted(batch):
+        out[at] = False
+    assert out.any()
+    wanted, found = (values.requires_grad_() for values in (logits.clone(), logits.masked_fill(out.unsqueeze(-1), odd)))
+    for values in (wanted, found):
+        loss(values, batch).backward()
+    assert wanted.grad is not None
+    assert found.grad is not None
+    assert torch.equal(found.grad, wanted.grad)
+
+
 def test_nothing_labelled_gives_zero_loss_with_zero_gradient() -> None:
     logits, batch = example((3, 4))
     logits.requires_grad_()
