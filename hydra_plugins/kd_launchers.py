@@ -60,31 +60,6 @@ class BasicLauncher(KDLauncher):
         run_crew(self.config, orders, workers=1, fresh=False, gpus=None)
 
 
-class CohortLauncher(KDLauncher):
-    """All jobs side by side in one worker process, so that the teacher's outputs serve all.
-
-    Args:
-        max_jobs: Jobs that train in step, at most; None = as many as fit into memory.
-        stack: Students of equal shapes are trained in one pass where that is possible.
-    """
-
-    def __init__(self, max_jobs: int | None = None, stack: bool = True) -> None:
-        self.max_jobs = max_jobs
-        self.stack = stack
-
-    def threads(self) -> int | None:
-        from kd_lightning.sweeps.launching import whole
-
-        if self.max_jobs is not None:
-            whole(self.max_jobs, "hydra.launcher.max_jobs")
-        return None
-
-    def do(self, orders: list[Any]) -> None:
-        from kd_lightning.sweeps.launching import as_cohort, run_crew
-
-        run_crew(self.config, as_cohort(orders, self.max_jobs, bool(self.stack)), workers=1, fresh=False, gpus=None)
-
-
 class ProcessLauncher(KDLauncher):
     """A fresh process for each job, several at once.
 
@@ -94,6 +69,9 @@ class ProcessLauncher(KDLauncher):
         gpus: Numbers of GPUs to hand out in turn, one to each job at work; None = every job sees all.
     """
 
+    setting = "n_jobs"
+    """What says how many processes there are at once."""
+
     def __init__(self, n_jobs: int, threads_each: int | None = None, gpus: Sequence[int] | None = None) -> None:
         self.n_jobs = n_jobs
         self.threads_each = threads_each
@@ -102,7 +80,7 @@ class ProcessLauncher(KDLauncher):
     def threads(self) -> int | None:
         from kd_lightning.sweeps.launching import share_of_cores, whole
 
-        jobs = whole(self.n_jobs, "hydra.launcher.n_jobs")
+        jobs = whole(self.n_jobs, f"hydra.launcher.{self.setting}")
         if self.threads_each is None:
             return share_of_cores(jobs)
         return whole(self.threads_each, "hydra.launcher.threads_each")
@@ -111,6 +89,46 @@ class ProcessLauncher(KDLauncher):
         from kd_lightning.sweeps.launching import run_crew
 
         run_crew(self.config, orders, workers=self.n_jobs, fresh=True, gpus=self.gpus)
+
+
+class CohortLauncher(ProcessLauncher):
+    """Jobs side by side in a worker process, so that the teacher's outputs serve all.
+
+    Args:
+        n_cohorts: Processes at once, each with an equal share of the jobs.
+        threads_each: As for ``ProcessLauncher``.
+        gpus: Likewise.
+        max_jobs: Jobs of a process that train in step, at most; None = as many as fit into memory.
+        stack: Students of equal shapes are trained in one pass where that is possible.
+    """
+
+    setting = "n_cohorts"
+
+    def __init__(
+        self,
+        n_cohorts: int = 1,
+        threads_each: int | None = None,
+        gpus: Sequence[int] | None = None,
+        max_jobs: int | None = None,
+        stack: bool = True,
+    ) -> None:
+        super().__init__(n_cohorts, threads_each, gpus)
+        self.max_jobs = max_jobs
+        self.stack = stack
+
+    def threads(self) -> int | None:
+        from kd_lightning.sweeps.launching import whole
+
+        if self.max_jobs is not None:
+            whole(self.max_jobs, "hydra.launcher.max_jobs")
+        several = super().threads()
+        return None if self.n_jobs == 1 and self.threads_each is None else several
+
+    def do(self, orders: list[Any]) -> None:
+        from kd_lightning.sweeps.launching import as_cohorts, run_crew
+
+        cohorts = as_cohorts(orders, self.n_jobs, len(self.gpus or [None]), self.max_jobs, bool(self.stack))
+        run_crew(self.config, cohorts, workers=self.n_jobs, fresh=False, gpus=self.gpus)
 
 
 class JoblibLauncher(ProcessLauncher):

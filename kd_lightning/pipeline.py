@@ -83,15 +83,18 @@ class Experiment:
 
     def _run(self) -> Settings:
         self.check()
+        if self._elsewhere(self.teacher()):  # the student alone meanwhile
+            self._obtain(self.baseline())
         self._run_teacher()
-        self._obtain(self.baseline())
+        if "baseline" not in self.entries:
+            self._obtain(self.baseline())
         self.source = chosen_source(self.recipe, self.soft_stages, lambda: self.trained("teacher"))
         soft = self.soft_stages(self.source)
         self._provide(soft)
         for stage in soft:
             self._obtain(stage)
         self.board.start("test")
-        rows = {stage: self._test(stage) for stage in self.records}
+        rows = {stage: self._test(stage) for stage in MODELS.values() if stage in self.records}
         self.board.done("test", f"{len(rows)} models on {len(self.recipe.prepared.splits['test']['inputs'])} rows")
         return {"records": self.records, "rows": rows}
 
@@ -234,6 +237,10 @@ class Experiment:
             self._force(stage),
             trained_by=self.recipe.sharing.train,
         )
+
+    def _elsewhere(self, stage: Stage) -> bool:
+        """Another process is training it."""
+        return not self.recipe.settings["teacher"].get("checkpoint") and self._place(stage).busy()
 
     def _place(self, stage: Stage) -> Entry:
         return self.recipe.store.entry(stage.name, content_key(stage.ingredients))

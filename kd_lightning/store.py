@@ -191,6 +191,19 @@ class Entry:
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
 
+    def busy(self) -> bool:
+        """Another process holds the entry, at this moment."""
+        path = self.folder.with_name(f"{self.key}.lock")
+        if not path.is_file():
+            return False
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, OSError):
+            return True
+        lock.release()
+        return False
+
     @contextmanager
     def lock(self, waiting: Callable[[], None]) -> Iterator[None]:
         """Hold the entry against other processes; a lock whose owner died is free (the kernel drops it).

@@ -101,10 +101,9 @@ def scaled_linear(
         wide = torch.promote_types(weight.dtype, torch.float32)
         if torch.is_autocast_enabled(hidden.device.type) or hidden.dtype != weight.dtype or weight.dtype != wide:
             return F.linear(hidden.to(weight.dtype), weight, bias).to(wide).mul_(scale)
-        if bias is None:
-            product = torch.mm(hidden, weight.T, out=_fitting(out, wide))
-            return product if scale == 1 else product.mul_(scale)
-        return torch.addmm(bias, hidden, weight.T, beta=scale, alpha=scale, out=_fitting(out, wide))
+        product = torch.mm(hidden * scale, weight.T, out=_fitting(out, wide))
+        # Not ``addmm``, which copies the bias to all rows first, and multiplies slower then.
+        return product if bias is None else product.add_(bias * scale)
 
 
 def along_classes(temperature: float | Tensor) -> float | Tensor:

@@ -14,6 +14,7 @@ Training". Shape legend: ``...`` leading dimensions, N their product, n rows of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,11 @@ import torch
 from torch import Tensor
 
 from kd_lightning.functional.shared_rows import SharedRows
-from kd_lightning.functional.tempered_rows import TemperedRows
+from kd_lightning.functional.tempered_rows import BITS, NATS, TemperedRows
 from kd_lightning.functional.terms import HardTerm, SoftTerm
 from kd_lightning.types import LinearLogits, Logits, scaled_linear
 
-CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
+CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 """Of one [n, C] buffer, of which three or four are alive at once. On the CPU they should stay in its cache."""
 FEWEST_ROWS = 64
 """Fewer make the products with the head slow, which read all of its weights for each chunk (V = 128,000: measured)."""
@@ -58,6 +59,16 @@ def chunk_rows(classes: int, device: str, element_size: int = 4, budget: int | N
     """
     budget = CHUNK_BYTES.get(device, CHUNK_BYTES["cuda"]) if budget is None else budget
     return max(FEWEST_ROWS, budget // (classes * element_size))
+
+
+def even(total: int, most: int) -> int:
+    """Rows of a chunk, so that the fewest chunks of at most so many rows are about equally large.
+
+    Example:
+        >>> even(700, 209), even(0, 209)
+        (175, 1)
+    """
+    return max(1, math.ceil(total / max(1, math.ceil(total / most))))
 
 
 def chunked_loss(
@@ -109,7 +120,7 @@ def chunked_loss(
         mask=mask.reshape(-1),
         hard=hard,
         soft=tuple(soft),
-        rows=rows or chunk_rows(classes, flat.device.type),
+        rows=rows or even(len(flat), chunk_rows(classes, flat.device.type)),
         reusable=reusable,
         grad=torch.is_grad_enabled(),
     )
@@ -149,7 +160,7 @@ class _Chunked(torch.autograd.Function):
             terms = _Terms(job, buffers, narrow)
             for start in range(0, len(hidden), job.rows):
                 stop = min(start + job.rows, len(hidden))
-                logits = products.logits(start, stop, 1 / job.warmest, buffers.get("student", stop - start))
+                logits = products.logits(start, stop, BITS / job.warmest, buffers.get("student", stop - start))
                 gradient = terms.chunk(logits, start, stop, products.wanted)
                 if gradient is not None:
                     products.add(gradient, start, stop)
@@ -273,7 +284,7 @@ class _Terms:
         """Note the values of some rows.
 
         Args:
-            scaled_logits: [n, C] the student's logits over the warmest temperature; overwritten.
+            scaled_logits: [n, C] the student's logits over the warmest temperature, in bits; overwritten.
             start: The first row.
             stop: The one after the last.
             wanted: A gradient is.
@@ -282,8 +293,12 @@ class _Terms:
             The gradient [n, C] of the total with respect to their logits; None if none is wanted.
         """
         job = self.job
-        student = TemperedRows.of(scaled_logits, self.buffers.get("student powers", stop - start))
-        gradient = self.buffers.get("gradient", stop - start).zero_() if wanted else None
+        student = TemperedRows.of_bits(scaled_logits, self.buffers.get("student powers", stop - start))
+        gradient = self.buffers.get("gradient", stop - start) if wanted else None
+        if job.hard is not None:  # the first, for it writes where the others add
+            self.hard_values[start:stop] = self.set_hard(job.hard, student, start, stop, gradient)
+        elif gradient is not None:
+            gradient.zero_()
         for number, term in enumerate(job.soft):
             colder = student.colder(job.warmest / term.temperature)
             teacher = self.teacher(start, stop, term.temperature)
@@ -291,8 +306,6 @@ class _Terms:
             coefficient = self.soft_share[start:stop, None] * (term.weight * factor / term.temperature)
             value = term.divergence.by_rows(teacher, colder, coefficient, gradient)
             self.soft_values[number][start:stop] = value * factor
-        if job.hard is not None:
-            self.hard_values[start:stop] = self.add_hard(job.hard, student, start, stop, gradient)
         return gradient
 
     def teacher(self, start: int, stop: int, temperature: float) -> TemperedRows:
@@ -302,26 +315,26 @@ class _Terms:
         with torch.autocast(self.soft_share.device.type, self.narrow, enabled=self.narrow is not None):
             if isinstance(source, SharedRows):
                 return source.tempered(start, stop, temperature, self.narrow)
-            scaled = source.rows(start, stop, 1 / temperature, logits)
-            return TemperedRows.of(scaled, powers if powers.dtype == scaled.dtype else None)
+            scaled = source.rows(start, stop, BITS / temperature, logits)
+            return TemperedRows.of_bits(scaled, powers if powers.dtype == scaled.dtype else None)
 
-    def add_hard(self, hard: HardTerm, student: TemperedRows, start: int, stop: int, gradient: Tensor | None) -> Tensor:
-        """The cross-entropy [n] of some rows; its weighted gradient is added to ``gradient``."""
+    def set_hard(self, hard: HardTerm, student: TemperedRows, start: int, stop: int, gradient: Tensor | None) -> Tensor:
+        """The cross-entropy [n] of some rows; its weighted gradient is written to ``gradient``."""
         ratio, smoothing, classes = self.job.warmest, hard.label_smoothing, self.classes[start:stop]
-        # The teacher's buffers are used up by now.
+        # The teacher does not need its buffers yet.
         powers_buffer = self.buffers.get("powers", stop - start)
         if hard.offsets is not None:
-            offsets = hard.offsets.like(student.scaled)
-            adjusted = torch.add(offsets, student.scaled, alpha=ratio, out=powers_buffer)
-            student, ratio = TemperedRows.of(adjusted, self.buffers.get("teacher", stop - start)), 1.0
+            offsets = hard.offsets.like(student.bits) * BITS
+            adjusted = torch.add(offsets, student.bits, alpha=ratio, out=powers_buffer)
+            student, ratio = TemperedRows.of_bits(adjusted, self.buffers.get("teacher", stop - start)), 1.0
         powers, sums = student.colder_powers(ratio, powers_buffer)
-        right = student.scaled.gather(1, classes)
+        right = student.bits.gather(1, classes)
         if smoothing:
-            right = (1 - smoothing) * right + smoothing * student.scaled.mean(dim=-1, keepdim=True)
-        value = (sums.log() - ratio * right).squeeze(1)
+            right = (1 - smoothing) * right + smoothing * student.bits.mean(dim=-1, keepdim=True)
+        value = (sums.log() - (NATS * ratio) * right).squeeze(1)
         if gradient is not None:
             coefficient = self.hard_share[start:stop, None] * hard.weight
-            gradient.addcmul_(powers, coefficient / sums)
+            torch.mul(powers, coefficient / sums, out=gradient)
             gradient.scatter_add_(1, classes, coefficient * (smoothing - 1))
             if smoothing:
                 gradient -= coefficient * (smoothing / gradient.shape[-1])

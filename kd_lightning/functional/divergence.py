@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lightning.functional.precision import at_least_float32
-from kd_lightning.functional.tempered_rows import TemperedRows
+from kd_lightning.functional.tempered_rows import NATS, TemperedRows
 from kd_lightning.functional.terms import Divergence
 from kd_lightning.types import along_classes
 
@@ -259,7 +259,7 @@ def _kl(log_probs: Tensor, other_log_probs: Tensor) -> Tensor:
 
 def _forward_kl(teacher: TemperedRows, student: TemperedRows) -> Tensor:
     """``sum_c p (log p - log q)`` [n], without arrays of logarithms."""
-    dots = teacher.dots - torch.linalg.vecdot(teacher.powers, student.scaled)
+    dots = teacher.dots - NATS * torch.linalg.vecdot(teacher.powers, student.bits)
     return dots / teacher.sums[:, 0] - teacher.sums.log()[:, 0] + student.sums.log()[:, 0]
 
 

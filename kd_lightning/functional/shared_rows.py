@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.tempered_rows import TemperedRows
+from kd_lightning.functional.tempered_rows import BITS, TemperedRows
 from kd_lightning.types import Logits
 
 
@@ -59,17 +59,17 @@ class SharedRows:
         key = (start, stop, temperature, narrow)
         found = self._kept.get(key)
         if found is None:
-            found = TemperedRows.of(self._over(temperature, start, stop, narrow))
-            size = sum(tensor.nbytes for tensor in (found.scaled, found.powers, found.sums))
+            found = TemperedRows.of_bits(self._over(temperature, start, stop, narrow))
+            size = sum(tensor.nbytes for tensor in (found.bits, found.powers, found.sums))
             if self.bytes + size <= self.budget:
                 self._kept[key] = found
-                self._first.setdefault((start, stop, narrow), (temperature, found.scaled))
+                self._first.setdefault((start, stop, narrow), (temperature, found.bits))
                 self.bytes += size
         # A shell of its own for each student, so that what one derives from it does not stay beyond the budget.
-        return TemperedRows(found.scaled, found.powers, found.sums, origin=found)
+        return TemperedRows(found.bits, found.powers, found.sums, origin=found)
 
     def _over(self, temperature: float, start: int, stop: int, narrow: torch.dtype | None) -> Tensor:
-        """Logits over T [n, C], up to a number for each row.
+        """Logits over T [n, C] in bits, up to a number for each row.
 
         From those at another temperature where one is a power of two times the other: no bit is rounded then, and the product
         with the teacher's head, much of a cohort's work, is made once.
@@ -77,7 +77,7 @@ class SharedRows:
         first = self._first.get((start, stop, narrow))
         if first is not None and math.frexp(first[0] / temperature)[0] == 0.5:
             return first[1] * (first[0] / temperature)
-        return self.source.rows(start, stop, 1 / temperature)
+        return self.source.rows(start, stop, BITS / temperature)
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -63,9 +65,30 @@ def orders_for(
     ]
 
 
-def as_cohort(orders: list[Order], most: int | None, stack: bool) -> list[Order]:
-    """The orders as one, for jobs that train side by side; ``most`` of them at once, stacked where possible."""
-    return [replace(orders[0], companions=tuple(orders[1:]), most=most, stack=stack)] if orders else []
+SETS_APART = ("data", "experiment", "seed", "steps", "task", "teacher", "trainer", "model@teacher", "validate_every")
+"""Jobs that differ in one of these train on other batches, or with another teacher."""
+
+
+def as_cohorts(orders: list[Order], number: int, memories: int, most: int | None, stack: bool) -> list[Order]:
+    """The orders as at most so many, each for jobs that train side by side.
+
+    Args:
+        orders: The jobs.
+        number: How many processes do them at once; jobs that can share batches come into the same one where that is possible.
+        memories: How many memories they have between them: one, or that of each GPU.
+        most: Jobs of each that train at once, at most; None = as many as fit into memory.
+        stack: They are stacked where possible.
+    """
+    alike = sorted(orders, key=lambda order: [word for word in order.overrides if _sets_apart(word)])
+    bounds = [len(alike) * part // number for part in range(number + 1)]
+    parts = [alike[start:stop] for start, stop in itertools.pairwise(bounds) if stop > start]
+    at_once = math.ceil(len(parts) / memories)
+    return [replace(part[0], companions=tuple(part[1:]), most=most, stack=stack, at_once=at_once) for part in parts]
+
+
+def _sets_apart(override: str) -> bool:
+    name = override.lstrip("+~").partition("=")[0]
+    return any(_inside(name, setting) for setting in SETS_APART)
 
 
 def flags(arguments: list[str]) -> list[str]:

@@ -53,13 +53,14 @@ class Composed:
         return carry_out(self.settings, folder, self.overrides, self.order.sweep, sharing=sharing)
 
 
-def run_together(orders: Sequence[Order], most: int | None, stack: bool) -> None:
+def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once: int = 1) -> None:
     """Do all orders in this process.
 
     Args:
         orders: The jobs.
         most: Jobs that train side by side, at most; None = as many as fit into half of the free memory.
         stack: Students of equal shapes are trained in one pass where that is possible.
+        at_once: Processes that do so at once and share a memory.
 
     Raises:
         KeyboardInterrupt: After all jobs have recorded it.
@@ -77,7 +78,7 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool) -> None
     for place in dict.fromkeys(place_of(job.settings) for job in fitting):
         chosen = [job for job in fitting if place_of(job.settings) == place]
         with output_to(Path(chosen[0].order.folder).with_name(LOG)), matmul_precision(chosen[0].settings["matmul"]):
-            fit = students_that_fit([job.settings for job in chosen], build)
+            fit = max(1, students_that_fit([job.settings for job in chosen], build) // at_once)
             if fit < len(chosen):
                 print(
                     f"{fit} of {len(chosen)} jobs at a time: more do not fit into half of the free memory", flush=True

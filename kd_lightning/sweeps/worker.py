@@ -49,6 +49,7 @@ class Order:
         companions: Jobs to do side by side with this one, as a cohort.
         most: How many of these train at once, at most; None = as many as fit into memory.
         stack: They are stacked where that is possible.
+        at_once: Cohorts that share a memory.
     """
 
     sweep: str
@@ -63,6 +64,7 @@ class Order:
     companions: tuple[Order, ...] = ()
     most: int | None = None
     stack: bool = True
+    at_once: int = 1
 
     @property
     def all(self) -> list[Order]:
@@ -86,7 +88,7 @@ def work(order: Order) -> int:
     if order.companions:
         from kd_lightning.sweeps.together import run_together
 
-        return as_jobs(lambda: run_together(order.all, order.most, order.stack))
+        return as_jobs(lambda: run_together(order.all, order.most, order.stack, order.at_once))
     folder = Path(order.folder)
     folder.mkdir(parents=True, exist_ok=True)
     with output_to(folder / OUTPUT):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kd_lightning.functional.chunked import chunked_loss
 from kd_lightning.functional.shared_rows import SharedRows
-from kd_lightning.functional.tempered_rows import TemperedRows
+from kd_lightning.functional.tempered_rows import BITS, TemperedRows
 from kd_lightning.functional.terms import HardTerm, SoftTerm
 from kd_lightning.types import DenseLogits, LinearLogits, Logits
 from tests.functional.test_chunked import DIVERGENCES, SOME, flags, head, targets, teacher_head
@@ -105,20 +105,20 @@ def test_products_of_another_precision_are_not_mixed_up() -> None:
 def test_nobody_writes_into_what_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every kept tensor is as it was when it was made, after all divergences have used it."""
     made: list[tuple[TemperedRows, list[Tensor]]] = []
-    of = TemperedRows.of
+    of = TemperedRows.of_bits
 
     def noted(scaled_logits: Tensor, out: Tensor | None = None) -> TemperedRows:
         rows = of(scaled_logits, out)
         if out is not None:  # a student's, in buffers of its own
             return rows
-        made.append((rows, [rows.scaled.clone(), rows.powers.clone(), rows.sums.clone()]))
+        made.append((rows, [rows.bits.clone(), rows.powers.clone(), rows.sums.clone()]))
         return rows
 
-    monkeypatch.setattr(TemperedRows, "of", staticmethod(noted))
+    monkeypatch.setattr(TemperedRows, "of_bits", staticmethod(noted))
     learn(SharedRows(teacher_head(), PLENTY))
     assert len(made) == 3 * len(TEMPERATURES)
     for rows, copies in made:
-        for tensor, copy in zip((rows.scaled, rows.powers, rows.sums), copies, strict=True):
+        for tensor, copy in zip((rows.bits, rows.powers, rows.sums), copies, strict=True):
             assert torch.equal(tensor, copy)
 
 
@@ -138,8 +138,8 @@ def test_one_product_serves_temperatures_a_power_of_two_apart(dtype: torch.dtype
     shared = SharedRows(counted, PLENTY)
     for temperature in (first, 2 * first, 8 * first, first / 4):
         found = shared.tempered(0, 5, temperature, None)
-        wanted = TemperedRows.of(linear.rows(0, 5, 1 / temperature))
-        for mine, theirs in ((found.scaled, wanted.scaled), (found.powers, wanted.powers), (found.dots, wanted.dots)):
+        wanted = TemperedRows.of_bits(linear.rows(0, 5, BITS / temperature))
+        for mine, theirs in ((found.bits, wanted.bits), (found.powers, wanted.powers), (found.dots, wanted.dots)):
             assert torch.equal(mine, theirs)
     assert len(counted.asked) == 1
     shared.tempered(0, 5, 1.5 * first, None)
