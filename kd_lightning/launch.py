@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -55,7 +58,8 @@ def run_as_job(arguments: list[str], place: Place) -> int:
     """``kd run ARGUMENTS`` as a job of a sweep that another process leads; the exit code."""
     _place.append(place)
     try:
-        return as_jobs(lambda: composed_and_run(arguments))
+        with single_run():
+            return as_jobs(lambda: composed_and_run(arguments))
     finally:
         _place.clear()
 
@@ -105,6 +109,17 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
         sys.argv = words
         if not wants_traceback:
             del os.environ[TRACEBACK]
+
+
+@contextmanager
+def single_run() -> Iterator[None]:
+    """Inside, Hydra does not compose all settings once more only to find out whether they ask for one job or several."""
+    ask = Hydra.get_mode
+    Hydra.get_mode = lambda *_, **__: RunMode.RUN  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = ask  # type: ignore[method-assign]
 
 
 def compose_and_run(arguments: list[str], work: Callable[[DictConfig], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def paired_interval(
     def by_group(values: Array) -> Array:
         return np.bincount(inverse, weights=np.asarray(values, dtype=np.float64), minlength=len(ids))
 
-    draws = np.random.default_rng(0).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=RESAMPLES)
+    draws = resamples(len(ids))
 
     def metric(rows: Mapping[str, Array]) -> Array:
         means = (draws @ by_group(rows["sums"])) / (draws @ by_group(rows["counts"]))
@@ -76,6 +77,12 @@ def paired_interval(
     low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     method = f"paired bootstrap over {len(ids)} groups of test rows, {RESAMPLES} resamples"
     return Interval(float(low), float(high), LEVEL, len(ids), method)
+
+
+@lru_cache(maxsize=1)  # jobs of one process have the same test set
+def resamples(groups: int) -> Array:
+    """How often each group is in each resample, [RESAMPLES, groups]; the same for every caller, who must not write there."""
+    return np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES).astype(np.float64)
 
 
 def verdict_sentence(results: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ def orders_for(
             sweep=folder.name,
             number=number,
             folder=str(folder / str(number)),
-            words=[*shared, *words, f"hydra.run.dir={quoted(str(folder / str(number)))}"],
+            words=[*shared, *words, "hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder / str(number)))}"],
             overrides=[redacted_override(word) for word in words],
             cwd=os.getcwd(),
             threads=threads,

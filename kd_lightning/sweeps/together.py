@@ -20,7 +20,7 @@ from kd_lightning import stopping
 from kd_lightning.cohort import Cohort, students_that_fit, unfit
 from kd_lightning.config import build
 from kd_lightning.job import carry_out, checked, end_recorded, overrides_of_job
-from kd_lightning.launch import composed_and_run
+from kd_lightning.launch import composed_and_run, single_run
 from kd_lightning.matmul import matmul_precision
 from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.stage import lightning_is_quiet
@@ -103,7 +103,7 @@ def composed(order: Order) -> Composed | None:
         with end_recorded(folder, order.number):
             found.append(Composed(order, checked(config, folder, overrides), overrides))
 
-    with output_to(folder / OUTPUT):
+    with output_to(folder / OUTPUT), single_run():
         composed_and_run(order.words, work)
     return found[0] if found else None
 
