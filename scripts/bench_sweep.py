@@ -16,9 +16,11 @@ Sides, interleaved in every round, each from nothing but prepared rows:
   cohort     kd run -m hydra/launcher=cohort ...        the same, all students side by side
   stored     the same with teacher_outputs=auto         which stores the teacher's outputs where the rows are few
   fast       the same with matmul=medium                bf16 products, where the processor has them
+  at once    fast (w1) or stored (w2) in two cohorts    hydra.launcher.n_cohorts=2, each with half of the cores
   singles    kd run ..., each with a store of its own   a teacher for each job
   by hand    a hand-written PyTorch script for each job: teacher, student alone, distilled student (seeds)
   careful    the script again, but teacher and student alone are trained once and kept in a file (w1, w2)
+  careful x2 the same, and then two jobs at once, each with half of the cores
 
 Before the tables, the sides are compared. Singles, and cohorts that go step by step (w1), must give the sweep's numbers
 to the last digit; stacked cohorts (w2) differ in rounding, which grows over the steps, other sides in rounding or in random
@@ -41,8 +43,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,7 @@ class Work:
         sides: Those compared; the first is the one that the others are divided by.
         steps: Of the teacher, and of each student.
         exact: Sides that must give the sweep's numbers.
+        quick: What makes the quickest side so, beside cohorts at once.
         limits: Model -> how far the sides' mean test values may lie apart, relative to the largest.
     """
 
@@ -74,6 +78,7 @@ class Work:
     steps: tuple[int, int]
     exact: tuple[str, ...]
     limits: dict[str, float]
+    quick: tuple[str, ...] = ()
 
     @property
     def jobs(self) -> list[dict[str, float]]:
@@ -105,7 +110,8 @@ WORKS = {
     "w1": Work(
         words=W1_WORDS,
         grid={"temperature": (1.0, 2.0, 4.0, 8.0), "alpha": (0.5, 0.9)},
-        sides=("fast", "cohort", "sweep", "careful"),
+        sides=("at once", "fast", "cohort", "sweep", "careful", "careful x2"),
+        quick=("matmul=medium",),
         steps=(60, 200),
         exact=("cohort",),
         # Far from trained: another random start is 5% away.
@@ -114,7 +120,8 @@ WORKS = {
     "w2": Work(
         words=("experiment=digits", "model@student=convnet_micro"),
         grid={"temperature": (1.0, 2.0, 3.0, 4.0), "alpha": (0.3, 0.5, 0.7, 0.9)},
-        sides=("stored", "cohort", "sweep", "careful"),
+        sides=("at once", "stored", "cohort", "sweep", "careful", "careful x2"),
+        quick=("teacher_outputs=auto",),
         steps=(1000, 2000),
         exact=(),
         limits={"teacher": 0.03, "alone": 0.15, "distilled": 0.05},
@@ -288,9 +295,9 @@ class Side:
     results: list[Result] = field(default_factory=list)
 
 
-def call(command: list[str]) -> str:
-    """Run a command; what it printed."""
-    done = subprocess.run(command, capture_output=True, text=True)
+def call(command: list[str], **environ: str) -> str:
+    """Run a command, with some environment variables set; what it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environ})
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -326,12 +333,13 @@ class Bench:
             "cohort": ["hydra/launcher=cohort"],
             "stored": ["hydra/launcher=cohort", "teacher_outputs=auto"],
             "fast": ["hydra/launcher=cohort", "matmul=medium"],
+            "at once": ["hydra/launcher=cohort", "hydra.launcher.n_cohorts=2", *self.work.quick],
         }
         with tempfile.TemporaryDirectory() as folder:
             outputs = self.fresh(Path(folder) / "outputs")
             started = time.perf_counter()
-            if side in ("by hand", "careful"):
-                done = self.by_hand(careful=side == "careful")
+            if side in ("by hand", "careful", "careful x2"):
+                done = self.by_hand(careful=side != "by hand", at_once=2 if side.endswith("x2") else 1)
             elif side == "singles":
                 done = self.singles(outputs)
             else:
@@ -339,20 +347,22 @@ class Bench:
             done.seconds = time.perf_counter() - started
             return done
 
-    def by_hand(self, careful: bool) -> Side:
+    def by_hand(self, careful: bool, at_once: int) -> Side:
         """A process of the script for each job."""
         side = Side()
         budget = ["--steps", *map(str, self.steps), "--by-hand", str(self.place / "rows.pt")]
         command = [sys.executable, __file__, "--work", self.name, *budget]
 
-        def part(name: str, job: dict[str, float]) -> Result:
-            found: Result = json.loads(call([*command, name, json.dumps(job)]))
+        def part(name: str, job: dict[str, float], at_once: int = 1) -> Result:
+            threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))} if at_once > 1 else {}
+            found: Result = json.loads(call([*command, name, json.dumps(job)], **threads))
             side.teacher_seconds += found.pop("teacher seconds", 0.0)
             return found
 
         shared = part("teacher", {}) | part("alone", {}) if careful else {}
-        for job in self.work.jobs:
-            side.results.append({**shared, **part("distilled" if careful else "all", job)})
+        with ThreadPoolExecutor(at_once) as pool:
+            parts = pool.map(lambda job: part("distilled" if careful else "all", job, at_once), self.work.jobs)
+            side.results = [{**shared, **found} for found in parts]
         return side
 
     def sweep(self, outputs: Path, *more: str) -> Side:
@@ -382,7 +392,7 @@ class Bench:
         Raises:
             SystemExit: They have not.
         """
-        for side in self.work.exact:
+        for side in set(self.work.exact) & set(done) if "sweep" in done else ():
             if done[side].results != done["sweep"].results:
                 raise SystemExit(f"{side} and sweep differ: {done[side].results} {done['sweep'].results}")
         for name, limit in self.work.limits.items():
@@ -413,9 +423,10 @@ def prepare(name: str, place: Path) -> None:
     torch.save(Experiment(settings, build, [], Silent()).recipe.prepared.splits, place / "rows.pt")
 
 
-def bench(name: str, rounds: int, steps: tuple[int, int]) -> None:
-    """Print a work's table."""
+def bench(name: str, rounds: int, steps: tuple[int, int], sides: Sequence[str] | None) -> None:
+    """Print a work's table; ``sides`` = None stands for all."""
     work = WORKS[name]
+    work = replace(work, sides=tuple(side for side in work.sides if sides is None or side in sides))
     print(f"\n{name}: {len(work.jobs)} jobs, {steps[0]} steps of the teacher, {steps[1]} of each student", flush=True)
     measured: list[dict[str, Side]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -450,6 +461,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", choices=WORKS, action="append", help="default: seeds")
+    parser.add_argument("--side", action="append", help="only these; default: all of the work")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", nargs=2, type=int, metavar=("TEACHER", "STUDENT"), help="default: the work's")
     parser.add_argument("--by-hand", nargs=3, metavar=("ROWS", "PART", "JOB"), help="run the hand-written script once")
@@ -461,7 +473,7 @@ def main() -> None:
         return
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, torch {torch.__version__}, {arguments.rounds} rounds")
     for name in works:
-        bench(name, arguments.rounds, tuple(arguments.steps or WORKS[name].steps))
+        bench(name, arguments.rounds, tuple(arguments.steps or WORKS[name].steps), arguments.side)
 
 
 if __name__ == "__main__":

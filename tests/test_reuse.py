@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from kd_lightning import code, sharing, stage
 from kd_lightning.pipeline import Experiment
-from kd_lightning.store import Entry
+from kd_lightning.store import Entry, content_key
 from tests.support.tiny import SilentBoard, build, experiment, settings
 
 ALL = ("teacher", "baseline", "pretrain", "distill")
@@ -227,3 +229,20 @@ def test_editing_our_own_loss_or_network_does_the_same(outputs: Path, monkeypatc
     assert edited("kd_lightning.models.convnet") == []
     assert edited("tests.support.parts") == list(ALL)
     assert edited("kd_lightning.modules.supervised") == list(ALL)
+
+
+def test_while_another_process_has_the_teacher_the_student_alone_is_trained(tmp_path: Path) -> None:
+    one = experiment(tmp_path)
+    teacher = one.recipe.store.entry("teacher", content_key(one.teacher().ingredients))
+    with ThreadPoolExecutor() as pool:
+        with teacher.lock(lambda: None):
+            run = pool.submit(one.run)
+            while not run.done() and not list(tmp_path.glob("store/baseline/*/status.json")):
+                time.sleep(0.01)
+            assert not run.done()
+            assert not list(tmp_path.glob("store/teacher/*/status.json"))
+        found = run.result(60)
+    assert list(found["records"]) == ["baseline", "teacher", "pretrain", "distill"]
+    assert list(found["rows"]) == list(ALL)
+    assert not any(record["reused"] for record in found["records"].values())
+    assert list(experiment(tmp_path / "alone").run()["records"]) == list(ALL), "the control"

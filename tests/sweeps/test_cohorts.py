@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.sweeps.folder import Sweep
+from kd_lightning.sweeps.launching import as_cohorts
+from kd_lightning.sweeps.worker import Order
 from tests.support.cli import DIGITS, kd
 from tests.support.faulty import fault_words, strikes, write_package
 from tests.sweeps.test_faults import last_sweep, trained
@@ -37,6 +39,15 @@ def test_a_cohort_gives_what_separate_jobs_give(capsys: pytest.CaptureFixture[st
     assert len({job.record["pid"] for job in cohort.jobs}) == 1
     assert "3 jobs" not in answer.out
     assert (cohort.folder / "report.html").is_file()
+    two = kd(capsys, *words, *exact, "hydra.launcher.n_cohorts=2", f"outputs={tmp_path}/two")
+    assert two.code == 0, two.err
+    both = last_sweep(tmp_path / "two")
+    assert weights(both) == weights(cohort)
+    assert len({job.record["pid"] for job in both.jobs}) == 2
+    for stage, trainings in (("teacher", 1), ("baseline", 1), ("distill", 4)):
+        assert sum(stage not in job.reused for job in both.jobs) == trainings
+    logs = [(job.folder / "output.log").read_text() for job in both.jobs]
+    assert all(log.count("distill: in step with 1 other job, one pass of the teacher for all") == 1 for log in logs)
     again = kd(capsys, *words, "hydra/launcher=cohort", f"outputs={tmp_path}/cohort")
     assert again.code == 0
     assert trained(last_sweep(tmp_path / "cohort")) == []
@@ -80,8 +91,37 @@ def test_a_job_with_a_mistake_and_one_that_cannot_join_leave_the_others_alone(
     assert "in step with 1 other job," in (sweep.jobs[0].folder / "output.log").read_text()
 
 
-def test_a_limit_that_is_no_number_is_said_before_any_job(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    words = ("run", "-m", "hydra/launcher=cohort", "hydra.launcher.max_jobs=0", *TINY, "seed=0,1")
+@pytest.mark.parametrize("setting", ["max_jobs", "n_cohorts", "threads_each"])
+def test_a_limit_that_is_no_number_is_said_before_any_job(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, setting: str
+) -> None:
+    words = ("run", "-m", "hydra/launcher=cohort", f"hydra.launcher.{setting}=0", *TINY, "seed=0,1")
     answer = kd(capsys, *words, f"outputs={tmp_path}")
     assert answer.code == 2
-    assert "hydra.launcher.max_jobs=0: a whole number of at least 1" in answer.err
+    assert f"hydra.launcher.{setting}=0: a whole number of at least 1" in answer.err
+
+
+def order(number: int, *overrides: str) -> Order:
+    return Order("sweep", number, f"/folder/{number}", ["run"], list(overrides), "/")
+
+
+def test_jobs_that_can_share_come_into_the_same_cohort() -> None:
+    grid = [(f"temperature={t}", f"seed={seed}", "data.limit=9") for t in (1, 2) for seed in (0, 1)]
+    orders = [order(number, *words) for number, words in enumerate(grid)]
+    cohorts = as_cohorts(orders, number=2, memories=1, most=3, stack=False)
+    assert [[each.number for each in cohort.all] for cohort in cohorts] == [[0, 2], [1, 3]]
+    assert [(each.most, each.stack, each.at_once) for each in cohorts] == [(3, False, 2)] * 2
+
+
+@pytest.mark.parametrize(
+    ("jobs", "number", "memories", "sizes", "at_once"),
+    [(5, 2, 1, [2, 3], 2), (2, 4, 1, [1, 1], 2), (6, 4, 2, [1, 2, 1, 2], 2), (3, 1, 1, [3], 1), (0, 2, 1, [], 0)],
+)
+def test_cohorts_have_equal_shares_of_the_jobs_and_of_a_memory(
+    jobs: int, number: int, memories: int, sizes: list[int], at_once: int
+) -> None:
+    orders = [order(each, f"temperature={each + 1}") for each in range(jobs)]
+    cohorts = as_cohorts(orders, number, memories, most=None, stack=True)
+    assert [len(cohort.all) for cohort in cohorts] == sizes
+    assert [each.number for cohort in cohorts for each in cohort.all] == list(range(jobs))
+    assert {cohort.at_once for cohort in cohorts} <= {at_once}
