@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.configuration_table import configuration_rows
+from kd_lightning.report.groups import accuracy_on, names_of
 from kd_lightning.report.numbers import metric_value, percent
 from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
 from kd_lightning.sweeps.live import title
@@ -44,7 +45,9 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
     done = [job for job in jobs if job.results]
     metric, mode = (done[0].results or {})["metric"] if done else "metric", mode_of(done)
     names = set(varied(jobs))
+    groups = names_of(job.results for job in done)
     header = ["job", "overrides", f"val {metric}", f"test {metric}", "student alone", "gain", "of the teacher"]
+    header += [f"test {name}" for name in groups]
 
     def own(job: Job) -> str:
         return " ".join(word for word in job.overrides if word.lstrip("+").partition("=")[0] in names)
@@ -58,9 +61,10 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
         baseline, student = results["models"]["baseline"], results["models"]["distilled"]
         shown = [metric_value(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
         gained = difference(results["gain_over_baseline"], student["test"], metric, mode)
-        return [str(job.number), own(job), *shown, gained, percent(results["retention"])]
+        on_groups = [percent(accuracy_on(name, student), 2) for name in groups]
+        return [str(job.number), own(job), *shown, gained, percent(results["retention"]), *on_groups]
 
-    rest = [[str(job.number), own(job), job.state, *[""] * 4] for job in jobs if not job.results]
+    rest = [[str(job.number), own(job), job.state, *[""] * (len(header) - 3)] for job in jobs if not job.results]
     return header, [cells(job) for job in sorted(done, key=value)] + rest
 
 
