@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from kd_lightning.config import build
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.balanced import BalancedKL
 from kd_lightning.functional.class_balance import effective_number_weights, log_prior
@@ -16,8 +17,9 @@ from kd_lightning.objectives.balanced_kd import BalancedKD
 from kd_lightning.pipeline import MODELS, Experiment
 from kd_lightning.results import results_of
 from kd_lightning.tasks.position import PositionTask
+from tests.support.cli import kd, settings_of, text_words, texts
 from tests.support.processes import in_two
-from tests.support.tiny import experiment
+from tests.support.tiny import SilentBoard, experiment
 from tests.test_several_processes import PLAIN, weights
 
 ADJUSTED = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.0}
@@ -147,3 +149,17 @@ def test_a_task_that_cannot_is_named(tmp_path: Path) -> None:
     ):
         recipe.trained_task("teacher")
     assert recipe.trained_task("student") is recipe.task
+
+
+def test_language_models_count_tokens(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = (*text_words(texts(tmp_path / "texts")), "hard_loss=logit_adjusted", "objective=[balanced_kd]")
+    answer = kd(capsys, "run", *words, f"outputs={tmp_path}")
+    assert answer.code == 0, answer.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    results = json.loads((folder / "results.json").read_text())
+    assert results["hard_loss"] == "LogitAdjusted(tau=1.0)"
+    assert "class_groups" not in results
+    recipe = Experiment(settings_of(*words, f"outputs={tmp_path}"), build, [], SilentBoard()).recipe
+    rows = recipe.prepared.splits["train"]
+    seen = rows["targets"][rows["mask"]] if "mask" in rows else rows["targets"]
+    assert recipe.class_rows("student").tolist() == [int((seen == token).sum()) for token in range(300)]

@@ -23,7 +23,7 @@ from kd_lightning.report.sweep_model import Report
 from kd_lightning.report.sweep_tables_html import table as html_table
 from kd_lightning.report.table import model_rows
 from kd_lightning.sweeps.folder import read_sweep
-from kd_lightning.sweeps.summary import sweep_rows
+from kd_lightning.sweeps.summary import sum_up, sweep_group_rows
 from tests.report.sweep_sample import results as sample
 from tests.report.sweep_sample import write_grid, write_job, write_sweep
 
@@ -117,17 +117,20 @@ def test_a_sweep_tells_them_of_each_job_and_configuration(swept: Path) -> None:
     assert [row["models.distilled.metrics.accuracy_tail"] for row in rows] == ["0.125", "0.1875", "0.25", ""]
 
 
-def test_the_terminal_tells_them_of_each_job(swept: Path) -> None:
-    header, rows = sweep_rows(read_sweep(swept).jobs)
-    assert header[-2:] == ["test head", "test tail"]
-    assert [row[-2:] for row in rows] == [["25.00%", "12.50%"], ["25.00%", "18.75%"], ["25.00%", "25.00%"], NONE]
-    (swept / "3" / "results.json").unlink()
-    header, rows = sweep_rows(read_sweep(swept).jobs)
-    assert {len(row) for row in rows} == {len(header)}
+def test_the_terminal_tells_them_of_each_job_that_is_done(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, rows = sweep_group_rows(read_sweep(swept).jobs)
+    assert header == ["job", "overrides", "head", "tail"]
+    each = [["25.00%", "12.50%"], ["25.00%", "18.75%"], ["25.00%", "25.00%"], NONE]
+    assert [row[2:] for row in rows] == each
+    assert [row[:2] for row in rows][:2] == [["0", "temperature=1 seed=0"], ["1", "temperature=1 seed=1"]]
+    (swept / "1" / "results.json").unlink()
+    assert [row[0] for row in sweep_group_rows(read_sweep(swept).jobs)[1]] == ["0", "2", "3"]
+    sum_up(swept)
+    assert "test accuracy by group of classes" in " ".join(capsys.readouterr().out.split())
 
 
 def test_sweeps_on_other_data_have_no_such_columns(tmp_path: Path) -> None:
     report = Report(read_pool([write_grid(tmp_path)]))
     for found in (report.jobs, report.means):
         assert not [column.label for column in found.columns if "accuracy on" in column.label]
-    assert sweep_rows(list(report.pool.jobs))[0][-1] == "of the teacher"
+    assert sweep_group_rows(list(report.pool.jobs))[1] == []
