@@ -77,6 +77,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise ConfigError(
             "force=[teacher] with teacher.checkpoint: there is no training to run again; drop one of them"
         )
+    if settings["teacher"].get("checkpoint") and settings["teacher_hard_loss"]:
+        raise ConfigError(
+            "teacher_hard_loss with teacher.checkpoint: that teacher is trained already; drop the checkpoint, or set "
+            "hard_loss@teacher_hard_loss=cross_entropy"
+        )
     _check_temperature(settings["temperature"])
     _number(settings["alpha"], "alpha", "a number in [0, 1]", lambda v: 0 <= v <= 1)
     for name in ("seed", "teacher_seed"):

@@ -278,7 +278,7 @@ def _check_node(where: str, node: Mapping[str, Any]) -> None:
     missing = sorted(required - set(given))
     if missing and not node.get("_partial_"):
         raise ConfigError(f"{where}: {node['_target_']} needs {', '.join(missing)}: set {where}.{missing[0]}=...")
-    hints = _type_hints(target)
+    hints = type_hints(target)
     for key in given:
         if key in hints and not _fits(node[key], hints[key]):
             raise ConfigError(f"{where}.{key}={node[key]!r}: {_type_name(hints[key])} is expected")
@@ -287,15 +287,21 @@ def _check_node(where: str, node: Mapping[str, Any]) -> None:
 SIMPLE = (bool, int, float, str, type(None))
 
 
-def _type_hints(target: Any) -> dict[str, Any]:
+def type_hints(target: Any) -> dict[str, Any]:
+    """Argument -> what an object's constructor says of it; empty where that cannot be found out."""
     try:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except Exception:  # hints of foreign code may name what cannot be resolved; then they are not checked
         return {}
 
 
+def options_of(hint: Any) -> tuple[Any, ...]:
+    """The members of a union; else the type itself."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
 def _fits(value: Any, hint: Any) -> bool:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    options = options_of(hint)
     if not all(option in SIMPLE for option in options):
         # Most of these are the constructor's to judge; but no text stands for a number or a tensor.
         texts = [option for option in options if not inspect.isclass(option) or issubclass(option, (str, os.PathLike))]

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.config import CONFIG_NAME, build, check_arguments, plain, trusted_packages, yaml_text
 from kd_lightning.errors import ConfigError, TrialPruned, did_you_mean
 from kd_lightning.hydra_errors import one_line
+from kd_lightning.real_numbers import with_real_numbers
 from kd_lightning.redaction import redacted_override
 from kd_lightning.stopping import Terminated
 from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED, PRUNED
@@ -62,7 +63,7 @@ def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str,
     check_additions(overrides)
     teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}
     check_arguments({**settings, "teacher": teacher})
-    return settings
+    return with_real_numbers(settings)
 
 
 def carry_out(

@@ -172,7 +172,8 @@ class Experiment:
     def pretraining(self, source: TeacherSource | None = None) -> Stage:
         """The student on the teacher's soft targets alone; reads no label."""
         softness = Softness(alpha=1.0, temperature=self.recipe.settings["temperature"], weight_curves={})
-        return self._soft_stage("pretrain", source or self.source, 0, self.steps["pretrain"], softness, extra={})
+        unread: Settings = {"hard_loss": {}}  # so that students who differ in it alone have this stage in common
+        return self._soft_stage("pretrain", source or self.source, 0, self.steps["pretrain"], softness, unread)
 
     def distillation(self, source: TeacherSource | None = None) -> Stage:
         """The pre-trained student on both losses, for what is left of its budget."""

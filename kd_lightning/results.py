@@ -12,6 +12,7 @@ from kd_lightning.pipeline import MODELS, Experiment
 from kd_lightning.report.table import retention
 from kd_lightning.tasks.class_groups import METRIC, class_groups
 from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.tracking.values import hard_loss_name, teacher_hard_loss_name
 from kd_lightning.verdict import gain, gap_closed, paired_interval, verdict_sentence
 
 KEPT = (
@@ -55,6 +56,8 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         "annealing": annealed(settings["annealing"]),
         "balancing": type(experiment.recipe.balancing()).__name__,
         "objective": list(settings["objective"]),
+        "hard_loss": hard_loss_name(settings["hard_loss"]),
+        "teacher_hard_loss": teacher_hard_loss_name(settings),
         "batch_size": settings["data"]["batch_size"],
         "labelled": settings["data"]["labelled"],
         **_long_tail(experiment),

@@ -315,6 +315,10 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["balancing=gradient_norm", "balancing.memory=1"],
         ["ConfigError", "balancing.memory=1", "[0, 1)"],
     ),
+    "hard loss of a teacher that is there": (
+        ["hard_loss@teacher_hard_loss=logit_adjusted", "teacher.checkpoint=mine.safetensors"],
+        ["ConfigError", "teacher_hard_loss with teacher.checkpoint", "hard_loss@teacher_hard_loss=cross_entropy"],
+    ),
     "missing checkpoint": (
         ["teacher.checkpoint=nowhere.safetensors"],
         ["CheckpointCorruptError", "nowhere.safetensors", "is not there", "run folder"],

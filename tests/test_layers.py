@@ -101,6 +101,7 @@ LAYERS = {
     "config": CONFIGURATION,
     "hydra_errors": CONFIGURATION,
     "hydra_guard": CONFIGURATION,
+    "real_numbers": CONFIGURATION,
     "launch": CONFIGURATION,
     "job": CONFIGURATION,
     "sweeps": SWEEPS,

@@ -9,18 +9,22 @@ from typing import Any
 import pytest
 import torch
 
+from kd_lightning.config import build
 from kd_lightning.errors import ConfigError
+from kd_lightning.functional.balanced import BalancedKL
 from kd_lightning.functional.class_balance import effective_number_weights, log_prior
 from kd_lightning.objectives.balanced_kd import BalancedKD
 from kd_lightning.pipeline import MODELS, Experiment
 from kd_lightning.results import results_of
 from kd_lightning.tasks.position import PositionTask
+from tests.support.cli import kd, settings_of, text_words, texts
 from tests.support.processes import in_two
-from tests.support.tiny import experiment
+from tests.support.tiny import SilentBoard, experiment
 from tests.test_several_processes import PLAIN, weights
 
 ADJUSTED = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.0}
 WEIGHTED = {"_target_": "kd_lightning.tasks.hard_loss.EffectiveNumber", "beta": 0.99}
+MLP = {"_target_": "kd_lightning.models.mlp.MLP", "num_classes": 3, "in_features": 6, "hidden": [5]}
 BALANCED = {"balanced_kd": {"_target_": "kd_lightning.objectives.balanced_kd.BalancedKD", "weight": 1.0}}
 
 
@@ -33,6 +37,7 @@ def test_the_run_ends_in_accuracies_of_head_and_tail(tmp_path: Path) -> None:
     one = long_tailed(tmp_path)
     results = json.loads(json.dumps(results_of(one, one.run(), "kd run")))
     assert results["imbalance"] == 7
+    assert (results["hard_loss"], results["teacher_hard_loss"]) == ("LogitAdjusted(tau=1.0)", "cross_entropy")
     assert results["class_groups"] == {
         "head": {"classes": [0], "training_rows": [14]},
         "medium": {"classes": [1], "training_rows": [5]},
@@ -67,8 +72,8 @@ def test_hard_losses_count_the_labels_that_they_see(tmp_path: Path) -> None:
     assert torch.equal(teacher.class_weights.values, effective_number_weights(recipe.class_rows("teacher"), 0.99))
     term = recipe.objective()["balanced_kd"]
     assert isinstance(term, BalancedKD)
-    expected = effective_number_weights(counts, 0.9999).log().float()
-    torch.testing.assert_close(term.log_weights, expected)
+    assert isinstance(term.divergence, BalancedKL)
+    assert torch.equal(term.divergence.log_weights.values, effective_number_weights(counts, 0.9999).log())
 
 
 def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp_path: Path) -> None:
@@ -92,6 +97,31 @@ def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp
     assert keys["plain"]["teacher"] == keys["adjusted"]["teacher"]
     assert keys["plain"]["baseline"] != keys["adjusted"]["baseline"]
     assert keys["plain"]["distil"] != keys["adjusted"]["distil"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"chunked_loss": True, "student": MLP, "teacher": {**MLP, "checkpoint": None}},
+        {"balancing": {"_target_": "kd_lightning.balancing.gradient_norm.GradientNorm", "every": 2}},
+        {"annealing__alpha": {"_target_": "kd_lightning.schedules.Linear", "start": 0.0, "end": 1.0}},
+    ],
+    ids=["whole", "by chunks", "balanced", "annealed"],
+)
+def test_pre_training_is_bit_for_bit_the_same_whatever_the_hard_loss(changes: dict[str, Any], tmp_path: Path) -> None:
+    """So it need not be in the stage's key."""
+    found: dict[str, list[bytes]] = {"pretrain": [], "baseline": []}
+    keys = []
+    for folder, node in ((tmp_path / "plain", {}), (tmp_path / "adjusted", ADJUSTED)):
+        one = long_tailed(folder, hard_loss=node, **changes)
+        one.run()
+        keys.append(one.entries["pretrain"].key)
+        for stage, kept in found.items():
+            kept.append(one.entries[stage].path("weights.safetensors").read_bytes())
+    assert found["pretrain"][0] == found["pretrain"][1]
+    assert keys[0] == keys[1]
+    assert found["baseline"][0] != found["baseline"][1]  # the control
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
@@ -119,3 +149,17 @@ def test_a_task_that_cannot_is_named(tmp_path: Path) -> None:
     ):
         recipe.trained_task("teacher")
     assert recipe.trained_task("student") is recipe.task
+
+
+def test_language_models_count_tokens(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = (*text_words(texts(tmp_path / "texts")), "hard_loss=logit_adjusted", "objective=[balanced_kd]")
+    answer = kd(capsys, "run", *words, f"outputs={tmp_path}")
+    assert answer.code == 0, answer.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    results = json.loads((folder / "results.json").read_text())
+    assert results["hard_loss"] == "LogitAdjusted(tau=1.0)"
+    assert "class_groups" not in results
+    recipe = Experiment(settings_of(*words, f"outputs={tmp_path}"), build, [], SilentBoard()).recipe
+    rows = recipe.prepared.splits["train"]
+    seen = rows["targets"][rows["mask"]] if "mask" in rows else rows["targets"]
+    assert recipe.class_rows("student").tolist() == [int((seen == token).sum()) for token in range(300)]

@@ -53,6 +53,7 @@ def ran(outputs: Path, sweep: str = "run", **changes: Any) -> list[str]:
         ({"steps__pretrain": 5}, ("pretrain", "distill")),
         ({"seed": 1}, ("baseline", "pretrain", "distill")),
         ({"optimizer__lr": 0.02}, ("baseline", "pretrain", "distill")),
+        ({"hard_loss": {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted"}}, ("baseline", "distill")),
         ({"data__labelled": 12}, ("baseline", "pretrain", "distill")),
         ({"steps__student": 11}, ("baseline", "pretrain", "distill")),
         ({"student__width": 6}, ("baseline", "pretrain", "distill")),

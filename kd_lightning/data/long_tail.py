@@ -50,7 +50,7 @@ def long_tailed(prepared: Prepared, ratio: float, num_classes: int) -> Prepared:
     for label, count in enumerate(wanted):
         kept[order[targets[order] == label][:count]] = True
     splits = {**prepared.splits, "train": {name: tensor[kept] for name, tensor in train.items()}}
-    return replace(prepared, splits=splits, facts={**prepared.facts, "imbalance": ratio, "class_rows": wanted})
+    return replace(prepared, splits=splits, facts={**prepared.facts, "imbalance": ratio})
 
 
 def profile(available: list[int], ratio: float) -> list[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lightning.functional.class_balance import ByClass
 from kd_lightning.functional.divergence import ForwardKL
 from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import Divergence
@@ -19,12 +20,12 @@ class BalancedKL(Divergence):
     """``KL(b || q)`` with ``b_c = w_c p_c / sum_k w_k p_k``, p at temperature T; 0 where q = b, not where q = p.
 
     Args:
-        log_weights: [C] log w, up to a number that is the same for all.
+        log_weights: log w of each class, up to a number that is the same for all.
 
     Reference: Zhang, Chen, Hu, Peng 2021, "Balanced Knowledge Distillation for Long-tailed Learning".
     """
 
-    log_weights: Tensor
+    log_weights: ByClass
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return FORWARD.value(self.balanced(teacher_log_probs), student_log_probs)
@@ -34,4 +35,4 @@ class BalancedKL(Divergence):
 
     def balanced(self, teacher_log_probs: Tensor) -> Tensor:
         """log b [..., C]."""
-        return F.log_softmax(teacher_log_probs + self.log_weights.to(teacher_log_probs.dtype), dim=-1)
+        return F.log_softmax(teacher_log_probs + self.log_weights.like(teacher_log_probs), dim=-1)

@@ -54,6 +54,9 @@ def effective_number_weights(class_rows: Tensor, beta: float) -> Tensor:
 class ByClass:
     """A number for each class, wherever and in whatever precision it is asked for; copied once for each.
 
+    Not a buffer: the precision of a network (``trainer.precision=bf16-true``) leaves it exact. Two with the same numbers are
+    equal.
+
     Args:
         values: [C] float64, on the CPU.
     """
@@ -61,6 +64,9 @@ class ByClass:
     def __init__(self, values: Tensor) -> None:
         self.values = values
         self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByClass) and torch.equal(self.values, other.values)
 
     def like(self, tensor: Tensor) -> Tensor:
         """[C] on the tensor's device, of its type."""

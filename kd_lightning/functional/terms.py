@@ -16,11 +16,13 @@ from kd_lightning.functional.tempered_rows import TemperedRows
 
 
 class Divergence:
-    """D(p, q) >= 0, 0 where p = q: p is the teacher's distribution, q the student's, both at temperature T.
+    """D(p, q) >= 0: p is the teacher's distribution, q the student's, both at temperature T.
+
+    0 where p = q, unless a divergence says that its minimum lies elsewhere.
 
     Attributes:
         order: The power of T by which the loss is multiplied: the one that keeps the size of its gradient about constant
-            as T grows. 2 where D is quadratic around p = q, 1 where it is linear.
+            as T grows. 2 where D is quadratic around its minimum, 1 where it is linear.
     """
 
     order: ClassVar[int] = 2

@@ -7,15 +7,12 @@ from torch import Tensor
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.balanced import BalancedKL
-from kd_lightning.functional.class_balance import effective_number_weights
-from kd_lightning.functional.divergence import tempered_to
-from kd_lightning.functional.reduce import masked_mean
-from kd_lightning.functional.terms import SoftTerm
-from kd_lightning.objectives.logit_objective import LogitObjective, Temperature
-from kd_lightning.types import Aligned, Outputs
+from kd_lightning.functional.class_balance import ByClass, effective_number_weights
+from kd_lightning.objectives.logit_objective import Temperature
+from kd_lightning.objectives.tempered_divergence import TemperedDivergence
 
 
-class BalancedKD(LogitObjective):
+class BalancedKD(TemperedDivergence):
     """Mean over the counted positions of ``T^2 * KL(b || student_T)`` with ``b_c = w_c p_c / sum_k w_k p_k``.
 
     p is the teacher's distribution at T, w_c the effective-number weight of how often class c is among the training rows
@@ -36,7 +33,6 @@ class BalancedKD(LogitObjective):
     """
 
     counts_classes = True
-    log_weights: Tensor
 
     def __init__(
         self,
@@ -45,21 +41,11 @@ class BalancedKD(LogitObjective):
         temperature: Temperature = None,
         standardize: bool = False,
     ) -> None:
-        super().__init__("balanced_kd", weight, temperature, standardize)
+        alike = ByClass(torch.zeros(1, dtype=torch.float64))  # until classes are counted
+        super().__init__("balanced_kd", BalancedKL(alike), weight, temperature, standardize)
         if not 0 <= beta < 1:
             raise ConfigError(f"objective.balanced_kd.beta={beta}: a number in [0, 1) is expected")
         self.beta = beta
-        # All classes weigh the same until they are counted. Not in checkpoints: the data say it anew.
-        self.register_buffer("log_weights", torch.zeros(1), persistent=False)
 
     def expect_classes(self, class_rows: Tensor) -> None:
-        self.log_weights = effective_number_weights(class_rows, self.beta).log().to(self.log_weights)
-
-    def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        divergence, log_probs = BalancedKL(self.log_weights), teacher.log_probs(temperature)
-        return masked_mean(tempered_to(divergence, student.logits, log_probs, temperature), aligned.mask)
-
-    def soft_term(self, temperature: float, share: float) -> SoftTerm | None:
-        if self.whole:
-            return None
-        return SoftTerm(BalancedKL(self.log_weights), self.own(temperature), share * self.weight)
+        self.divergence = BalancedKL(ByClass(effective_number_weights(class_rows, self.beta).log()))

@@ -149,7 +149,8 @@ def objective(results: dict[str, Any]) -> str:
     changing = (
         f" While distilling, {' and '.join(annealed)} followed a schedule; see the configuration." if annealed else ""
     )
-    mix = f"{1 - alpha:.4g} x hard loss + {alpha:.4g} x soft loss{terms}, temperature {temperature:.4g}."
+    labels = f" ({results['hard_loss']})" if results.get("hard_loss") else ""
+    mix = f"{1 - alpha:.4g} x hard loss{labels} + {alpha:.4g} x soft loss{terms}, temperature {temperature:.4g}."
     balancing = results.get("balancing", "Fixed")
     factors = "" if balancing == "Fixed" else f" {balancing} put factors before the terms, see weight_* in the metrics."
     return f"{mix}{factors}{changing}{start}"
@@ -164,8 +165,9 @@ def teacher(results: dict[str, Any]) -> str:
     else:
         frozen = f"Unchanged: {proof} are equal." if unchanged else f"CHANGED: {proof} differ. Do not trust this run."
         frozen += f" Hash {results['teacher_hash']}." if unchanged and results.get("teacher_hash") else ""
+    trained = f" Trained with the hard loss {results['teacher_hard_loss']}." if results.get("teacher_hard_loss") else ""
     reused = " Taken from the store, trained by an earlier run." if record(results, TEACHER).get("reused") else ""
-    return frozen + reused
+    return frozen + trained + reused
 
 
 def data(results: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kd_lightning.report.numbers import count, percent
@@ -20,11 +21,23 @@ def group_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         results: what ``results.json`` holds, of a run with groups.
     """
     names = list(results["class_groups"])
-    rows = [
-        [role.label, *(percent((model.get("metrics") or {}).get(f"accuracy_{name}"), 2) for name in names)]
-        for role, model in present(results)
-    ]
+    rows = [[role.label, *(percent(accuracy_on(name, model), 2) for name in names)] for role, model in present(results)]
     return ["test accuracy on", *names], rows
+
+
+def names_of(jobs: Iterable[dict[str, Any] | None]) -> list[str]:
+    """The groups that the results of some jobs tell of, frequent classes first; none where no data was long-tailed."""
+    return list(dict.fromkeys(name for results in jobs for name in (results or {}).get("class_groups") or ()))
+
+
+def accuracy_on(group: str, model: dict[str, Any]) -> object:
+    """A model's test accuracy on a group of classes, as recorded; None where it has none.
+
+    Args:
+        group: Its name.
+        model: The model's record in ``results.json``.
+    """
+    return (model.get("metrics") or {}).get(f"accuracy_{group}")
 
 
 def groups(results: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from kd_lightning.errors import KDError
 from kd_lightning.report.curves import logged
+from kd_lightning.report.groups import names_of
 from kd_lightning.report.numbers import finite
 from kd_lightning.report.roles import ALONE, DISTILLED, TEACHER, Role
 from kd_lightning.report.run_files import NEEDED, Measurement, RunFiles, read_metrics
@@ -61,6 +62,11 @@ class Pool:
     def judged(self) -> list[Job]:
         """All jobs, for the verdict: those with unusable results as if they had none."""
         return [job if job.results is None or usable(job) else replace(job, results=None) for job in self.jobs]
+
+    @cached_property
+    def class_groups(self) -> list[str]:
+        """The groups of classes that jobs on long-tailed data tell apart, frequent ones first."""
+        return names_of(job.results for job in self.scored)
 
     @property
     def plain(self) -> list[str]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from kd_lightning.report.groups import accuracy_on
 from kd_lightning.report.numbers import MISSING, count, finite, metric_value, percent, significant
 from kd_lightning.report.roles import ALONE, DISTILLED
 from kd_lightning.report.sweep_cells import Cell, Column, Row, Table, number, words
@@ -40,7 +41,7 @@ def job_table(pool: Pool, found: Sequence[Configuration]) -> Table:
         Column("state", numeric=False),
         *(Column(name, numeric=numeric(pool.jobs, name)) for name in pool.varied),
         *(Column(f"{name} {pool.metric}") for name in ("validation", "test")),
-        *map(Column, ("student alone", gain, "of the teacher", *SIZES, pool.unit, "seconds")),
+        *map(Column, ("student alone", gain, "of the teacher", *on_groups(pool), *SIZES, pool.unit, "seconds")),
         *(Column(name, numeric=False) for name in ("reused", "verdict over seeds")),
     ]
     rows = [job_row(job, pool, of.get(job.number)) for job in pool.jobs]
@@ -59,6 +60,7 @@ def job_row(job: Job, pool: Pool, configuration: Configuration | None) -> Row:
         metric(alone.get("test"), results.get("metric", pool.metric), mode),
         number(measure(job, "gain"), gains(pool).text(measure(job, "gain"))),
         number(results.get("retention"), percent(results.get("retention"))),
+        *(accuracy(accuracy_on(name, student)) for name in pool.class_groups),
         number(student.get("parameters"), count(student.get("parameters"))),
         number(student.get("megabytes"), significant(student.get("megabytes"), 3)),
         number(student.get("throughput"), count(student.get("throughput"))),
@@ -78,6 +80,16 @@ def job_row(job: Job, pool: Pool, configuration: Configuration | None) -> Row:
 def metric(value: object, name: str, mode: str) -> Cell:
     """A metric's value."""
     return number(value, metric_value(value, name, mode))
+
+
+def on_groups(pool: Pool) -> list[str]:
+    """Headings of the distilled student's accuracies on groups of classes, where data were long-tailed."""
+    return [f"test accuracy on {name}" for name in pool.class_groups]
+
+
+def accuracy(value: object) -> Cell:
+    """A share of one."""
+    return number(value, percent(value, 2))
 
 
 def numeric(jobs: Iterable[Job], name: str) -> bool:
@@ -125,6 +137,7 @@ def configuration_table(pool: Pool, found: Sequence[Configuration]) -> Table:
                 "p",
                 "p after Holm",
                 "of the teacher",
+                *on_groups(pool),
                 *SIZES,
                 pool.unit,
                 "seconds, all seeds",
@@ -154,6 +167,7 @@ def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Po
         *(words(value_of(jobs[0], name)) for name in pool.plain),
         *(compared(found, pool) if found else [Cell("0", 0.0), *[Cell(MISSING)] * 4, Cell(""), *[Cell(MISSING)] * 3]),
         number(kept, percent(kept)),
+        *(accuracy(mean([accuracy_on(name, model(job, DISTILLED)) for job in done])) for name in pool.class_groups),
         *sizes(done),
         number(speed, count(speed)),
         number(total, significant(total, 3)),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from kd_lightning.configuration_table import configuration_rows
+from kd_lightning.report.groups import accuracy_on, names_of
 from kd_lightning.report.numbers import metric_value, percent
 from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
 from kd_lightning.sweeps.live import title
@@ -26,6 +28,9 @@ def sum_up(folder: Path) -> int:
     header, rows = sweep_rows(sweep.jobs)
     more = f", the first {JOBS_SHOWN}" if len(rows) > JOBS_SHOWN else ""
     board.table(f"{len(rows)} jobs, best validation first{more}", header, rows[:JOBS_SHOWN])
+    header, rows = sweep_group_rows(sweep.jobs)
+    if rows:
+        board.table("distilled: test accuracy by group of classes", header, rows[:JOBS_SHOWN])
     found = configurations(sweep.jobs)
     if any(len(each.seeds) > 1 for each in found):
         board.table("configurations, best validation first", *configuration_rows(found))
@@ -46,22 +51,38 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
     names = set(varied(jobs))
     header = ["job", "overrides", f"val {metric}", f"test {metric}", "student alone", "gain", "of the teacher"]
 
-    def own(job: Job) -> str:
-        return " ".join(word for word in job.overrides if word.lstrip("+").partition("=")[0] in names)
-
-    def value(job: Job) -> float:
-        chosen = float((job.results or {})["models"]["distilled"]["val"])
-        return chosen if mode == "min" else -chosen
-
     def cells(job: Job) -> list[str]:
         results: dict[str, Any] = job.results or {}
         baseline, student = results["models"]["baseline"], results["models"]["distilled"]
         shown = [metric_value(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
         gained = difference(results["gain_over_baseline"], student["test"], metric, mode)
-        return [str(job.number), own(job), *shown, gained, percent(results["retention"])]
+        return [str(job.number), own(job, names), *shown, gained, percent(results["retention"])]
 
-    rest = [[str(job.number), own(job), job.state, *[""] * 4] for job in jobs if not job.results]
-    return header, [cells(job) for job in sorted(done, key=value)] + rest
+    rest = [[str(job.number), own(job, names), job.state, *[""] * 4] for job in jobs if not job.results]
+    return header, [cells(job) for job in best_first(done)] + rest
+
+
+def sweep_group_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
+    """The same of the distilled students' accuracies on groups of classes; no row where no data was long-tailed."""
+    done = [job for job in jobs if job.results]
+    groups, names = names_of(job.results for job in done), set(varied(jobs))
+
+    def cells(job: Job) -> list[str]:
+        student = (job.results or {})["models"]["distilled"]
+        return [str(job.number), own(job, names), *(percent(accuracy_on(name, student), 2) for name in groups)]
+
+    return ["job", "overrides", *groups], [cells(job) for job in best_first(done)] if groups else []
+
+
+def best_first(done: list[Job]) -> list[Job]:
+    """Ordered by the validation value."""
+    sign = 1 if mode_of(done) == "min" else -1
+    return sorted(done, key=lambda job: sign * float((job.results or {})["models"]["distilled"]["val"]))
+
+
+def own(job: Job, names: Collection[str]) -> str:
+    """Those of the job's overrides that have one of the names."""
+    return " ".join(word for word in job.overrides if word.lstrip("+").partition("=")[0] in names)
 
 
 def mode_of(done: list[Job]) -> str:

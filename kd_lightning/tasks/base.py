@@ -79,6 +79,9 @@ class CountsClasses(Protocol):
 
         Args:
             class_rows: [C] int64, training rows of each class.
+
+        Raises:
+            ConfigError: It has one of that name already.
         """
         ...
 

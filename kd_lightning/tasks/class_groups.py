@@ -16,20 +16,21 @@ METRIC = "accuracy_"
 
 
 def class_groups(class_rows: Tensor) -> dict[str, list[int]]:
-    """The most frequent third of the classes, the middle one, and the rarest; a group without a class is left out.
+    """The most frequent third of the classes, the middle one, and the rarest. Of two classes, one is frequent and one rare.
 
     Thirds and not numbers of rows: the usual bounds of 100 and 20 rows are those of large sets, and leave the head of a
     small one empty. Of a number that has no thirds, the more frequent groups are larger by one.
 
     Args:
-        class_rows: [C] int64, training rows of each class; of equal ones the lower class number comes first.
+        class_rows: [C] int64, training rows of each class, C > 1; of equal ones the lower class number comes first.
 
     Example:
         >>> class_groups(torch.tensor([5, 90, 20, 40]))
         {'head': [1, 3], 'medium': [2], 'tail': [0]}
     """
     order = class_rows.argsort(descending=True, stable=True)
-    return {name: part.tolist() for name, part in zip(NAMES, order.tensor_split(3), strict=True) if len(part)}
+    names = NAMES if len(order) > 2 else (NAMES[0], NAMES[-1])
+    return {name: part.tolist() for name, part in zip(names, order.tensor_split(len(names)), strict=True)}
 
 
 class GroupAccuracy(Accuracy):

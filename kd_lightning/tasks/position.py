@@ -78,8 +78,14 @@ class PositionTask:
         return other
 
     def with_class_groups(self, class_rows: Tensor) -> PositionTask:
-        other = copy.copy(self)
-        other._metrics = {**self._metrics, **group_metrics(class_rows)}
+        other, groups = copy.copy(self), group_metrics(class_rows)
+        for name in groups:
+            if name in self._metrics:
+                raise ConfigError(
+                    f"task.metrics.{name}: of long-tailed data this is the accuracy on a group of classes: give the metric "
+                    "another name, or set data.imbalance=null"
+                )
+        other._metrics = {**self._metrics, **groups}
         return other
 
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:

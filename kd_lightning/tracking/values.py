@@ -24,6 +24,8 @@ def params_of(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
         "teacher": class_name(settings["teacher"]),
         "student": class_name(settings["student"]),
         "objective": ",".join(settings["objective"]),
+        "hard_loss": hard_loss_name(settings["hard_loss"]),
+        "teacher_hard_loss": teacher_hard_loss_name(settings),
         "temperature": settings["temperature"],
         "alpha": settings["alpha"],
         "optimizer": class_name(settings["optimizer"]),
@@ -39,6 +41,24 @@ def params_of(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
 def class_name(node: Mapping[str, Any]) -> str:
     """The last part of a node's ``_target_``."""
     return str(node["_target_"]).rpartition(".")[2]
+
+
+def hard_loss_name(node: Mapping[str, Any]) -> str:
+    """The hard loss and its settings; the plain one, which has no class, under the name of its choice.
+
+    Example:
+        >>> hard_loss_name({}), hard_loss_name({"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.0})
+        ('cross_entropy', 'LogitAdjusted(tau=1.0)')
+    """
+    if not node:
+        return "cross_entropy"
+    given = ", ".join(f"{name}={value}" for name, value in node.items() if not name.startswith("_"))
+    return f"{class_name(node)}({given})"
+
+
+def teacher_hard_loss_name(settings: Mapping[str, Any]) -> str | None:
+    """The same of the teacher; None of one that was trained elsewhere."""
+    return None if settings["teacher"].get("checkpoint") else hard_loss_name(settings["teacher_hard_loss"])
 
 
 def typed(text: str) -> Value:
@@ -68,4 +88,10 @@ def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
         "retention": results["retention"],
         "gap_closed": results["gap_closed"],
     }
+    for name in [f"accuracy_{group}" for group in results.get("class_groups", ())]:
+        found |= {
+            f"test_{name}": models["distilled"]["metrics"][name],
+            f"baseline_test_{name}": models["baseline"]["metrics"][name],
+            f"teacher_test_{name}": models["teacher"]["metrics"][name],
+        }
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}

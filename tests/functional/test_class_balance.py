@@ -36,3 +36,4 @@ def test_numbers_by_class_are_copied_once_for_each_type() -> None:
     assert single.dtype == torch.float32
     assert numbers.like(torch.ones(1)) is single
     assert numbers.like(torch.zeros(1, dtype=torch.float64)).tolist() == [0.1, 0.2]
+    assert numbers == ByClass(torch.tensor([0.1, 0.2], dtype=torch.float64)) != ByClass(torch.tensor([0.1]).double())

@@ -18,6 +18,7 @@ from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.stacked import StackedModule, StackedNetwork, clip_each, share_teacher
 from kd_lightning.modules.stacked_losses import StackedLosses
 from kd_lightning.modules.stacked_optimizer import ELEMENTWISE, Span, StackedOptimizer, joined_states, spans_of
+from kd_lightning.objectives.balanced_kd import BalancedKD
 from kd_lightning.objectives.base import Objective
 from kd_lightning.objectives.jsd import JSD
 from kd_lightning.objectives.kd import KD
@@ -79,6 +80,12 @@ def batch(rows: int = 7) -> Batch:
     }
 
 
+def balanced(class_rows: list[int]) -> BalancedKD:
+    term = BalancedKD()
+    term.expect_classes(torch.tensor(class_rows))
+    return term
+
+
 class Branching(Objective):
     """Looks at its numbers, so that it cannot be mapped."""
 
@@ -103,6 +110,11 @@ CASES = {
     ],
     "logit-adjusted": [{"alpha": a, "hard_loss": LogitAdjusted()} for a in (0.2, 0.5)],
     "class weights": [{"alpha": a, "hard_loss": EffectiveNumber()} for a in (0.0, 0.5)],
+    "balanced": [
+        {"objective": {"b": balanced([40, 9, 2])}},
+        {"objective": {"b": balanced([40, 9, 2])}, "temperature": 5.0},
+        {"objective": {"b": balanced([5, 2, 3]), "kd": KD()}},
+    ],
     "not mapped": [{"objective": {"own": Branching()}, "alpha": alpha} for alpha in (0.3, 0.6)],
 }
 

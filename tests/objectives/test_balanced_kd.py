@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.chunked import chunked_loss
+from kd_lightning.modules.stacked_losses import same_function
 from kd_lightning.objectives.balanced_kd import BalancedKD
 from kd_lightning.objectives.kd import KD
 from kd_lightning.types import Aligned, DenseLogits, LinearLogits, Outputs
@@ -95,11 +96,20 @@ def test_equal_classes_and_no_count_at_all_are_plain_kd() -> None:
     assert not torch.allclose(told(5)(*args), KD()(*args))
 
 
-def test_counts_follow_the_device_and_stay_out_of_checkpoints() -> None:
-    objective = told(5)
-    assert not objective.state_dict()
-    assert objective.to(torch.float32).log_weights.dtype == torch.float32
-    assert objective.counts_classes
+def test_weights_are_exact_whatever_the_precision_of_the_module_and_no_state() -> None:
+    """``trainer.precision=bf16-true`` makes every buffer narrow, of which none may be left."""
+    student, teacher, aligned = example((7, 5))
+    args = Outputs(student), Outputs(teacher), aligned, 2.0
+    assert torch.equal(told(5).to(torch.bfloat16)(*args), told(5)(*args))
+    assert not list(told(5).buffers())
+    assert told(5).counts_classes
+
+
+def test_terms_told_the_same_are_the_same_function() -> None:
+    first, second = told(5), told(5, weight=0.5)
+    assert same_function(first, second)
+    second.expect_classes(torch.tensor([3, 2, 1, 1, 1]))
+    assert not same_function(first, second)
 
 
 @pytest.mark.parametrize("beta", [-0.1, 1.0, math.nan])

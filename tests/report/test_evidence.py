@@ -88,6 +88,12 @@ def test_what_newer_runs_record_besides(results: Results, said: Callable[..., di
     assert "Step of the stage: student alone 200 of 200" in found["Checkpoint"]  # a teacher from outside has no steps
 
 
+def test_hard_losses_are_named(results: Results, said: Callable[..., dict[str, str]]) -> None:
+    found = said(results | {"hard_loss": "LogitAdjusted(tau=1.0)", "teacher_hard_loss": "cross_entropy"})
+    assert found["Objective"].startswith("0.1 x hard loss (LogitAdjusted(tau=1.0)) + 0.9 x soft loss, temperature 2.")
+    assert "are equal. Trained with the hard loss cross_entropy. Taken from the store" in found["Teacher"]
+
+
 def test_what_stood_before_the_terms_is_said(results: Results) -> None:
     assert objective(results | {"balancing": "Fixed"}) == objective(results)
     found = objective(results | {"balancing": "Uncertainty", "annealing": ["alpha", "weight.hint"]})

@@ -1,19 +1,31 @@
-"""The table of head, medium and tail, where there is one and where not."""
+"""Head, medium and tail in the reports of runs and sweeps, where there are such groups and where not."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kd_lightning.report import sweep_markdown
 from kd_lightning.report.evidence import facts
 from kd_lightning.report.groups import group_rows, has_groups
 from kd_lightning.report.markdown import markdown_page
 from kd_lightning.report.page import html_page
 from kd_lightning.report.run_files import read_run
+from kd_lightning.report.sweep_cells import Table
+from kd_lightning.report.sweep_csv import csv_text
+from kd_lightning.report.sweep_files import read_pool
+from kd_lightning.report.sweep_model import Report
+from kd_lightning.report.sweep_tables_html import table as html_table
 from kd_lightning.report.table import model_rows
+from kd_lightning.sweeps.folder import read_sweep
+from kd_lightning.sweeps.summary import sum_up, sweep_group_rows
+from tests.report.sweep_sample import results as sample
+from tests.report.sweep_sample import write_grid, write_job, write_sweep
 
 Results = dict[str, Any]
 
@@ -62,3 +74,63 @@ def test_other_data_has_neither(results: Results, tmp_path: Path) -> None:
     assert not has_groups(results)
     assert html_page(run).count("<table>") == 1
     assert "Groups" not in dict(facts(run))
+
+
+# -- sweeps -----------------------------------------------------------------------------------------------------------
+
+WORDS = [["temperature=1", "seed=0"], ["temperature=1", "seed=1"], ["temperature=2", "seed=0"], ["alpha=1"]]
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Path:
+    """Four jobs: two seeds of one configuration, one of another, and one on data without groups."""
+    write_sweep(tmp_path, len(WORDS))
+    for number, words in enumerate(WORDS):
+        found = sample(40.0 + number, 0)
+        if number < 3:
+            found["class_groups"] = {name: {"classes": [], "training_rows": []} for name in ("head", "tail")}
+            for role in ("teacher", "baseline", "distilled"):
+                own = 0.25 if role == "distilled" else 0.75
+                found["models"][role]["metrics"] = {"accuracy_head": own, "accuracy_tail": own / 2 + number / 16}
+        write_job(tmp_path, number, words, found)
+    return tmp_path
+
+
+def columns(found: Table, *names: str) -> list[list[str]]:
+    """The cells under these headings, row by row."""
+    at = [[column.label for column in found.columns].index(name) for name in names]
+    return [[row.cells[i].text for i in at] for row in found.rows]
+
+
+HEADINGS = ("test accuracy on head", "test accuracy on tail")
+NONE = ["–", "–"]  # noqa: RUF001
+
+
+def test_a_sweep_tells_them_of_each_job_and_configuration(swept: Path) -> None:
+    report = Report(read_pool([swept]))
+    each = [["25.00%", "12.50%"], ["25.00%", "18.75%"], ["25.00%", "25.00%"], NONE]
+    assert columns(report.jobs, *HEADINGS) == each
+    assert columns(report.means, *HEADINGS) == [["25.00%", "15.62%"], each[2], NONE]
+    assert "| test accuracy on head | test accuracy on tail |" in sweep_markdown.markdown_page(report)
+    assert "test accuracy on tail</th>" in "".join(html_table(report.jobs, "jobs"))
+    rows = list(csv.DictReader(io.StringIO(csv_text(report))))
+    assert [row["models.distilled.metrics.accuracy_tail"] for row in rows] == ["0.125", "0.1875", "0.25", ""]
+
+
+def test_the_terminal_tells_them_of_each_job_that_is_done(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, rows = sweep_group_rows(read_sweep(swept).jobs)
+    assert header == ["job", "overrides", "head", "tail"]
+    each = [["25.00%", "12.50%"], ["25.00%", "18.75%"], ["25.00%", "25.00%"], NONE]
+    assert [row[2:] for row in rows] == each
+    assert [row[:2] for row in rows][:2] == [["0", "temperature=1 seed=0"], ["1", "temperature=1 seed=1"]]
+    (swept / "1" / "results.json").unlink()
+    assert [row[0] for row in sweep_group_rows(read_sweep(swept).jobs)[1]] == ["0", "2", "3"]
+    sum_up(swept)
+    assert "test accuracy by group of classes" in " ".join(capsys.readouterr().out.split())
+
+
+def test_sweeps_on_other_data_have_no_such_columns(tmp_path: Path) -> None:
+    report = Report(read_pool([write_grid(tmp_path)]))
+    for found in (report.jobs, report.means):
+        assert not [column.label for column in found.columns if "accuracy on" in column.label]
+    assert sweep_group_rows(list(report.pool.jobs))[1] == []

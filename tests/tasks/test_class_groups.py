@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 
+from kd_lightning.errors import ConfigError
 from kd_lightning.tasks.class_groups import GroupAccuracy, class_groups
+from kd_lightning.tasks.metrics import CrossEntropy, Perplexity
 from tests.tasks.test_position import CLASSES, counted, example, task
 
 
@@ -17,10 +19,11 @@ from tests.tasks.test_position import CLASSES, counted, example, task
         ([98, 63, 41, 26, 17, 11, 7, 4, 2, 1], {"head": [0, 1, 2, 3], "medium": [4, 5, 6], "tail": [7, 8, 9]}),
         ([1, 5, 5, 3, 0, 9], {"head": [5, 1], "medium": [2, 3], "tail": [0, 4]}),
         ([4, 4, 4], {"head": [0], "medium": [1], "tail": [2]}),
-        ([1, 2], {"head": [1], "medium": [0]}),
+        ([1, 2], {"head": [1], "tail": [0]}),
+        ([9, 0], {"head": [0], "tail": [1]}),
     ],
 )
-def test_groups_are_thirds_by_frequency(rows: list[int], groups: dict[str, list[int]]) -> None:
+def test_groups_are_thirds_by_frequency_and_halves_of_two(rows: list[int], groups: dict[str, list[int]]) -> None:
     assert class_groups(torch.tensor(rows)) == groups
 
 
@@ -50,3 +53,9 @@ def test_a_group_of_which_nothing_was_seen_has_no_accuracy() -> None:
     assert math.isnan(metric.compute().item())
     assert not metric.state_dict()
     assert metric.clone().inside.tolist() == [False] * (CLASSES - 1) + [True]
+
+
+def test_a_metric_of_the_users_is_not_replaced() -> None:
+    one = task(metrics={"perplexity": Perplexity(), "accuracy_head": CrossEntropy()})
+    with pytest.raises(ConfigError, match=r"task.metrics.accuracy_head.*another name, or set data.imbalance=null"):
+        one.with_class_groups(torch.tensor([5, 90, 20, 40, 1]))

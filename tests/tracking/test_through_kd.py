@@ -25,7 +25,7 @@ def test_a_sweep_with_both_trackers(
     (folder,) = (tmp_path / "sweeps").iterdir()
     runs, rows = Runs(tmp_path), {row[1]["temperature"]: row[2] for row in Tab(folder).rows}
     (parent,) = runs.parents
-    for number, temperature in enumerate((1, 4)):
+    for number, temperature in enumerate((1.0, 4.0)):
         results = json.loads((folder / str(number) / "results.json").read_text())
         test = results["models"]["distilled"]["test"]
         run = runs.jobs[f"{folder.name}/{number}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from kd_lightning.tracking.values import metrics_of, params_of
 from tests.support.tiny import settings
@@ -17,6 +18,8 @@ def test_knobs_and_overrides_become_parameters(tmp_path: Path) -> None:
         "teacher": "TinyNet",
         "student": "TinyNet",
         "objective": "kd",
+        "hard_loss": "cross_entropy",
+        "teacher_hard_loss": "cross_entropy",
         "temperature": 2.0,
         "alpha": 0.7,
         "optimizer": "AdamW",
@@ -54,4 +57,29 @@ def test_metrics_are_the_numbers_of_the_results() -> None:
         "baseline_val_accuracy": 0.8,
         "teacher_test_accuracy": 0.9,
         "retention": 0.84 / 0.9,
+    }
+
+
+def test_hard_losses_are_told_apart_whoever_set_them(tmp_path: Path) -> None:
+    adjusted = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.5}
+    found = params_of(settings(tmp_path, hard_loss=adjusted, teacher__checkpoint="mine"), ["hard_loss=logit_adjusted"])
+    assert found["hard_loss"] == "LogitAdjusted(tau=1.5)"
+    assert "teacher_hard_loss" not in found  # of a teacher that was trained elsewhere
+
+
+def test_accuracies_on_groups_of_classes_are_told() -> None:
+    def model(head: float) -> dict[str, Any]:
+        return {"val": 0.5, "test": 0.5, "metrics": {"accuracy_head": head, "accuracy_tail": math.nan}}
+
+    results = {
+        "metric": "accuracy",
+        "models": {"teacher": model(0.9), "baseline": model(0.7), "distilled": model(0.8)},
+        **dict.fromkeys(("gain_over_baseline", "retention", "gap_closed")),
+        "class_groups": {"head": {}, "tail": {}},
+    }
+    found = metrics_of(results)
+    assert {name: value for name, value in found.items() if "accuracy_" in name} == {
+        "test_accuracy_head": 0.8,
+        "baseline_test_accuracy_head": 0.7,
+        "teacher_test_accuracy_head": 0.9,
     }
