@@ -3,7 +3,8 @@
     python scripts/bench_startup.py --rounds 5
 
 Each round asks `kd run experiment=digits` for an alpha not seen before, so that only the distil stage is trained, and waits
-for the first line of its metrics. For comparison: the same process start with `import pytorch_lightning` alone.
+for the first line of its metrics. For comparison: the same process start with `import pytorch_lightning` alone. Then the
+packages that a run imports, with the seconds that their own modules take (`python -X importtime`, which itself costs time).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 
 RUN = [sys.executable, "-m", "kd_lightning.cli", "run", "experiment=digits", "log_every=1", "progress=false"]
+SHOWN = 12
 SHORT = ["steps.teacher=20", "steps.student=40", "steps.pretrain=20"]
 
 
@@ -44,6 +46,20 @@ def imports() -> float:
     return time.perf_counter() - started
 
 
+def imported() -> dict[str, tuple[int, float]]:
+    """Package -> number of modules and seconds of what a run imports, the slowest first."""
+    command = [sys.executable, "-X", "importtime", "-c", "import kd_lightning.launch, kd_lightning.run"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stderr.splitlines()
+    found: dict[str, tuple[int, float]] = {}
+    for line in lines:
+        own, _, name = (part.strip() for part in line.removeprefix("import time:").split("|"))
+        if own.isdigit():  # else it is the heading
+            package = name.partition(".")[0]
+            modules, seconds = found.get(package, (0, 0.0))
+            found[package] = modules + 1, seconds + int(own) / 1e6
+    return dict(sorted(found.items(), key=lambda item: -item[1][1]))
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -57,6 +73,12 @@ def main() -> None:
         ("import pytorch_lightning", "kd run to its first step"), zip(*pairs, strict=True), strict=True
     ):
         print(f"{name}: median {statistics.median(side):.1f} s, range {min(side):.1f} to {max(side):.1f}")
+    packages = imported()
+    total = sum(seconds for _, seconds in packages.values())
+    print(f"\n{len(packages)} packages, {sum(n for n, _ in packages.values())} modules, {total:.1f} s; the slowest:")
+    print("| package | modules | seconds |\n|---|---|---|")
+    for package, (modules, seconds) in list(packages.items())[:SHOWN]:
+        print(f"| {package} | {modules} | {seconds:.2f} |")
 
 
 if __name__ == "__main__":

@@ -361,3 +361,16 @@ def test_without_a_term_it_is_nothing_and_makes_no_logits() -> None:
     found = chunked_loss(student, None, SOME, None)
     assert (found.total.item(), found.hard.item(), found.soft) == (0.0, 0.0, ())
     assert found.total.dtype == torch.float32
+
+
+def test_no_rows_give_a_loss_and_gradients_of_0() -> None:
+    weight = torch.randn(7, 3, requires_grad=True)
+    hidden = torch.randn(0, 3, requires_grad=True)
+    none = torch.ones(0, dtype=torch.bool)
+    teacher = LinearLogits(torch.randn(0, 3), torch.randn(7, 3))
+    hard = HardTerm(torch.zeros(0, dtype=torch.int64), none, 0.5)
+    found = chunked_loss(LinearLogits(hidden, weight), teacher, none, hard, [SoftTerm(ForwardKL(), 2.0, 0.5)])
+    found.total.backward()
+    assert found.total.item() == 0
+    assert weight.grad is not None
+    assert torch.equal(weight.grad, torch.zeros_like(weight))
