@@ -34,6 +34,7 @@ from pytorch_lightning.strategies.launchers.multiprocessing import _GlobalStateS
 from torch.distributed import TCPStore
 
 from kd_lightning import stopping
+from kd_lightning.allocator import keep_freed_memory
 from kd_lightning.callbacks.progress import StageProgress
 from kd_lightning.errors import ConfigError, KDError
 from kd_lightning.stage import lightning_is_quiet
@@ -397,6 +398,7 @@ def work(parcel: Task | Path, channel: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     seat: Seat = pickle.loads(channel.recv_bytes())[1]
     seat.take()
+    keep_freed_memory()
     try:
         task = parcel if isinstance(parcel, Task) else torch.load(parcel, mmap=True, weights_only=False)
         for watcher in watchers(task.trainer):

@@ -156,7 +156,8 @@ def opened(recipe: Recipe, source: TeacherSource, network: Callable[[], nn.Modul
 
 
 def hottest(recipe: Recipe) -> float:
-    """The highest temperature at which the run compares teacher and student."""
+    """The highest temperature at which the run compares teacher and student; of those by position, the one around which
+    they lie."""
     curve = recipe.build(recipe.softness().temperature)
     values: Iterable[Any] = [curve(progress) for progress in PROGRESS] if callable(curve) else [curve]
     own = [node.get("temperature") for node in recipe.settings["objective"].values()]

@@ -37,7 +37,7 @@ from side_by_side import ROOT, Silent, head, row
 
 from kd_lightning.report.numbers import significant
 from kd_lightning.seed_sentences import difference, with_sd
-from kd_lightning.sweeps.folder import Job, params, read_sweep
+from kd_lightning.sweeps.folder import FINAL, Job, params, read_sweep
 from kd_lightning.verdict_over_seeds import Configuration, configurations
 from kd_lightning.versions import installed
 
@@ -97,15 +97,18 @@ def sweep(words: Sequence[str], names: Sequence[str], seeds: str, outputs: Path)
     """Train what is missing; the command, and its jobs."""
     terms = ",".join(f"[{name}]" for name in names)
     grid = [f"objective={terms}", f"seed={seeds}"]
+    known = set((outputs / "sweeps").glob("*/"))
     given = ["-m", "hydra/launcher=cohort", "hydra.launcher.stack=false", *words, *grid]
     done = subprocess.run(
         [sys.executable, "-m", "kd_lightning.cli", "run", *given, f"outputs={outputs}", "progress=false"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    if done.returncode not in (0, 1):  # 1: some jobs failed, the table says which
-        raise SystemExit(f"kd run ended with {done.returncode}: the same command goes on")
-    newest = max((outputs / "sweeps").iterdir())  # their names begin with their time
-    return " ".join(["kd run", *given]), read_sweep(newest).jobs
+    new = set((outputs / "sweeps").glob("*/")) - known
+    jobs = read_sweep(new.pop()).jobs if len(new) == 1 else []
+    # 1: some jobs failed, the table says which; or something is wrong with the command itself.
+    if done.returncode not in (0, 1) or not jobs or any(job.state not in FINAL for job in jobs):
+        raise SystemExit(f"kd run ended with {done.returncode} and {len(jobs)} jobs: the same command goes on")
+    return " ".join(["kd run", *given]), jobs
 
 
 def objective_of(overrides: Sequence[str]) -> str:

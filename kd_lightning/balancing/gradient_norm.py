@@ -29,7 +29,8 @@ class GradientNorm(Balancing):
     share; a feature objective may not reach that.) A term without a norm yet, or whose norm is 0, has the factor 1.
 
     Costs one backward pass for each term at every ``every``-th step. On several devices norms and values are the mean of
-    what each process finds, so that all have the same factors. With ``float16`` small gradients may be lost: use bfloat16.
+    what each process finds, so that all have the same factors; a process where nothing of a term counts finds 0, and adds 0
+    to the averaged gradient, too. With ``float16`` small gradients may be lost: use bfloat16.
 
     Args:
         asymmetry: >= 0: how much more a term gets that learns slowly; 0 = all alike. The paper has 0.12 and 1.5.
@@ -61,9 +62,11 @@ class GradientNorm(Balancing):
         self.memory = memory
         self.positive = asymmetry > 0  # how much is left of a value says nothing where that falls below 0
         self._measured = -1
+        self._known: dict[tuple[tuple[str, ...], torch.device], Tensor] = {}
 
     def begin(self, names: Sequence[str]) -> None:
         super().begin(names)
+        self._known.clear()
         for name in ("norms", "values", "first"):
             self.register_buffer(name, torch.zeros(len(names)))  # norm 0 = not measured yet
 
@@ -73,11 +76,10 @@ class GradientNorm(Balancing):
             return
         self._measured = step
         # All, also those that do not count yet: when they begin to, their norms are known.
-        places = [self.names.index(name) for name in terms]
         norms = torch.stack([gradient_norm(term, parameters) for term in terms.values()])
         values = torch.stack([at_least_float32(term.detach()) for term in terms.values()])
         norms, values = mean_over_processes(torch.stack([norms, values]))
-        self.take_in(torch.tensor(places, device=norms.device), norms, values)
+        self.take_in(self._places(tuple(terms), norms.device), norms, values)
 
     @torch.no_grad()
     def take_in(self, places: Tensor, norms: Tensor, values: Tensor) -> None:
@@ -102,13 +104,22 @@ class GradientNorm(Balancing):
 
     def forward(self, terms: Mapping[str, Tensor], alpha: float, weights: Mapping[str, float]) -> Tensor:
         counting = shares(terms, alpha, weights)
-        places = [self.names.index(name) for name in counting]
+        places = self._places(tuple(counting), self.norms.device)
         left = self.values[places] / self.first[places]
         balance = factors(self.norms[places], left, self.asymmetry)
         self.factors = dict(zip(counting, balance, strict=True))
-        values = torch.stack([at_least_float32(terms[name]) for name in counting])
+        # The shares as plain numbers: a tensor of them would have to be copied to a GPU at every step.
+        values = torch.stack([at_least_float32(terms[name]) * share for name, share in counting.items()])
         # No product of matrices for the sum, which autocast would make narrow.
-        return (values * balance * balance.new_tensor(list(counting.values()))).sum() + idle(terms, counting)
+        return (values * balance).sum() + idle(terms, counting)
+
+    def _places(self, names: tuple[str, ...], device: torch.device) -> Tensor:
+        """[n] int64, where the terms are among all names; made once, for a GPU's host would wait for each copy."""
+        found = self._known.get((names, device))
+        if found is None:
+            found = torch.tensor([self.names.index(name) for name in names], device=device)
+            self._known[names, device] = found
+        return found
 
 
 def factors(norms: Tensor, left: Tensor, asymmetry: float) -> Tensor:

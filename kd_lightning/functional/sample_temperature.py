@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,10 +39,14 @@ class SampleTemperature:
     Args:
         beta: >= 0: how far temperatures go apart.
 
+    Attributes:
+        reads_teacher: w is of the teacher's logits, too.
+
     Raises:
         ValueError: It is not.
     """
 
+    reads_teacher: ClassVar[bool] = False
     beta: float = 1.0
 
     def __post_init__(self) -> None:
@@ -90,6 +95,7 @@ class FLSW(SampleTemperature):
         tensor([4.5000, 3.5000])
     """
 
+    reads_teacher: ClassVar[bool] = True
     gamma: float = 2.0
 
     def __post_init__(self) -> None:

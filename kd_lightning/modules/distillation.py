@@ -96,6 +96,12 @@ class DistillationModule(SupervisedModule):
         self.student_taps = {name: student_path for name, (student_path, _) in all_taps(objective).items()}
         check_taps(student, self.student_taps, "student")
         teacher.connect(teacher_taps(objective), by_rows=chunked)
+        raw = [] if teacher.keeps_logits else [name for name, term in objective.items() if term.raw_logits]
+        if raw:
+            raise ConfigError(
+                f"objective.{raw[0]} reads the teacher's logits as they are, and teacher_outputs keeps probabilities: use "
+                "teacher_outputs=cached or live"
+            )
         self._teacher = (teacher,)  # in a tuple, so that it is no submodule
 
     @property

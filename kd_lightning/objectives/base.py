@@ -24,6 +24,7 @@ class Objective(nn.Module):
         classwise: Student and teacher have the same classes; where it is False, the teacher's logits may have more.
         bounded: The value is never below 0.
         goes_on: Parameters and buffers go on from stage to stage; False = they follow the stage's progress, and begin anew.
+        raw_logits: It reads the teacher's logits as they are: their probabilities would not do in their place.
     """
 
     reads_features: ClassVar[bool] = False
@@ -31,6 +32,7 @@ class Objective(nn.Module):
     classwise: ClassVar[bool] = True
     bounded: ClassVar[bool] = True
     goes_on: ClassVar[bool] = True
+    raw_logits: bool = False
 
     def __init__(self, weight: float = 1.0, taps: dict[str, tuple[str, str]] | None = None) -> None:
         super().__init__()

@@ -25,6 +25,9 @@ class BinaryKD(LogitObjective):
         ConfigError: ``temperature`` is not above 0.
     """
 
+    by_position = False
+    raw_logits = True
+
     def __init__(self, weight: float = 1.0, temperature: float | None = None) -> None:
         super().__init__("binary_kd", weight, temperature)
 

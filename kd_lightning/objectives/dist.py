@@ -36,6 +36,8 @@ class DIST(LogitObjective):
     Reference: Huang, You, Wang, Qian, Xu 2022, "Knowledge Distillation from A Stronger Teacher".
     """
 
+    by_position = False
+
     def __init__(
         self,
         beta: float = 1.0,

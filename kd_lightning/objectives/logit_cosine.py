@@ -25,6 +25,8 @@ class LogitCosine(LogitObjective):
     states.
     """
 
+    raw_logits = True
+
     def __init__(self, weight: float = 1.0, standardize: bool = False) -> None:
         super().__init__("logit_cosine", weight, standardize=standardize)
 

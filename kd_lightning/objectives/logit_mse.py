@@ -25,6 +25,8 @@ class LogitMSE(LogitObjective):
     Kullback-Leibler Divergence and Mean Squared Error Loss in Knowledge Distillation".
     """
 
+    raw_logits = True
+
     def __init__(self, weight: float = 1.0, standardize: bool = False) -> None:
         super().__init__("logit_mse", weight, standardize=standardize)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -28,13 +28,18 @@ class LogitObjective(Objective):
         name: The objective's, for messages.
         weight: Factor of this term among the objectives.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for; a
-            ``SampleTemperature`` = one for each position, around the run's (a subclass takes these if its ``compare`` does).
+            ``SampleTemperature`` = one for each position, around the run's.
         standardize: True = the logits of student and teacher are standardised first, position by position; the formula is
             then that of the standardised logits, T included. Formula and reference at ``standardized``.
 
+    Attributes:
+        by_position: ``compare`` takes a temperature for each position.
+
     Raises:
-        ConfigError: ``temperature`` is not above 0.
+        ConfigError: ``temperature`` is not above 0, or one for each position where the formula has none.
     """
+
+    by_position: ClassVar[bool] = True
 
     def __init__(
         self, name: str, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False
@@ -47,8 +52,14 @@ class LogitObjective(Objective):
                 f"objective.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's "
                 f"(one for each position: +sample_temperature@objective.{name}.temperature=flsw)"
             )
+        sampled = isinstance(temperature, SampleTemperature)
+        if sampled and not self.by_position:
+            raise ConfigError(
+                f"objective.{name}.temperature: {name} takes no temperature by position: set a number, or null"
+            )
         self.temperature = temperature
         self.standardize = standardize
+        self.raw_logits = self.raw_logits or standardize or (sampled and temperature.reads_teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         student = Outputs(zeroed(student.logits, aligned.mask))
@@ -75,7 +86,6 @@ class LogitObjective(Objective):
             student: Outputs with gradient, 0 where they do not count; standardised where asked for.
             teacher: Outputs without gradient; standardised likewise.
             aligned: Which positions count.
-            temperature: This term's; where the constructor takes a ``SampleTemperature``, it may be a tensor [...] with one
-                for each position.
+            temperature: This term's; where ``by_position``, it may be a tensor [...] with one for each position.
         """
         raise NotImplementedError

@@ -23,6 +23,8 @@ class RegressionL1(Objective):
     Reference: no paper's own; the absolute difference in place of the squared one of ``LogitMSE``.
     """
 
+    raw_logits = True
+
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__(weight)
 

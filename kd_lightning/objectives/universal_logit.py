@@ -29,6 +29,7 @@ class UniversalLogit(LogitObjective):
     """
 
     classwise = False
+    by_position = False
 
     def __init__(self, weight: float = 1.5, temperature: float | None = None, standardize: bool = False) -> None:
         super().__init__("universal_logit", weight, temperature, standardize)

@@ -13,6 +13,11 @@ from kd_lightning.types import Batch, Outputs
 class TeacherOutputs(nn.Module):
     """Gives the teacher's Outputs for a batch, without gradient."""
 
+    @property
+    def keeps_logits(self) -> bool:
+        """The logits are the teacher's, but for rounding; False = they only have its probabilities. Ask once connected."""
+        return True
+
     def connect(self, taps: Mapping[str, str], by_rows: bool = False) -> None:
         """Promise the features in ``taps`` (name -> module path in the teacher). Called once, before training.
 

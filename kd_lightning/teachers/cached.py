@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,9 @@ class Policy:
         """The logits [..., C] again."""
         raise NotImplementedError
 
+    keeps_logits: ClassVar[bool] = True
+    """See ``TeacherOutputs.keeps_logits``."""
+
     def renormalises(self) -> bool:
         """The missing mass is given to what is kept: at T > 1 the student is pulled elsewhere."""
         return False
@@ -115,6 +118,10 @@ class CachedTeacher(TeacherOutputs):
             self.part, self.network = self.policy.part(self.network), None
             self._extras = dict(self.shards.extras)
             self._opened = self._digest()
+
+    @property
+    def keeps_logits(self) -> bool:
+        return self.policy.keeps_logits
 
     def counted(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.policy.settings()

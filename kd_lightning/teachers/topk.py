@@ -33,6 +33,8 @@ class TopK(Policy):
         ConfigError: One of them is not possible.
     """
 
+    keeps_logits = False
+
     def __init__(self, k: int = 64, missing_mass: str = "unigram") -> None:
         if k < 1:
             raise ConfigError(f"teacher_outputs.k={k}: a whole number, 1 or more, is expected")

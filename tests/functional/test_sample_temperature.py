@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,19 @@ from torch import Tensor
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.sample_temperature import CWSM, FLSW, LOWEST, SampleTemperature
+from kd_lightning.objectives.binary_kd import BinaryKD
+from kd_lightning.objectives.dist import DIST
 from kd_lightning.objectives.kd import KD
+from kd_lightning.objectives.logit_objective import LogitObjective
+from kd_lightning.objectives.universal_logit import UniversalLogit
 from kd_lightning.types import Outputs
 from tests.modules.test_chunked_losses import both, ours
 from tests.objectives.test_formulas import FORMULAS, ON_LOGITS, SHAPES, Position, cosine, example, positions, softmax
+from tests.support.tiny import experiment
 from tests.test_objective_laws import build, raw
 
 T = 3.0
+FLSW_NODE, CWSM_NODE = ({"_target_": f"{FLSW.__module__}.{name}"} for name in ("FLSW", "CWSM"))
 SCHEMES: dict[str, SampleTemperature] = {"flsw": FLSW(beta=2.0, gamma=1.5), "cwsm": CWSM(beta=0.7)}
 
 
@@ -191,3 +198,38 @@ def scores(logits: Tensor) -> list[float]:
 def test_a_position_the_student_is_unsure_of_gets_a_lower_temperature() -> None:
     unsure, sure = scores(torch.tensor([[0.0, 0.0], [9.0, 0.0]]))
     assert unsure < T < sure
+
+
+@pytest.mark.parametrize("objective", [BinaryKD, DIST, UniversalLogit])
+def test_what_takes_no_temperature_by_position_refuses_one(objective: type[LogitObjective]) -> None:
+    with pytest.raises(ConfigError, match="takes no temperature by position"):
+        objective(temperature=CWSM())  # type: ignore[call-arg]
+    objective(temperature=2.0)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("term", "as_they_are"),
+    [
+        (ours("kd.KD"), False),
+        (ours("kd.KD", temperature=CWSM_NODE), False),
+        (ours("kd.KD", temperature=FLSW_NODE), True),
+        (ours("kd.KD", standardize=True), True),
+        (ours("logit_mse.LogitMSE"), True),
+        (ours("logit_cosine.LogitCosine"), True),
+        (ours("binary_kd.BinaryKD"), True),
+        (ours("regression_l1.RegressionL1"), True),
+        (ours("dist.DIST"), False),
+    ],
+)
+def test_objectives_on_logits_as_they_are_want_more_than_kept_probabilities(
+    tmp_path: Path, term: dict[str, Any], as_they_are: bool
+) -> None:
+    top = {"_target_": "kd_lightning.teachers.topk.TopK", "k": 2, "missing_mass": "uniform"}
+    with (
+        pytest.raises(ConfigError, match=r"objective\.own reads .* teacher_outputs=cached")
+        if as_they_are
+        else nullcontext()
+    ):
+        experiment(tmp_path, objective={"own": term}, teacher_outputs=top).check()
+    whole = {"_target_": "kd_lightning.teachers.logits.AllLogits", "dtype": "fp16"}
+    experiment(tmp_path, objective={"own": term}, teacher_outputs=whole).check()
