@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -156,14 +156,14 @@ def opened(recipe: Recipe, source: TeacherSource, network: Callable[[], nn.Modul
 
 
 def hottest(recipe: Recipe) -> float:
-    """The highest temperature at which the run compares teacher and student; of those by position, the one around which
-    they lie."""
+    """The highest temperature at which the run compares teacher and student; where each position has its own, that of one
+    whose difficulty is 1 below the mean."""
     curve = recipe.build(recipe.softness().temperature)
     values: Iterable[Any] = [curve(progress) for progress in PROGRESS] if callable(curve) else [curve]
     own = [node.get("temperature") for node in recipe.settings["objective"].values()]
-    return max(
-        float(value) for value in [recipe.settings["temperature"], *values, *own] if isinstance(value, (int, float))
-    )
+    known = [recipe.settings["temperature"], *values, *own]
+    highest = max(float(value) for value in known if isinstance(value, (int, float)))
+    return highest + max((float(node.get("beta", 1.0)) for node in own if isinstance(node, Mapping)), default=0.0)
 
 
 @torch.no_grad()

@@ -35,9 +35,10 @@ from typing import Any
 
 from side_by_side import ROOT, Silent, head, row
 
+from kd_lightning.errors import NonFiniteLossError
 from kd_lightning.report.numbers import significant
 from kd_lightning.seed_sentences import difference, with_sd
-from kd_lightning.sweeps.folder import FINAL, Job, params, read_sweep
+from kd_lightning.sweeps.folder import DONE, Job, params, read_sweep
 from kd_lightning.verdict_over_seeds import Configuration, configurations
 from kd_lightning.versions import installed
 
@@ -105,9 +106,11 @@ def sweep(words: Sequence[str], names: Sequence[str], seeds: str, outputs: Path)
     )
     new = set((outputs / "sweeps").glob("*/")) - known
     jobs = read_sweep(new.pop()).jobs if len(new) == 1 else []
-    # 1: some jobs failed, the table says which; or something is wrong with the command itself.
-    if done.returncode not in (0, 1) or not jobs or any(job.state not in FINAL for job in jobs):
-        raise SystemExit(f"kd run ended with {done.returncode} and {len(jobs)} jobs: the same command goes on")
+    # Exit code 1: some jobs diverged, the table says which; or something else went wrong.
+    broken = [job for job in jobs if job.state != DONE and not job.error.startswith(NonFiniteLossError.__name__)]
+    if done.returncode not in (0, 1) or not jobs or broken:
+        why = f": job {broken[0].number} {broken[0].state}: {broken[0].error}" if broken else ""
+        raise SystemExit(f"kd run ended with {done.returncode} and {len(jobs)} jobs{why}; the same command goes on")
     return " ".join(["kd run", *given]), jobs
 
 

@@ -19,6 +19,8 @@ from kd_lightning.errors import CheckpointWriteError, NonFiniteLossError
 from kd_lightning.pipeline import Experiment
 from kd_lightning.recipe import Recipe
 from kd_lightning.stage import lightning_is_quiet
+from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.teachers.shared import RememberingTeacher, TeacherPool
 from kd_lightning.turns import Turns
 from kd_lightning.types import Batch
 from tests.support.tiny import SilentBoard, build, settings
@@ -220,3 +222,13 @@ def test_as_many_train_at_once_as_fit_into_half_of_the_memory(tmp_path: Path, mo
     monkeypatch.setattr("kd_lightning.cohort.free_memory", lambda _: 0)
     assert students_that_fit([settings(tmp_path)], build) == 1
     assert torch.nn.Linear(1, 1).weight.device.type == "cpu"
+
+
+class Probabilities(TeacherOutputs):
+    keeps_logits = False
+
+
+def test_what_is_shared_tells_what_the_teacher_keeps() -> None:
+    pool = TeacherPool()
+    assert not RememberingTeacher(Probabilities(), pool).keeps_logits
+    assert RememberingTeacher(TeacherOutputs(), pool).keeps_logits

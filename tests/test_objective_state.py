@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.tiny import experiment
+from tests.test_cohort import side_by_side
 from tests.test_resume import Stop, StopAfter, run, stored
 
 PAIR = [{"student": "first", "teacher": "first"}]
@@ -60,3 +61,26 @@ def test_a_stopped_run_ends_the_same(tmp_path: Path, steps: int) -> None:
         run(tmp_path / "stopped", [StopAfter(steps)], **changes)
     run(tmp_path / "stopped", **changes)
     assert stored(tmp_path / "stopped") == stored(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "distill"])
+def test_made_again_it_is_the_same(tmp_path: Path, stage: str) -> None:
+    one = experiment(tmp_path, **CHANGES)
+    one.run()
+    learnt = one.entries["pretrain"].path("objective.safetensors").read_bytes()
+    before = stored(tmp_path)
+    again = experiment(tmp_path, "again", force=[stage], **CHANGES)
+    assert not again.run()["records"][stage]["reused"]
+    assert stored(tmp_path) == before
+    assert again.entries["pretrain"].path("objective.safetensors").read_bytes() == learnt
+
+
+def test_in_a_cohort_it_is_that_of_separate_runs(tmp_path: Path) -> None:
+    jobs = [{**CHANGES, "temperature": temperature} for temperature in (1.0, 2.0)]
+    found, errors, _ = side_by_side(tmp_path / "together", jobs)
+    assert errors == [None, None]
+    for job, together in zip(jobs, found, strict=True):
+        alone = experiment(tmp_path / "alone", **job)
+        alone.run()
+        for name, file in (("pretrain", "objective.safetensors"), ("distill", "weights.safetensors")):
+            assert together.entries[name].path(file).read_bytes() == alone.entries[name].path(file).read_bytes()

@@ -52,14 +52,14 @@ class LogitObjective(Objective):
                 f"objective.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's "
                 f"(one for each position: +sample_temperature@objective.{name}.temperature=flsw)"
             )
-        sampled = isinstance(temperature, SampleTemperature)
-        if sampled and not self.by_position:
+        by_position = temperature if isinstance(temperature, SampleTemperature) else None
+        if by_position and not self.by_position:
             raise ConfigError(
                 f"objective.{name}.temperature: {name} takes no temperature by position: set a number, or null"
             )
         self.temperature = temperature
         self.standardize = standardize
-        self.raw_logits = self.raw_logits or standardize or (sampled and temperature.reads_teacher)
+        self.raw_logits = self.raw_logits or standardize or bool(by_position and by_position.reads_teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         student = Outputs(zeroed(student.logits, aligned.mask))

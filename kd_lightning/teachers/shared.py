@@ -67,6 +67,10 @@ class RememberingTeacher(TeacherOutputs):
         """Drop what was kept of the last batch."""
         self._last = None
 
+    @property
+    def keeps_logits(self) -> bool:
+        return self.teacher.keeps_logits
+
     def content_hash(self) -> str:
         return self.teacher.content_hash()
 
@@ -101,6 +105,10 @@ class SharedTeacher(TeacherOutputs):
 
     def forward(self, batch: Batch) -> Outputs:
         return self.teacher(batch)
+
+    @property
+    def keeps_logits(self) -> bool:
+        return self.teacher.keeps_logits
 
     def content_hash(self) -> str:
         return self.teacher.content_hash()
