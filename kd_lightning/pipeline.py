@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from kd_lightning import carrying
 from kd_lightning.attaching import prepared
 from kd_lightning.evaluation import evaluated
 from kd_lightning.matmul import matmul_precision
@@ -32,7 +33,7 @@ from kd_lightning.preflight import (
 )
 from kd_lightning.recipe import SUPERVISED_CODE, Build, Recipe, Settings, Softness, TeacherSource
 from kd_lightning.sharing import ALONE, Alone
-from kd_lightning.stage import CARRIED, QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
+from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
 from kd_lightning.store import Entry, content_key
 from kd_lightning.teacher_cache import opened
 from kd_lightning.teacher_choice import chosen_source
@@ -213,9 +214,8 @@ class Experiment:
             done=done,
             softness=softness,
         )
-        lasting = module.lasting()
-        if done and lasting:
-            load_weights(lasting, self.entries["pretrain"].path(CARRIED))
+        if done:
+            carrying.go_on(module, self.entries["pretrain"])
         return prepared(module, partial(self.trained, "teacher"))
 
     def _provide(self, stages: Sequence[Stage]) -> None:

@@ -90,8 +90,8 @@ def check_class_count(
         if not classwise:
             return
         instead = (
-            f", or leave out objective {', '.join(classwise)}: the teacher may have more classes where none compares class by "
-            "class, as universal_logit and those on features do not"
+            f", or leave out objective {', '.join(classwise)}: the teacher may have more classes where none needs them to "
+            "be the student's, as universal_logit and most of those on features do not"
         )
     if prepared.tokenizer and classes != task.num_classes:
         raise VocabMismatchError(

@@ -28,7 +28,7 @@ from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.errors import ConfigError
 from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
-from kd_lightning.objectives.base import Objective, teacher_taps
+from kd_lightning.objectives.base import Objective, lasting, teacher_taps
 from kd_lightning.precision import with_possible_precision
 from kd_lightning.preflight import check_processes, check_trainer
 from kd_lightning.profiling import NoProfiler
@@ -62,6 +62,8 @@ Top-level settings need no such list: a stage's ingredients name what counts."""
 ROWS_CODE = ("kd_lightning.data.base", "kd_lightning.data.labels")
 SUPERVISED_CODE = ("kd_lightning.modules.supervised", *ROWS_CODE)
 DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.attaching", *ROWS_CODE)
+CARRYING_CODE = ("kd_lightning.carrying",)
+"""Of stages between which objectives carry something."""
 STORING_CODE = ("kd_lightning.teachers.building",)
 """Of the rows that a stage reads, where the teacher's outputs are stored."""
 
@@ -124,6 +126,7 @@ class Recipe:
         self._grouped: Task | None = None
         self._class_rows: dict[str, Tensor] = {}
         self._counted: dict[str, Settings] = {}
+        self._carries: bool | None = None
 
     def seed(self, role: str) -> int:
         """The seed of the teacher, or of the student."""
@@ -355,6 +358,13 @@ class Recipe:
         attach(found, self.network, self.task, seed, rows=len(self.prepared.splits["train"]["inputs"]))
         return found
 
+    @property
+    def carries(self) -> bool:
+        """What objectives own goes on from pre-training into distillation."""
+        if self._carries is None:
+            self._carries = bool(self.steps["pretrain"] and lasting(self.objective()))
+        return self._carries
+
     def classwise(self) -> list[str]:
         """The objectives that need the teacher's classes to be the student's."""
         return [name for name, node in self.settings["objective"].items() if self.build(node).classwise]
@@ -373,7 +383,11 @@ class Recipe:
 
     def reading_code(self, source: TeacherSource) -> tuple[str, ...]:
         """Root modules of the code of a stage that reads a source: where rows are stored, what has written them counts."""
-        return DISTILLATION_CODE + (STORING_CODE if isinstance(self.build(source.node), Policy) else ())
+        return (
+            *DISTILLATION_CODE,
+            *(STORING_CODE if isinstance(self.build(source.node), Policy) else ()),
+            *(CARRYING_CODE if self.carries else ()),
+        )
 
     def teacher_outputs(self, network: nn.Module, source: TeacherSource) -> TeacherOutputs:
         """The teacher's outputs from a source, not connected yet."""

@@ -16,8 +16,8 @@ import torch
 import torchmetrics
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from kd_lightning import stopping
-from kd_lightning.callbacks.checkpoints import TRAINED, Checkpoints, best_path, carried_path, newest_resume_point
+from kd_lightning import carrying, stopping
+from kd_lightning.callbacks.checkpoints import TRAINED, Checkpoints, best_path, newest_resume_point
 from kd_lightning.callbacks.metrics_log import MetricsLog
 from kd_lightning.callbacks.progress import Board, StageProgress
 from kd_lightning.callbacks.pruning import pruning_reports
@@ -28,8 +28,6 @@ from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.store import Entry, publish, publish_json
 
 WEIGHTS = "weights.safetensors"
-CARRIED = "objective.safetensors"
-"""What objectives own that the next stage goes on from; where there is any."""
 FILES = [WEIGHTS, "description.json", "metrics.csv", "result.json"]
 
 
@@ -324,9 +322,6 @@ def settle(stage: Stage, entry: Entry, forced_by: str | None = None) -> dict[str
     publish_json(entry.path("result.json"), record)
     # A copy: if we are killed before the entry is whole, the resume points still need the original.
     publish(entry.path(WEIGHTS), best_path(entry.folder, trained["best_step"]).read_bytes())
-    carried = carried_path(entry.folder, trained["best_step"])
-    if carried.is_file():
-        publish(entry.path(CARRIED), carried.read_bytes())
-    files = [*FILES, *([CARRIED] if carried.is_file() else [])]
+    files = [*FILES, *carrying.settle(entry, trained["best_step"])]
     entry.finish(files, {"forced_by": forced_by} if forced_by else None)
     return record

@@ -68,9 +68,10 @@ LAYERS = {
     "modules": Layer(
         {"types", "errors", "seeds", "taps", "functional", "modules"} | BASES, {"torch", "pytorch_lightning"}
     ),
+    "carrying": Layer({"store", "weights", "modules"}, set()),
     "checkpoint_io": Layer({"errors", "store"}, {"torch", "lightning_fabric"}),
     "callbacks": Layer(
-        {"types", "errors", "stopping", "store", "turns", "checkpoint_io", "modules", "callbacks"}, TRAINING
+        {"types", "errors", "stopping", "store", "turns", "carrying", "checkpoint_io", "modules", "callbacks"}, TRAINING
     ),
     # Reads files, writes pages: must work where torch is not.
     "report": Layer({"errors", "report", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, set()),

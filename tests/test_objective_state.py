@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
+from torch import Tensor
 
+from kd_lightning import code
+from kd_lightning.modules.distillation import DistillationModule
+from kd_lightning.store import content_key
 from tests.support.tiny import experiment
 from tests.test_cohort import side_by_side
+from tests.test_cohort import stored as files
 from tests.test_resume import Stop, StopAfter, run, stored
 
 PAIR = [{"student": "first", "teacher": "first"}]
@@ -63,24 +69,110 @@ def test_a_stopped_run_ends_the_same(tmp_path: Path, steps: int) -> None:
     assert stored(tmp_path / "stopped") == stored(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "distill"])
-def test_made_again_it_is_the_same(tmp_path: Path, stage: str) -> None:
-    one = experiment(tmp_path, **CHANGES)
-    one.run()
-    learnt = one.entries["pretrain"].path("objective.safetensors").read_bytes()
-    before = stored(tmp_path)
-    again = experiment(tmp_path, "again", force=[stage], **CHANGES)
-    assert not again.run()["records"][stage]["reused"]
-    assert stored(tmp_path) == before
-    assert again.entries["pretrain"].path("objective.safetensors").read_bytes() == learnt
+BANKS = {"_target_": "kd_lightning.objectives.crd.CRD", "match": PAIR, "width": 4, "negatives": 6, "weight": 0.8}
+REMEMBERING: dict[str, Any] = {
+    "objective__crd": BANKS,
+    "objective__hint": HINT,
+    "steps__teacher": 1,
+    "steps__student": 8,
+    "steps__pretrain": 4,
+    "validate_every": 2,
+}
+"""Parameters and buffers that are carried."""
 
 
-def test_in_a_cohort_it_is_that_of_separate_runs(tmp_path: Path) -> None:
-    jobs = [{**CHANGES, "temperature": temperature} for temperature in (1.0, 2.0)]
-    found, errors, _ = side_by_side(tmp_path / "together", jobs)
-    assert errors == [None, None]
-    for job, together in zip(jobs, found, strict=True):
+class States(pl.Callback):
+    """Keeps what the objectives own at the start and at the end of each distillation."""
+
+    def __init__(self) -> None:
+        self.starts: list[dict[str, Tensor]] = []
+        self.ends: list[dict[str, Tensor]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._keep(module, self.starts)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._keep(module, self.ends)
+
+    @staticmethod
+    def _keep(module: pl.LightningModule, into: list[dict[str, Tensor]]) -> None:
+        if isinstance(module, DistillationModule) and module.first_step:
+            into.append({name: tensor.clone() for name, tensor in module.lasting().state_dict().items()})
+
+
+def carried(outputs: Path) -> bytes:
+    (path,) = (outputs / "store" / "pretrain").glob("*/objective.safetensors")
+    return path.read_bytes()
+
+
+def assert_equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    assert any("banks" in name for name in wanted)
+    for name, tensor in wanted.items():
+        assert torch.equal(found[name], tensor), name
+
+
+@pytest.fixture(scope="module")
+def remembered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, States]:
+    """An uninterrupted run, and its objectives' states."""
+    outputs, states = tmp_path_factory.mktemp("remembered"), States()
+    run(outputs, [states], **REMEMBERING)
+    assert_equal(states.starts[-1], load(carried(outputs)))
+    return outputs, states
+
+
+def test_stopped_in_distillation_the_objectives_end_the_same(remembered: tuple[Path, States], tmp_path: Path) -> None:
+    outputs, whole = remembered
+    states = States()
+    with pytest.raises(Stop):
+        run(tmp_path, [StopAfter(1 + 8 + 6)], **REMEMBERING)
+    run(tmp_path, [states], **REMEMBERING)
+    assert carried(tmp_path) == carried(outputs)
+    assert_equal(states.ends[-1], whole.ends[-1])
+    assert any(not torch.equal(tensor, whole.starts[-1][name]) for name, tensor in states.ends[-1].items())
+
+
+def test_a_forced_distillation_begins_and_ends_the_same(remembered: tuple[Path, States]) -> None:
+    outputs, whole = remembered
+    before, states = stored(outputs), States()
+    run(outputs, [states], **REMEMBERING, force=["distill"], sweep="again")
+    assert_equal(states.starts[-1], whole.starts[-1])
+    assert_equal(states.ends[-1], whole.ends[-1])
+    assert stored(outputs) == before
+
+
+def test_jobs_side_by_side_carry_what_each_carries_alone(tmp_path: Path) -> None:
+    jobs = [{**REMEMBERING, "temperature": 1.0}, *({**REMEMBERING, "alpha": alpha} for alpha in (0.3, 0.9))]
+    together, errors, _ = side_by_side(tmp_path / "together", jobs)
+    assert errors == [None] * 3
+    for job, found in zip(jobs, together, strict=True):
         alone = experiment(tmp_path / "alone", **job)
         alone.run()
-        for name, file in (("pretrain", "objective.safetensors"), ("distill", "weights.safetensors")):
-            assert together.entries[name].path(file).read_bytes() == alone.entries[name].path(file).read_bytes()
+        assert files(found) == files(alone)
+        files_carried = [one.entries["pretrain"].path("objective.safetensors").read_bytes() for one in (found, alone)]
+        assert files_carried[0] == files_carried[1]
+
+
+def test_an_edit_of_the_code_that_carries_runs_only_what_carries(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def keys() -> dict[str, str]:
+        found = {}
+        for name, changes in (("hint", {"objective__hint": HINT}), ("kd", {}), ("anew", {"objective__taid": TAID})):
+            one = experiment(tmp_path, **changes)
+            one.entries["teacher"] = one._place(one.teacher())
+            stages = [one.teacher(), one.baseline(), *one.soft_stages(one.source)]
+            found |= {f"{name} {stage.name}": content_key(stage.ingredients) for stage in stages}
+        one = experiment(tmp_path, objective__hint=HINT, steps__pretrain=0)
+        one.entries["teacher"] = one._place(one.teacher())
+        return found | {"at once": content_key(one.distillation().ingredients)}
+
+    before, parse = keys(), code._parse
+
+    def with_edit(module: str) -> tuple[str, tuple[str, ...]]:
+        text, imports = parse(module)
+        return (text + "\nedited = True" if module == "kd_lightning.carrying" else text), imports
+
+    monkeypatch.setattr(code, "_parse", with_edit)
+    after = keys()
+    assert {name for name in before if after[name] != before[name]} == {"hint pretrain", "hint distill"}

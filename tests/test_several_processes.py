@@ -146,31 +146,6 @@ def test_a_whole_run_in_two_processes_is_that_of_one(
     assert all(record["reused"] for record in again["records"].values())
 
 
-@pytest.mark.parametrize("strategy", [DDP, FSDP], ids=["ddp", "fsdp"])
-def test_a_reused_head_stays_the_teachers_in_two_processes(strategy: dict[str, Any], tmp_path: Path) -> None:
-    """SimKD takes the teacher's layer over before networks are wrapped or split, and freezes it."""
-    network = {
-        "_target_": "kd_lightning.models.mlp.MLP",
-        "num_classes": CLASSES,
-        "in_features": FEATURES,
-        "hidden": [6],
-    }
-    match = [{"student": "head:input", "teacher": "head:input"}]
-    changes: dict[str, Any] = {
-        "student": network,
-        "teacher": {**network, "checkpoint": None},
-        "objective": {"simkd": {"_target_": "kd_lightning.objectives.simkd.SimKD", "match": match, "weight": 1.0}},
-    }
-    experiment(tmp_path / "one", **changes).run()
-    experiment(tmp_path / "two", **changes, **in_two(strategy)).run()
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-6)
-    for name in ("head.weight", "head.bias"):
-        assert torch.equal(two[f"distill {name}"], two[f"teacher {name}"])
-        assert not torch.equal(two[f"baseline {name}"], two[f"teacher {name}"]), "the control"
-
-
 def test_clipping_is_no_empty_setting(alone: Path, tmp_path: Path) -> None:
     """The positive control of the comparison above."""
     experiment(tmp_path, **PLAIN).run()

@@ -20,6 +20,7 @@ from torch import nn
 
 from kd_lightning import stopping, turns
 from kd_lightning.callbacks.metrics_log import PREFIX, MetricsLog
+from kd_lightning.carrying import carried_files, carried_path, to_keep
 from kd_lightning.checkpoint_io import AtomicCheckpointIO, checkpoint_problem
 from kd_lightning.errors import NonFiniteLossError
 from kd_lightning.modules.sharding import HasState, gathered, local
@@ -109,11 +110,10 @@ class Checkpoints(pl.Callback):
             self.best_step, self.best_value = trainer.global_step, value
             assert isinstance(module, SupervisedModule)
             check_weights(module.network, trainer.global_step)
-            weights, carried = gathered(module.network), module.carried()
-            more = None if carried is None else gathered(carried)
+            weights, carried = gathered(module.network), to_keep(module)
             if trainer.is_global_zero:
-                if more is not None:
-                    save_weights(more, carried_path(self.folder, self.best_step))
+                if carried is not None:
+                    save_weights(carried, carried_path(self.folder, self.best_step))
                 save_weights(weights, best_path(self.folder, self.best_step))
         if trainer.global_step < trainer.max_steps:
             self.save(trainer, module)
@@ -184,16 +184,6 @@ def best_path(folder: Path, step: int) -> Path:
 def best_files(folder: Path) -> list[Path]:
     """The kept best weights, oldest first."""
     return sorted(folder.glob("best-*.safetensors"))
-
-
-def carried_path(folder: Path, step: int) -> Path:
-    """Where that stands what the next stage goes on from besides the best weights of a step."""
-    return folder / f"carried-{step:09d}.safetensors"
-
-
-def carried_files(folder: Path) -> list[Path]:
-    """What is kept of it, oldest first."""
-    return sorted(folder.glob("carried-*.safetensors"))
 
 
 def resume_files(folder: Path) -> list[Path]:

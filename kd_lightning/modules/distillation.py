@@ -21,7 +21,7 @@ from kd_lightning.functional.chunked import chunked_loss
 from kd_lightning.modules.compilation import compile_network
 from kd_lightning.modules.mixing import Annealing, Mixing
 from kd_lightning.modules.supervised import OptimizerFactory, Schedule, SupervisedModule
-from kd_lightning.objectives.base import Objective, all_taps, teacher_taps
+from kd_lightning.objectives.base import Objective, all_taps, lasting, teacher_taps
 from kd_lightning.taps import check_taps, tapped
 from kd_lightning.tasks.base import Task
 from kd_lightning.teachers.base import TeacherOutputs
@@ -143,7 +143,7 @@ class DistillationModule(SupervisedModule):
     def lasting(self) -> nn.ModuleDict:
         """The objectives that have something to remember from stage to stage."""
         terms = {name: cast(Objective, term) for name, term in self.objective.items()}
-        return nn.ModuleDict({name: term for name, term in terms.items() if term.goes_on and term.state_dict()})
+        return nn.ModuleDict(dict(lasting(terms)))
 
     def carried(self) -> nn.Module | None:
         last = self.first_step + self.steps == self.total_steps

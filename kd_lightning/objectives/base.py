@@ -124,6 +124,11 @@ class Objective(nn.Module):
         return None
 
 
+def lasting(objective: Mapping[str, Objective]) -> dict[str, Objective]:
+    """The terms that have something to remember from stage to stage."""
+    return {name: term for name, term in objective.items() if term.goes_on and term.state_dict()}
+
+
 def all_taps(objective: Mapping[str, Objective]) -> dict[str, tuple[str, str]]:
     """``TERM/TAP`` -> (module path in the student, module path in the teacher), of all terms."""
     return {f"{name}/{tap}": paths for name, term in objective.items() for tap, paths in term.taps.items()}

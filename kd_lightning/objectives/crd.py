@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.contrast import contrastive_nats, log_mean_exp
 from kd_lightning.functional.precision import at_least_float32, exact_matmul, without_autocast
+from kd_lightning.functional.processes import rows_of_all_processes
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.relations import unit
 from kd_lightning.objectives.features import FeatureObjective, Pair
@@ -26,7 +27,8 @@ class CRD(FeatureObjective):
     running embedding of every training row, found by ``aligned.index``; it starts at random. Pixels, and positions that
     count, are averaged into the row's feature.
 
-    The banks are in resume points and in no exported network. On several devices they keep what the first device sees.
+    The banks are in resume points and in no exported network. On several devices all have the same banks, of the rows that
+    any of them sees; the normaliser is that of the first device's first batch.
 
     Args:
         match: Pairs of modules, see ``features.py``.
@@ -151,7 +153,9 @@ class Contrast(nn.Module):
 
     @torch.no_grad()
     def remember(self, side: int, embedded: Tensor, bank: Tensor, index: Tensor, counted: Tensor) -> None:
-        """Move the bank's rows ``index`` towards their new embeddings [B, D']."""
+        """Move the bank's rows ``index`` towards their new embeddings [B, D']; those of all processes."""
+        # Else DDP, which hands out the first process' buffers before each step, would forget what the others have seen.
+        embedded, index, counted = (rows_of_all_processes(each) for each in (embedded, index, counted))
         old = bank[index]
         new = unit(self.momentum * old + (1 - self.momentum) * embedded)
         self.banks[side, index] = torch.where(counted[:, None], new, old).to(self.banks.dtype)

@@ -33,6 +33,8 @@ class SimKD(FeatureObjective):
     with the mean in the place of the sum.
     """
 
+    classwise = True  # the student answers through the teacher's layer, in its classes
+
     def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
         super().__init__("simkd", match, weight)
 
@@ -43,11 +45,11 @@ class SimKD(FeatureObjective):
                 raise ConfigError(f"objective.simkd.match: {own!r}, {its!r}: name what layers read, as head{SIDE}")
             layers = [_layer(network, path) for network, path in ((student, own), (teacher, its))]
             if None not in layers and _shapes(layers[0]) != _shapes(layers[1]):
+                width = getattr(layers[1], "in_features", "WHAT_THE_TEACHER_S_READS")
                 raise ConfigError(
                     f"objective.simkd.match: {own!r} of the student is {layers[0]}, {its!r} of the teacher {layers[1]}, and "
                     "the one is to take the other's place: choose a student that ends like it, as "
-                    "model@student=convnet_tiny_reused with student.width set to what the teacher's layer "
-                    "reads, and the same classes"
+                    f"model@student=convnet_tiny_reused with student.width={width}, and the same classes"
                 )
             if layers[0] is not None and not _shapes(layers[0]):
                 raise ConfigError(

@@ -17,6 +17,7 @@ from kd_lightning.functional.contrast import contrastive_nats
 from kd_lightning.objectives.crd import CRD, Contrast, row_feature
 from kd_lightning.types import Aligned, Outputs
 from tests.objectives.relations import MASK, PAIR, features
+from tests.support.processes import in_two
 from tests.support.tiny import experiment
 from tests.test_resume import Stop, StopAfter, run, stored
 
@@ -182,3 +183,16 @@ def test_a_stopped_run_goes_on_with_its_banks(tmp_path: Path, monkeypatch: pytes
     register = Contrast.register_buffer
     monkeypatch.setattr(Contrast, "register_buffer", lambda *given: register(*given, persistent=False))
     assert stopped_and_resumed(tmp_path / "forgetful") != whole
+
+
+def test_in_two_processes_the_banks_learn_of_all_rows(tmp_path: Path) -> None:
+    """An epoch of pre-training: 5 steps of 8 of the 40 rows, 4 in each process."""
+    sizes = {"steps__teacher": 1, "steps__student": 6, "steps__pretrain": 5, "validate_every": 5}
+    one = experiment(tmp_path, objective__crd=NODE, **sizes, **in_two())
+    one.run()
+    carried = load_file(one.entries["pretrain"].path("objective.safetensors"))
+    (name,) = (name for name in carried if name.endswith("banks"))
+    start = one.recipe.objective()["crd"].state_dict()[name.removeprefix("crd.")]
+    moved = (carried[name] != start).any(dim=-1)
+    assert moved.shape == (2, 40)
+    assert moved.all()

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-from kd_lightning.errors import ConfigError
+from kd_lightning.errors import ClassMismatchError, ConfigError
 from kd_lightning.models.mlp import MLP
 from kd_lightning.models.reused_head import ReusedHead
 from kd_lightning.objectives.simkd import SimKD
 from tests.support.features import built, features, gradient_is_right, match, value
+from tests.support.parts import CLASSES, FEATURES
+from tests.support.processes import DDP, FSDP, in_two
 from tests.support.tiny import experiment
 from tests.test_resume import Stop, StopAfter, run, stored
 
@@ -50,13 +52,62 @@ def test_a_student_with_the_same_features_answers_as_its_teacher() -> None:
 @pytest.mark.parametrize(
     ("student", "tap", "said"),
     [
-        (MLP(3, 4, (5,)), "head:input", "Linear\\(in_features=5.*Linear\\(in_features=8.*student.width"),
+        (
+            MLP(3, 4, (5,)),
+            "head:input",
+            "Linear\\(in_features=5.*Linear\\(in_features=8.*student\\.width=8, and the same classes",
+        ),
         (MLP(3, 4, (8,)), "head", "name what layers read, as head:input"),
     ],
 )
 def test_a_student_that_cannot_end_like_its_teacher_is_refused(student: nn.Module, tap: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         SimKD([{"student": tap, "teacher": tap}]).attach(student, MLP(3, 4, (8,)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"teacher__classes": CLASSES + 2}, "the teacher gives 5 classes, .* 3: .* or leave out objective simkd"),
+        ({"teacher__classes": CLASSES + 2, "student__classes": CLASSES + 2}, "the teacher gives 5 classes"),
+        ({"teacher__classes": CLASSES - 1}, "the teacher gives 2 classes, the data has 3: set the teacher's classes"),
+        ({"student__classes": CLASSES + 2}, "the student gives 5 classes, the data has 3: set the student's classes"),
+    ],
+)
+def test_classes_that_differ_are_named_before_training(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ClassMismatchError, match=said):
+        experiment(tmp_path, **CHANGES, **changes).check()
+
+
+def test_widths_that_differ_are_named_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"objective\.simkd\.match: .*in_features=7.*student\.width=9"):
+        experiment(tmp_path, **CHANGES | {"student__width": 7}).check()
+
+
+def mlp(*hidden: int) -> dict[str, Any]:
+    sizes = {"num_classes": CLASSES, "in_features": FEATURES, "hidden": list(hidden)}
+    return {"_target_": "kd_lightning.models.mlp.MLP", **sizes}
+
+
+def weights_of(outputs: Path, changes: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
+    """Stage -> weights of a short run whose networks work on each row by itself."""
+    node = {**SIMKD, "match": [{"student": "head:input", "teacher": "head:input"}]}
+    sizes = {"steps__teacher": 2, "steps__student": 4, "steps__pretrain": 2, "validate_every": 2}
+    networks = {"teacher": {**mlp(9), "checkpoint": None}, "student": mlp(5, 9)}
+    one = experiment(outputs, objective={"simkd": node}, **networks, **sizes, **changes)
+    one.run()
+    return {stage: load_file(entry.path("weights.safetensors")) for stage, entry in one.entries.items()}
+
+
+def test_in_two_processes_it_is_what_it_is_in_one(tmp_path: Path) -> None:
+    alone = weights_of(tmp_path / "alone", {})
+    for strategy in (DDP, FSDP):
+        both = weights_of(tmp_path / strategy["_target_"], in_two(strategy))
+        for stage, tensors in alone.items():
+            torch.testing.assert_close(both[stage], tensors, rtol=0, atol=1e-6)
+        for name in ("head.weight", "head.bias"):
+            assert torch.equal(both["distill"][name], both["teacher"][name])
+        assert not torch.equal(both["distill"]["features.1.weight"], both["pretrain"]["features.1.weight"])
 
 
 def test_the_exported_student_ends_in_the_teacher_s_layer_and_the_one_alone_does_not(tmp_path: Path) -> None:
