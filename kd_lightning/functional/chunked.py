@@ -236,11 +236,10 @@ class _Products:
         )
         self.bias = None if bias is None else bias.to(product_dtype)
         self.dtypes = hidden.dtype, weight.dtype, weight.dtype if bias is None else bias.dtype
-        # Sums over all chunks in float32 or wider, or they would lose what each adds; written by the first.
-        begun = torch.empty_like if len(hidden) else torch.zeros_like
+        # Sums over all chunks in float32 or wider, or they would lose what each adds.
         self.gradients: tuple[Tensor | None, ...] = (
             torch.empty_like(hidden, dtype=self.dtype) if needs[0] else None,
-            begun(weight, dtype=self.dtype) if needs[1] else None,
+            torch.zeros_like(weight, dtype=self.dtype) if needs[1] else None,
             torch.zeros_like(bias, dtype=self.dtype) if bias is not None and needs[2] else None,
         )
         self.wanted = any(needs)
@@ -258,11 +257,9 @@ class _Products:
         if hidden is not None:
             hidden[start:stop] = gradient @ self.backward_weight
         if weight is not None and weight.dtype == gradient.dtype:
-            # The first chunk writes what the others add to: 0 times what stands there would be a pass more.
-            weight.addmm_(gradient.T, self.backward_hidden[start:stop], beta=0 if start == 0 else 1)
+            weight.addmm_(gradient.T, self.backward_hidden[start:stop])
         elif weight is not None:
-            product = gradient.T @ self.backward_hidden[start:stop]
-            weight.copy_(product) if start == 0 else weight.add_(product)
+            weight += gradient.T @ self.backward_hidden[start:stop]
 
 
 class _Terms:
