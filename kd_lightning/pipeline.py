@@ -84,7 +84,7 @@ class Experiment:
 
     def _run(self) -> Settings:
         self.check()
-        if self._elsewhere(self.teacher()):  # the student alone meanwhile
+        if self._teacher_elsewhere():  # the student alone meanwhile
             self._obtain(self.baseline())
         self._run_teacher()
         if "baseline" not in self.entries:
@@ -239,9 +239,9 @@ class Experiment:
             trained_by=self.recipe.sharing.train,
         )
 
-    def _elsewhere(self, stage: Stage) -> bool:
-        """Another process is training it."""
-        return not self.recipe.settings["teacher"].get("checkpoint") and self._place(stage).busy()
+    def _teacher_elsewhere(self) -> bool:
+        """Another process is training the teacher."""
+        return not self.recipe.settings["teacher"].get("checkpoint") and self._place(self.teacher()).busy()
 
     def _place(self, stage: Stage) -> Entry:
         return self.recipe.store.entry(stage.name, content_key(stage.ingredients))

@@ -392,8 +392,8 @@ class Bench:
         Raises:
             SystemExit: They have not.
         """
-        for side in set(self.work.exact) & set(done) if "sweep" in done else ():
-            if done[side].results != done["sweep"].results:
+        for side in self.work.exact:
+            if {side, "sweep"} <= set(done) and done[side].results != done["sweep"].results:
                 raise SystemExit(f"{side} and sweep differ: {done[side].results} {done['sweep'].results}")
         for name, limit in self.work.limits.items():
             means = {side: statistics.mean(each[name] for each in found.results) for side, found in done.items()}
@@ -461,7 +461,8 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", choices=WORKS, action="append", help="default: seeds")
-    parser.add_argument("--side", action="append", help="only these; default: all of the work")
+    known = sorted({side for work in WORKS.values() for side in work.sides})
+    parser.add_argument("--side", action="append", choices=known, help="only these; default: all of the work")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", nargs=2, type=int, metavar=("TEACHER", "STUDENT"), help="default: the work's")
     parser.add_argument("--by-hand", nargs=3, metavar=("ROWS", "PART", "JOB"), help="run the hand-written script once")

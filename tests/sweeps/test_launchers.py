@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.hydra import Hydra
 
+from kd_lightning.launch import composed_and_run, single_run
 from kd_lightning.sweeps.folder import read_sweep
 from tests.support.cli import DIGITS, kd
 from tests.sweeps.test_faults import last_sweep
@@ -116,3 +119,22 @@ def test_a_launcher_that_cannot_work_is_said_before_any_job(
     assert len(answer.err.splitlines()) == 1
     assert answer.out == ""
     assert not (tmp_path / "store").exists()
+
+
+def test_a_job_is_composed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    composed: list[object] = []
+    compose = Hydra.compose_config
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        composed.append(kwargs.get("run_mode"))
+        return compose(*args, **kwargs)
+
+    monkeypatch.setattr(Hydra, "compose_config", counted)
+    words = [*DIGITS, f"hydra.run.dir={tmp_path}", "hydra.mode=RUN"]
+    asked = Hydra.get_mode
+    with single_run():
+        assert composed_and_run(words, lambda config: None) == 0
+    assert len(composed) == 1
+    assert Hydra.get_mode is asked
+    assert composed_and_run(words, lambda config: None) == 0
+    assert len(composed) == 3, "the control: by itself Hydra composes once more, to find out its mode"
