@@ -968,7 +968,12 @@ def cache_kills(rng: random.Random, n: int, folder: Path) -> Outcome:
     for number in range(n):
         place, notes = folder / "teacher_outputs" / str(number), made(folder / f"notes-{number}")
         children = [start(folder / "log", need_rows, place, notes, pause) for _ in range(4)]
-        time.sleep(rng.uniform(0, span))
+        if number % 2:  # so that some are killed in the midst of it, however busy the machine is
+            while not place.is_dir() and any(child.is_alive() for child in children):
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, pause))
+        else:
+            time.sleep(rng.uniform(0, span))
         before = Entry(place).problem()
         victim = rng.choice(children)
         victim.kill()
