@@ -30,6 +30,10 @@ class Logits(Protocol):
         gradient, for the caller to overwrite: a fresh tensor, or ``out`` if that is given and of use."""
         ...
 
+    def part(self, start: int, stop: int) -> Logits:
+        """Some positions, leading dimensions flattened."""
+        ...
+
     def zeroed(self, mask: Tensor) -> Logits:
         """The same with finite logits where ``mask`` [...] is False, whatever stood there."""
         ...
@@ -56,6 +60,10 @@ class DenseLogits:
         scaled = torch.mul(chunk.to(wide), scale, out=_fitting(out, wide))
         return scaled if self.mask is None else scaled.masked_fill_(~self.mask[start:stop, None], 0.0)
 
+    def part(self, start: int, stop: int) -> DenseLogits:
+        mask = None if self.mask is None else self.mask[start:stop]
+        return DenseLogits(self.logits.reshape(-1, self.logits.shape[-1])[start:stop], mask)
+
     def zeroed(self, mask: Tensor) -> DenseLogits:
         return replace(self, mask=mask.reshape(-1))
 
@@ -80,6 +88,9 @@ class LinearLogits:
     def rows(self, start: int, stop: int, scale: float, out: Tensor | None = None) -> Tensor:
         hidden = self.hidden.detach().reshape(-1, self.hidden.shape[-1])[start:stop]
         return scaled_linear(hidden, self.weight.detach(), self.bias, scale, out)
+
+    def part(self, start: int, stop: int) -> LinearLogits:
+        return replace(self, hidden=self.hidden.reshape(-1, self.hidden.shape[-1])[start:stop])
 
     def zeroed(self, mask: Tensor) -> LinearLogits:
         return replace(self, hidden=self.hidden.masked_fill(~mask[..., None], 0.0))

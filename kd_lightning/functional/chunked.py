@@ -14,9 +14,11 @@ Training". Shape legend: ``...`` leading dimensions, N their product, n rows of 
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,8 +26,8 @@ from torch import Tensor
 
 from kd_lightning.functional.shared_rows import SharedRows
 from kd_lightning.functional.tempered_rows import BITS, NATS, TemperedRows
-from kd_lightning.functional.terms import HardTerm, SoftTerm
-from kd_lightning.types import LinearLogits, Logits, scaled_linear
+from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
+from kd_lightning.types import LinearLogits, Logits
 
 CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 """Of one [n, C] buffer, of which three or four are alive at once. On the CPU they should stay in its cache."""
@@ -79,6 +81,7 @@ def chunked_loss(
     soft: Sequence[SoftTerm] = (),
     rows: int | None = None,
     reusable: bool = False,
+    compiled: bool = False,
 ) -> ChunkedLoss:
     """The loss in the head of this file.
 
@@ -92,6 +95,8 @@ def chunked_loss(
         soft: The soft terms.
         rows: Rows of a chunk; None = from ``chunk_rows``.
         reusable: True = the backward pass may run several times, at the cost of a copy of the gradients.
+        compiled: True = what is done with a chunk is compiled when it is first done. Under mixed precision the gradient with
+            respect to the logits is then as narrow as they are.
 
     Returns:
         Total, hard and soft values; float32 or wider. A mean over nothing is 0, and so is a sum of no terms.
@@ -122,6 +127,7 @@ def chunked_loss(
         soft=tuple(soft),
         rows=rows or even(len(flat), chunk_rows(classes, flat.device.type)),
         reusable=reusable,
+        compiled=compiled,
         grad=torch.is_grad_enabled(),
     )
     hidden = flat.masked_fill(~counted.reshape(-1, 1), 0.0)
@@ -139,6 +145,7 @@ class _Job:
     soft: tuple[SoftTerm, ...]
     rows: int
     reusable: bool
+    compiled: bool
     grad: bool
 
     @property
@@ -156,14 +163,22 @@ class _Chunked(torch.autograd.Function):
         narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         with torch.autocast(device, enabled=False):
             products = _Products(hidden, weight, bias, [needed and job.grad for needed in ctx.needs_input_grad], narrow)
+            terms = _Terms(job, products.dtype)
+            arithmetic = _Arithmetic(
+                tuple((term.divergence, term.temperature) for term in job.soft),
+                None if job.hard is None else job.hard.label_smoothing,
+                job.warmest,
+                narrow,
+                products.backward_weight.dtype if products.wanted else None,
+            )
             buffers = _Buffers(min(job.rows, len(hidden)), len(weight), products.dtype, hidden.device)
-            terms = _Terms(job, buffers, narrow)
             for start in range(0, len(hidden), job.rows):
                 stop = min(start + job.rows, len(hidden))
-                logits = products.logits(start, stop, BITS / job.warmest, buffers.get("student", stop - start))
-                gradient = terms.chunk(logits, start, stop, products.wanted)
-                if gradient is not None:
-                    products.add(gradient, start, stop)
+                chunk = terms.of_rows(products.student(start, stop), start, stop)
+                found = _compiled()(arithmetic, chunk) if job.compiled else arithmetic(chunk, buffers)
+                terms.note(found, start, stop)
+                if found.gradient is not None:
+                    products.add(found.gradient, start, stop)
             ctx.gradients, ctx.dtypes, ctx.reusable = products.gradients, products.dtypes, job.reusable
             total, hard, soft = terms.means()
         ctx.mark_non_differentiable(hard, *soft)
@@ -205,11 +220,20 @@ class _Buffers:
         self.device = device
         self._made: dict[str, Tensor] = {}
 
-    def get(self, name: str, rows: int) -> Tensor:
+    def get(self, name: str, rows: int) -> Tensor | None:
         """The buffer of that name, [rows, C], with whatever stands in it."""
         if name not in self._made:
             self._made[name] = torch.empty(self.shape, dtype=self.dtype, device=self.device)
         return self._made[name][:rows]
+
+
+class _NoBuffers(_Buffers):
+    """For the compiler, which sees for itself what need not be kept."""
+
+    def __init__(self) -> None: ...
+
+    def get(self, name: str, rows: int) -> Tensor | None:
+        return None
 
 
 class _Products:
@@ -228,13 +252,13 @@ class _Products:
     ) -> None:
         self.dtype = torch.promote_types(weight.dtype, torch.float32)
         product_dtype = narrow or weight.dtype
-        self.hidden, self.weight = hidden.to(product_dtype), weight.to(product_dtype)
+        self.hidden, self.weight = hidden.detach().to(product_dtype), weight.detach().to(product_dtype)
         # float16 would lose gradients of size 1 / N: no gradient scaler has enlarged them yet.
         wide = narrow == torch.float16
         self.backward_hidden, self.backward_weight = (
             (hidden.to(weight.dtype), weight) if wide else (self.hidden, self.weight)
         )
-        self.bias = None if bias is None else bias.to(product_dtype)
+        self.bias = None if bias is None else bias.detach().to(product_dtype)
         self.dtypes = hidden.dtype, weight.dtype, weight.dtype if bias is None else bias.dtype
         # Sums over all chunks in float32 or wider, or they would lose what each adds.
         self.gradients: tuple[Tensor | None, ...] = (
@@ -244,9 +268,9 @@ class _Products:
         )
         self.wanted = any(needs)
 
-    def logits(self, start: int, stop: int, scale: float, out: Tensor) -> Tensor:
-        """``scale * logits`` [n, C], float32 or wider; in ``out`` where that is of use."""
-        return scaled_linear(self.hidden[start:stop], self.weight, self.bias, scale, out)
+    def student(self, start: int, stop: int) -> LinearLogits:
+        """The logits of some rows."""
+        return LinearLogits(self.hidden[start:stop], self.weight, self.bias)
 
     def add(self, gradient: Tensor, start: int, stop: int) -> None:
         """Take in the gradient [n, C] with respect to the logits of some rows."""
@@ -262,87 +286,91 @@ class _Products:
             weight += gradient.T @ self.backward_hidden[start:stop]
 
 
-class _Terms:
-    """The values of the terms by row, and their gradient with respect to a chunk's logits."""
+@dataclass(frozen=True)
+class _Chunk:
+    """Some rows.
 
-    def __init__(self, job: _Job, buffers: _Buffers, narrow: torch.dtype | None) -> None:
-        dtype = buffers.dtype
+    Attributes:
+        student: Logits [n, C].
+        teacher: Logits of these and maybe other rows, if there are soft terms.
+        first: Where these rows begin in the teacher's.
+        classes: [n, 1] int64 targets, if there is a hard term.
+        hard_coefficient: [n, 1] share of each row's cross-entropy in the total.
+        soft_coefficients: [n, 1] for each soft term, share of each row's divergence in the total, over T.
+        offsets: [C] bits, added to the logits of the hard term; None = 0.
+    """
+
+    student: LinearLogits
+    teacher: Logits | None
+    first: int
+    classes: Tensor | None
+    hard_coefficient: Tensor | None
+    soft_coefficients: tuple[Tensor, ...]
+    offsets: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Of some rows: the gradient [n, C] of the total with respect to their logits, and the terms' values [n]."""
+
+    gradient: Tensor | None
+    hard: Tensor | None
+    soft: list[Tensor]
+
+
+class _Terms:
+    """The shares of all rows in the terms, and the terms' values."""
+
+    def __init__(self, job: _Job, dtype: torch.dtype) -> None:
         self.job = job
-        self.buffers = buffers
-        self.narrow = narrow
         self.soft_values = [torch.zeros(len(job.mask), dtype=dtype, device=job.mask.device) for _ in job.soft]
         self.soft_share = job.mask / job.mask.sum().clamp(min=1).to(dtype)
+        self.factors = [term.temperature**term.divergence.order for term in job.soft]
+        self.soft_coefficients = [
+            self.soft_share[:, None] * (term.weight * factor / term.temperature)
+            for term, factor in zip(job.soft, self.factors, strict=True)
+        ]
         self.hard_values = self.soft_share.new_zeros(len(job.mask) if job.hard is not None else 0)
+        self.offsets = None
         if job.hard is not None:
             self.counted = job.hard.counted.reshape(-1)
             self.classes = torch.where(self.counted, job.hard.targets.reshape(-1), 0)[:, None]
             self.hard_share = self.counted / self.counted.sum().clamp(min=1).to(dtype)
             if job.hard.class_weights is not None:
                 self.hard_share *= job.hard.class_weights.like(self.hard_share)[self.classes[:, 0]]
+            self.hard_coefficient = self.hard_share[:, None] * job.hard.weight
+            if job.hard.offsets is not None:
+                self.offsets = job.hard.offsets.like(self.hard_share) * BITS
 
-    def chunk(self, scaled_logits: Tensor, start: int, stop: int, wanted: bool) -> Tensor | None:
-        """Note the values of some rows.
+    def of_rows(self, student: LinearLogits, start: int, stop: int) -> _Chunk:
+        """The chunk of these rows."""
+        some, hard = slice(start, stop), self.job.hard is not None
+        teacher, first = self.job.teacher, start
+        if teacher is not None and self.job.compiled:  # where rows begin is no number to compile for
+            teacher, first = teacher.part(start, stop), 0
+        return _Chunk(
+            student,
+            teacher,
+            first,
+            self.classes[some] if hard else None,
+            self.hard_coefficient[some] if hard else None,
+            tuple(coefficient[some] for coefficient in self.soft_coefficients),
+            self.offsets,
+        )
 
-        Args:
-            scaled_logits: [n, C] the student's logits over the warmest temperature, in bits; overwritten.
-            start: The first row.
-            stop: The one after the last.
-            wanted: A gradient is.
-
-        Returns:
-            The gradient [n, C] of the total with respect to their logits; None if none is wanted.
-        """
-        job = self.job
-        student = TemperedRows.of_bits(scaled_logits, self.buffers.get("student powers", stop - start))
-        gradient = self.buffers.get("gradient", stop - start) if wanted else None
-        if job.hard is not None:  # the first, for it writes where the others add
-            self.hard_values[start:stop] = self.set_hard(job.hard, student, start, stop, gradient)
-        elif gradient is not None:
-            gradient.zero_()
-        for number, term in enumerate(job.soft):
-            colder = student.colder(job.warmest / term.temperature)
-            teacher = self.teacher(start, stop, term.temperature)
-            factor = term.temperature**term.divergence.order
-            coefficient = self.soft_share[start:stop, None] * (term.weight * factor / term.temperature)
-            value = term.divergence.by_rows(teacher, colder, coefficient, gradient)
-            self.soft_values[number][start:stop] = value * factor
-        return gradient
-
-    def teacher(self, start: int, stop: int, temperature: float) -> TemperedRows:
-        """The teacher's softmax for some rows; its products are as narrow as the student's."""
-        source, logits, powers = self.job.teacher, *(self.buffers.get(n, stop - start) for n in ("teacher", "powers"))
-        assert source is not None
-        with torch.autocast(self.soft_share.device.type, self.narrow, enabled=self.narrow is not None):
-            if isinstance(source, SharedRows):
-                return source.tempered(start, stop, temperature, self.narrow)
-            scaled = source.rows(start, stop, BITS / temperature, logits)
-            return TemperedRows.of_bits(scaled, powers if powers.dtype == scaled.dtype else None)
-
-    def set_hard(self, hard: HardTerm, student: TemperedRows, start: int, stop: int, gradient: Tensor | None) -> Tensor:
-        """The cross-entropy [n] of some rows; its weighted gradient is written to ``gradient``."""
-        ratio, smoothing, classes = self.job.warmest, hard.label_smoothing, self.classes[start:stop]
-        # The teacher does not need its buffers yet.
-        powers_buffer = self.buffers.get("powers", stop - start)
-        if hard.offsets is not None:
-            offsets = hard.offsets.like(student.bits) * BITS
-            adjusted = torch.add(offsets, student.bits, alpha=ratio, out=powers_buffer)
-            student, ratio = TemperedRows.of_bits(adjusted, self.buffers.get("teacher", stop - start)), 1.0
-        powers, sums = student.colder_powers(ratio, powers_buffer)
-        right = student.bits.gather(1, classes)
-        if smoothing:
-            right = (1 - smoothing) * right + smoothing * student.bits.mean(dim=-1, keepdim=True)
-        value = (sums.log() - (NATS * ratio) * right).squeeze(1)
-        if gradient is not None:
-            coefficient = self.hard_share[start:stop, None] * hard.weight
-            torch.mul(powers, coefficient / sums, out=gradient)
-            gradient.scatter_add_(1, classes, coefficient * (smoothing - 1))
-            if smoothing:
-                gradient -= coefficient * (smoothing / gradient.shape[-1])
-        return value
+    def note(self, found: _Found, start: int, stop: int) -> None:
+        """Keep the values of these rows."""
+        if found.hard is not None:
+            self.hard_values[start:stop] = found.hard
+        for values, value in zip(self.soft_values, found.soft, strict=True):
+            values[start:stop] = value
 
     def means(self) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Total, hard mean, soft means."""
-        soft = [torch.where(self.job.mask, values, 0.0) @ self.soft_share for values in self.soft_values]
+        soft = [
+            torch.where(self.job.mask, values, 0.0) @ self.soft_share * factor
+            for values, factor in zip(self.soft_values, self.factors, strict=True)
+        ]
         hard = self.soft_share.new_zeros(())
         total = hard.clone()
         if self.job.hard is not None:
@@ -351,3 +379,96 @@ class _Terms:
         for term, mean in zip(self.job.soft, soft, strict=True):
             total = total + term.weight * mean
         return total, hard, soft
+
+
+@dataclass(frozen=True)
+class _Arithmetic:
+    """What is done with each chunk.
+
+    Attributes:
+        soft: Divergence and temperature of each soft term.
+        smoothing: Of the hard term's labels; None = there is no hard term.
+        warmest: The temperature at which the student's softmax is made.
+        narrow: The type of products under the autocast at work; None = there is none.
+        gradient: The type in which the gradient is needed; None = none is.
+    """
+
+    soft: tuple[tuple[Divergence, float], ...]
+    smoothing: float | None
+    warmest: float
+    narrow: torch.dtype | None
+    gradient: torch.dtype | None
+
+    def __call__(self, chunk: _Chunk, buffers: _Buffers) -> _Found:
+        """Values and gradient of the terms; the gradient stands in one of the buffers."""
+        rows = len(chunk.student.hidden)
+        bits = chunk.student.rows(0, rows, BITS / self.warmest, buffers.get("student", rows))
+        student = TemperedRows.of_bits(bits, buffers.get("student powers", rows))
+        hard, gradient, soft = None, None, []
+        if self.smoothing is not None:
+            hard, gradient = self.hard(chunk, student, self.smoothing, buffers)
+        elif self.gradient is not None:
+            buffer = buffers.get("gradient", rows)
+            gradient = torch.zeros(bits.shape, dtype=bits.dtype, device=bits.device, out=buffer)
+        for (divergence, temperature), coefficient in zip(self.soft, chunk.soft_coefficients, strict=True):
+            colder = student.colder(self.warmest / temperature)
+            teacher = self.teacher(chunk, temperature, buffers)
+            soft.append(divergence.by_rows(teacher, colder, coefficient, gradient))
+        return _Found(gradient, hard, soft)
+
+    def teacher(self, chunk: _Chunk, temperature: float, buffers: _Buffers) -> TemperedRows:
+        """The teacher's softmax; its products are as narrow as the student's."""
+        source, first, rows = chunk.teacher, chunk.first, len(chunk.student.hidden)
+        assert source is not None
+        logits, powers = buffers.get("teacher", rows), buffers.get("powers", rows)
+        with torch.autocast(chunk.student.hidden.device.type, self.narrow, enabled=self.narrow is not None):
+            if isinstance(source, SharedRows):
+                return source.tempered(first, first + rows, temperature, self.narrow)
+            scaled = source.rows(first, first + rows, BITS / temperature, logits)
+            return TemperedRows.of_bits(scaled, powers if powers is None or powers.dtype == scaled.dtype else None)
+
+    def hard(
+        self, chunk: _Chunk, student: TemperedRows, smoothing: float, buffers: _Buffers
+    ) -> tuple[Tensor, Tensor | None]:
+        """The cross-entropy [n], and its weighted gradient [n, C]."""
+        ratio, classes, coefficient = self.warmest, chunk.classes, chunk.hard_coefficient
+        assert classes is not None
+        assert coefficient is not None
+        # The teacher does not need its buffers yet.
+        powers_buffer = buffers.get("powers", len(classes))
+        if chunk.offsets is not None:
+            adjusted = torch.add(chunk.offsets, student.bits, alpha=ratio, out=powers_buffer)
+            student, ratio = TemperedRows.of_bits(adjusted, buffers.get("teacher", len(classes))), 1.0
+        powers, sums = student.colder_powers(ratio, powers_buffer)
+        right = student.bits.gather(1, classes)
+        if smoothing:
+            right = (1 - smoothing) * right + smoothing * student.bits.mean(dim=-1, keepdim=True)
+        value = (sums.log() - (NATS * ratio) * right).squeeze(1)
+        if self.gradient is None:
+            return value, None
+        gradient = torch.mul(powers, coefficient / sums, out=buffers.get("gradient", len(classes)))
+        _add_at(gradient, classes, coefficient * (smoothing - 1))
+        if smoothing:
+            gradient -= coefficient * (smoothing / gradient.shape[-1])
+        return value, gradient
+
+
+def _add_at(rows: Tensor, places: Tensor, values: Tensor) -> None:
+    """Add a value [n, 1] to one place [n, 1] of each row [n, C]."""
+    if torch.compiler.is_compiling():  # a scatter would break one pass over the rows into three
+        rows += torch.where(places == torch.arange(rows.shape[1], device=rows.device), values, 0.0)
+    else:
+        rows.scatter_add_(1, places, values)
+
+
+def _in_one_go(arithmetic: _Arithmetic, chunk: _Chunk) -> _Found:
+    found = arithmetic(chunk, _NoBuffers())
+    return found if found.gradient is None else replace(found, gradient=found.gradient.to(arithmetic.gradient))
+
+
+@functools.cache
+def _compiled() -> Callable[[_Arithmetic, _Chunk], _Found]:
+    with warnings.catch_warnings():
+        # torch's own use of torch, in 2.13.
+        warnings.filterwarnings("ignore", ".*torch.jit.script_method.*", DeprecationWarning)
+        return torch.compile(_in_one_go)

@@ -41,6 +41,9 @@ class SharedRows:
     def rows(self, start: int, stop: int, scale: float, out: Tensor | None = None) -> Tensor:
         return self.source.rows(start, stop, scale, out)
 
+    def part(self, start: int, stop: int) -> Logits:
+        return self.source.part(start, stop)
+
     def zeroed(self, mask: Tensor) -> SharedRows:
         """As in ``Logits``; the same object for an equal mask, since students of one batch bring masks of their own."""
         if self._zeroed is None or self._mask is None or not _equal(self._mask, mask):

@@ -8,8 +8,9 @@ divided by T anyway. Shape legend: n rows, C classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,23 @@ NATS = math.log(2)
 """Of a bit."""
 BITS = 1 / NATS
 """Of a nat."""
+
+
+class _kept:
+    """``functools.cached_property``; the compiler, which cannot see through the lock of that one, keeps nothing: it makes
+    nothing twice anyway."""
+
+    def __init__(self, make: Callable[[Any], Tensor]) -> None:
+        self.make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type) -> Tensor:
+        if torch.compiler.is_compiling():
+            return self.make(instance)
+        found: Tensor = instance.__dict__.setdefault(self.name, self.make(instance))
+        return found
 
 
 @dataclass(frozen=True)
@@ -48,17 +66,17 @@ class TemperedRows:
         powers = torch.exp2(bits, out=out)
         return TemperedRows(bits, powers, powers.sum(dim=-1, keepdim=True))
 
-    @cached_property
+    @_kept
     def dots(self) -> Tensor:
         """[n] ``sum(powers * (logits - max) / T)``, of which the entropy is made."""
         return NATS * torch.linalg.vecdot(self.powers, self.bits) if self.origin is None else self.origin.dots
 
-    @cached_property
+    @_kept
     def log_probs(self) -> Tensor:
         """[n, C]."""
         return torch.add(-self.sums.log(), self.bits, alpha=NATS)
 
-    @cached_property
+    @_kept
     def probs(self) -> Tensor:
         """[n, C]."""
         return self.powers / self.sums

@@ -200,7 +200,7 @@ class DistillationModule(SupervisedModule):
             name: cast(Objective, term).soft_term(temperature, share[name]) for name, term in self.objective.items()
         }
         rowwise = {name: term for name, term in soft.items() if term is not None}
-        found = chunked_loss(source, teacher.source, aligned.mask, hard, list(rowwise.values()))
+        found = chunked_loss(source, teacher.source, aligned.mask, hard, list(rowwise.values()), compiled=self.compiled)
         values = dict(zip(rowwise, found.soft, strict=True))
         loss, terms = found.total, {} if hard is None else {HARD: found.hard}
         with nullcontext() if alpha > 0 else torch.no_grad():

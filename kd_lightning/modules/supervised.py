@@ -101,7 +101,9 @@ class SupervisedModule(pl.LightningModule):
         if self.chunked:
             student = self.task.linear_logits(self.network, batch)
             aligned = self.task.align(batch, student.hidden)
-            hard = chunked_loss(student, None, aligned.mask, self.task.hard_term(aligned, 1.0)).total
+            hard = chunked_loss(
+                student, None, aligned.mask, self.task.hard_term(aligned, 1.0), compiled=self.compiled
+            ).total
         else:
             logits = self.task.logits(self.network, batch)
             hard = self.task.loss(logits, self.task.align(batch, logits), batch)

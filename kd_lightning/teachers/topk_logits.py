@@ -94,15 +94,18 @@ class TopKLogits:
         return self.rows(0, shape.numel(), 1.0).unflatten(0, shape)
 
     def rows(self, start: int, stop: int, scale: float, out: Tensor | None = None) -> Tensor:
-        some = replace(
+        some = self.part(start, stop)
+        with torch.no_grad():
+            logits = self.missing.fill(some).expand(-1, self.num_classes).contiguous()
+            return logits.scatter_(1, some.classes, some.log_probs).mul_(scale)
+
+    def part(self, start: int, stop: int) -> TopKLogits:
+        return replace(
             self,
             classes=self._some(self.classes, start, stop),
             log_probs=self._some(self.log_probs, start, stop),
             log_missing=self._some(self.log_missing, start, stop),
         )
-        with torch.no_grad():
-            logits = self.missing.fill(some).expand(-1, self.num_classes).contiguous()
-            return logits.scatter_(1, some.classes, some.log_probs).mul_(scale)
 
     def zeroed(self, mask: Tensor) -> TopKLogits:
         ignored = ~mask[..., None]
