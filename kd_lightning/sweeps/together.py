@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +19,7 @@ from omegaconf import DictConfig
 
 from kd_lightning import stopping
 from kd_lightning.cohort import Cohort, students_that_fit, unfit
+from kd_lightning.compute_thread import computing
 from kd_lightning.config import build
 from kd_lightning.job import carry_out, checked, end_recorded, overrides_of_job
 from kd_lightning.launch import composed_and_run, single_run
@@ -110,10 +112,11 @@ def composed(order: Order) -> Composed | None:
 
 def in_threads(jobs: Sequence[Composed], cohort: Cohort, most: int) -> None:
     """Run the jobs side by side, at most so many in step; returns when all have ended."""
-    turns = Turns(len(jobs), most)
-    with routed() as routes, lightning_is_quiet(), stopping.deferred():
+    accelerator = jobs[0].settings["trainer"].get("accelerator")
+    with routed(), lightning_is_quiet(), stopping.deferred(), computing(accelerator) as arithmetic:
+        turns = Turns(len(jobs), most, arithmetic)
         threads = [
-            threading.Thread(target=in_thread, args=(job, cohort, turns, routes), name=f"job {job.order.number}")
+            threading.Thread(target=in_thread, args=(job, cohort, turns), name=f"job {job.order.number}")
             for job in jobs
         ]
         try:
@@ -134,53 +137,52 @@ def in_threads(jobs: Sequence[Composed], cohort: Cohort, most: int) -> None:
             raise
 
 
-def in_thread(job: Composed, cohort: Cohort, turns: Turns, routes: Routes) -> None:
+def in_thread(job: Composed, cohort: Cohort, turns: Turns) -> None:
     """Body of a thread."""
     folder = Path(job.order.folder)
     record = end_recorded(folder, job.order.number)
-    with routes.to(folder / OUTPUT), suppress(stopping.Terminated, Interrupted), record as end, turns.member():
+    with own_output_to(folder / OUTPUT), suppress(stopping.Terminated, Interrupted), record as end, turns.member():
         begin_job(folder, job.order.number, job.overrides)  # its time begins now
         end.waited = clock(since_now=True)
         end.results = job.results(cohort)
 
 
-class Routes(threading.local):
-    """Where the output of each thread goes."""
+_own_output: ContextVar[TextIO | None] = ContextVar("own_output", default=None)
+"""Of the calling thread, or of the job for which it computes."""
 
-    file: TextIO | None = None
 
-    @contextmanager
-    def to(self, path: Path) -> Iterator[None]:
-        """What this thread prints is appended to a file."""
-        with path.open("a", encoding="utf-8", buffering=1, errors="backslashreplace") as self.file:
-            try:
-                yield
-            finally:
-                self.file = None
+@contextmanager
+def own_output_to(path: Path) -> Iterator[None]:
+    """What this thread prints is appended to a file."""
+    with path.open("a", encoding="utf-8", buffering=1, errors="backslashreplace") as file:
+        token = _own_output.set(file)
+        try:
+            yield
+        finally:
+            _own_output.reset(token)
 
 
 class Routed:
     """Stands for ``sys.stdout`` or ``sys.stderr``: each thread's own file, or what was there before."""
 
-    def __init__(self, routes: Routes, usual: TextIO) -> None:
-        self._routes = routes
+    def __init__(self, usual: TextIO) -> None:
         self._usual = usual
 
     @property
     def own(self) -> TextIO | None:
         """This thread's file, for who prints there from another thread."""
-        return self._routes.file
+        return _own_output.get()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._routes.file or self._usual, name)
+        return getattr(_own_output.get() or self._usual, name)
 
 
 @contextmanager
-def routed() -> Iterator[Routes]:
+def routed() -> Iterator[None]:
     """Inside, threads can have outputs of their own."""
-    routes, out, err = Routes(), sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Routed(routes, out), Routed(routes, err)
+    out, err = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Routed(out), Routed(err)
     try:
-        yield routes
+        yield
     finally:
         sys.stdout, sys.stderr = out, err
