@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,18 +21,25 @@ class TurnTaking(pl.Callback):
     def __init__(self, in_line: bool) -> None:
         self.in_line = in_line
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        # Around the loop's own methods, since no hook is around a step and the callbacks that follow it, or around a
-        # validation: all that they compute is done where the cohort computes, the user's callbacks' arithmetic, too.
-        loop = trainer.fit_loop.epoch_loop
-        step, validate_if_due = loop.advance, loop.on_advance_end
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        # Around the loops' own methods: no hook is around a step or a validation with all that callbacks do there.
+        stage_loop, step_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
+        for loop, methods in (
+            (stage_loop, ("on_run_start", "on_advance_start", "on_advance_end", "on_run_end")),
+            (step_loop, ("advance", "on_advance_end")),  # a step; a validation where one is due
+        ):
+            for name in methods:
+                setattr(loop, name, handed_over(getattr(loop, name)))
+        step = step_loop.advance
 
         def in_turn(data_fetcher: Any) -> None:
             # Not in the middle of a step: from here to its end no other may draw random numbers.
             turns.step(self.in_line)
-            turns.computed(partial(step, data_fetcher))
+            step(data_fetcher)
 
-        def after(data_fetcher: Any) -> None:
-            turns.computed(partial(validate_if_due, data_fetcher))
+        step_loop.advance = in_turn  # type: ignore[method-assign]
 
-        loop.advance, loop.on_advance_end = in_turn, after  # type: ignore[method-assign]
+
+def handed_over(method: Callable[..., None]) -> Callable[..., None]:
+    """The method, done in the thread that computes for all jobs."""
+    return lambda *args: turns.computed(partial(method, *args))
