@@ -63,7 +63,8 @@ class TeacherCache:
                 shards = self._opened()
         assert shards is not None, "our own writing, under our lock"
         policy = ", ".join(str(value) for name, value in self.job.policy.settings().items() if name != "_target_")
-        what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {size(self.job.bytes)}"
+        count = turns.computed(lambda: self.job.bytes)  # it may ask the teacher about a row
+        what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {size(count)}"
         board.done(STAGE, f"{what} ({'reused ' if reused else ''}{self.entry.key})")
         return shards
 
