@@ -1,7 +1,7 @@
 """The jobs of a cohort: composed one after the other, then run as threads of this process that take turns.
 
 What a job prints goes to its own ``output.log``; what comes from elsewhere (C code, logging) to ``cohort.log`` of the sweep.
-A job that cannot be one of a cohort runs before the others, by itself.
+A job that cannot be one of a cohort runs after the others, by itself.
 """
 
 from __future__ import annotations
@@ -70,12 +70,6 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
     """
     jobs = [job for order in orders if (job := composed(order))]
     reasons = {job.order.number: unfit(job.settings) for job in jobs}
-    for job in jobs:
-        if reason := reasons[job.order.number]:
-            folder = Path(job.order.folder)
-            with output_to(folder / OUTPUT), end_recorded(folder, job.order.number) as end:
-                print(f"by itself, not in the cohort: {reason}", flush=True)
-                end.results = job.results(ALONE)
     fitting = [job for job in jobs if reasons[job.order.number] is None]
     for place in dict.fromkeys(place_of(job.settings) for job in fitting):
         chosen = [job for job in fitting if place_of(job.settings) == place]
@@ -86,6 +80,14 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
                     f"{fit} of {len(chosen)} jobs at a time: more do not fit into half of the free memory", flush=True
                 )
             in_threads(chosen, Cohort(stack), fit if most is None else min(most, fit))
+    for (
+        job
+    ) in jobs:  # last: this thread, too, has a pool of threads once it has computed, which would slow the cohort down
+        if reason := reasons[job.order.number]:
+            folder = Path(job.order.folder)
+            with output_to(folder / OUTPUT), end_recorded(folder, job.order.number) as end:
+                print(f"by itself, not in the cohort: {reason}", flush=True)
+                end.results = job.results(ALONE)
 
 
 def place_of(settings: dict[str, Any]) -> tuple[str, ...]:
