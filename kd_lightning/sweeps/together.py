@@ -80,9 +80,8 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
                     f"{fit} of {len(chosen)} jobs at a time: more do not fit into half of the free memory", flush=True
                 )
             in_threads(chosen, Cohort(stack), fit if most is None else min(most, fit))
-    for (
-        job
-    ) in jobs:  # last: this thread, too, has a pool of threads once it has computed, which would slow the cohort down
+    # Last: once this thread has computed it has a pool of threads, too, and the cohort's would wait longer for each other.
+    for job in jobs:
         if reason := reasons[job.order.number]:
             folder = Path(job.order.folder)
             with output_to(folder / OUTPUT), end_recorded(folder, job.order.number) as end:
