@@ -69,13 +69,15 @@ class Cohort(Alone):
     def train(self, stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
         about = partial(begin, stage, entry, settings, board)
         if "teacher" not in stage.ingredients:  # nothing to share: it runs through, and the others wait
-            fit(about(), [TurnTaking(in_line=False)])
+            turns.computed(lambda: fit(about(), [TurnTaking(in_line=False)]))
             return
         group = turns.gather(group_key(stage, entry), about)
         try:
             outcome = self._outcome(group, about)
-            if isinstance(outcome, Training):
-                fit(outcome, [TurnTaking(in_line=len(group.trainings) > 1)])
+            if isinstance(outcome, Training) and len(group.trainings) > 1:
+                fit(outcome, [TurnTaking(in_line=True)])  # it waits in there, and hands over each step
+            elif isinstance(outcome, Training):
+                turns.computed(partial(fit, outcome, [TurnTaking(in_line=False)]))
             elif outcome is not None:
                 raise outcome
         finally:
@@ -86,7 +88,8 @@ class Cohort(Alone):
         """What is still to be done of one's own training, or how it has ended."""
         with turns.holding(group, waiting=lambda: None):
             if not group.notes:  # the first to come begins for all
-                group.notes.update(zip(group.trainings, self._begin_together(group.trainings), strict=True))
+                outcomes = turns.computed(partial(self._begin_together, group.trainings))
+                group.notes.update(zip(group.trainings, outcomes, strict=True))
             return group.notes.pop(about)  # nobody else keeps it
 
     def _begin_together(self, group: Sequence[Begin]) -> list[Training | BaseException | None]:

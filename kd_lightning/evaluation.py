@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from kd_lightning import turns
 from kd_lightning.data.base import ExperimentData
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.schedules import Constant
@@ -50,7 +51,7 @@ def evaluated(
     with entry.lock(waiting=lambda: board.say("test: another process is at it, waiting")):
         if entry.problem() is not None:
             entry.clear()
-            measure(entry, network(), task, data, trainer)
+            turns.computed(lambda: measure(entry, network(), task, data, trainer))
     return entry.read_json("result.json"), load_file(entry.path("rows.safetensors"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from kd_lightning import turns
 from kd_lightning.callbacks.checkpoints import save_weights
 from kd_lightning.evaluation import validated
 from kd_lightning.recipe import SUPERVISED_CODE, Recipe, Settings
@@ -38,7 +39,7 @@ def take_teacher(recipe: Recipe, checkpoint: str) -> tuple[Entry, Settings]:
             entry.clear()
             board.start("teacher")
             rows = recipe.rows("teacher", 1, only_labelled=False)
-            val = validated(network, task, rows, recipe.trainer.trainer, entry.folder)
+            val = turns.computed(lambda: validated(network, task, rows, recipe.trainer.trainer, entry.folder))
             adopt(entry, network, val, ingredients, str(path), task.monitor)
         record = entry.read_json("result.json")
     board.done("teacher", note(record, f"brought: {path}"))

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from kd_lightning import carrying
+from kd_lightning import carrying, turns
 from kd_lightning.attaching import prepared
 from kd_lightning.evaluation import evaluated
 from kd_lightning.matmul import matmul_precision
@@ -89,7 +89,9 @@ class Experiment:
         self._run_teacher()
         if "baseline" not in self.entries:
             self._obtain(self.baseline())
-        self.source = chosen_source(self.recipe, self.soft_stages, lambda: self.trained("teacher"))
+        self.source = turns.computed(
+            lambda: chosen_source(self.recipe, self.soft_stages, lambda: self.trained("teacher"))
+        )
         soft = self.soft_stages(self.source)
         self._provide(soft)
         for stage in soft:
@@ -129,9 +131,8 @@ class Experiment:
         at_once = settings["data"]["batch_size"] // (self.recipe.trainer.accumulate * world)
         for role, prefix in (("teacher", "teacher_"), ("student", "")):
             classwise = self.recipe.classwise() if role == "teacher" else None
-            classes = check_network(
-                self.recipe.network(role), self.recipe.task, self.recipe.prepared, role, at_once, classwise
-            )
+            parts = self.recipe.network(role), self.recipe.task, self.recipe.prepared
+            classes = turns.computed(partial(check_network, *parts, role, at_once, classwise))
             self.recipe.rows(role, 1, only_labelled=True)
             with building(f"{prefix}hard_loss"):
                 self.recipe.trained_task(role)

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from kd_lightning import turns
 from kd_lightning.attaching import attach
 from kd_lightning.balancing.base import Balancing
 from kd_lightning.chunking import chunks
@@ -197,7 +198,7 @@ class Recipe:
                 reused = entry.problem() is None
                 if not reused:
                     entry.clear()
-                    write_prepared(entry, source.prepare())
+                    write_prepared(entry, turns.computed(source.prepare))
                 prepared, fingerprint = read_prepared(entry)
             if imbalance is not None:
                 prepared.check(classes)

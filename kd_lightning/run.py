@@ -23,7 +23,7 @@ from kd_lightning.sweeps.folder import PROGRESS
 from kd_lightning.sweeps.records import ProgressFile
 from kd_lightning.teachers.auto import STORING
 from kd_lightning.tracking.track import tracking
-from kd_lightning.turns import clock
+from kd_lightning.turns import clock, computed
 
 
 def execute(
@@ -57,7 +57,7 @@ def execute(
     folder.mkdir(parents=True, exist_ok=True)
     publish(folder / "config.yaml", config_text(redacted(settings)))
     publish(folder / "overrides.txt", "".join(f"{line}\n" for line in overrides))
-    publish_json(folder / "environment.json", environment())
+    publish_json(folder / "environment.json", computed(environment))
     log = file_logger(folder / "run.log")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     started, waited = time.perf_counter(), clock(since_now=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kd_lightning import turns
 from kd_lightning.data.labels import readable_targets
 from kd_lightning.objectives.base import teacher_taps
 from kd_lightning.preflight import PROGRESS
@@ -58,11 +59,12 @@ class TeacherCache:
                 if problem:
                     board.say(f"teacher outputs: written again ({self.entry.folder}: {problem})")
                 if not reused:
-                    self._build(board)
+                    turns.computed(lambda: self._build(board))
                 shards = self._opened()
         assert shards is not None, "our own writing, under our lock"
         policy = ", ".join(str(value) for name, value in self.job.policy.settings().items() if name != "_target_")
-        what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {size(self.job.bytes)}"
+        count = turns.computed(lambda: self.job.bytes)  # it may ask the teacher about a row
+        what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {size(count)}"
         board.done(STAGE, f"{what} ({'reused ' if reused else ''}{self.entry.key})")
         return shards
 
@@ -142,11 +144,11 @@ def opened(recipe: Recipe, source: TeacherSource, network: Callable[[], nn.Modul
     """
     if not isinstance(recipe.build(source.node), Policy):
         return source
-    cache = teacher_cache(recipe, source, network())
+    cache = turns.computed(lambda: teacher_cache(recipe, source, network()))
     ready = replace(source, shards=cache.ready(recipe.board))
     temperature = hottest(recipe)
     if cache.job.policy.renormalises() and temperature > 1:
-        cosine = measured_cosine(recipe, ready, network(), temperature)
+        cosine = turns.computed(lambda: measured_cosine(recipe, ready, network(), temperature))
         recipe.board.say(
             f"warning: teacher_outputs.missing_mass=none at temperature {temperature:g}: the student's gradient has a cosine "
             f"of {cosine:.2f} with the one that the whole teacher gives ({SAMPLE} rows): use missing_mass=unigram, or "

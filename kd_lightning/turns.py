@@ -6,6 +6,8 @@ run outside a cohort) passes through all functions here as if they were not ther
 
 A member is at work, in line, waiting for something that another holds, or gathered: ready for a training that others may
 join. When nobody can work any more, the gathered members whose training has the key of the first are let go together.
+
+What computes may be done by one thread for all (``computed``); nobody waits for another member in there.
 """
 
 from __future__ import annotations
@@ -15,13 +17,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Interrupted(BaseException):
     """Ctrl-C, as it reaches a thread. No ``Exception``, so that nothing that survives errors survives it."""
+
+
+class Arithmetic(Protocol):
+    """Computes for all members."""
+
+    def relieve(self) -> None:
+        """The calling thread is a member's, and has not computed yet."""
+
+    def do(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives, or raises; it sees the caller's context variables."""
 
 
 @dataclass(eq=False)
@@ -56,7 +71,12 @@ class Member:
     waited: float = 0.0
     group: Group | None = None
     error: type[BaseException] | None = None
+    _thread: int = field(default_factory=threading.get_ident)
     _go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def assert_own_thread(self) -> None:
+        """Where it waits, or may have to."""
+        assert threading.get_ident() == self._thread, "who waits in the thread that computes for all keeps all waiting"
 
 
 class Turns:
@@ -65,10 +85,12 @@ class Turns:
     Args:
         members: How many there will be; nobody begins before all are there.
         most: Members that are let go together, at most; None = all.
+        arithmetic: Where they compute; None = each in its own thread.
     """
 
-    def __init__(self, members: int, most: int | None = None) -> None:
+    def __init__(self, members: int, most: int | None = None, arithmetic: Arithmetic | None = None) -> None:
         self.most = most
+        self.arithmetic = arithmetic
         self._missing = members
         self._mutex = threading.Lock()
         self._line: deque[Member] = deque()
@@ -81,17 +103,19 @@ class Turns:
     def member(self) -> Iterator[None]:
         """Around all that a thread does: it begins in its turn, and goes when it ends."""
         member = Member(self)
+        if self.arithmetic is not None:
+            self.arithmetic.relieve()
         with self._mutex:
             self._line.append(member)
             self._missing -= 1
             self._let_go()
         self._wait(member)
-        _local.member = member
+        token = _member.set(member)
         try:
             self._refuse()
             yield
         finally:
-            _local.member = None
+            _member.reset(token)
             with self._mutex:
                 self._busy = False
                 self._let_go()
@@ -115,6 +139,7 @@ class Turns:
         if self._ended is Interrupted:
             raise Interrupted
         if in_line:
+            member.assert_own_thread()
             with self._mutex:
                 if not self._line:
                     return
@@ -125,6 +150,7 @@ class Turns:
 
     def gather(self, member: Member, key: Hashable, training: Any) -> Group:
         """Wait until nobody can work, then go on with the others of the same key; the group."""
+        member.assert_own_thread()
         with self._mutex:
             self._refuse()
             self._gathered.append((member, key, training))
@@ -136,6 +162,7 @@ class Turns:
 
     def hold(self, member: Member, what: Hashable, waiting: Callable[[], None]) -> None:
         """Get hold of something that one member has at a time; ``waiting`` is called if another has it."""
+        member.assert_own_thread()
         if self._took(what):
             return
         waiting()  # it may fail, and nobody who has may stay in the queue
@@ -166,6 +193,7 @@ class Turns:
     @contextmanager
     def idle(self, member: Member) -> Iterator[None]:
         """Around a wait for something outside: others work meanwhile."""
+        member.assert_own_thread()
         with self._mutex:
             self._busy = False
             self._let_go()
@@ -210,11 +238,19 @@ class Turns:
             raise error
 
 
-class _Local(threading.local):
-    member: Member | None = None
+_member: ContextVar[Member | None] = ContextVar("member", default=None)
+"""Of the calling thread, or for whom it computes."""
 
 
-_local = _Local()
+def computed(work: Callable[[], T]) -> T:
+    """What ``work`` gives: done in the thread that computes for all members, if they have one.
+
+    Args:
+        work: Computes, and waits for no other member.
+    """
+    member = _member.get()
+    arithmetic = None if member is None else member.turns.arithmetic
+    return work() if arithmetic is None else arithmetic.do(work)
 
 
 def step(in_line: bool) -> None:
@@ -226,13 +262,13 @@ def step(in_line: bool) -> None:
     Raises:
         Interrupted: Ctrl-C has come.
     """
-    if _local.member is not None:
-        _local.member.turns.step(_local.member, in_line)
+    if (member := _member.get()) is not None:
+        member.turns.step(member, in_line)
 
 
 def gather(key: Hashable, training: Any) -> Group:
     """Wait for the others who come to a training of the same key; the group of those who go on together."""
-    member = _local.member
+    member = _member.get()
     return Group([training]) if member is None else member.turns.gather(member, key, training)
 
 
@@ -244,7 +280,7 @@ def holding(what: Hashable, waiting: Callable[[], None]) -> Iterator[None]:
         what: The thing.
         waiting: Called once if another has it.
     """
-    member = _local.member
+    member = _member.get()
     if member is None:
         yield
         return
@@ -257,8 +293,8 @@ def holding(what: Hashable, waiting: Callable[[], None]) -> Iterator[None]:
 
 def disband(group: Group) -> bool:
     """This thread's training is over: it is in no group any more, and holds nothing of it. True = it was the last."""
-    if _local.member is not None:
-        _local.member.group = None
+    if (member := _member.get()) is not None:
+        member.group = None
     group.gone += 1
     return group.gone == len(group.trainings)
 
@@ -270,7 +306,8 @@ def agreed(step: int, wish: bool) -> bool:
         step: Steps done.
         wish: This thread's.
     """
-    group = _local.member.group if _local.member is not None else None
+    member = _member.get()
+    group = None if member is None else member.group
     if group is None:
         return wish
     if step > group.newest:
@@ -284,14 +321,14 @@ def check() -> None:
     Raises:
         BaseException: What ``end`` has been told.
     """
-    if _local.member is not None:
-        _local.member.turns._refuse()
+    if (member := _member.get()) is not None:
+        member.turns._refuse()
 
 
 @contextmanager
 def idle() -> Iterator[None]:
     """Around a wait for another process."""
-    member = _local.member
+    member = _member.get()
     if member is None:
         yield
         return
@@ -301,7 +338,7 @@ def idle() -> Iterator[None]:
 
 def clock(since_now: bool = False) -> Callable[[], float]:
     """Seconds that this thread has waited for its turn, from its beginning or from now on, whoever asks."""
-    member = _local.member
+    member = _member.get()
     return partial(_waited, member, _waited(member, 0.0) if since_now else 0.0)
 
 

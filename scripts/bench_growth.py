@@ -28,6 +28,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kd_lightning.cohort import Cohort, free_memory
+from kd_lightning.compute_thread import computing
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import build, plain
 from kd_lightning.functional.chunked import chunked_loss
@@ -128,15 +129,16 @@ def cohort(steps: int = 300) -> dict[str, Points]:
 
 def together(grid: Sequence[dict[str, Any]], stack: bool) -> float:
     """Seconds of the soft stages of a cohort."""
-    shared, turns = Cohort(stack), Turns(len(grid))
+    shared = Cohort(stack)
     experiments = [Experiment(each, build, [], Silent(), "bench", shared) for each in grid]
 
-    def job(experiment: Experiment) -> None:
+    def job(experiment: Experiment, turns: Turns) -> None:
         with turns.member():
             experiment.run()
 
-    with lightning_is_quiet():
-        threads = [threading.Thread(target=job, args=(each,)) for each in experiments]
+    with lightning_is_quiet(), computing("cpu") as arithmetic:
+        turns = Turns(len(grid), arithmetic=arithmetic)
+        threads = [threading.Thread(target=job, args=(each, turns)) for each in experiments]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -192,8 +194,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="folder for growth-*.svg")
     pictures = parser.parse_args().pictures
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {ROUNDS} rounds")
-    show("vocabulary", "Student steps a second", "vocabulary, thousands", "steps a second", vocabulary(), pictures)
+    # The cohort first: what this thread computes gives it a pool of threads, as a sweep's own process has none beside it.
     show("cohort", "A step of all students of a cohort", "jobs", "ms", cohort(), pictures)
+    show("vocabulary", "Student steps a second", "vocabulary, thousands", "steps a second", vocabulary(), pictures)
     show(
         "cache", "Rows read of the stored teacher outputs", "rows stored, thousands", "rows a second", cache(), pictures
     )

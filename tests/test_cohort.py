@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_lightning import stopping
 from kd_lightning.cohort import Cohort, students_that_fit, unfit
+from kd_lightning.compute_thread import ComputeThread, use_threads
 from kd_lightning.data.base import RowsDataset
 from kd_lightning.errors import CheckpointWriteError, NonFiniteLossError
 from kd_lightning.pipeline import Experiment
@@ -35,16 +38,21 @@ def one(outputs: Path, cohort: Cohort | None = None, **changes: Any) -> Experime
 
 
 def side_by_side(
-    outputs: Path, jobs: Sequence[dict[str, Any]], most: int | None = None, stack: bool = False
+    outputs: Path,
+    jobs: Sequence[dict[str, Any]],
+    most: int | None = None,
+    stack: bool = False,
+    arithmetic: ComputeThread | None = None,
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[list[Experiment], list[BaseException | None], Cohort]:
-    """Run jobs as a cohort; the experiments, what each has raised, and what they shared."""
-    cohort, turns = Cohort(stack), Turns(len(jobs), most)
+    """Run jobs as a cohort, ``around`` what each thread does; the experiments, what each has raised, and what they shared."""
+    cohort, turns = Cohort(stack), Turns(len(jobs), most, arithmetic)
     found = [one(outputs, cohort, **job) for job in jobs]
     errors: list[BaseException | None] = [None] * len(jobs)
 
     def body(number: int) -> None:
         try:
-            with turns.member():
+            with turns.member(), around():
                 found[number].run()
         except BaseException as error:
             errors[number] = error
@@ -89,6 +97,66 @@ def test_results_are_those_of_separate_runs_bit_for_bit(tmp_path: Path, separate
     assert all(
         record["teacher_unchanged"] for each in found for record in each.records.values() if "teacher_hash" in record
     )
+
+
+@pytest.fixture
+def two_threads() -> Iterator[ComputeThread]:
+    compute = ComputeThread(2)
+    yield compute
+    compute.end()
+    use_threads(1)  # as in every test: threads that begin later take the last number
+
+
+WIDE = {
+    "student__width": 20_000,
+    "trainer__gradient_clip_val": 0.01,
+    "steps": {"teacher": 4, "student": 4, "pretrain": 2},
+}
+"""A norm over so many numbers depends, in its last digits, on the threads that share them."""
+
+
+def test_results_are_those_of_separate_runs_with_as_many_cpu_threads(
+    tmp_path: Path, two_threads: ComputeThread
+) -> None:
+    jobs = [WIDE | job for job in JOBS[:2]]
+    alone = [one(tmp_path / "alone", **job) for job in jobs]
+    for each in alone:
+        two_threads.do(each.run)
+    found, errors, _ = side_by_side(tmp_path / "cohort", jobs, arithmetic=two_threads)
+    assert errors == [None] * 2
+    assert [stored(each) for each in found] == [stored(each) for each in alone]
+    single = one(tmp_path / "single", **jobs[0])
+    single.run()
+    assert stored(single) != stored(alone[0]), "positive control: another number of threads gives other bytes"
+
+
+class Heard(TorchDispatchMode):
+    """What the thread that enters it computes."""
+
+    names: ClassVar[set[str]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+STORED = {"teacher_outputs": {"_target_": "kd_lightning.teachers.logits.AllLogits", "dtype": "fp16"}}
+HEAVY = {"addmm", "mm", "native_batch_norm", "_fused_adamw_"}
+
+
+@pytest.mark.parametrize(("stack", "cached"), [(True, False), (False, False), (False, True)])
+def test_the_threads_of_jobs_compute_nothing_that_weighs(
+    tmp_path: Path, two_threads: ComputeThread, stack: bool, cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Heard, "names", set())
+    jobs = [job | (STORED if cached else {}) for job in JOBS[:2]]
+    side_by_side(tmp_path / "without", jobs, stack=stack, around=Heard)
+    assert Heard.names >= HEAVY, "positive control"
+    Heard.names.clear()
+    _, errors, _ = side_by_side(tmp_path / "with", jobs, stack=stack, arithmetic=two_threads, around=Heard)
+    assert errors == [None] * 2
+    assert Heard.names
+    assert not Heard.names & HEAVY
 
 
 def test_each_batch_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

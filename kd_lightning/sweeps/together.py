@@ -1,7 +1,7 @@
 """The jobs of a cohort: composed one after the other, then run as threads of this process that take turns.
 
 What a job prints goes to its own ``output.log``; what comes from elsewhere (C code, logging) to ``cohort.log`` of the sweep.
-A job that cannot be one of a cohort runs before the others, by itself.
+A job that cannot be one of a cohort runs after the others, by itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +19,7 @@ from omegaconf import DictConfig
 
 from kd_lightning import stopping
 from kd_lightning.cohort import Cohort, students_that_fit, unfit
+from kd_lightning.compute_thread import computing
 from kd_lightning.config import build
 from kd_lightning.job import carry_out, checked, end_recorded, overrides_of_job
 from kd_lightning.launch import composed_and_run, single_run
@@ -68,12 +70,6 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
     """
     jobs = [job for order in orders if (job := composed(order))]
     reasons = {job.order.number: unfit(job.settings) for job in jobs}
-    for job in jobs:
-        if reason := reasons[job.order.number]:
-            folder = Path(job.order.folder)
-            with output_to(folder / OUTPUT), end_recorded(folder, job.order.number) as end:
-                print(f"by itself, not in the cohort: {reason}", flush=True)
-                end.results = job.results(ALONE)
     fitting = [job for job in jobs if reasons[job.order.number] is None]
     for place in dict.fromkeys(place_of(job.settings) for job in fitting):
         chosen = [job for job in fitting if place_of(job.settings) == place]
@@ -84,6 +80,13 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
                     f"{fit} of {len(chosen)} jobs at a time: more do not fit into half of the free memory", flush=True
                 )
             in_threads(chosen, Cohort(stack), fit if most is None else min(most, fit))
+    # Last: once this thread has computed it has a pool of threads, too, and the cohort's would wait longer for each other.
+    for job in jobs:
+        if reason := reasons[job.order.number]:
+            folder = Path(job.order.folder)
+            with output_to(folder / OUTPUT), end_recorded(folder, job.order.number) as end:
+                print(f"by itself, not in the cohort: {reason}", flush=True)
+                end.results = job.results(ALONE)
 
 
 def place_of(settings: dict[str, Any]) -> tuple[str, ...]:
@@ -110,10 +113,11 @@ def composed(order: Order) -> Composed | None:
 
 def in_threads(jobs: Sequence[Composed], cohort: Cohort, most: int) -> None:
     """Run the jobs side by side, at most so many in step; returns when all have ended."""
-    turns = Turns(len(jobs), most)
-    with routed() as routes, lightning_is_quiet(), stopping.deferred():
+    accelerator = jobs[0].settings["trainer"].get("accelerator")
+    with routed(), lightning_is_quiet(), stopping.deferred(), computing(accelerator) as arithmetic:
+        turns = Turns(len(jobs), most, arithmetic)
         threads = [
-            threading.Thread(target=in_thread, args=(job, cohort, turns, routes), name=f"job {job.order.number}")
+            threading.Thread(target=in_thread, args=(job, cohort, turns), name=f"job {job.order.number}")
             for job in jobs
         ]
         try:
@@ -134,53 +138,52 @@ def in_threads(jobs: Sequence[Composed], cohort: Cohort, most: int) -> None:
             raise
 
 
-def in_thread(job: Composed, cohort: Cohort, turns: Turns, routes: Routes) -> None:
+def in_thread(job: Composed, cohort: Cohort, turns: Turns) -> None:
     """Body of a thread."""
     folder = Path(job.order.folder)
     record = end_recorded(folder, job.order.number)
-    with routes.to(folder / OUTPUT), suppress(stopping.Terminated, Interrupted), record as end, turns.member():
+    with own_output_to(folder / OUTPUT), suppress(stopping.Terminated, Interrupted), record as end, turns.member():
         begin_job(folder, job.order.number, job.overrides)  # its time begins now
         end.waited = clock(since_now=True)
         end.results = job.results(cohort)
 
 
-class Routes(threading.local):
-    """Where the output of each thread goes."""
+_own_output: ContextVar[TextIO | None] = ContextVar("own_output", default=None)
+"""Of the calling thread, or of the job for which it computes."""
 
-    file: TextIO | None = None
 
-    @contextmanager
-    def to(self, path: Path) -> Iterator[None]:
-        """What this thread prints is appended to a file."""
-        with path.open("a", encoding="utf-8", buffering=1, errors="backslashreplace") as self.file:
-            try:
-                yield
-            finally:
-                self.file = None
+@contextmanager
+def own_output_to(path: Path) -> Iterator[None]:
+    """What this thread prints is appended to a file."""
+    with path.open("a", encoding="utf-8", buffering=1, errors="backslashreplace") as file:
+        token = _own_output.set(file)
+        try:
+            yield
+        finally:
+            _own_output.reset(token)
 
 
 class Routed:
     """Stands for ``sys.stdout`` or ``sys.stderr``: each thread's own file, or what was there before."""
 
-    def __init__(self, routes: Routes, usual: TextIO) -> None:
-        self._routes = routes
+    def __init__(self, usual: TextIO) -> None:
         self._usual = usual
 
     @property
     def own(self) -> TextIO | None:
         """This thread's file, for who prints there from another thread."""
-        return self._routes.file
+        return _own_output.get()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._routes.file or self._usual, name)
+        return getattr(_own_output.get() or self._usual, name)
 
 
 @contextmanager
-def routed() -> Iterator[Routes]:
+def routed() -> Iterator[None]:
     """Inside, threads can have outputs of their own."""
-    routes, out, err = Routes(), sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Routed(routes, out), Routed(routes, err)
+    out, err = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Routed(out), Routed(err)
     try:
-        yield routes
+        yield
     finally:
         sys.stdout, sys.stderr = out, err

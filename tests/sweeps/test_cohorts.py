@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -24,14 +25,17 @@ def weights(sweep: Sweep) -> list[bytes]:
 @pytest.mark.slow
 def test_a_cohort_gives_what_separate_jobs_give(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ("run", "-m", *TINY, "temperature=1,2", "alpha=0.5,0.9")
-    assert kd(capsys, *words, f"outputs={tmp_path}/separate").code == 0
-    exact = ("hydra/launcher=cohort", "hydra.launcher.stack=false")
+    threads = "hydra.launcher.threads_each=2"
+    assert kd(capsys, *words, "hydra/launcher=process", threads, f"outputs={tmp_path}/separate").code == 0
+    exact = ("hydra/launcher=cohort", "hydra.launcher.stack=false", threads)
     answer = kd(capsys, *words, *exact, f"outputs={tmp_path}/cohort")
     assert answer.code == 0, answer.err
     cohort = last_sweep(tmp_path / "cohort")
     assert [job.state for job in cohort.jobs] == ["done"] * 4
     assert weights(cohort) == weights(last_sweep(tmp_path / "separate"))
     assert sum("teacher" not in job.reused for job in cohort.jobs) == 1
+    told = [json.loads((job.folder / "environment.json").read_text()) for job in cohort.jobs]
+    assert {each["threads"] for each in told} == {2}
     logs = [(job.folder / "output.log").read_text() for job in cohort.jobs]
     assert all(log.count("distill: in step with 3 other jobs, one pass of the teacher for all") == 1 for log in logs)
     assert all(log.count("report: ") == 1 for log in logs), "each job's output goes to its own file"
@@ -61,7 +65,8 @@ def test_sigterm_preempts_all_jobs_and_the_same_command_goes_on(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KD_LIGHTNING_TRUST", "faulty")
     words = (
-        *("run", "-m", "hydra/launcher=cohort", *TINY, "temperature=1,2,3", f"outputs={tmp_path}/out"),
+        *("run", "-m", "hydra/launcher=cohort", "hydra.launcher.threads_each=2", *TINY),
+        *("temperature=1,2,3", f"outputs={tmp_path}/out"),
         *fault_words(tmp_path, 2, "SIGTERM"),
     )
     answer = kd(capsys, *words)
