@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd_lightning.functional.peaked_rows import PeakedRows
 from kd_lightning.functional.shared_rows import SharedRows
 from kd_lightning.functional.tempered_rows import BITS, NATS, TemperedRows
 from kd_lightning.functional.terms import HardTerm, SoftTerm
@@ -272,6 +273,7 @@ class _Terms:
         self.narrow = narrow
         self.soft_values = [torch.zeros(len(job.mask), dtype=dtype, device=job.mask.device) for _ in job.soft]
         self.soft_share = job.mask / job.mask.sum().clamp(min=1).to(dtype)
+        self.peaked = [self.peaks(term) for term in job.soft]
         self.hard_values = self.soft_share.new_zeros(len(job.mask) if job.hard is not None else 0)
         if job.hard is not None:
             self.counted = job.hard.counted.reshape(-1)
@@ -301,20 +303,33 @@ class _Terms:
             gradient.zero_()
         for number, term in enumerate(job.soft):
             colder = student.colder(job.warmest / term.temperature)
-            teacher = self.teacher(start, stop, term.temperature)
+            peaked = self.peaked[number]
+            teacher = self.teacher(start, stop, term.temperature) if peaked is None else peaked.some(start, stop)
             factor = term.temperature**term.divergence.order
             coefficient = self.soft_share[start:stop, None] * (term.weight * factor / term.temperature)
             value = term.divergence.by_rows(teacher, colder, coefficient, gradient)
             self.soft_values[number][start:stop] = value * factor
         return gradient
 
+    def peaks(self, term: SoftTerm) -> PeakedRows | None:
+        """The teacher's softmax for all rows, where the divergence takes it so and it can be had so."""
+        source = self.job.teacher
+        if source is None or not term.divergence.takes_peaks:
+            return None
+        return (
+            source.peaked(term.temperature)
+            if isinstance(source, SharedRows)
+            else PeakedRows.of(source, term.temperature)
+        )
+
     def teacher(self, start: int, stop: int, temperature: float) -> TemperedRows:
         """The teacher's softmax for some rows; its products are as narrow as the student's."""
-        source, logits, powers = self.job.teacher, *(self.buffers.get(n, stop - start) for n in ("teacher", "powers"))
+        source = self.job.teacher
         assert source is not None
         with torch.autocast(self.soft_share.device.type, self.narrow, enabled=self.narrow is not None):
             if isinstance(source, SharedRows):
                 return source.tempered(start, stop, temperature, self.narrow)
+            logits, powers = (self.buffers.get(name, stop - start) for name in ("teacher", "powers"))
             scaled = source.rows(start, stop, BITS / temperature, logits)
             return TemperedRows.of_bits(scaled, powers if powers.dtype == scaled.dtype else None)
 
@@ -327,7 +342,7 @@ class _Terms:
             offsets = hard.offsets.like(student.bits) * BITS
             adjusted = torch.add(offsets, student.bits, alpha=ratio, out=powers_buffer)
             student, ratio = TemperedRows.of_bits(adjusted, self.buffers.get("teacher", stop - start)), 1.0
-        powers, sums = student.colder_powers(ratio, powers_buffer)
+        powers, sums = student.colder_powers(ratio, powers_buffer if gradient is None else gradient)
         right = student.bits.gather(1, classes)
         if smoothing:
             right = (1 - smoothing) * right + smoothing * student.bits.mean(dim=-1, keepdim=True)
