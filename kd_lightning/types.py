@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -36,6 +36,32 @@ class Logits(Protocol):
 
     def zeroed(self, mask: Tensor) -> Logits:
         """The same with finite logits where ``mask`` [...] is False, whatever stood there."""
+        ...
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Logits [N, C] of which k of each row are known, and the others have a common shape.
+
+    Attributes:
+        classes: [N, k] int64: which are known, different ones in a row.
+        logits: [N, k] theirs.
+        level: [N, 1]; the others' are ``level + shape``.
+        shape: [C] nats; None = 0, and no softmax at T <= 100 gives the others any mass.
+    """
+
+    classes: Tensor
+    logits: Tensor
+    level: Tensor
+    shape: Tensor | None
+
+
+@runtime_checkable
+class PeakedLogits(Logits, Protocol):
+    """Logits that know their peaks."""
+
+    def peaks(self) -> Peaks:
+        """Of all positions, leading dimensions flattened; without gradient."""
         ...
 
 

@@ -212,11 +212,11 @@ def errors(bench: Bench, outputs: TeacherOutputs, reference: dict[float, Tensor]
 # -- a student's epoch ------------------------------------------------------------------------------------------------
 
 
-def distilling(outputs: TeacherOutputs, weight: float = 0.5) -> Step:
-    """Hard and soft loss, half each, T = 2."""
+def distilling(outputs: TeacherOutputs, temperature: float, weight: float = 0.5) -> Step:
+    """Hard and soft loss, half each."""
 
     def step(network: LSTMLM, batch: Batch) -> Tensor:
-        soft = [SoftTerm(ForwardKL(), 2.0, weight)]
+        soft = [SoftTerm(ForwardKL(), temperature, weight)]
         return hard_loss(network, batch, 1 - weight, soft, outputs(batch).source)
 
     return step
@@ -237,7 +237,7 @@ def check_same(bench: Bench, outputs: TeacherOutputs, batches: Sequence[Batch]) 
     """With the soft term at 0, the cached loop ends in the weights of the student alone."""
     alone, cached = copy.deepcopy(bench.student), copy.deepcopy(bench.student)
     trained(alone, batches[:10], hard_loss)
-    trained(cached, batches[:10], distilling(outputs, weight=0.0))
+    trained(cached, batches[:10], distilling(outputs, 2.0, weight=0.0))
     worst = max(
         float((a - b).detach().abs().max()) for a, b in zip(alone.parameters(), cached.parameters(), strict=True)
     )
@@ -245,20 +245,20 @@ def check_same(bench: Bench, outputs: TeacherOutputs, batches: Sequence[Batch]) 
     assert worst < 1e-5, "the loops do not do the same"
 
 
-def table_of_epochs(bench: Bench, kept: dict[str, TeacherOutputs], rounds: int) -> None:
+def table_of_epochs(bench: Bench, kept: dict[str, TeacherOutputs], temperature: float, rounds: int) -> None:
     """Print the second table: an epoch with each teacher over one of the student alone, rounds interleaved."""
     batches = bench.batches(seed=2)
-    check_same(bench, kept["hidden fp16"], batches)
     live = LiveTeacher(copy.deepcopy(bench.teacher), bench.task)
     live.connect({}, by_rows=True)
     sides: dict[str, Step] = {
         "student alone": hard_loss,
-        "hidden fp16": distilling(kept["hidden fp16"]),
-        "the same outputs, in memory": distilling(InMemory(kept["hidden fp16"], batches)),
-        "hidden int8": distilling(kept["hidden int8"]),
-        "top-64, unigram": distilling(kept["top-64, unigram"]),
-        "all logits fp16": distilling(kept["all logits fp16"]),
-        "live teacher": distilling(live),
+        "hidden fp16": distilling(kept["hidden fp16"], temperature),
+        "the same outputs, in memory": distilling(InMemory(kept["hidden fp16"], batches), temperature),
+        **{
+            name: distilling(kept[name], temperature)
+            for name in ("hidden int8", "top-64, unigram", "top-64, uniform", "top-64, none", "all logits fp16")
+        },
+        "live teacher": distilling(live, temperature),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
@@ -266,7 +266,7 @@ def table_of_epochs(bench: Bench, kept: dict[str, TeacherOutputs], rounds: int) 
             took = trained(copy.deepcopy(bench.student), batches, step)
             if number:  # the first round warms up
                 seconds[name].append(took)
-    print(f"\nOne epoch of {len(batches)} steps, T = 2, {rounds} interleaved rounds.")
+    print(f"\nOne epoch of {len(batches)} steps, T = {temperature:g}, {rounds} interleaved rounds.")
     print("| teacher outputs | s/epoch | over the student alone, median [range] | over the same outputs in memory |")
     print("|---|---|---|---|")
     for name, times in seconds.items():
@@ -286,6 +286,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--teacher-steps", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--temperature", type=float, nargs="+", default=[1.0, 2.0], help="of the epochs")
     parser.add_argument("--matmul", default="highest", help="torch.set_float32_matmul_precision: highest or medium")
     args = parser.parse_args()
     torch.set_float32_matmul_precision(args.matmul)
@@ -294,7 +295,10 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         bench = made(args, Path(folder))
-        table_of_epochs(bench, table_of_policies(bench), args.rounds)
+        kept = table_of_policies(bench)
+        check_same(bench, kept["hidden fp16"], bench.batches(seed=2))
+        for temperature in args.temperature:
+            table_of_epochs(bench, kept, temperature, args.rounds)
 
 
 if __name__ == "__main__":

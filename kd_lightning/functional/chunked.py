@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd_lightning.functional.peaked_rows import PeakedRows
 from kd_lightning.functional.shared_rows import SharedRows
 from kd_lightning.functional.tempered_rows import BITS, NATS, TemperedRows
 from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
@@ -31,6 +32,8 @@ from kd_lightning.types import LinearLogits, Logits
 
 CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 """Of one [n, C] buffer, of which three or four are alive at once. On the CPU they should stay in its cache."""
+WIDE_SUMS = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 8)
+"""On GPUs, torch adds products of narrow numbers to a wide sum without a copy of the product."""
 FEWEST_ROWS = 64
 """Fewer make the products with the head slow, which read all of its weights for each chunk (V = 128,000: measured)."""
 
@@ -280,10 +283,18 @@ class _Products:
         gradient = gradient.to(self.backward_weight.dtype)
         if hidden is not None:
             hidden[start:stop] = gradient @ self.backward_weight
-        if weight is not None and weight.dtype == gradient.dtype:
-            weight.addmm_(gradient.T, self.backward_hidden[start:stop])
-        elif weight is not None:
-            weight += gradient.T @ self.backward_hidden[start:stop]
+        if weight is not None:
+            _add_product(weight, gradient.T, self.backward_hidden[start:stop])
+
+
+def _add_product(into: Tensor, left: Tensor, right: Tensor) -> None:
+    """``into += left @ right``, where the product may be of narrower numbers than the sum."""
+    if into.dtype == left.dtype:
+        into.addmm_(left, right)
+    elif into.is_cuda and WIDE_SUMS:
+        torch.addmm(into, left, right, out_dtype=into.dtype, out=into)
+    else:
+        into += left @ right
 
 
 @dataclass(frozen=True)
@@ -294,6 +305,7 @@ class _Chunk:
         student: Logits [n, C].
         teacher: Logits of these and maybe other rows, if there are soft terms.
         first: Where these rows begin in the teacher's.
+        peaked: For each soft term, the teacher's softmax where it is had by its peaks.
         classes: [n, 1] int64 targets, if there is a hard term.
         hard_coefficient: [n, 1] share of each row's cross-entropy in the total.
         soft_coefficients: [n, 1] for each soft term, share of each row's divergence in the total, over T.
@@ -303,6 +315,7 @@ class _Chunk:
     student: LinearLogits
     teacher: Logits | None
     first: int
+    peaked: tuple[PeakedRows | None, ...]
     classes: Tensor | None
     hard_coefficient: Tensor | None
     soft_coefficients: tuple[Tensor, ...]
@@ -330,6 +343,7 @@ class _Terms:
             self.soft_share[:, None] * (term.weight * factor / term.temperature)
             for term, factor in zip(job.soft, self.factors, strict=True)
         ]
+        self.peaked = [self.peaks(term) for term in job.soft]
         self.hard_values = self.soft_share.new_zeros(len(job.mask) if job.hard is not None else 0)
         self.offsets = None
         if job.hard is not None:
@@ -342,6 +356,15 @@ class _Terms:
             if job.hard.offsets is not None:
                 self.offsets = job.hard.offsets.like(self.hard_share) * BITS
 
+    def peaks(self, term: SoftTerm) -> PeakedRows | None:
+        """The teacher's softmax for all rows, where the divergence takes it so and it can be had so."""
+        source = self.job.teacher
+        if source is None or not term.divergence.takes_peaks:
+            return None
+        if isinstance(source, SharedRows):
+            return source.peaked(term.temperature)
+        return PeakedRows.of(source, term.temperature)
+
     def of_rows(self, student: LinearLogits, start: int, stop: int) -> _Chunk:
         """The chunk of these rows."""
         some, hard = slice(start, stop), self.job.hard is not None
@@ -352,6 +375,7 @@ class _Terms:
             student,
             teacher,
             first,
+            tuple(None if rows is None else rows.some(start, stop, self.soft_share.dtype) for rows in self.peaked),
             self.classes[some] if hard else None,
             self.hard_coefficient[some] if hard else None,
             tuple(coefficient[some] for coefficient in self.soft_coefficients),
@@ -410,22 +434,22 @@ class _Arithmetic:
         elif self.gradient is not None:
             buffer = buffers.get("gradient", rows)
             gradient = torch.zeros(bits.shape, dtype=bits.dtype, device=bits.device, out=buffer)
-        for (divergence, temperature), coefficient in zip(self.soft, chunk.soft_coefficients, strict=True):
+        terms = zip(self.soft, chunk.peaked, chunk.soft_coefficients, strict=True)
+        for (divergence, temperature), peaked, coefficient in terms:
             colder = student.colder(self.warmest / temperature)
-            teacher = self.teacher(chunk, temperature, buffers)
+            teacher = peaked or self.teacher(chunk, temperature, bits.dtype, buffers)
             soft.append(divergence.by_rows(teacher, colder, coefficient, gradient))
         return _Found(gradient, hard, soft)
 
-    def teacher(self, chunk: _Chunk, temperature: float, buffers: _Buffers) -> TemperedRows:
+    def teacher(self, chunk: _Chunk, temperature: float, dtype: torch.dtype, buffers: _Buffers) -> TemperedRows:
         """The teacher's softmax; its products are as narrow as the student's."""
         source, first, rows = chunk.teacher, chunk.first, len(chunk.student.hidden)
         assert source is not None
-        logits, powers = buffers.get("teacher", rows), buffers.get("powers", rows)
         with torch.autocast(chunk.student.hidden.device.type, self.narrow, enabled=self.narrow is not None):
             if isinstance(source, SharedRows):
                 return source.tempered(first, first + rows, temperature, self.narrow)
-            scaled = source.rows(first, first + rows, BITS / temperature, logits)
-            return TemperedRows.of_bits(scaled, powers if powers is None or powers.dtype == scaled.dtype else None)
+            scaled = source.rows(first, first + rows, BITS / temperature, buffers.get("teacher", rows))
+            return TemperedRows.of_bits(scaled.to(dtype), buffers.get("powers", rows))
 
     def hard(
         self, chunk: _Chunk, student: TemperedRows, smoothing: float, buffers: _Buffers
@@ -435,18 +459,19 @@ class _Arithmetic:
         assert classes is not None
         assert coefficient is not None
         # The teacher does not need its buffers yet.
-        powers_buffer = buffers.get("powers", len(classes))
         if chunk.offsets is not None:
-            adjusted = torch.add(chunk.offsets, student.bits, alpha=ratio, out=powers_buffer)
+            free = buffers.get("powers", len(classes))
+            adjusted = torch.add(chunk.offsets, student.bits, alpha=ratio, out=free)
             student, ratio = TemperedRows.of_bits(adjusted, buffers.get("teacher", len(classes))), 1.0
-        powers, sums = student.colder_powers(ratio, powers_buffer)
+        buffer = buffers.get("powers" if self.gradient is None else "gradient", len(classes))
+        powers, sums = student.colder_powers(ratio, buffer)
         right = student.bits.gather(1, classes)
         if smoothing:
             right = (1 - smoothing) * right + smoothing * student.bits.mean(dim=-1, keepdim=True)
         value = (sums.log() - (NATS * ratio) * right).squeeze(1)
         if self.gradient is None:
             return value, None
-        gradient = torch.mul(powers, coefficient / sums, out=buffers.get("gradient", len(classes)))
+        gradient = torch.mul(powers, coefficient / sums, out=buffer)
         _add_at(gradient, classes, coefficient * (smoothing - 1))
         if smoothing:
             gradient -= coefficient * (smoothing / gradient.shape[-1])

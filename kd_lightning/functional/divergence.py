@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lightning.functional.peaked_rows import PeakedRows
 from kd_lightning.functional.precision import at_least_float32
-from kd_lightning.functional.tempered_rows import NATS, TemperedRows
+from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import Divergence
 from kd_lightning.types import along_classes
 
@@ -30,20 +31,22 @@ class ForwardKL(Divergence):
     Reference: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
 
+    takes_peaks: ClassVar[bool] = True
+
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return _kl(teacher_log_probs, student_log_probs)
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
-        return _forward_kl(teacher, student), -teacher.probs
+        return teacher.kl_to(student), -teacher.probs
 
     def by_rows(
-        self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
+        self, teacher: TemperedRows | PeakedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
     ) -> Tensor:
-        # The common case, without arrays of logarithms.
+        # The common case.
         if gradient is not None:
-            gradient.addcmul_(student.powers, coefficient / student.sums)
-            gradient.addcmul_(teacher.powers, coefficient / teacher.sums, value=-1)
-        return _forward_kl(teacher, student)
+            student.add_probs(gradient, coefficient)
+            teacher.add_probs(gradient, -coefficient)
+        return teacher.kl_to(student)
 
 
 @dataclass(frozen=True)
@@ -255,12 +258,6 @@ def _kl(log_probs: Tensor, other_log_probs: Tensor) -> Tensor:
     """``sum_c p (log p - log q)`` [...] of two distributions [..., C]. Not ``F.kl_div``, which computes the same: ``vmap``
     has no rule for it (torch 2.13)."""
     return (log_probs.exp() * (log_probs - other_log_probs)).sum(dim=-1)
-
-
-def _forward_kl(teacher: TemperedRows, student: TemperedRows) -> Tensor:
-    """``sum_c p (log p - log q)`` [n], without arrays of logarithms."""
-    dots = teacher.dots - NATS * torch.linalg.vecdot(teacher.powers, student.bits)
-    return dots / teacher.sums[:, 0] - teacher.sums.log()[:, 0] + student.sums.log()[:, 0]
 
 
 def _log_mixture(first_log_probs: Tensor, second_log_probs: Tensor, share: float) -> Tensor:

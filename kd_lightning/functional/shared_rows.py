@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from kd_lightning.functional.peaked_rows import PeakedRows
 from kd_lightning.functional.tempered_rows import BITS, TemperedRows
 from kd_lightning.types import Logits
 
@@ -31,6 +32,7 @@ class SharedRows:
         self.bytes = 0
         """Of the softmaxes that are kept."""
         self._kept: dict[tuple[int, int, float, torch.dtype | None], TemperedRows] = {}
+        self._peaked: dict[float, PeakedRows | None] = {}
         self._first: dict[tuple[int, int, torch.dtype | None], tuple[float, Tensor]] = {}
         self._mask: Tensor | None = None
         self._zeroed: SharedRows | None = None
@@ -49,6 +51,12 @@ class SharedRows:
         if self._zeroed is None or self._mask is None or not _equal(self._mask, mask):
             self._mask, self._zeroed = mask, SharedRows(self.source.zeroed(mask), self.budget)
         return self._zeroed
+
+    def peaked(self, temperature: float) -> PeakedRows | None:
+        """As ``PeakedRows.of``. Kept without regard to the budget: it is about as large as what is read from the disk."""
+        if temperature not in self._peaked:
+            self._peaked[temperature] = PeakedRows.of(self.source, temperature)
+        return self._peaked[temperature]
 
     def tempered(self, start: int, stop: int, temperature: float, narrow: torch.dtype | None) -> TemperedRows:
         """The softmax of some rows.

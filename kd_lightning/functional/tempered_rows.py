@@ -81,6 +81,15 @@ class TemperedRows:
         """[n, C]."""
         return self.powers / self.sums
 
+    def kl_to(self, student: TemperedRows) -> Tensor:
+        """``sum_c p (log p - log q)`` [n], nats; without arrays of logarithms."""
+        dots = self.dots - NATS * torch.linalg.vecdot(self.powers, student.bits)
+        return dots / self.sums[:, 0] - self.sums.log()[:, 0] + student.sums.log()[:, 0]
+
+    def add_probs(self, gradient: Tensor, factor: Tensor) -> None:
+        """``gradient += factor * p``, [n, C] and [n, 1]."""
+        gradient.addcmul_(self.powers, factor / self.sums)
+
     def colder(self, ratio: float) -> TemperedRows:
         """The same rows at T / ratio, where ratio >= 1."""
         return self if ratio == 1 else TemperedRows(self.bits * ratio, *self.colder_powers(ratio))

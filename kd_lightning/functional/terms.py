@@ -12,6 +12,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from kd_lightning.functional.class_balance import ByClass
+from kd_lightning.functional.peaked_rows import PeakedRows
 from kd_lightning.functional.tempered_rows import TemperedRows
 
 
@@ -23,9 +24,11 @@ class Divergence:
     Attributes:
         order: The power of T by which the loss is multiplied: the one that keeps the size of its gradient about constant
             as T grows. 2 where D is quadratic around its minimum, 1 where it is linear.
+        takes_peaks: ``by_rows`` wants the teacher as ``PeakedRows`` where it can be had.
     """
 
     order: ClassVar[int] = 2
+    takes_peaks: ClassVar[bool] = False
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         """D [...] in nats for log p and log q [..., C]."""
@@ -39,7 +42,7 @@ class Divergence:
         raise NotImplementedError
 
     def by_rows(
-        self, teacher: TemperedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
+        self, teacher: TemperedRows | PeakedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
     ) -> Tensor:
         """D of some rows; ``coefficient`` times its gradient wrt the student's ``logits / T`` is added to ``gradient``.
 
@@ -52,6 +55,7 @@ class Divergence:
         Returns:
             D [n], nats.
         """
+        assert isinstance(teacher, TemperedRows), "who takes peaks has a by_rows of its own"
         value, flow = self.with_flow(teacher, student)
         if gradient is not None:
             gradient.addcmul_(flow, coefficient)

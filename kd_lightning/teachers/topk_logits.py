@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from kd_lightning.types import Peaks
+
 LOWEST = -30_000.0
 """Log-probabilities are kept from here on: in fp16, and with ``FLOOR`` below it, it is finite."""
 FLOOR = 10_000.0
@@ -33,28 +35,38 @@ class Missing:
 
     has_mass = True
 
-    def fill(self, top: TopKLogits) -> Tensor:
-        """Fresh logits [n, C] or [n, 1] for all classes; what it says of the known ones is not read."""
+    def level(self, top: TopKLogits) -> Tensor:
+        """[..., 1] nats of each row, to which the shape is added."""
         raise NotImplementedError
+
+    def shape(self, top: TopKLogits) -> Tensor | None:
+        """[C] nats of each class, for all rows; None = 0."""
+        return None
 
 
 class Uniform(Missing):
     """All the same."""
 
-    def fill(self, top: TopKLogits) -> Tensor:
+    def level(self, top: TopKLogits) -> Tensor:
         rest = max(top.num_classes - top.classes.shape[-1], 1)
         return top.log_missing - math.log(rest)
+
+    def shape(self, top: TopKLogits) -> Tensor:
+        return top.log_missing.new_zeros(top.num_classes)
 
 
 class Unigram(Missing):
     """In proportion to how often each is a target of the training rows, smoothed, so never zero."""
 
-    def fill(self, top: TopKLogits) -> Tensor:
+    def level(self, top: TopKLogits) -> Tensor:
         assert top.frequencies is not None
         # float64: where the top k are nearly all that ever occurs, little is left of 1.
-        known = top.frequencies[top.classes].sum(dim=-1, keepdim=True)
-        share = top.log_missing - (1 - known).clamp(min=1e-12).log()
-        return share.float() + top.frequencies.log().float()
+        known = top.frequencies.take(top.classes).sum(dim=-1, keepdim=True)
+        return (top.log_missing - (1 - known).clamp(min=1e-12).log()).to(top.log_missing.dtype)
+
+    def shape(self, top: TopKLogits) -> Tensor:
+        assert top.frequencies is not None
+        return top.frequencies.log()
 
 
 class Nothing(Missing):
@@ -62,7 +74,7 @@ class Nothing(Missing):
 
     has_mass = False
 
-    def fill(self, top: TopKLogits) -> Tensor:
+    def level(self, top: TopKLogits) -> Tensor:
         return top.log_probs.amin(dim=-1, keepdim=True) - FLOOR
 
 
@@ -93,19 +105,26 @@ class TopKLogits:
         shape = self.classes.shape[:-1]
         return self.rows(0, shape.numel(), 1.0).unflatten(0, shape)
 
+    @torch.no_grad()
     def rows(self, start: int, stop: int, scale: float, out: Tensor | None = None) -> Tensor:
-        some = self.part(start, stop)
-        with torch.no_grad():
-            logits = self.missing.fill(some).expand(-1, self.num_classes).contiguous()
-            return logits.scatter_(1, some.classes, some.log_probs).mul_(scale)
+        peaks = self.part(start, stop).peaks()
+        logits = peaks.level.expand(-1, self.num_classes)
+        logits = logits.contiguous() if peaks.shape is None else logits + peaks.shape.to(logits.dtype)
+        return logits.scatter_(1, peaks.classes, peaks.logits).mul_(scale)
 
     def part(self, start: int, stop: int) -> TopKLogits:
         return replace(
             self,
-            classes=self._some(self.classes, start, stop),
-            log_probs=self._some(self.log_probs, start, stop),
-            log_missing=self._some(self.log_missing, start, stop),
+            classes=self._flat(self.classes)[start:stop],
+            log_probs=self._flat(self.log_probs)[start:stop],
+            log_missing=self._flat(self.log_missing)[start:stop],
         )
+
+    @torch.no_grad()
+    def peaks(self) -> Peaks:
+        """As in ``types.PeakedLogits``."""
+        level, shape = self.missing.level(self), self.missing.shape(self)
+        return Peaks(self._flat(self.classes), self._flat(self.log_probs), self._flat(level), shape)
 
     def zeroed(self, mask: Tensor) -> TopKLogits:
         ignored = ~mask[..., None]
@@ -116,5 +135,5 @@ class TopKLogits:
         )
 
     @staticmethod
-    def _some(tensor: Tensor, start: int, stop: int) -> Tensor:
-        return tensor.reshape(-1, tensor.shape[-1])[start:stop]
+    def _flat(tensor: Tensor) -> Tensor:
+        return tensor.reshape(-1, tensor.shape[-1])
