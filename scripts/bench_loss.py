@@ -3,21 +3,24 @@
     python scripts/bench_loss.py                                   # V = 10k, 32k, 128k; 2048 rows; about 10 minutes
     python scripts/bench_loss.py --classes 128000 --divergence jsd --rounds 9
     python scripts/bench_loss.py --peers peers/bin/python          # Liger's and TRL's losses as well
-    python scripts/bench_loss.py --device cuda --dtype bfloat16 --rows 8192 --classes 128000
+    python scripts/bench_loss.py --device cuda --dtype bfloat16 --rows 8192 --peers python
+    python scripts/bench_loss.py --device cuda --dtype bfloat16 --rows 8192 --peers python --widths 2048 4096 --classes 128000
 
 Peers come from their own packages, in an environment of their own; without --peers they are left out:
 
     python -m venv peers && peers/bin/pip install -c constraints.txt torch liger-kernel trl
 
 The loss: 0.5 * cross-entropy + 0.5 * D(teacher, student) at T = 2, means over the rows, D forward KL or the Jensen-Shannon
-divergence, without the factor T^2 (the peers have none). Student D = 128, teacher D = 512, heads without bias; gradients
+divergence, without the factor T^2 (the peers have none). Heads without bias; gradients
 go to the student's hidden states and head. Every side makes the same tensors from the same seed, in a process of its own.
 
   ours     kd_lightning.functional.chunked
+  compiled the same with compiled=True, on CUDA alone
+  least    the same in chunks of 32 rows, on CUDA alone: for memory
   naive    F.linear, F.cross_entropy, F.log_softmax, F.kl_div, autograd
   liger    liger_kernel.chunked_loss.LigerFusedLinearJSDLoss, pure torch, compiled=False
   trl      trl's generalized_jsd_loss on whole logits, and F.cross_entropy
-  triton   Liger's fused kernels of the divergence and of cross-entropy, on CUDA alone (not run yet: no GPU was at hand)
+  triton   Liger's fused kernels of the divergence and of cross-entropy, on CUDA alone
 
 Checked first: loss and gradients of all sides agree. Peak memory is that of one step, beyond inputs and libraries: on the CPU
 how far the resident size rises in the first step at this size above what it was (Linux's VmHWM, set back before; freed memory
@@ -34,6 +37,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +46,11 @@ from side_by_side import Side, head, median, ratio, rounds, row, serve
 from torch import Tensor
 from torch.nn import functional as F
 
-STUDENT, TEACHER, TEMPERATURE, ALPHA = 128, 512, 2.0, 0.5
+TEMPERATURE, ALPHA = 2.0, 0.5
 BETAS = {"forward_kl": 0.0, "jsd": 0.5}
 """Divergence -> beta of the generalised JSD, as the peers name it."""
 OWN, PEERS = ("ours", "naive"), ("liger", "trl")
+OWN_ON_GPU, PEERS_ON_GPU = ("compiled", "least"), ("triton",)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Problem:
     beta: float
 
     @staticmethod
-    def made(rows: int, classes: int, device: str, dtype: str, beta: float) -> Problem:
+    def made(rows: int, classes: int, student: int, teacher: int, device: str, dtype: str, beta: float) -> Problem:
         """From the seed; logits have a standard deviation of about 2."""
         generator = torch.Generator().manual_seed(0)
 
@@ -77,10 +82,10 @@ class Problem:
             return (torch.randn(*shape, generator=generator) * scale).to(device, getattr(torch, dtype))
 
         return Problem(
-            random(rows, STUDENT).requires_grad_(),
-            random(classes, STUDENT, scale=2 / STUDENT**0.5).requires_grad_(),
-            random(rows, TEACHER),
-            random(classes, TEACHER, scale=2 / TEACHER**0.5),
+            random(rows, student).requires_grad_(),
+            random(classes, student, scale=2 / student**0.5).requires_grad_(),
+            random(rows, teacher),
+            random(classes, teacher, scale=2 / teacher**0.5),
             torch.randint(classes, (rows,), generator=generator).to(device),
             beta,
         )
@@ -89,7 +94,7 @@ class Problem:
 # -- the sides' losses ------------------------------------------------------------------------------------------------
 
 
-def ours(problem: Problem) -> Tensor:
+def ours(problem: Problem, rows: int | None = None, compiled: bool = False) -> Tensor:
     """By chunks of rows."""
     from kd_lightning.functional.chunked import chunked_loss
     from kd_lightning.functional.divergence import generalized_jsd
@@ -104,6 +109,8 @@ def ours(problem: Problem) -> Tensor:
         every,
         HardTerm(problem.targets, every, 1 - ALPHA),
         [SoftTerm(divergence, TEMPERATURE, ALPHA / TEMPERATURE**divergence.order)],
+        rows=rows,
+        compiled=compiled,
     ).total
 
 
@@ -164,6 +171,8 @@ def triton(problem: Problem) -> Tensor:
 
 LOSSES: dict[str, Callable[[Problem], Tensor]] = {
     "ours": ours,
+    "compiled": partial(ours, compiled=True),
+    "least": partial(ours, compiled=True, rows=32),
     "naive": naive,
     "liger": liger,
     "trl": trl,
@@ -180,12 +189,16 @@ def be(side: str) -> None:
 
     def answer(question: dict[str, Any]) -> dict[str, Any]:
         if question["do"] == "make":
-            tiny = Problem.made(64, 512, *question["where"])
-            step(side, tiny)  # loads what is loaded at the first use
+            tiny = Problem.made(64, 512, 128, 128, *question["where"])
+            if not tiny.hidden.is_cuda:
+                step(side, tiny)  # loads what is loaded at the first use
             problem[:] = [Problem.made(*question["size"], *question["where"])]
+            if tiny.hidden.is_cuda:  # or the compiler would take sizes for variable
+                step(side, problem[0])
             return {"threads": torch.get_num_threads(), "torch": torch.__version__}
         (one,) = problem
         if question["do"] == "memory":
+            one.hidden.grad = one.weight.grad = None
             before = start_counting(one.hidden.device)
             step(side, one)
             return {"bytes": peak(one.hidden.device) - before}
@@ -261,7 +274,7 @@ def bench(names: dict[str, str], classes: int, arguments: argparse.Namespace) ->
     where = [arguments.device, arguments.dtype, BETAS[arguments.divergence]]
     memory = {}
     for side in sides:
-        side.ask(do="make", size=[arguments.rows, classes], where=where)
+        side.ask(do="make", size=[arguments.rows, classes, *arguments.widths], where=where)
         memory[side.name] = side.ask(do="memory")["bytes"]
     differ = compare(sides, 1e-4 if arguments.dtype == "float32" else 0.05)
     times = rounds(sides, arguments.rounds, do="time")
@@ -272,7 +285,7 @@ def bench(names: dict[str, str], classes: int, arguments: argparse.Namespace) ->
         share = f"1/{memory['naive'] / max(memory[name], 1):.1f}"
         print(
             row(
-                *(f"{classes:,}", name, f"{milliseconds:.0f}", ratio(times, name, "naive")),
+                *(f"{classes:,}", name, f"{milliseconds:.3g}", ratio(times, name, "naive")),
                 *(f"{megabytes:,.0f}", share, f"{differ[name]:.1g}"),
             ),
             flush=True,
@@ -284,23 +297,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", type=int, nargs="+", default=[10_000, 32_000, 128_000], metavar="V")
     parser.add_argument("--rows", type=int, default=2048, metavar="N")
+    parser.add_argument("--widths", type=int, nargs=2, default=[128, 512], metavar="D", help="of student and teacher")
     parser.add_argument("--divergence", choices=BETAS, default="forward_kl")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter of the peers' environment")
+    parser.add_argument("--without", choices=(*PEERS, *PEERS_ON_GPU), nargs="+", default=[], metavar="PEER")
     parser.add_argument("--side", choices=LOSSES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         be(arguments.side)
         return
-    peers = (*PEERS, "triton") if arguments.device == "cuda" else PEERS
-    names = dict.fromkeys(OWN, sys.executable) | (dict.fromkeys(peers, arguments.peers) if arguments.peers else {})
+    on_gpu = arguments.device == "cuda"
+    own = (*OWN, *(OWN_ON_GPU if on_gpu else ()))
+    peers = [peer for peer in (*PEERS, *(PEERS_ON_GPU if on_gpu else ())) if peer not in arguments.without]
+    names = dict.fromkeys(own, sys.executable) | (dict.fromkeys(peers, arguments.peers) if arguments.peers else {})
     if not arguments.peers:
         print("without the peers: --peers PYTHON, see --help")
+    where = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
     print(
-        f"{arguments.divergence} at T = {TEMPERATURE:g}, N = {arguments.rows}, D = {STUDENT} and {TEACHER}, "
-        f"{arguments.device} {arguments.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{arguments.divergence} at T = {TEMPERATURE:g}, N = {arguments.rows}, "
+        f"D = {arguments.widths[0]} and {arguments.widths[1]}, {where} {arguments.dtype}, torch {torch.__version__}, "
         f"{arguments.rounds} rounds"
     )
     print(

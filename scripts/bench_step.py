@@ -3,6 +3,7 @@
     python scripts/bench_step.py                                # W1 and W2, a table of ratios each; about 10 minutes
     python scripts/bench_step.py --job W2 --rounds 9
     python scripts/bench_step.py --job W1 --peers peers/bin/python
+    python scripts/bench_step.py --device cuda                  # 20 times as many steps; no peers, and no floor
 
   W1      LSTM language model, V = 10,000, random tokens, 20 x 35 a step; teacher 2 x 512 (embedding 256), student 1 x 128
           (128); T = 2, alpha 0.5, AdamW at a constant rate, no clipping (one of the kits has none)
@@ -66,6 +67,9 @@ OURS = {
     "W2": {"ours, plain optimizer": [UNFUSED], "ours": []},
     "default": {"ours, plain optimizer": [UNFUSED], "ours": [], "ours, matmul=medium": ["matmul=medium"]},
 }
+ON_GPU = {"ours": [], "ours, matmul=medium": ["matmul=medium"], "ours, bf16-mixed": ["trainer.precision=bf16-mixed"]}
+MORE_STEPS = 20
+"""Times as many on a GPU, whose steps are short."""
 PLAIN, PEERS = "plain loop", ("TextBrewer", "KD_Lib")
 
 
@@ -96,9 +100,10 @@ class Job:
         name: Of ``JOBS``.
         overrides: On top of the job's.
         outputs: A folder.
+        device: ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, name: str, overrides: list[str], outputs: str) -> None:
+    def __init__(self, name: str, overrides: list[str], outputs: str, device: str) -> None:
         import logging
 
         from hydra import compose, initialize_config_dir
@@ -108,10 +113,11 @@ class Job:
         from kd_lightning.pipeline import Experiment
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-        job, self.steps = JOBS[name]
+        job, self.steps, self.device = JOBS[name][0], steps_of(name, device), device
         budget = [f"steps.student={self.steps}", "steps.teacher=2", "steps.pretrain=0", "validate_every=100000"]
         budget += ["teacher_optimizer.lr=0"]  # or the sides' own ways to train it would differ in the last digits
         words = [*job, *overrides, f"outputs={outputs}", "folder=x", *budget]
+        words += ["trainer.accelerator=gpu"] if device == "cuda" else []
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             self.settings = plain(compose("config", words))
         source = self.settings["data"]["source"]
@@ -140,21 +146,22 @@ class Job:
 
     def by_hand(self) -> tuple[float, Weights]:
         """The loop that a careful person writes; seconds of its steps, and the final weights."""
-        chosen, teacher = self.settings, self.teacher.requires_grad_(False)
-        student = self.experiment.recipe.network("student").train()
+        chosen, teacher = self.settings, self.teacher.requires_grad_(False).to(self.device)
+        student = self.experiment.recipe.network("student").train().to(self.device)
         optimizer = self.build(chosen["optimizer"])(student.parameters())
         scheduler = self.build(chosen["scheduler"])
         rate, clip = optimizer.param_groups[0]["lr"], chosen["trainer"]["gradient_clip_val"]
         started = time.perf_counter()
         for step, batch in enumerate(self.batches()):
             optimizer.param_groups[0]["lr"] = rate * scheduler((step + 0.5) / self.steps)
+            batch = {key: tensor.to(self.device) for key, tensor in batch.items()}
             loss = loss_of(student, teacher, batch, chosen["alpha"], chosen["temperature"])
             optimizer.zero_grad()
             loss.backward()
             if clip:
                 torch.nn.utils.clip_grad_norm_(student.parameters(), clip)
             optimizer.step()
-        return time.perf_counter() - started, student.state_dict()
+        return now(self.device) - started, student.cpu().state_dict()
 
     def by_us(self) -> tuple[float, Weights]:
         """The same by the framework."""
@@ -173,11 +180,11 @@ class Job:
             kept.append(original())
             return kept[0]
 
-        clock = _clock()
+        clock = _clock(self.device)
         trainer = replace(self.experiment.recipe.trainer, callbacks=lambda: [clock])
         with matmul_precision(self.settings["matmul"]):
             train(replace(stage, module=module), entry, trainer, Silent())
-        return clock.seconds, kept[0].network.state_dict()
+        return clock.seconds, kept[0].network.cpu().state_dict()
 
     def hand_over(self, path: str) -> None:
         """Write what the peers need: batches, weights, settings."""
@@ -211,7 +218,19 @@ def loss_of(student: nn.Module, teacher: nn.Module, batch: dict[str, Tensor], al
     return (1 - alpha) * hard + alpha * torch.where(mask, kl, 0.0).sum() / mask.sum().clamp(min=1)
 
 
-def _clock() -> Any:
+def steps_of(name: str, device: str) -> int:
+    """Of a job's run."""
+    return JOBS[name][1] * (MORE_STEPS if device == "cuda" else 1)
+
+
+def now(device: str) -> float:
+    """Seconds, once the device has done what it was told."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _clock(device: str) -> Any:
     """A callback with the seconds from the first batch's start to the last one's end: the validation is on neither side."""
     from pytorch_lightning import Callback
 
@@ -219,10 +238,11 @@ def _clock() -> Any:
         started = seconds = 0.0
 
         def on_train_batch_start(self, *_: Any) -> None:
-            self.started = self.started or time.perf_counter()
+            self.started = self.started or now(device)
 
-        def on_train_batch_end(self, *_: Any) -> None:
-            self.seconds = time.perf_counter() - self.started
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            last = trainer.global_step == trainer.max_steps
+            self.seconds = now(device if last else "cpu") - self.started
 
     return Clock()
 
@@ -338,7 +358,7 @@ KITS: dict[str, Callable[..., float]] = {"TextBrewer": textbrewer, "KD_Lib": kd_
 # -- in a side's process ----------------------------------------------------------------------------------------------
 
 
-def be(side: str, name: str, given: str) -> None:
+def be(side: str, name: str, given: str, device: str) -> None:
     """Answer with the seconds of a step; write final weights where asked to."""
     with tempfile.TemporaryDirectory() as outputs:
         if side in PEERS:
@@ -346,7 +366,8 @@ def be(side: str, name: str, given: str) -> None:
             def run() -> tuple[float, Weights]:
                 return peer(side, given)
         else:
-            job = Job(name, [UNFUSED] if side == PLAIN else OURS[name][side], outputs)
+            own = ON_GPU if device == "cuda" else OURS[name]
+            job = Job(name, [UNFUSED] if side == PLAIN else own[side], outputs, device)
             if side == PLAIN and name == "W1":
                 job.hand_over(given)
             run = job.by_hand if side == PLAIN else job.by_us
@@ -357,7 +378,7 @@ def be(side: str, name: str, given: str) -> None:
             seconds, weights = run()
             if "weights" in question:
                 torch.save(weights, question["weights"])
-            return {"seconds": seconds / JOBS[name][1]}
+            return {"seconds": seconds / steps_of(name, device)}
 
         serve(answer)
 
@@ -461,13 +482,16 @@ def print_floor(times: dict[str, float]) -> None:
 
 def bench(name: str, arguments: argparse.Namespace) -> None:
     """Print a job's table."""
-    peers = PEERS if name == "W1" and arguments.peers else ()
+    on_gpu = arguments.device == "cuda"
+    peers = PEERS if name == "W1" and arguments.peers and not on_gpu else ()
     with tempfile.TemporaryDirectory() as folder:
         given = str(Path(folder) / "given.pt")
         sides = []
-        for side in (PLAIN, *OURS[name], *peers):
+        for side in (PLAIN, *(ON_GPU if on_gpu else OURS[name]), *peers):
             python = arguments.peers if side in peers else sys.executable
-            sides.append(Side(side, python, [__file__, "--job", name, "--side", side, given]))
+            sides.append(
+                Side(side, python, [__file__, "--job", name, "--device", arguments.device, "--side", side, given])
+            )
             threads = sides[-1].ask(do="begin")["threads"]
         differ, base = {}, torch.empty(0)
         for side in sides:
@@ -479,12 +503,15 @@ def bench(name: str, arguments: argparse.Namespace) -> None:
         times = rounds(sides, arguments.rounds, do="run")
         for side in sides:
             side.close()
-    print(f"\n{name}: {JOBS[name][1]} steps, {threads} threads, torch {torch.__version__}, {arguments.rounds} rounds")
+    where = torch.cuda.get_device_name() if on_gpu else f"{threads} threads"
+    print(
+        f"\n{name}: {steps_of(name, arguments.device)} steps, {where}, torch {torch.__version__}, {arguments.rounds} rounds"
+    )
     print(head("side", "ms/step", "times the plain loop", "weights differ"))
     for side in sides:
         cells = (f"{1e3 * median(times[side.name]):.2f}", ratio(times, side.name, PLAIN), f"{differ[side.name]:.1g}")
         print(row(side.name, *cells), flush=True)
-    if name == "W1":
+    if name == "W1" and not on_gpu:
         print_floor({side.name: median(times[side.name]) for side in sides})
 
 
@@ -492,6 +519,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--job", choices=JOBS, action="append", help="default: W1 and W2")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter of the peers' environment")
     parser.add_argument("--side", nargs=2, metavar=("SIDE", "FILE"), help=argparse.SUPPRESS)
@@ -499,7 +527,7 @@ def main() -> None:
     jobs = arguments.job or ["W1", "W2"]
     if arguments.side:
         side, given = arguments.side
-        be(side, jobs[0], given)
+        be(side, jobs[0], given, arguments.device)
         return
     if not arguments.peers:
         print("without the peers: --peers PYTHON, see --help")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lightning.functional import chunked
 from kd_lightning.functional.chunked import ChunkedLoss, chunk_rows, chunked_loss
 from kd_lightning.functional.class_balance import ByClass
 from kd_lightning.functional.divergence import (
@@ -374,3 +375,46 @@ def test_no_rows_give_a_loss_and_gradients_of_0() -> None:
     assert found.total.item() == 0
     assert weight.grad is not None
     assert torch.equal(weight.grad, torch.zeros_like(weight))
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Everything but the C++ or Triton at the compiler's end; a part that it cannot see through is an error."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(
+        chunked, "_compiled", lambda: torch.compile(chunked._in_one_go, backend="eager", fullgraph=True)
+    )
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("divergence", DIVERGENCES, ids=str)
+def test_compiled_it_is_the_same_in_one_graph(divergence: Divergence) -> None:
+    hard = HardTerm(targets(), FEWER, 0.3, label_smoothing=0.1, offsets=ByClass(random(C, seed=8)))
+    terms = [SoftTerm(divergence, 2.0, 0.7), SoftTerm(ForwardKL(), 1.0, 0.2)]
+    compare(head(), teacher_head(), SOME, hard, terms, rows=3, compiled=True)
+    compare(head(bias=False), DenseLogits(teacher_head().dense()), SOME, None, terms, rows=3, compiled=True)
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16])
+def test_compiled_under_autocast(narrow: torch.dtype) -> None:
+    def result(compiled: bool) -> list[Tensor]:
+        student = head(dtype=torch.float32)
+        hard = HardTerm(targets(), ALL, 0.3)
+        with torch.autocast("cpu", narrow):
+            terms = [SoftTerm(ForwardKL(), 2.0, 0.7)]
+            found = chunked_loss(student, teacher_head(torch.float32), ALL, hard, terms, rows=3, compiled=compiled)
+        return [found.total, *gradients(found.total, student)]
+
+    for one, other in zip(result(True), result(False), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
+
+
+def test_a_teacher_of_another_precision() -> None:
+    student, teacher = head(), DenseLogits(teacher_head(torch.float32).dense())
+    for divergence in DIVERGENCES:
+        found = chunked_loss(student, teacher, ALL, None, [SoftTerm(divergence, 2.0, 1.0)], rows=3)
+        expected = naive(student, DenseLogits(teacher.logits.double()), ALL, None, [SoftTerm(divergence, 2.0, 1.0)])
+        torch.testing.assert_close(found.total, expected, rtol=1e-6, atol=1e-7)
