@@ -179,6 +179,7 @@ def check_trainer(
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported.*")  # an error, below
+        warnings.filterwarnings("ignore", "GPU available but not used.*")  # trainer=cpu has been asked for
         trainer = build(**arguments)
     launcher = trainer.strategy.launcher
     if not isinstance(launcher, RankLauncher) and (launcher is not None or trainer.world_size > 1):

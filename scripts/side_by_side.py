@@ -33,7 +33,8 @@ class Side:
     def __init__(self, name: str, python: str, words: Sequence[str]) -> None:
         self.name = name
         # The networks and the framework come from this checkout, in every environment.
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path}
         self._process = subprocess.Popen(
             [python, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

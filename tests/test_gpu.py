@@ -19,7 +19,11 @@ from tests.support.tiny import experiment
 from tests.test_cohort import JOBS, one, side_by_side, stored
 from tests.test_resume import STAGES, Stop, StopAfter, run
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),
+]
 GPU: dict[str, Any] = {"trainer__accelerator": "gpu"}
 
 

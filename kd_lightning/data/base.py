@@ -21,7 +21,7 @@ from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.data.samplers import EvaluationBatches, TrainingBatches
 from kd_lightning.errors import ClassMismatchError, ConfigError, EmptyDatasetError, LabelError, VocabMismatchError
 from kd_lightning.seeds import derive
-from kd_lightning.types import Batch
+from kd_lightning.types import HOST_INDEX, Batch
 
 SPLITS = ("train", "val", "test")
 Rows = dict[str, Tensor]
@@ -202,7 +202,8 @@ class ExperimentData(pl.LightningDataModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         def moved() -> Batch:
             # Lightning's own way searches whatever a batch may be; ours is a flat dict. Pinned rows need no waiting for.
-            return {name: tensor.to(device, non_blocking=device.type == "cuda") for name, tensor in batch.items()}
+            there = {name: tensor.to(device, non_blocking=device.type == "cuda") for name, tensor in batch.items()}
+            return there if device.type == "cpu" else {**there, HOST_INDEX: batch["index"]}
 
         if self.last_batch is None or self.trainer is None or not self.trainer.training:
             return moved()

@@ -20,7 +20,7 @@ from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.live import state_hash
 from kd_lightning.teachers.numbers import NUMBERS, Numbers
 from kd_lightning.teachers.shards import Shards
-from kd_lightning.types import Batch, Logits, Outputs
+from kd_lightning.types import HOST_INDEX, Batch, Logits, Outputs
 
 
 class Policy:
@@ -134,8 +134,8 @@ class CachedTeacher(TeacherOutputs):
     @torch.no_grad()
     def forward(self, batch: Batch) -> Outputs:
         assert self.shards is not None, "connected without rows to read"
-        columns = self.shards.read(batch["index"])
         device = batch["index"].device
+        columns = self.shards.read(batch.get(HOST_INDEX, batch["index"]), device)
         self._extras = {name: extra.to(device) for name, extra in self._extras.items()}
         features = {name: self.policy.numbers.read(feature_column(path), columns) for name, path in self.paths.items()}
         return Outputs(self.policy.logits(columns, self.part, self._extras), features)

@@ -71,15 +71,21 @@ class Shards:
         self.__dict__.update(state)
         self._maps = self._opened()
 
-    def read(self, index: Tensor) -> dict[str, Tensor]:
-        """The columns [B, ...] of some rows, as they stand on disk, on the device of ``index``.
+    def read(self, index: Tensor, device: torch.device | None = None) -> dict[str, Tensor]:
+        """The columns [B, ...] of some rows, as they stand on disk.
 
         Args:
             index: [B] int64, row numbers in [0, rows).
+            device: Where the columns go; None = that of ``index``. To a GPU they go without anybody waiting for them, if
+                ``index`` is not there.
         """
+        device = index.device if device is None else device
         wanted = index.cpu().numpy()
         assert len(wanted) == 0 or (wanted.min() >= 0 and wanted.max() < self.rows), "an index that is no training row"
-        return self.layout.unpack(torch.from_numpy(self._bytes(wanted)).to(index.device))
+        packed = torch.from_numpy(self._bytes(wanted))
+        if device.type == "cuda":
+            packed = packed.pin_memory()  # torch keeps the memory until the copy is done
+        return self.layout.unpack(packed.to(device, non_blocking=device.type == "cuda"))
 
     def _bytes(self, wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """[B, row_bytes] uint8."""
