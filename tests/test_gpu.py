@@ -10,9 +10,12 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 
+from kd_lightning.callbacks.checkpoints import save_weights
 from kd_lightning.functional.chunked import chunked_loss
 from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
+from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.types import LinearLogits
+from kd_lightning.weights import load_weights
 from tests.functional.test_chunked import ALL, DIVERGENCES, SOME, N, head, targets, teacher_head
 from tests.modules.test_chunked_losses import NETWORKS
 from tests.support.tiny import experiment
@@ -69,6 +72,13 @@ def test_a_run_is_the_same_twice_and_near_that_of_the_cpu(name: str, tmp_path: P
         assert found[stage]["test"] == pytest.approx(on_cpu[stage]["test"], rel=0.05, abs=0.02)
     one_, other = weights(tmp_path / "gpu"), weights(tmp_path / "again")
     assert all(torch.equal(one_[key][name_], other[key][name_]) for key in one_ for name_ in one_[key])
+
+
+def test_an_lstm_can_be_saved_loaded_and_gone_on_with(tmp_path: Path) -> None:
+    network = LSTMLM(vocab_size=7, embedding=3, hidden=4, layers=2).cuda()  # cuDNN packs its weights
+    save_weights(network, tmp_path / "lstm.safetensors")
+    found = load_weights(LSTMLM(vocab_size=7, embedding=3, hidden=4, layers=2), tmp_path / "lstm.safetensors")
+    assert all(torch.equal(found.state_dict()[name], tensor.cpu()) for name, tensor in network.state_dict().items())
 
 
 def test_a_run_that_is_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from kd_lightning.callbacks.checkpoints import save_weights
 from kd_lightning.cli import main
 from kd_lightning.errors import CheckpointCorruptError
+from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.models.transformer_lm import TransformerLM
-from kd_lightning.weights import find_teacher, load_teacher
+from kd_lightning.weights import find_teacher, load_teacher, load_weights
 from tests.support.cli import DIGITS, kd, text_words, texts
 
 CONVNET = (*DIGITS, "teacher.channels=[4,8]", "teacher.blocks=1", "model@student=mlp_tiny")
@@ -218,6 +219,19 @@ def test_tied_weights_are_whole_again(tmp_path: Path) -> None:
         inputs = torch.arange(5)[None]
         assert torch.equal(again(inputs), network(inputs))
         assert again.head.weight is again.embedding.weight
+
+
+def test_weights_that_lie_side_by_side_in_one_memory_are_saved(tmp_path: Path) -> None:
+    network = LSTMLM(vocab_size=7, embedding=3, hidden=4, layers=2)
+    wanted = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    parameters = list(network.lstm.parameters())
+    packed = torch.cat([parameter.detach().flatten() for parameter in parameters])  # as cuDNN packs them
+    for parameter, part in zip(parameters, packed.split([p.numel() for p in parameters]), strict=True):
+        parameter.data = part.view_as(parameter)
+    save_weights(network, tmp_path / "packed.safetensors")
+    found = load_weights(LSTMLM(vocab_size=7, embedding=3, hidden=4, layers=2), tmp_path / "packed.safetensors")
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.state_dict().items())
+    assert len(parameters) == 8
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_model
-from torch import nn
+from torch import Tensor, nn
 
 from kd_lightning import stopping, turns
 from kd_lightning.callbacks.metrics_log import PREFIX, MetricsLog
@@ -211,10 +211,32 @@ def save_weights(network: HasState, path: Path) -> None:
     """Write a network's parameters and buffers as safetensors, atomically; tied tensors once."""
     draft = path.with_name(f"{TEMPORARY}{path.name}")
     try:
-        save_model(network, str(draft))  # type: ignore[arg-type]  # it only asks for the state
+        save_model(_Apart(network), str(draft))  # type: ignore[arg-type]  # it only asks for the state
     except (OSError, RuntimeError, SafetensorError) as error:
         raise write_error(path, error) from error
     publish_file(draft, path)
+
+
+class _Apart:
+    """A network's state in which no tensor lies in the middle of a larger memory, as an LSTM's weights do on a GPU, where
+    cuDNN wants them side by side; safetensors refuses those. Tied tensors stay tied.
+
+    Args:
+        network: Whose.
+    """
+
+    def __init__(self, network: HasState) -> None:
+        self.network = network
+
+    def state_dict(self) -> dict[str, Tensor]:
+        copies: dict[Any, Tensor] = {}
+        found = {}
+        for name, tensor in self.network.state_dict().items():
+            if tensor.untyped_storage().nbytes() != tensor.nbytes:
+                place = tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride()
+                tensor = copies.setdefault(place, tensor.clone())
+            found[name] = tensor
+        return found
 
 
 def check_weights(module: nn.Module, step: int) -> None:

@@ -30,7 +30,7 @@ from kd_lightning.functional.tempered_rows import BITS, NATS, TemperedRows
 from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
 from kd_lightning.types import LinearLogits, Logits
 
-CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
+CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 128 * 2**20}
 """Of one [n, C] buffer, of which three or four are alive at once. On the CPU they should stay in its cache."""
 WIDE_SUMS = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 8)
 """On GPUs, torch adds products of narrow numbers to a wide sum without a copy of the product."""
@@ -128,7 +128,8 @@ def chunked_loss(
         mask=mask.reshape(-1),
         hard=hard,
         soft=tuple(soft),
-        rows=rows or even(len(flat), chunk_rows(classes, flat.device.type)),
+        # Compiled, fewer buffers are alive.
+        rows=rows or even(len(flat), chunk_rows(classes, flat.device.type, element_size=2 if compiled else 4)),
         reusable=reusable,
         compiled=compiled,
         grad=torch.is_grad_enabled(),
