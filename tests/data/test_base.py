@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from kd_lightning.data.base import ExperimentData, Prepared, RowsDataset, check_classes, labelled_rows
 from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.errors import ClassMismatchError, ConfigError, EmptyDatasetError, LabelError, VocabMismatchError
-from kd_lightning.types import Batch
+from kd_lightning.types import HOST_INDEX, Batch
 
 CLASSES = 4
 
@@ -296,6 +296,14 @@ def test_a_gpu_gets_pinned_rows_and_workers_stay(monkeypatch: pytest.MonkeyPatch
     pinned = at(data()).train_dataloader()
     assert isinstance(pinned, DataLoader)
     assert pinned.pin_memory
+
+
+def test_a_batch_on_another_device_keeps_its_row_numbers_at_hand() -> None:
+    rows, batch = data(), next(iter(data().test_dataloader()))
+    moved = rows.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert moved["index"].device.type == "meta"
+    assert moved[HOST_INDEX] is batch["index"]
+    assert HOST_INDEX not in rows.transfer_batch_to_device(batch, torch.device("cpu"), 0)
 
 
 def test_evaluation_works_without_a_trainer() -> None:

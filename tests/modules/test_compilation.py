@@ -14,12 +14,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
+from kd_lightning.functional import chunked
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.modules import compilation
 from kd_lightning.modules.compilation import compile_network
 from kd_lightning.objectives.base import Objective
 from kd_lightning.taps import tapped
 from kd_lightning.types import Aligned, Outputs
+from tests.modules.test_chunked_losses import NETWORKS
 from tests.support.parts import FEATURES, TinyNet
 from tests.support.processes import DDP, FSDP, in_two
 from tests.support.tiny import experiment
@@ -130,6 +132,25 @@ def test_a_run_whose_networks_are_compiled_is_the_same_and_has_keys_of_its_own(t
         assert compiled[stage]["store_key"] != plain[stage]["store_key"]
         assert compiled[stage]["test"] == pytest.approx(plain[stage]["test"], abs=1e-6)
     assert compiled["distill"]["teacher_unchanged"]
+
+
+@pytest.mark.usefixtures("traced")
+def test_losses_by_chunks_are_compiled_with_the_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, calls = torch.compile(chunked._in_one_go, backend="eager"), []
+
+    def counted(arithmetic: Any, chunk: Any) -> Any:
+        calls.append(len(arithmetic.soft))
+        return compiled(arithmetic, chunk)
+
+    monkeypatch.setattr(chunked, "_compiled", lambda: counted)
+    experiment(tmp_path / "plain", **NETWORKS, chunked_loss=True).run()
+    assert not calls
+    experiment(tmp_path / "compiled", **NETWORKS, chunked_loss=True, compile=True).run()
+    assert {0, 1} == set(calls), "on labels alone, and distilling"
+    one, other = weights(tmp_path / "plain"), weights(tmp_path / "compiled")
+    assert list(one) == list(other)
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, rtol=0, atol=1e-6)
 
 
 @pytest.mark.usefixtures("traced")
