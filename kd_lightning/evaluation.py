@@ -22,6 +22,7 @@ from kd_lightning.stage import QUIET, StageBoard, lightning_is_quiet
 from kd_lightning.store import Entry, publish, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.tasks.parts import logits_by_parts
 
 TIMED_BATCHES = 12
 UNTIMED_BATCHES = 2
@@ -34,6 +35,7 @@ def evaluated(
     data: ExperimentData,
     trainer: Callable[..., pl.Trainer],
     board: StageBoard,
+    chunked: bool = False,
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The test record of a model and its rows, from the store or measured now.
 
@@ -44,6 +46,7 @@ def evaluated(
         data: Its test split is read.
         trainer: As in ``TrainerSettings``; the test runs on one device, so that no row is counted twice.
         board: Told when another process is at it.
+        chunked: As in ``SupervisedModule``.
 
     Returns:
         ``{"test", "metrics", "throughput", "parameters"}`` and ``index``, ``sums``, ``counts`` of the monitored metric.
@@ -51,15 +54,20 @@ def evaluated(
     with entry.lock(waiting=lambda: board.say("test: another process is at it, waiting")):
         if entry.problem() is not None:
             entry.clear()
-            turns.computed(lambda: measure(entry, network(), task, data, trainer))
+            turns.computed(lambda: measure(entry, network(), task, data, trainer, chunked))
     return entry.read_json("result.json"), load_file(entry.path("rows.safetensors"))
 
 
 def measure(
-    entry: Entry, network: nn.Module, task: Task, data: ExperimentData, trainer: Callable[..., pl.Trainer]
+    entry: Entry,
+    network: nn.Module,
+    task: Task,
+    data: ExperimentData,
+    trainer: Callable[..., pl.Trainer],
+    chunked: bool,
 ) -> None:
     """Evaluate on the test split and publish the result."""
-    module = evaluation_module(network, task)
+    module = evaluation_module(network, task, chunked)
     tester = trainer(devices=1, strategy="auto", logger=False, default_root_dir=entry.folder, **QUIET)
     with lightning_is_quiet():
         tester.test(module, datamodule=data, verbose=False)
@@ -72,7 +80,7 @@ def measure(
         {
             "test": metrics[task.monitor],
             "metrics": metrics,
-            "throughput": throughput(module.network, task, data, tester),
+            "throughput": throughput(module.network, task, data, tester, chunked),
             "parameters": sum(p.numel() for p in network.parameters()),
         },
     )
@@ -80,11 +88,16 @@ def measure(
 
 
 def validated(
-    network: nn.Module, task: Task, data: ExperimentData, trainer: Callable[..., pl.Trainer], folder: Path
+    network: nn.Module,
+    task: Task,
+    data: ExperimentData,
+    trainer: Callable[..., pl.Trainer],
+    folder: Path,
+    chunked: bool = False,
 ) -> float:
     """The monitored metric of a network on the validation split."""
     # A copy: Lightning converts the network to the trainer's precision in place.
-    module = evaluation_module(copy.deepcopy(network), task)
+    module = evaluation_module(copy.deepcopy(network), task, chunked)
     with lightning_is_quiet():
         trainer(devices=1, strategy="auto", logger=False, default_root_dir=folder, **QUIET).validate(
             module, datamodule=data, verbose=False
@@ -92,13 +105,15 @@ def validated(
     return float(module.metrics[task.monitor].compute())
 
 
-def evaluation_module(network: nn.Module, task: Task) -> SupervisedModule:
+def evaluation_module(network: nn.Module, task: Task, chunked: bool = False) -> SupervisedModule:
     """A module that is only evaluated."""
-    return SupervisedModule(network, task, torch.optim.SGD, Constant(), seed=0, total_steps=1)
+    return SupervisedModule(network, task, torch.optim.SGD, Constant(), seed=0, total_steps=1, chunked=chunked)
 
 
 @torch.inference_mode()
-def throughput(network: nn.Module, task: Task, data: ExperimentData, trainer: pl.Trainer) -> float:
+def throughput(
+    network: nn.Module, task: Task, data: ExperimentData, trainer: pl.Trainer, chunked: bool = False
+) -> float:
     """Counted positions per second of the forward pass: the median over a few test batches, after two untimed.
 
     Args:
@@ -106,6 +121,7 @@ def throughput(network: nn.Module, task: Task, data: ExperimentData, trainer: pl
         task: The task.
         data: Its test split is read.
         trainer: Its device and precision are used.
+        chunked: As in ``SupervisedModule``.
     """
     device, precision = trainer.strategy.root_device, trainer.precision_plugin
     network.eval().to(device)  # Lightning takes it back to the CPU when it is done
@@ -117,10 +133,13 @@ def throughput(network: nn.Module, task: Task, data: ExperimentData, trainer: pl
         _synchronize(device)
         started = time.perf_counter()
         with precision.forward_context():
-            logits = task.logits(network, batch)
+            parts = logits_by_parts(task, network, batch, chunked)
+            said = [
+                (part, logits.new_empty((*logits.shape[:-1], 0))) for part, logits in parts
+            ]  # the logits themselves go
         _synchronize(device)
         seconds = time.perf_counter() - started
-        rates.append(float(task.align(batch, logits).mask.sum()) / seconds)
+        rates.append(sum(float(task.align(part, logits).mask.sum()) for part, logits in said) / seconds)
     return statistics.median(rates[UNTIMED_BATCHES:] or rates)
 
 

@@ -45,6 +45,11 @@ MODELS = {"teacher": "teacher", "baseline": "baseline", "pretrained": "pretrain"
 """Name in ``results.json`` -> stage."""
 
 
+def role_of(stage: str) -> str:
+    """Whose network a stage trains."""
+    return "teacher" if stage == "teacher" else "student"
+
+
 class Experiment:
     """One run.
 
@@ -252,8 +257,7 @@ class Experiment:
 
     def trained(self, stage: str) -> nn.Module:
         """The network of a finished stage, with its weights."""
-        role = "teacher" if stage == "teacher" else "student"
-        return load_weights(self.recipe.network(role), self.entries[stage].path(WEIGHTS))
+        return load_weights(self.recipe.network(role_of(stage)), self.entries[stage].path(WEIGHTS))
 
     def teacher_outputs(self) -> TeacherOutputs:
         """The trained teacher's outputs, from where the run has them; the same for all jobs of a cohort that it serves."""
@@ -297,6 +301,7 @@ class Experiment:
             data=self.recipe.rows("student", 1, only_labelled=False),
             trainer=self.recipe.trainer.trainer,
             board=self.board,
+            chunked=self.recipe.chunked(role_of(stage)),
         )
         self.records[stage] |= record
         self.records[stage]["megabytes"] = self.entries[stage].path(WEIGHTS).stat().st_size / 1e6

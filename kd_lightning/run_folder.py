@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from kd_lightning.pipeline import MODELS, Experiment
+from kd_lightning.pipeline import MODELS, Experiment, role_of
 from kd_lightning.redaction import redacted
 from kd_lightning.stage import WEIGHTS
 from kd_lightning.store import TEMPORARY, publish_file, publish_json, write_error
@@ -64,7 +64,7 @@ def gather(folder: Path, experiment: Experiment) -> None:
 def describe(experiment: Experiment, stage: str) -> dict[str, Any]:
     """What somebody needs to know to use a weights file elsewhere."""
     return {
-        "network": redacted(experiment.recipe.network_settings("teacher" if stage == "teacher" else "student")),
+        "network": redacted(experiment.recipe.network_settings(role_of(stage))),
         "classes": experiment.recipe.task.num_classes,
         "tokenizer_sha256": experiment.recipe.tokenizer_digest,
         "data_fingerprint": experiment.recipe.fingerprint,

@@ -22,6 +22,7 @@ from kd_lightning.modules.compilation import compile_network, compiling
 from kd_lightning.modules.sharding import shard
 from kd_lightning.seeds import derive
 from kd_lightning.tasks.base import Task
+from kd_lightning.tasks.parts import logits_by_parts
 from kd_lightning.types import Batch
 
 Schedule = Callable[[float], float]
@@ -41,7 +42,7 @@ class SupervisedModule(pl.LightningModule):
         first_step: Steps of the learning-rate curve done by earlier stages.
         total_steps: Steps of the whole curve; a student's covers pre-training and distillation together.
         compiled: True = the network is compiled when the training begins; names and weights stay as they are.
-        chunked: True = losses are computed by chunks of rows, from a network with ``body`` and a linear ``head``.
+        chunked: True = losses and metrics are computed by chunks of rows, from a network with ``body`` and a linear ``head``.
     """
 
     def __init__(
@@ -177,8 +178,8 @@ class SupervisedModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         with compiling(self.compiled):
-            logits = self.task.logits(self.network, batch)
-        self.task.update(self.metrics, logits, self.task.align(batch, logits), batch)
+            for part, logits in logits_by_parts(self.task, self.network, batch, self.chunked):
+                self.task.update(self.metrics, logits, self.task.align(part, logits), part)
 
     def on_validation_epoch_end(self) -> None:
         # compute() gathers the rows of all processes, so every process logs the same value.
