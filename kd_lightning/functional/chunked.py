@@ -14,20 +14,19 @@ Training". Shape legend: ``...`` leading dimensions, N their product, n rows of 
 
 from __future__ import annotations
 
-import functools
 import math
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kd_lightning.functional.chunk_arithmetic import Arithmetic, Buffers, Chunk, Found, compiled_arithmetic
 from kd_lightning.functional.peaked_rows import PeakedRows
 from kd_lightning.functional.shared_rows import SharedRows
-from kd_lightning.functional.tempered_rows import BITS, NATS, TemperedRows
-from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
+from kd_lightning.functional.tempered_rows import BITS
+from kd_lightning.functional.terms import HardTerm, SoftTerm
 from kd_lightning.types import LinearLogits, Logits
 
 CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 128 * 2**20}
@@ -168,18 +167,18 @@ class _Chunked(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             products = _Products(hidden, weight, bias, [needed and job.grad for needed in ctx.needs_input_grad], narrow)
             terms = _Terms(job, products.dtype)
-            arithmetic = _Arithmetic(
+            arithmetic = Arithmetic(
                 tuple((term.divergence, term.temperature) for term in job.soft),
                 None if job.hard is None else job.hard.label_smoothing,
                 job.warmest,
                 narrow,
                 products.backward_weight.dtype if products.wanted else None,
             )
-            buffers = _Buffers(min(job.rows, len(hidden)), len(weight), products.dtype, hidden.device)
+            buffers = Buffers(min(job.rows, len(hidden)), len(weight), products.dtype, hidden.device)
             for start in range(0, len(hidden), job.rows):
                 stop = min(start + job.rows, len(hidden))
                 chunk = terms.of_rows(products.student(start, stop), start, stop)
-                found = _compiled()(arithmetic, chunk) if job.compiled else arithmetic(chunk, buffers)
+                found = compiled_arithmetic()(arithmetic, chunk) if job.compiled else arithmetic(chunk, buffers)
                 terms.note(found, start, stop)
                 if found.gradient is not None:
                     products.add(found.gradient, start, stop)
@@ -212,32 +211,6 @@ def _times(gradient: Tensor | None, factor: Tensor | None, copy: bool, dtype: to
         return gradient.to(dtype, copy=copy)
     factor = factor.to(gradient.dtype)
     return (gradient * factor if copy else gradient.mul_(factor)).to(dtype)
-
-
-class _Buffers:
-    """Memory [rows, C] for one chunk after the other. Handed back to the system and asked for again for each, it would cost
-    as much as the arithmetic done in it (a page fault for every 4 KiB; V = 128,000: 17% of the loss)."""
-
-    def __init__(self, rows: int, classes: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.shape = rows, classes
-        self.dtype = dtype
-        self.device = device
-        self._made: dict[str, Tensor] = {}
-
-    def get(self, name: str, rows: int) -> Tensor | None:
-        """The buffer of that name, [rows, C], with whatever stands in it."""
-        if name not in self._made:
-            self._made[name] = torch.empty(self.shape, dtype=self.dtype, device=self.device)
-        return self._made[name][:rows]
-
-
-class _NoBuffers(_Buffers):
-    """For the compiler, which sees for itself what need not be kept."""
-
-    def __init__(self) -> None: ...
-
-    def get(self, name: str, rows: int) -> Tensor | None:
-        return None
 
 
 class _Products:
@@ -298,40 +271,6 @@ def _add_product(into: Tensor, left: Tensor, right: Tensor) -> None:
         into += left @ right
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Some rows.
-
-    Attributes:
-        student: Logits [n, C].
-        teacher: Logits of these and maybe other rows, if there are soft terms.
-        first: Where these rows begin in the teacher's.
-        peaked: For each soft term, the teacher's softmax where it is had by its peaks.
-        classes: [n, 1] int64 targets, if there is a hard term.
-        hard_coefficient: [n, 1] share of each row's cross-entropy in the total.
-        soft_coefficients: [n, 1] for each soft term, share of each row's divergence in the total, over T.
-        offsets: [C] bits, added to the logits of the hard term; None = 0.
-    """
-
-    student: LinearLogits
-    teacher: Logits | None
-    first: int
-    peaked: tuple[PeakedRows | None, ...]
-    classes: Tensor | None
-    hard_coefficient: Tensor | None
-    soft_coefficients: tuple[Tensor, ...]
-    offsets: Tensor | None
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Of some rows: the gradient [n, C] of the total with respect to their logits, and the terms' values [n]."""
-
-    gradient: Tensor | None
-    hard: Tensor | None
-    soft: list[Tensor]
-
-
 class _Terms:
     """The shares of all rows in the terms, and the terms' values."""
 
@@ -366,13 +305,13 @@ class _Terms:
             return source.peaked(term.temperature)
         return PeakedRows.of(source, term.temperature)
 
-    def of_rows(self, student: LinearLogits, start: int, stop: int) -> _Chunk:
+    def of_rows(self, student: LinearLogits, start: int, stop: int) -> Chunk:
         """The chunk of these rows."""
         some, hard = slice(start, stop), self.job.hard is not None
         teacher, first = self.job.teacher, start
         if teacher is not None and self.job.compiled:  # where rows begin is no number to compile for
             teacher, first = teacher.part(start, stop), 0
-        return _Chunk(
+        return Chunk(
             student,
             teacher,
             first,
@@ -383,7 +322,7 @@ class _Terms:
             self.offsets,
         )
 
-    def note(self, found: _Found, start: int, stop: int) -> None:
+    def note(self, found: Found, start: int, stop: int) -> None:
         """Keep the values of these rows."""
         if found.hard is not None:
             self.hard_values[start:stop] = found.hard
@@ -404,97 +343,3 @@ class _Terms:
         for term, mean in zip(self.job.soft, soft, strict=True):
             total = total + term.weight * mean
         return total, hard, soft
-
-
-@dataclass(frozen=True)
-class _Arithmetic:
-    """What is done with each chunk.
-
-    Attributes:
-        soft: Divergence and temperature of each soft term.
-        smoothing: Of the hard term's labels; None = there is no hard term.
-        warmest: The temperature at which the student's softmax is made.
-        narrow: The type of products under the autocast at work; None = there is none.
-        gradient: The type in which the gradient is needed; None = none is.
-    """
-
-    soft: tuple[tuple[Divergence, float], ...]
-    smoothing: float | None
-    warmest: float
-    narrow: torch.dtype | None
-    gradient: torch.dtype | None
-
-    def __call__(self, chunk: _Chunk, buffers: _Buffers) -> _Found:
-        """Values and gradient of the terms; the gradient stands in one of the buffers."""
-        rows = len(chunk.student.hidden)
-        bits = chunk.student.rows(0, rows, BITS / self.warmest, buffers.get("student", rows))
-        student = TemperedRows.of_bits(bits, buffers.get("student powers", rows))
-        hard, gradient, soft = None, None, []
-        if self.smoothing is not None:
-            hard, gradient = self.hard(chunk, student, self.smoothing, buffers)
-        elif self.gradient is not None:
-            buffer = buffers.get("gradient", rows)
-            gradient = torch.zeros(bits.shape, dtype=bits.dtype, device=bits.device, out=buffer)
-        terms = zip(self.soft, chunk.peaked, chunk.soft_coefficients, strict=True)
-        for (divergence, temperature), peaked, coefficient in terms:
-            colder = student.colder(self.warmest / temperature)
-            teacher = peaked or self.teacher(chunk, temperature, bits.dtype, buffers)
-            soft.append(divergence.by_rows(teacher, colder, coefficient, gradient))
-        return _Found(gradient, hard, soft)
-
-    def teacher(self, chunk: _Chunk, temperature: float, dtype: torch.dtype, buffers: _Buffers) -> TemperedRows:
-        """The teacher's softmax; its products are as narrow as the student's."""
-        source, first, rows = chunk.teacher, chunk.first, len(chunk.student.hidden)
-        assert source is not None
-        with torch.autocast(chunk.student.hidden.device.type, self.narrow, enabled=self.narrow is not None):
-            if isinstance(source, SharedRows):
-                return source.tempered(first, first + rows, temperature, self.narrow)
-            scaled = source.rows(first, first + rows, BITS / temperature, buffers.get("teacher", rows))
-            return TemperedRows.of_bits(scaled.to(dtype), buffers.get("powers", rows))
-
-    def hard(
-        self, chunk: _Chunk, student: TemperedRows, smoothing: float, buffers: _Buffers
-    ) -> tuple[Tensor, Tensor | None]:
-        """The cross-entropy [n], and its weighted gradient [n, C]."""
-        ratio, classes, coefficient = self.warmest, chunk.classes, chunk.hard_coefficient
-        assert classes is not None
-        assert coefficient is not None
-        # The teacher does not need its buffers yet.
-        if chunk.offsets is not None:
-            free = buffers.get("powers", len(classes))
-            adjusted = torch.add(chunk.offsets, student.bits, alpha=ratio, out=free)
-            student, ratio = TemperedRows.of_bits(adjusted, buffers.get("teacher", len(classes))), 1.0
-        buffer = buffers.get("powers" if self.gradient is None else "gradient", len(classes))
-        powers, sums = student.colder_powers(ratio, buffer)
-        right = student.bits.gather(1, classes)
-        if smoothing:
-            right = (1 - smoothing) * right + smoothing * student.bits.mean(dim=-1, keepdim=True)
-        value = (sums.log() - (NATS * ratio) * right).squeeze(1)
-        if self.gradient is None:
-            return value, None
-        gradient = torch.mul(powers, coefficient / sums, out=buffer)
-        _add_at(gradient, classes, coefficient * (smoothing - 1))
-        if smoothing:
-            gradient -= coefficient * (smoothing / gradient.shape[-1])
-        return value, gradient
-
-
-def _add_at(rows: Tensor, places: Tensor, values: Tensor) -> None:
-    """Add a value [n, 1] to one place [n, 1] of each row [n, C]."""
-    if torch.compiler.is_compiling():  # a scatter would break one pass over the rows into three
-        rows += torch.where(places == torch.arange(rows.shape[1], device=rows.device), values, 0.0)
-    else:
-        rows.scatter_add_(1, places, values)
-
-
-def _in_one_go(arithmetic: _Arithmetic, chunk: _Chunk) -> _Found:
-    found = arithmetic(chunk, _NoBuffers())
-    return found if found.gradient is None else replace(found, gradient=found.gradient.to(arithmetic.gradient))
-
-
-@functools.cache
-def _compiled() -> Callable[[_Arithmetic, _Chunk], _Found]:
-    with warnings.catch_warnings():
-        # torch's own use of torch, in 2.13.
-        warnings.filterwarnings("ignore", ".*torch.jit.script_method.*", DeprecationWarning)
-        return torch.compile(_in_one_go)

@@ -32,6 +32,7 @@ class ForwardKL(Divergence):
     """
 
     takes_peaks: ClassVar[bool] = True
+    apart: ClassVar[bool] = True
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         return _kl(teacher_log_probs, student_log_probs)
@@ -42,9 +43,7 @@ class ForwardKL(Divergence):
     def by_rows(
         self, teacher: TemperedRows | PeakedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
     ) -> Tensor:
-        # The common case.
         if gradient is not None:
-            student.add_probs(gradient, coefficient)
             teacher.add_probs(gradient, -coefficient)
         return teacher.kl_to(student)
 

@@ -25,10 +25,13 @@ class Divergence:
         order: The power of T by which the loss is multiplied: the one that keeps the size of its gradient about constant
             as T grows. 2 where D is quadratic around its minimum, 1 where it is linear.
         takes_peaks: ``by_rows`` wants the teacher as ``PeakedRows`` where it can be had.
+        apart: The gradient wrt the student's ``logits / T`` is q minus what does not depend on q. Then ``by_rows`` adds the
+            second part alone: who calls it adds the first, where there may be other multiples of q to add.
     """
 
     order: ClassVar[int] = 2
     takes_peaks: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         """D [...] in nats for log p and log q [..., C]."""
@@ -44,7 +47,8 @@ class Divergence:
     def by_rows(
         self, teacher: TemperedRows | PeakedRows, student: TemperedRows, coefficient: Tensor, gradient: Tensor | None
     ) -> Tensor:
-        """D of some rows; ``coefficient`` times its gradient wrt the student's ``logits / T`` is added to ``gradient``.
+        """D of some rows; ``coefficient`` times its gradient wrt the student's ``logits / T``, less q where that is
+        ``apart``, is added to ``gradient``.
 
         Args:
             teacher: p.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lightning.functional import chunked
+from kd_lightning.functional import chunk_arithmetic, chunked
 from kd_lightning.functional.chunked import ChunkedLoss, chunk_rows, chunked_loss
 from kd_lightning.functional.class_balance import ByClass
 from kd_lightning.functional.divergence import (
@@ -382,7 +382,9 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Everything but the C++ or Triton at the compiler's end; a part that it cannot see through is an error."""
     torch._dynamo.reset()
     monkeypatch.setattr(
-        chunked, "_compiled", lambda: torch.compile(chunked._in_one_go, backend="eager", fullgraph=True)
+        chunked,
+        "compiled_arithmetic",
+        lambda: torch.compile(chunk_arithmetic._in_one_go, backend="eager", fullgraph=True),
     )
     yield
     torch._dynamo.reset()

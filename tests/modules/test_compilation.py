@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional import chunked
+from kd_lightning.functional import chunk_arithmetic, chunked
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.modules import compilation
 from kd_lightning.modules.compilation import compile_network
@@ -136,13 +136,13 @@ def test_a_run_whose_networks_are_compiled_is_the_same_and_has_keys_of_its_own(t
 
 @pytest.mark.usefixtures("traced")
 def test_losses_by_chunks_are_compiled_with_the_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled, calls = torch.compile(chunked._in_one_go, backend="eager"), []
+    compiled, calls = torch.compile(chunk_arithmetic._in_one_go, backend="eager"), []
 
     def counted(arithmetic: Any, chunk: Any) -> Any:
         calls.append(len(arithmetic.soft))
         return compiled(arithmetic, chunk)
 
-    monkeypatch.setattr(chunked, "_compiled", lambda: counted)
+    monkeypatch.setattr(chunked, "compiled_arithmetic", lambda: counted)
     experiment(tmp_path / "plain", **NETWORKS, chunked_loss=True).run()
     assert not calls
     experiment(tmp_path / "compiled", **NETWORKS, chunked_loss=True, compile=True).run()
