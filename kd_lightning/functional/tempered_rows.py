@@ -19,6 +19,8 @@ NATS = math.log(2)
 """Of a bit."""
 BITS = 1 / NATS
 """Of a nat."""
+DOT_BYTES = 2 * 2**20
+"""Of products that are summed at once on the CPU."""
 
 
 class _kept:
@@ -69,7 +71,7 @@ class TemperedRows:
     @_kept
     def dots(self) -> Tensor:
         """[n] ``sum(powers * (logits - max) / T)``, of which the entropy is made."""
-        return NATS * torch.linalg.vecdot(self.powers, self.bits) if self.origin is None else self.origin.dots
+        return NATS * row_dots(self.powers, self.bits) if self.origin is None else self.origin.dots
 
     @_kept
     def log_probs(self) -> Tensor:
@@ -83,7 +85,7 @@ class TemperedRows:
 
     def kl_to(self, student: TemperedRows) -> Tensor:
         """``sum_c p (log p - log q)`` [n], nats; without arrays of logarithms."""
-        dots = self.dots - NATS * torch.linalg.vecdot(self.powers, student.bits)
+        dots = self.dots - NATS * row_dots(self.powers, student.bits)
         return dots / self.sums[:, 0] - self.sums.log()[:, 0] + student.sums.log()[:, 0]
 
     def add_probs(self, gradient: Tensor, factor: Tensor) -> None:
@@ -107,3 +109,16 @@ class TemperedRows:
         else:
             powers = torch.mul(self.bits, ratio, out=out).exp2_()
         return powers, powers.sum(dim=-1, keepdim=True)
+
+
+def row_dots(one: Tensor, other: Tensor) -> Tensor:
+    """``sum_c one * other`` [n] for arrays [n, C].
+
+    ``vecdot`` makes an array of all products first, of which a chunk of a wide vocabulary has no room for another one: so of
+    some rows at a time. (A batched product of matrices takes half the time and is 60 times as inexact.)
+    """
+    rows = max(1, DOT_BYTES // (one.shape[1] * one.element_size()))
+    if one.device.type != "cpu" or torch.compiler.is_compiling() or rows >= len(one):
+        return torch.linalg.vecdot(one, other)
+    parts = zip(one.split(rows), other.split(rows), strict=True)
+    return torch.cat([torch.linalg.vecdot(*part) for part in parts])
