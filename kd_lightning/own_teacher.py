@@ -30,6 +30,7 @@ def take_teacher(recipe: Recipe, checkpoint: str) -> tuple[Entry, Settings]:
         "data": recipe.fingerprint,
         "matmul": recipe.settings["matmul"],
         "trainer": recipe.counted_trainer,
+        "chunked": recipe.chunked("teacher"),
     }
     ingredients |= {"weights": file_digest(path), "code": recipe.code(SUPERVISED_CODE, ingredients)}
     entry = recipe.store.entry("teacher", content_key(ingredients))

@@ -291,6 +291,7 @@ class Experiment:
                 "trainer": self.recipe.counted_trainer,
                 "accelerator": self.recipe.settings["trainer"].get("accelerator"),
                 "eval_batch_size": self.recipe.settings["data"]["eval_batch_size"],
+                "chunked": self.recipe.chunked(role_of(stage)),
                 "code": self.recipe.code(SUPERVISED_CODE, self.recipe.settings["task"]),
             }
         )

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 Batch = dict[str, Tensor]
 """Always ``inputs``, ``targets`` and ``index`` ([B] int64, the stable id of each row in its split); often ``mask``
-and ``labelled``; a task may ask for more."""
+and ``labelled``; a task may ask for more. The rows are the first dimension of every tensor."""
 HOST_INDEX = "index_on_host"
 """The key of ``index`` as it was before the batch went to a GPU: who needs the numbers there need not wait for them."""
 

@@ -67,7 +67,11 @@ OURS = {
         "ours": [],
         "ours, matmul=medium": ["matmul=medium"],
     },
-    "W2": {"ours, plain optimizer": [UNFUSED], "ours": []},
+    "W2": {
+        "ours, plain optimizer": [UNFUSED],
+        "ours, teacher as trained": ["teacher_outputs.folded=false"],
+        "ours": [],
+    },
     "default": {"ours, plain optimizer": [UNFUSED], "ours": [], "ours, matmul=medium": ["matmul=medium"]},
 }
 ON_GPU = {"ours": [], "ours, matmul=medium": ["matmul=medium"], "ours, bf16-mixed": ["trainer.precision=bf16-mixed"]}

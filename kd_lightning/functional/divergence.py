@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from kd_lightning.functional.peaked_rows import PeakedRows
 from kd_lightning.functional.precision import at_least_float32
-from kd_lightning.functional.tempered_rows import TemperedRows
+from kd_lightning.functional.tempered_rows import TemperedRows, row_dots
 from kd_lightning.functional.terms import Divergence
 from kd_lightning.types import along_classes
 
@@ -164,7 +164,7 @@ class SkewReverseKL(Divergence):
         mixed = _mixture(student, teacher, self.skew)
         ratio = student.probs / mixed
         logs = student.log_probs - mixed.log_()
-        return torch.linalg.vecdot(student.probs, logs), (logs - self.skew * ratio).mul_(student.probs)
+        return row_dots(student.probs, logs), (logs - self.skew * ratio).mul_(student.probs)
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def _mixture(first: TemperedRows, second: TemperedRows, share: float) -> Tensor:
 
 def _kl_to(rows: TemperedRows, other_log_probs: Tensor) -> Tensor:
     """``sum_c p (log p - log q)`` [n]."""
-    return rows.dots / rows.sums[:, 0] - rows.sums.log()[:, 0] - torch.linalg.vecdot(rows.probs, other_log_probs)
+    return rows.dots / rows.sums[:, 0] - rows.sums.log()[:, 0] - row_dots(rows.probs, other_log_probs)
 
 
 def _check_share(name: str, value: float) -> None:

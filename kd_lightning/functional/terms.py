@@ -26,7 +26,8 @@ class Divergence:
             as T grows. 2 where D is quadratic around its minimum, 1 where it is linear.
         takes_peaks: ``by_rows`` wants the teacher as ``PeakedRows`` where it can be had.
         apart: The gradient wrt the student's ``logits / T`` is q minus what does not depend on q. Then ``by_rows`` adds the
-            second part alone: who calls it adds the first, where there may be other multiples of q to add.
+            second part alone: who calls it adds the first, where there may be other multiples of q to add. Of the student
+            it may read ``bits`` and ``sums`` alone: the powers may have been overwritten.
     """
 
     order: ClassVar[int] = 2

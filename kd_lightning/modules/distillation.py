@@ -137,7 +137,7 @@ class DistillationModule(SupervisedModule):
 
     def compile_networks(self) -> None:
         super().compile_networks()
-        for network in self.teacher.children():
+        for network in self.teacher.networks():
             compile_network(network, self.chunked)
 
     def lasting(self) -> nn.ModuleDict:

@@ -50,7 +50,7 @@ class Task(Protocol):
         ...
 
     def update(self, metrics: MetricCollection, logits: Tensor, aligned: Aligned, batch: Batch) -> None:
-        """Add one evaluated batch to the metrics."""
+        """Add one evaluated batch to the metrics; of a wide vocabulary, some of its rows at a time."""
         ...
 
     def example_batch(self) -> Batch:

@@ -135,7 +135,7 @@ class PositionTask:
         for metric in metrics.values():
             if isinstance(metric, RowMetric):
                 metric.update(logits, targets, counted, batch["index"])
-            else:
+            elif bool(counted.any()):  # a part of a batch may hold padding alone
                 metric.update(logits[counted], targets[counted])
 
     def example_batch(self) -> Batch:

@@ -34,6 +34,10 @@ class TeacherOutputs(nn.Module):
         """Logits [..., C] and the promised features for the rows of ``batch``."""
         raise NotImplementedError
 
+    def networks(self) -> list[nn.Module]:
+        """The networks that run from now on; asked for once connected, to compile them."""
+        return list(self.children())
+
     def counted(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
         """What of its settings the outputs depend on, once connected: a node that builds the same. By default all.
 

@@ -5,66 +5,87 @@ convolution before it. With W, b the convolution's weights and bias, mu, v the r
 
     norm(conv(x, W, b)) = conv(x, s W, s (b - mu) + beta)        s = gamma / sqrt(v + eps)
 
-Which norms follow which convolutions, and nothing else, is read from the graph that ``torch.fx`` records; where it cannot,
-the network stays as it is.
+Which norms follow which convolutions, and nothing else, is read from the graph that ``torch.fx`` records. What cannot be
+recorded, has hooks, or says something else on an example afterwards, stays as it was.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-BY_STRIDES = ("view", "as_strided", "stride", "is_contiguous")
+BY_STRIDES = ("view", "view_as", "as_strided", "stride", "is_contiguous", "data_ptr")
 """Methods of tensors that work, or answer, otherwise where channels come last in memory."""
+Said = Callable[[nn.Module], Sequence[Tensor]]
+
+
+def made_cheaper(network: nn.Module, said: Said, tapped: Collection[str] = ()) -> nn.Module:
+    """The network, or a copy that says the same and is cheaper to run.
+
+    Args:
+        network: In eval mode and frozen. Left as it is.
+        said: What a network says of an example, features included; called with the network and with the copy.
+        tapped: Paths of modules whose inputs or outputs are features. They stay, and where there are any, channels stay first.
+    """
+    modules = list(network.modules())
+    if not any(isinstance(module, CONVOLUTIONS) for module in modules):
+        return network
+    if any(module._forward_hooks or module._forward_pre_hooks for module in modules):
+        return network
+    try:
+        graph = fx.Tracer().trace(copy.deepcopy(network))  # a copy, for what a network keeps of it is no tensor
+        cheaper = copy.deepcopy(network)
+        fold_batch_norms(cheaper, graph, tapped)
+        if not tapped and takes_channels_last(graph):
+            convert_conv2d_weight_memory_format(cheaper, torch.channels_last)
+        same = all(map(_close, said(cheaper), said(network), strict=True))
+    except Exception:  # whatever a network's own code says of a value that is no tensor, or of another module's place
+        return network
+    return cheaper if same else network
 
 
 def fold_batch_norms(network: nn.Module, graph: fx.Graph, tapped: Collection[str]) -> int:
     """Put batch norms into the convolutions before them, in place.
 
     Args:
-        network: In eval mode and frozen.
-        graph: As ``recorded`` gives it.
-        tapped: Paths of modules whose inputs or outputs are read; they stay.
+        network: In eval mode.
+        graph: Of its forward pass.
+        tapped: As in ``made_cheaper``.
 
     Returns:
         How many.
     """
-    modules = dict(network.named_modules())
-    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
-    pairs = [
-        (str(node.args[0].target), str(node.target))
-        for node in graph.nodes
-        if type(modules.get(str(node.target))) in NORMS
-        and isinstance(node.args[0], fx.Node)
-        and type(modules.get(str(node.args[0].target))) in CONVOLUTIONS
-        and len(node.args[0].users) == 1
-        and calls[node.target] == calls[node.args[0].target] == 1
-        and modules[str(node.target)].running_mean is not None  # else it takes the batch's own
-    ]
-    pairs = [pair for pair in pairs if not set(pair) & set(tapped) and not any(_hooked(modules[path]) for path in pair)]
-    for convolution, norm in pairs:
-        network.set_submodule(convolution, fuse_conv_bn_eval(modules[convolution], modules[norm]))
-        network.set_submodule(norm, nn.Identity())
-    return len(pairs)
+    paths: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
+    places = Counter(map(id, paths.values()))
+    calls = Counter(node.target for node in graph.nodes)
 
+    def alone(node: object, kinds: tuple[type[nn.Module], ...]) -> bool:
+        """It calls a module of one of these kinds, which stands in one place and is called once."""
+        if not isinstance(node, fx.Node) or node.op != "call_module":
+            return False
+        module = paths[str(node.target)]
+        return type(module) in kinds and places[id(module)] == calls[node.target] == 1 and node.target not in tapped
 
-def recorded(network: nn.Module) -> fx.Graph | None:
-    """The graph of a network that has convolutions; None if it has none, or runs in a way that cannot be recorded."""
-    if not any(isinstance(module, CONVOLUTIONS) for module in network.modules()):
-        return None
-    # A copy, because what a network puts aside while it is recorded is no tensor; its weights are not copied.
-    tensors = [*network.parameters(), *network.buffers()]
-    twin = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
-    try:
-        return fx.Tracer().trace(twin)
-    except Exception:  # anything that the network's own code may say of a value that is no tensor
-        return None
+    folded = 0
+    for node in graph.nodes:
+        before = node.args[0] if node.args else None
+        if not (alone(node, NORMS) and alone(before, CONVOLUTIONS) and len(before.users) == 1):
+            continue
+        convolution, norm = paths[str(before.target)], paths[str(node.target)]
+        if norm.running_mean is None:  # it takes the batch's own
+            continue
+        _put(network, str(before.target), fuse_conv_bn_eval(convolution, norm))
+        _put(network, str(node.target), nn.Identity().eval())
+        folded += 1
+    return folded
 
 
 def takes_channels_last(graph: fx.Graph) -> bool:
@@ -72,5 +93,14 @@ def takes_channels_last(graph: fx.Graph) -> bool:
     return not any(node.op == "call_method" and node.target in BY_STRIDES for node in graph.nodes)
 
 
-def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _put(network: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, module)
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    """Up to half of the digits, of the largest."""
+    most = float(other.abs().max()) if other.numel() else 0.0
+    return one.shape == other.shape and torch.allclose(
+        one, other, rtol=0, atol=most * torch.finfo(other.dtype).eps ** 0.5
+    )

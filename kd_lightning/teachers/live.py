@@ -6,13 +6,12 @@ import hashlib
 from collections.abc import Mapping
 
 import torch
-from torch import nn
-from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
+from torch import Tensor, nn
 
 from kd_lightning.taps import check_taps, tapped
 from kd_lightning.tasks.base import Task, why_whole
 from kd_lightning.teachers.base import TeacherOutputs
-from kd_lightning.teachers.inference import fold_batch_norms, recorded, takes_channels_last
+from kd_lightning.teachers.inference import made_cheaper
 from kd_lightning.types import Batch, Outputs
 
 
@@ -24,17 +23,17 @@ class LiveTeacher(TeacherOutputs):
     parameter does); and no gradient graph is built.
 
     Args:
-        network: The trained teacher; frozen in place, and folded where that is asked for.
+        network: The trained teacher; frozen in place.
         task: Knows how to get logits from a network and a batch.
-        folded: Batch norms are put into the convolutions before them, and images lie in memory with their channels last,
-            where ``inference.py`` finds that both can be. False = the network runs as it was trained.
+        folded: Before it first runs, its batch norms are put into the convolutions before them, and its images are laid with
+            their channels last in memory, where ``inference.py`` finds that both can be. False = it runs as it was trained.
     """
 
     def __init__(self, network: nn.Module, task: Task, folded: bool = True) -> None:
         super().__init__()
         self.network = network.requires_grad_(False)
         self.task = task
-        self.folded = folded
+        self.to_fold = folded
         self._hashes: tuple[str, str] | None = None
         self.paths: dict[str, str] = {}
         self.by_rows = False
@@ -44,18 +43,6 @@ class LiveTeacher(TeacherOutputs):
         check_taps(self.network, taps, "teacher")
         self.paths = dict(taps)
         self.by_rows = by_rows and why_whole(self.network, taps.values()) is None
-        if self.folded:
-            self._fold()
-
-    def _fold(self) -> None:
-        graph = recorded(self.network)
-        if graph is None:
-            return
-        given = state_hash(self.network)
-        if fold_batch_norms(self.network, graph, [path.partition(":")[0] for path in self.paths.values()]):
-            self._hashes = given, state_hash(self.network)
-        if not self.paths and takes_channels_last(graph):
-            convert_conv2d_weight_memory_format(self.network, torch.channels_last)
 
     def train(self, mode: bool = True) -> LiveTeacher:
         """Stays in eval mode whatever ``mode`` says."""
@@ -64,15 +51,46 @@ class LiveTeacher(TeacherOutputs):
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Outputs:
+        self._fold()
+        return self._said(self.network, batch)
+
+    def networks(self) -> list[nn.Module]:
+        self._fold()
+        return [self.network]
+
+    def _said(self, network: nn.Module, batch: Batch) -> Outputs:
         logits = self.task.linear_logits if self.by_rows else self.task.logits
         if not self.paths:
-            return Outputs(logits(self.network, batch))
-        with tapped(self.network, self.paths) as features:
-            made = logits(self.network, batch)
+            return Outputs(logits(network, batch))
+        with tapped(network, self.paths) as features:
+            made = logits(network, batch)
         return Outputs(made, features)
 
+    @torch.no_grad()
+    def _fold(self) -> None:
+        if not self.to_fold:
+            return
+        self.to_fold = False  # once
+        sample = next(self.network.parameters(), torch.empty(0))
+
+        def said(network: nn.Module) -> list[Tensor]:
+            example = self.task.example_batch()
+            batch = {
+                key: each.to(sample if each.is_floating_point() else sample.device) for key, each in example.items()
+            }
+            outputs = self._said(network, batch)
+            return [outputs.logits, *outputs.features.values()]
+
+        parts = [path.partition(":") for path in self.paths.values()]
+        kept = {path for path, *_ in parts} | {f"{path}.{child}" for path, _, child in parts}
+        with torch.autocast(sample.device.type, enabled=False):
+            cheaper = made_cheaper(self.network, said, kept)
+        if cheaper is not self.network:
+            self._hashes = state_hash(self.network), state_hash(cheaper)
+            self.network = cheaper
+
     def content_hash(self) -> str:
-        """That of the network as it was given, if it is still what was made of it."""
+        """That of the network as it was given, as long as what was made of it is unchanged."""
         found = state_hash(self.network)
         return self._hashes[0] if self._hashes is not None and found == self._hashes[1] else found
 

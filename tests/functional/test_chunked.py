@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -164,6 +165,15 @@ def test_without_a_bias_and_with_label_smoothing() -> None:
 def test_hard_alone_and_soft_alone() -> None:
     compare(head(), teacher_head(), ALL, HardTerm(targets(), SOME, 0.5), [])
     compare(head(), teacher_head(), SOME, None, [SoftTerm(ForwardKL(), 1.0, 1.0)])
+
+
+@pytest.mark.parametrize("temperatures", [(1.0, 1.0), (1.0, 2.0), (4.0, 1.0), (1.0, 0.5), (2.0, 2.0)], ids=str)
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_softmaxes_of_several_terms_are_added_once_each(temperatures: tuple[float, float], smoothing: float) -> None:
+    terms = [SoftTerm(ForwardKL(), each, weight) for each, weight in zip(temperatures, (0.4, 0.3), strict=True)]
+    for mixed in (terms, [terms[0], SoftTerm(SkewKL(), 1.0, 0.2), terms[1]], [*terms, SoftTerm(ReverseKL(), 1.0, 0.2)]):
+        for hard in (HardTerm(targets(), FEWER, 0.3, smoothing), None):
+            compare(head(), teacher_head(), SOME, hard, mixed, rows=3)
 
 
 def test_several_terms_at_several_temperatures() -> None:
@@ -397,6 +407,7 @@ def test_compiled_it_is_the_same_in_one_graph(divergence: Divergence) -> None:
     terms = [SoftTerm(divergence, 2.0, 0.7), SoftTerm(ForwardKL(), 1.0, 0.2)]
     compare(head(), teacher_head(), SOME, hard, terms, rows=3, compiled=True)
     compare(head(bias=False), DenseLogits(teacher_head().dense()), SOME, None, terms, rows=3, compiled=True)
+    compare(head(), teacher_head(), SOME, replace(hard, offsets=None), terms, rows=3, compiled=True)
 
 
 @pytest.mark.usefixtures("traced")

@@ -18,7 +18,8 @@ from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.models.mlp import MLP
 from kd_lightning.objectives.base import Objective
 from kd_lightning.tasks.base import why_whole
-from kd_lightning.types import Aligned, Outputs
+from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.types import Aligned, LinearLogits, Outputs
 from tests.support.parts import CLASSES, FEATURES, TinyNet
 from tests.support.processes import FSDP, in_two
 from tests.support.tiny import experiment
@@ -142,6 +143,38 @@ def test_in_every_setting(changes: dict[str, Any], tmp_path: Path) -> None:
             experiment(tmp_path, chunked_loss=True, **{**NETWORKS, **changes}).check()
         return
     both(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("brought", [False, True], ids=["trained", "brought"])
+def test_validation_and_tests_take_few_rows_at_a_time(
+    brought: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = {}
+    if brought:
+        experiment(tmp_path / "before", **NETWORKS).run()
+        (path,) = (tmp_path / "before" / "store" / "teacher").glob("*/weights.safetensors")
+        teacher = {"teacher": {**mlp(9), "checkpoint": str(path)}}
+    monkeypatch.setattr(chunked, "FEWEST_ROWS", 2)
+    monkeypatch.setitem(chunked.CHUNK_BYTES, "cpu", 1)
+    judged, made = [], []
+    update, dense = RowMetric.update, LinearLogits.dense
+
+    def updated(metric: RowMetric, logits: Tensor, *more: Tensor) -> None:
+        judged.append(len(logits))
+        update(metric, logits, *more)
+
+    def made_dense(logits: LinearLogits) -> Tensor:
+        made.append(len(logits.hidden))
+        return dense(logits)
+
+    monkeypatch.setattr(RowMetric, "update", updated)
+    monkeypatch.setattr(LinearLogits, "dense", made_dense)
+    both(tmp_path, **teacher)
+    whole, parts = judged[: len(judged) // 4], judged[-len(judged) // 2 :]
+    assert min(whole) > 2
+    assert set(parts) == {1, 2}, "no more at a time, and 21 rows in all"
+    assert len(made) > len(parts) / 2, "the speed is measured so, too"
+    assert set(made) == {1, 2}
 
 
 def test_auto_takes_each_network_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
