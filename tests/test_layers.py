@@ -66,7 +66,8 @@ LAYERS = {
         {"types", "errors", "sizes", "store", "taps", "tasks.base", "teachers"}, {"torch", "numpy"}
     ),
     "modules": Layer(
-        {"types", "errors", "seeds", "taps", "functional", "modules"} | BASES, {"torch", "pytorch_lightning"}
+        {"types", "errors", "seeds", "taps", "tasks.parts", "functional", "modules"} | BASES,
+        {"torch", "pytorch_lightning"},
     ),
     "carrying": Layer({"store", "weights", "modules"}, set()),
     "checkpoint_io": Layer({"errors", "store"}, {"torch", "lightning_fabric"}),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -40,15 +41,20 @@ def made_cheaper(network: nn.Module, said: Said, tapped: Collection[str] = ()) -
         return network
     if any(module._forward_hooks or module._forward_pre_hooks for module in modules):
         return network
+    expected = said(network)
     try:
-        graph = fx.Tracer().trace(copy.deepcopy(network))  # a copy, for what a network keeps of it is no tensor
-        cheaper = copy.deepcopy(network)
-        fold_batch_norms(cheaper, graph, tapped)
-        if not tapped and takes_channels_last(graph):
-            convert_conv2d_weight_memory_format(cheaper, torch.channels_last)
-        same = all(map(_close, said(cheaper), said(network), strict=True))
-    except Exception:  # whatever a network's own code says of a value that is no tensor, or of another module's place
+        twin, cheaper = copy.deepcopy(network), copy.deepcopy(network)
+        graph = fx.Tracer().trace(twin)  # a copy, for what a network keeps of it is no tensor
+    except Exception:  # whatever its own code says of a value that is no tensor
         return network
+    fold_batch_norms(cheaper, graph, tapped)
+    if not tapped and takes_channels_last(graph):
+        convert_conv2d_weight_memory_format(cheaper, torch.channels_last)
+    try:
+        found = said(cheaper)
+    except Exception:  # whatever its own code says of a module that is another now
+        return network
+    same = all(_close(one, other) for one, other in zip(found, expected, strict=True))
     return cheaper if same else network
 
 
@@ -67,23 +73,23 @@ def fold_batch_norms(network: nn.Module, graph: fx.Graph, tapped: Collection[str
     places = Counter(map(id, paths.values()))
     calls = Counter(node.target for node in graph.nodes)
 
-    def alone(node: object, kinds: tuple[type[nn.Module], ...]) -> bool:
-        """It calls a module of one of these kinds, which stands in one place and is called once."""
-        if not isinstance(node, fx.Node) or node.op != "call_module":
-            return False
+    def alone(node: object, kinds: tuple[type[nn.Module], ...]) -> Any:
+        """The module of one of these kinds that a node calls, if it stands in one place, is called once and not tapped."""
+        if not isinstance(node, fx.Node) or node.op != "call_module" or node.target in tapped:
+            return None
         module = paths[str(node.target)]
-        return type(module) in kinds and places[id(module)] == calls[node.target] == 1 and node.target not in tapped
+        return module if type(module) in kinds and places[id(module)] == calls[node.target] == 1 else None
 
     folded = 0
     for node in graph.nodes:
-        before = node.args[0] if node.args else None
-        if not (alone(node, NORMS) and alone(before, CONVOLUTIONS) and len(before.users) == 1):
+        before: Any = node.args[0] if node.args else None
+        norm, convolution = alone(node, NORMS), alone(before, CONVOLUTIONS)
+        if norm is None or convolution is None or len(before.users) > 1:
             continue
-        convolution, norm = paths[str(before.target)], paths[str(node.target)]
         if norm.running_mean is None:  # it takes the batch's own
             continue
-        _put(network, str(before.target), fuse_conv_bn_eval(convolution, norm))
-        _put(network, str(node.target), nn.Identity().eval())
+        _put(network, before.target, fuse_conv_bn_eval(convolution, norm))
+        _put(network, node.target, nn.Identity().eval())
         folded += 1
     return folded
 

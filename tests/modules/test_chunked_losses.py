@@ -169,12 +169,16 @@ def test_validation_and_tests_take_few_rows_at_a_time(
 
     monkeypatch.setattr(RowMetric, "update", updated)
     monkeypatch.setattr(LinearLogits, "dense", made_dense)
-    both(tmp_path, **teacher)
-    whole, parts = judged[: len(judged) // 4], judged[-len(judged) // 2 :]
-    assert min(whole) > 2
-    assert set(parts) == {1, 2}, "no more at a time, and 21 rows in all"
-    assert len(made) > len(parts) / 2, "the speed is measured so, too"
-    assert set(made) == {1, 2}
+    whole = experiment(tmp_path / "whole", chunked_loss=False, **{**NETWORKS, **teacher}).run()["records"]
+    assert set(judged) == {8, 5}, "21 rows in batches of 8"
+    assert not made
+    judged.clear()
+    found = experiment(tmp_path / "parts", chunked_loss=True, **{**NETWORKS, **teacher}).run()["records"]
+    assert set(judged) == set(made) == {2, 1}
+    assert len(made) > len(judged) / 2, "there are two metrics, and the speed is measured so, too"
+    for stage in STAGES:
+        for value in ("val", "test"):
+            assert found[stage][value] == pytest.approx(whole[stage][value], abs=1e-6)
 
 
 def test_auto_takes_each_network_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

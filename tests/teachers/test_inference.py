@@ -211,7 +211,8 @@ def test_what_is_tapped_stays(tap: str) -> None:
     ],
 )
 def test_a_tap_around_a_norm_reads_what_it_read(make: Callable[[], nn.Module], tap: str, left: int) -> None:
-    one, other = (folded(settled(make()), {"it": tap}, folded=fold) for fold in (False, True))
+    network = settled(make())
+    one, other = (folded(copy.deepcopy(network), {"it": tap}, folded=fold) for fold in (False, True))
     found, expected = other(BATCH).features["it"], one(BATCH).features["it"]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert norms(other.network) == left
