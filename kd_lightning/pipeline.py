@@ -13,6 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from pytorch_lightning import Trainer
 from torch import nn
 
 from kd_lightning import carrying, turns
@@ -132,6 +133,16 @@ class Experiment:
         for name, (curve, what, ok) in ranges.items():
             with building(f"annealing.{name}"):
                 check_curve(self.recipe.build(curve), distilled, name, what, ok)
+        like = {name: value for name, value in settings.items() if name not in ("alpha", "temperature", "folder")}
+        self.recipe.sharing.once(("checked", content_key(like)), partial(self._check_stages, trainer))
+        if self.recipe.chunked("student", soft=True):
+            self.board.say(
+                f"losses by chunks of rows: {self.recipe.task.num_classes} classes (chunked_loss=false: whole)"
+            )
+
+    def _check_stages(self, trainer: Trainer) -> None:
+        """The part of ``check`` that is the same for every alpha and temperature."""
+        settings = self.recipe.settings
         world = world_size(settings["trainer"].get("devices"))
         at_once = settings["data"]["batch_size"] // (self.recipe.trainer.accumulate * world)
         for role, prefix in (("teacher", "teacher_"), ("student", "")):
@@ -147,13 +158,9 @@ class Experiment:
                 self.recipe.supervised(role, 1).configure_optimizers()
         for source in self.recipe.sources():
             teacher = self.recipe.teacher_outputs(self.recipe.network("teacher"), source)
-            module = self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, softness)
+            module = self.recipe.distilling(teacher, self.recipe.network("student"), 1, 0, self.recipe.softness())
             if splits_networks(trainer):
                 module.refuse_splitting()
-        if self.recipe.chunked("student", soft=True):
-            self.board.say(
-                f"losses by chunks of rows: {self.recipe.task.num_classes} classes (chunked_loss=false: whole)"
-            )
 
     def teacher(self) -> Stage:
         """The teacher, on the labels it has."""
