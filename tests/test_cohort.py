@@ -18,7 +18,7 @@ from kd_lightning import stopping
 from kd_lightning.cohort import Cohort, students_that_fit, unfit
 from kd_lightning.compute_thread import ComputeThread, use_threads
 from kd_lightning.data.base import RowsDataset
-from kd_lightning.errors import CheckpointWriteError, NonFiniteLossError
+from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError, NonFiniteLossError
 from kd_lightning.pipeline import Experiment
 from kd_lightning.recipe import Recipe
 from kd_lightning.stage import lightning_is_quiet
@@ -224,6 +224,32 @@ def test_seconds_are_a_job_s_own(tmp_path: Path) -> None:
     found, _, _ = side_by_side(tmp_path, JOBS)
     taken = [each.records["distill"]["seconds"] for each in found]
     assert all(0 < seconds < sum(taken) for seconds in taken)
+
+
+def test_jobs_that_differ_in_alpha_and_temperature_alone_are_checked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[float] = []
+    check = Experiment._check_stages
+
+    def counted(experiment: Experiment, trainer: Any) -> None:
+        checked.append(experiment.recipe.settings["student"]["width"])
+        check(experiment, trainer)
+
+    monkeypatch.setattr(Experiment, "_check_stages", counted)
+    wide = {"_target_": "tests.support.parts.TinyNet", "width": 6}
+    cohort = Cohort()
+    for job in (*JOBS, {"student": wide}, {"student": wide, "temperature": 3.0}):
+        one(tmp_path, cohort, **job).check()
+    assert checked == [5, 6]
+    for job in ({"temperature": 0.0}, {"alpha": 1.5}):
+        with pytest.raises(ConfigError):
+            one(tmp_path, cohort, **job).check()
+    broken = {"student": {**wide, "classes": 0}}
+    for _ in range(2):  # what fails is not remembered as checked
+        with pytest.raises(KDError):
+            one(tmp_path, cohort, **broken).check()
+    assert checked == [5, 6, 6, 6]
 
 
 def test_jobs_with_other_rows_are_groups_of_their_own(tmp_path: Path) -> None:
