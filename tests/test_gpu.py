@@ -19,6 +19,7 @@ from kd_lightning.weights import load_weights
 from tests.functional.test_chunked import ALL, DIVERGENCES, SOME, N, head, targets, teacher_head
 from tests.modules.test_chunked_losses import NETWORKS
 from tests.support.tiny import experiment
+from tests.teachers.test_inference import BATCH, folded, norms, residual
 from tests.test_cohort import JOBS, one, side_by_side, stored
 from tests.test_resume import STAGES, Stop, StopAfter, run
 
@@ -72,6 +73,15 @@ def test_a_run_is_the_same_twice_and_near_that_of_the_cpu(name: str, tmp_path: P
         assert found[stage]["test"] == pytest.approx(on_cpu[stage]["test"], rel=0.05, abs=0.02)
     one_, other = weights(tmp_path / "gpu"), weights(tmp_path / "again")
     assert all(torch.equal(one_[key][name_], other[key][name_]) for key in one_ for name_ in one_[key])
+
+
+def test_a_folded_teacher_says_the_same() -> None:
+    plain, teacher = folded(residual(), folded=False).cuda(), folded(residual()).cuda()
+    rows = {name: tensor.cuda() for name, tensor in BATCH.items()}
+    found, expected = teacher(rows).logits, plain(rows).logits
+    assert found.is_cuda
+    assert (norms(plain.network), norms(teacher.network)) == (6, 0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.01 * float(expected.abs().max()))  # TF32
 
 
 def test_an_lstm_can_be_saved_loaded_and_gone_on_with(tmp_path: Path) -> None:

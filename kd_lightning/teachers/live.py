@@ -75,19 +75,17 @@ class LiveTeacher(TeacherOutputs):
 
         def said(network: nn.Module) -> list[Tensor]:
             example = self.task.example_batch()
-            batch = {
-                key: each.to(sample if each.is_floating_point() else sample.device) for key, each in example.items()
-            }
+            batch = {key: each.to(sample.dtype) if each.is_floating_point() else each for key, each in example.items()}
             outputs = self._said(network, batch)
             return [outputs.logits, *outputs.features.values()]
 
         parts = [path.partition(":") for path in self.paths.values()]
         kept = {path for path, *_ in parts} | {f"{path}.{child}" for path, _, child in parts}
-        with torch.autocast(sample.device.type, enabled=False):
+        with torch.autocast("cpu", enabled=False):
             cheaper = made_cheaper(self.network, said, kept)
         if cheaper is not self.network:
             self._hashes = state_hash(self.network), state_hash(cheaper)
-            self.network = cheaper
+            self.network = cheaper.to(sample.device)
 
     def content_hash(self) -> str:
         """That of the network as it was given, as long as what was made of it is unchanged."""
