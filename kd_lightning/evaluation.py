@@ -134,9 +134,8 @@ def throughput(
         started = time.perf_counter()
         with precision.forward_context():
             parts = logits_by_parts(task, network, batch, chunked)
-            said = [
-                (part, logits.new_empty((*logits.shape[:-1], 0))) for part, logits in parts
-            ]  # the logits themselves go
+            # Their shapes alone are kept, so that the logits of all parts are never there at once.
+            said = [(part, logits.new_empty((*logits.shape[:-1], 0))) for part, logits in parts]
         _synchronize(device)
         seconds = time.perf_counter() - started
         rates.append(sum(float(task.align(part, logits).mask.sum()) for part, logits in said) / seconds)

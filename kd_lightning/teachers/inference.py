@@ -49,8 +49,10 @@ def made_cheaper(network: nn.Module, said: Said, tapped: Collection[str] = ()) -
         graph = fx.Tracer().trace(plain)  # from here on, what it has kept of its last pass is no tensor
     except Exception:  # whatever a network's own code says of a value that is no tensor
         return network
-    fold_batch_norms(cheaper, graph, tapped)
-    if not tapped and takes_channels_last(graph):
+    last = not tapped and takes_channels_last(graph)
+    if not fold_batch_norms(cheaper, graph, tapped) and not last:
+        return network
+    if last:
         convert_conv2d_weight_memory_format(cheaper, torch.channels_last)
     try:
         found = said(cheaper)

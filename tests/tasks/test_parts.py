@@ -1,4 +1,4 @@
-"""Evaluation by parts of a batch: the numbers of whole logits, and never more of them at once than the budget."""
+"""Evaluation by parts of a batch: the numbers of whole logits, of as many rows at a time as the budget holds, one at least."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from kd_lightning.functional import chunked
 from kd_lightning.models.lstm_lm import LSTMLM
-from kd_lightning.tasks.examples import TokenExample
+from kd_lightning.models.mlp import MLP
+from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.metrics import Accuracy, Perplexity
 from kd_lightning.tasks.parts import logits_by_parts
 from kd_lightning.tasks.position import PositionTask
@@ -67,9 +68,6 @@ def test_logits_of_a_part_are_those_rows(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_image_is_one_position() -> None:
-    from kd_lightning.models.mlp import MLP
-    from kd_lightning.tasks.examples import ArrayExample
-
     task = PositionTask(3, {"accuracy": Accuracy()}, "accuracy", ArrayExample([4]))
     rows = {"inputs": torch.randn(130, 4), "targets": torch.zeros(130, dtype=torch.int64), "index": torch.arange(130)}
     torch.manual_seed(0)
