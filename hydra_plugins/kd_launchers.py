@@ -13,6 +13,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from kd_lightning import collector
+
 
 class KDLauncher(Launcher):
     """What the launchers share: Hydra's part of the protocol.
@@ -27,6 +29,7 @@ class KDLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
+        collector.go_on()
         self.threads()  # what is set wrong is said before anything is started
         if self.forks:
             from kd_lightning.sweeps.crew import warm_up

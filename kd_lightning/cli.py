@@ -49,9 +49,12 @@ def answer(words: list[str]) -> int:
 
         return complete(words if verb in COMPLETION else rest)
     if verb == "run":
-        from kd_lightning.launch import run
+        from kd_lightning.collector import at_rest
 
-        return run(rest)
+        with at_rest():
+            from kd_lightning.launch import run
+
+            return run(rest)
     if verb == "status":
         from kd_lightning.sweeps.status import status
 

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning import collector
 from kd_lightning.config import CONFIG_NAME, build, check_arguments, plain, trusted_packages, yaml_text
 from kd_lightning.errors import ConfigError, TrialPruned, did_you_mean
 from kd_lightning.hydra_errors import one_line
@@ -80,6 +81,7 @@ def carry_out(
     """
     from kd_lightning.run import execute
 
+    collector.go_on()
     return execute(
         settings=settings,
         build=build,

@@ -81,6 +81,7 @@ LAYERS = {
     "cache_admin": Layer({"errors", "board", "sizes", "store"}, {"rich"}),
     "stopping": Layer(set(), set()),
     "fork_server": Layer(set(), set()),
+    "collector": Layer(set(), set()),
     "allocator": Layer(set(), set()),
     "sweeps.folder": Layer(set(), set()),
     "sweeps.records": Layer({"sweeps.folder", "store"}, set()),
