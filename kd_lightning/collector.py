@@ -13,18 +13,18 @@ from contextlib import contextmanager
 
 @contextmanager
 def at_rest() -> Iterator[None]:
-    """Inside, nothing is collected until ``go_on`` is called. It works again afterwards, if it did before."""
-    worked = gc.isenabled()
+    """Inside, nothing is collected until ``go_on`` is called, at the latest at the end."""
     gc.disable()
     try:
         yield
     finally:
-        if worked:
-            gc.enable()
+        go_on()
 
 
 def go_on() -> None:
     """All is imported: collect again, but never look at what is there by now. Nothing happens outside of ``at_rest``."""
-    if not gc.isenabled():
+    if gc.isenabled():
+        return
+    if not gc.get_freeze_count():  # once: what a second command in this process finds there, the first has left
         gc.freeze()
-        gc.enable()
+    gc.enable()

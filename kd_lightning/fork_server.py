@@ -18,4 +18,4 @@ if any("from multiprocessing.forkserver import main" in word for word in sys.ori
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.disable()
     os.register_at_fork(before=gc.freeze, after_in_child=gc.enable)
-    atexit.register(gc.freeze)  # for one that has not forked: whoever reads the command's output waits for the server's end
+    atexit.register(gc.freeze)  # if it has not forked: who reads the command's output waits until it is gone, too

@@ -11,7 +11,6 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -22,7 +21,7 @@ from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.side_by_side import SideBySide, apart, side_by_side
 from kd_lightning.modules.stacked_losses import StackedLosses, StackedTerms
 from kd_lightning.modules.stacked_optimizer import Span, StackedOptimizer
-from kd_lightning.modules.supervised import SupervisedModule, seed_device
+from kd_lightning.modules.supervised import QuickModule, SupervisedModule, seed_device
 from kd_lightning.seeds import derive
 from kd_lightning.tasks.base import Task
 from kd_lightning.types import Batch
@@ -98,7 +97,7 @@ def tensors(network: nn.Module) -> list[Tensor]:
     return [*network.parameters(), *network.buffers()]
 
 
-class StackedModule(pl.LightningModule):
+class StackedModule(QuickModule):
     """Trains the students of several modules in one pass.
 
     A student whose loss is not finite, or for whom something else goes wrong, ends alone: its error is kept in ``errors``,

@@ -30,7 +30,18 @@ Schedule = Callable[[float], float]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
-class SupervisedModule(pl.LightningModule):
+class QuickModule(pl.LightningModule):
+    """A ``LightningModule`` that takes less time to be told which of its hooks is at work."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning tells it 49 times a step; nn.Module's own way looks through all parameters, buffers and submodules first.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+
+class SupervisedModule(QuickModule):
     """Minimises the task's hard loss.
 
     Args:
@@ -71,14 +82,6 @@ class SupervisedModule(pl.LightningModule):
         self.terms: dict[str, Tensor] = {}
         """The last step's loss and its terms, unweighted, detached, still on the device."""
         self._unchecked: list[tuple[int, dict[str, Tensor]]] = []
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes which hook is at work 49 times a step; nn.Module's own way looks through all parameters, buffers
-        # and submodules first.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
 
     def configure_model(self) -> None:
         # Here and not before: a compiled network cannot travel to another process, and a split one is made there.

@@ -16,6 +16,7 @@ from tests.sweeps.test_faults import last_sweep
 
 TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
 PROBE = '''
+import gc
 import json
 import os
 
@@ -31,6 +32,7 @@ class Probe(pl.Callback):
 
     def on_train_start(self, trainer, module):
         seen = {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": torch.get_num_threads(), "cwd": os.getcwd()}
+        seen |= {"collects": gc.isenabled(), "set aside": gc.get_freeze_count() > 100_000}
         with open(f"{self.path}/{os.getpid()}", "w") as file:
             json.dump(seen, file)
 '''
@@ -86,6 +88,7 @@ def test_jobs_see_their_gpu_their_threads_and_the_command_s_folder(
     assert {each["gpu"] for each in found} == {"5", "7"}
     assert {each["threads"] for each in found} == {1}
     assert {each["cwd"] for each in found} == {str(tmp_path)}
+    assert all(each["collects"] and each["set aside"] for each in found)
     assert len(read_sweep(max((tmp_path / "out, put" / "sweeps").iterdir())).jobs) == 4
 
 

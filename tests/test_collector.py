@@ -1,0 +1,63 @@
+"""The garbage collector rests while commands import, and works while they train. In processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.cli import DIGITS
+
+STATES = """
+import gc
+from kd_lightning.collector import at_rest, go_on
+
+def state():
+    return gc.isenabled(), gc.get_freeze_count() > 0
+
+go_on()
+print(state())
+with at_rest():
+    print(state())
+    go_on()
+    print(state())
+print(state())
+gc.unfreeze()
+try:
+    with at_rest():
+        raise ValueError
+except ValueError:
+    print(state())
+"""
+TELLING = """
+import gc
+
+import pytorch_lightning as pl
+
+
+class Telling(pl.Callback):
+    def on_train_start(self, trainer, module):
+        print("collects:", gc.isenabled(), "set aside:", gc.get_freeze_count() > 100_000)
+"""
+
+
+def said(*words: str, **more: str | Path) -> list[str]:
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True, **more)  # type: ignore[call-overload]
+    return str(done.stdout).splitlines()
+
+
+def test_it_rests_until_told_to_go_on_or_until_the_end() -> None:
+    outside, at_rest, gone_on, after, failed = said("-c", STATES)
+    assert outside == "(True, False)", "nothing happens outside"
+    assert at_rest == "(False, False)"
+    assert gone_on == after == failed == "(True, True)"
+
+
+def test_it_works_while_a_run_trains(tmp_path: Path) -> None:
+    (tmp_path / "telling.py").write_text(TELLING)
+    words = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "+callbacks.telling._target_=telling.Telling")
+    environ = {"KD_LIGHTNING_TRUST": "telling"}
+    lines = said("-m", "kd_lightning.cli", "run", *words, f"outputs={tmp_path}", cwd=tmp_path, env=environ)
+    told = [line for line in lines if line.startswith("collects")]
+    assert told
+    assert set(told) == {"collects: True set aside: True"}
