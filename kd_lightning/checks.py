@@ -44,6 +44,7 @@ KEYS = frozenset(
         "compile",
         "chunked_loss",
         "matmul",
+        "channels_last",
         "outputs",
         "folder",
         "force",
@@ -122,7 +123,7 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{group}.{name} is missing: the {group} file must set it, see kd ls {group}")
     if not isinstance(settings["force"], list):
         raise ConfigError(f"force={settings['force']!r}: a list is expected: force=[{settings['force']}]")
-    for key in ("progress", "compile"):
+    for key in ("progress", "compile", "channels_last"):
         if not isinstance(settings[key], bool):
             raise ConfigError(f"{key}={settings[key]!r}: true or false is expected")
     if settings["chunked_loss"] not in (True, False, "auto"):

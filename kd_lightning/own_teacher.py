@@ -29,6 +29,7 @@ def take_teacher(recipe: Recipe, checkpoint: str) -> tuple[Entry, Settings]:
         "network": recipe.network_settings("teacher"),
         "data": recipe.fingerprint,
         "matmul": recipe.settings["matmul"],
+        "channels_last": recipe.channels_last,
         "trainer": recipe.counted_trainer,
         "chunked": recipe.chunked("teacher"),
     }

@@ -148,7 +148,9 @@ class Experiment:
         for role, prefix in (("teacher", "teacher_"), ("student", "")):
             classwise = self.recipe.classwise() if role == "teacher" else None
             parts = self.recipe.network(role), self.recipe.task, self.recipe.prepared
-            classes = turns.computed(partial(check_network, *parts, role, at_once, classwise))
+            classes = turns.computed(
+                partial(check_network, *parts, role, at_once, classwise, self.recipe.channels_last)
+            )
             self.recipe.rows(role, 1, only_labelled=True)
             with building(f"{prefix}hard_loss"):
                 self.recipe.trained_task(role)
@@ -294,6 +296,7 @@ class Experiment:
                 "task": self.recipe.settings["task"],
                 "data": self.recipe.fingerprint,
                 "matmul": self.recipe.settings["matmul"],
+                "channels_last": self.recipe.channels_last,
                 # The speed is in the record, too, and depends on these.
                 "trainer": self.recipe.counted_trainer,
                 "accelerator": self.recipe.settings["trainer"].get("accelerator"),

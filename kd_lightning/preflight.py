@@ -31,6 +31,7 @@ def check_network(
     who: str,
     batch_size: int,
     classwise: Collection[str] | None = None,
+    channels_last: bool = False,
 ) -> int:
     """How many classes the network answers with, which are the task's, to two rows of the data.
 
@@ -43,13 +44,14 @@ def check_network(
         who: ``teacher`` or ``student``, for the message.
         batch_size: Rows that the network sees at once.
         classwise: Of a teacher, the objectives that need its classes to be the student's.
+        channels_last: As in ``RowsDataset``.
 
     Raises:
         ClassMismatchError: Another number of classes.
         VocabMismatchError: Another vocabulary.
         ConfigError: The network cannot read the rows, or BatchNorm would see one row at a time.
     """
-    rows = RowsDataset(prepared.splits["val"])
+    rows = RowsDataset(prepared.splits["val"], channels_last=channels_last)
     batch = rows.__getitems__(list(range(min(2, len(rows)))))
     network.eval()
     try:
@@ -66,7 +68,7 @@ def check_network(
         shape = tuple(batch["inputs"].shape[1:])
         raise ConfigError(
             f"the {who} ({type(network).__name__}) cannot read rows of shape {shape}: {str(error).splitlines()[0]}; "
-            f"set the {who}'s sizes to the data's"
+            f"set the {who}'s sizes to the data's{', or channels_last=false' if channels_last else ''}"
         ) from error
     check_class_count(logits.shape[-1], task, prepared, who, classwise)
     if batch_size == 1 and any(isinstance(module, _BatchNorm) for module in network.modules()):

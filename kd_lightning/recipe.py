@@ -247,8 +247,10 @@ class Recipe:
             eval_batch_size=data["eval_batch_size"],
             accumulate=self.trainer.accumulate,
             workers=data["workers"],
+            channels_last=self.channels_last,
         )
-        rows.last_batch = self.sharing.last_batch((self.fingerprint, self.seed(role), labelled, only_labelled))
+        made_of = (self.fingerprint, self.seed(role), labelled, only_labelled, self.channels_last)
+        rows.last_batch = self.sharing.last_batch(made_of)
         return rows
 
     def ingredients(self, role: str, steps: int, code: Sequence[str], more: Settings | None = None) -> Settings:
@@ -269,6 +271,7 @@ class Recipe:
             "trainer": self.counted_trainer,
             "compile": self.compiled,
             "matmul": settings["matmul"],
+            "channels_last": self.channels_last,
             "chunked": self.chunked(role, soft=more is not None),
             "data": self.fingerprint,
             "labelled": data["labelled_teacher" if teaching else "labelled"],
@@ -283,6 +286,11 @@ class Recipe:
     def compiled(self) -> bool:
         """The networks are compiled while they are trained; what is measured on the test split runs as it is."""
         return bool(self.settings["compile"])
+
+    @property
+    def channels_last(self) -> bool:
+        """Images have their channels innermost in memory, wherever a network reads them."""
+        return bool(self.settings["channels_last"])
 
     @property
     def counted_trainer(self) -> Settings:

@@ -116,6 +116,7 @@ def teacher_cache(recipe: Recipe, source: TeacherSource, network: nn.Module) -> 
         "teacher": state_hash(network),
         "data": recipe.fingerprint,
         "matmul": recipe.settings["matmul"],
+        "channels_last": recipe.channels_last,
         "taps": list(job.taps),
         "extras": digest_of(job.policy.extras(job.targets)),
         "code": recipe.code(CODE, nodes),

@@ -30,6 +30,7 @@ TEACHERS_OWN = (
     "data",
     "task",
     "matmul",
+    "channels_last",
 )
 """Beginnings of the settings that make another teacher."""
 Stages = Callable[[TeacherSource], Sequence[Stage]]

@@ -71,6 +71,7 @@ OURS = {
         "ours, plain optimizer": [UNFUSED],
         "ours, teacher as trained": ["teacher_outputs.folded=false"],
         "ours": [],
+        "ours, channels_last=true": ["channels_last=true"],
     },
     "default": {"ours, plain optimizer": [UNFUSED], "ours": [], "ours, matmul=medium": ["matmul=medium"]},
 }

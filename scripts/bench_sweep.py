@@ -16,7 +16,8 @@ Sides, interleaved in every round, each from nothing but prepared rows:
   cohort     kd run -m hydra/launcher=cohort ...        the same, all students side by side
   stored     the same with teacher_outputs=auto         which stores the teacher's outputs where the rows are few
   fast       the same with matmul=medium                bf16 products, where the processor has them
-  at once    fast (w1) or stored (w2) in two cohorts    hydra.launcher.n_cohorts=2, each with half of the cores
+  at once    fast (w1), or stored with channels_last=true (w2), in two cohorts: hydra.launcher.n_cohorts=2, each with half of
+             the cores
   singles    kd run ..., each with a store of its own   a teacher for each job
   by hand    a hand-written PyTorch script for each job: teacher, student alone, distilled student (seeds)
   careful    the script again, but teacher and student alone are trained once and kept in a file (w1, w2)
@@ -121,7 +122,7 @@ WORKS = {
         words=("experiment=digits", "model@student=convnet_micro"),
         grid={"temperature": (1.0, 2.0, 3.0, 4.0), "alpha": (0.3, 0.5, 0.7, 0.9)},
         sides=("at once", "stored", "cohort", "sweep", "careful", "careful x2"),
-        quick=("teacher_outputs=auto",),
+        quick=("teacher_outputs=auto", "channels_last=true"),
         steps=(1000, 2000),
         exact=(),
         limits={"teacher": 0.03, "alone": 0.15, "distilled": 0.05},

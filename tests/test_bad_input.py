@@ -174,6 +174,7 @@ VALUES = {
     "chunked_loss=maybe": ("ConfigError", "chunked_loss='maybe'", "true, false or auto"),
     "matmul=hihg": ("ConfigError", "matmul='hihg'", "highest, high, medium", "did you mean 'high'"),
     "task.label_smoothing=1": ("ConfigError", "task.label_smoothing=1", "[0, 1)"),
+    "channels_last=maybe": ("ConfigError", "channels_last='maybe'", "true or false"),
     "compile=maybe": ("ConfigError", "compile='maybe'", "true or false"),
     "force=teacher": ("ConfigError", "force='teacher'", "force=[teacher]"),
     "teacher.checkpoint=5": ("ConfigError", "teacher.checkpoint=5", "run folder"),

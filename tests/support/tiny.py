@@ -79,6 +79,7 @@ SETTINGS: dict[str, Any] = {
     "compile": False,
     "chunked_loss": "auto",
     "matmul": "highest",
+    "channels_last": False,
     "force": [],
     "progress": False,
     "vars": {},
