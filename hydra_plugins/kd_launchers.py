@@ -120,17 +120,20 @@ class CohortLauncher(ProcessLauncher):
         self.stack = stack
 
     def threads(self) -> int | None:
+        from kd_lightning.errors import ConfigError
         from kd_lightning.sweeps.launching import whole
 
         if self.max_jobs is not None:
             whole(self.max_jobs, "hydra.launcher.max_jobs")
+        if not isinstance(self.stack, bool):
+            raise ConfigError(f"hydra.launcher.stack={self.stack!r}: true or false is expected")
         several = super().threads()
         return None if self.n_jobs == 1 and self.threads_each is None else several
 
     def do(self, orders: list[Any]) -> None:
         from kd_lightning.sweeps.launching import as_cohorts, run_crew
 
-        cohorts = as_cohorts(orders, self.n_jobs, len(self.gpus or [None]), self.max_jobs, bool(self.stack))
+        cohorts = as_cohorts(orders, self.n_jobs, len(self.gpus or [None]), self.max_jobs, self.stack)
         run_crew(self.config, cohorts, workers=self.n_jobs, fresh=False, gpus=self.gpus)
 
 

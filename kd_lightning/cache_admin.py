@@ -28,7 +28,7 @@ kd cache prune --max-size 10GB  remove the least recently used until the rest is
 kd cache prune --older-than 30d remove what was not used for so long
 kd cache prune --all            remove all; what is being written at the moment always stays
                --outputs DIR    where `outputs` lies, if elsewhere"""
-STAGE, MANIFEST = "teacher_outputs", "manifest.json"
+OUTPUTS, STAGE, MANIFEST = "outputs", "teacher_outputs", "manifest.json"
 UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 SPANS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -83,7 +83,10 @@ class Cached:
         """In a word or two; digests are ``verify``'s to check."""
         if self.locked():
             return "in work"
-        return "whole" if self.entry.status_path.is_file() else "unfinished"
+        problem = self.entry.problem(digests=False)
+        if problem is None and not self.manifest:
+            problem = f"{MANIFEST} is damaged"
+        return {None: "whole", "": "unfinished"}.get(problem, f"damaged: {problem}")
 
     def locked(self) -> bool:
         """Somebody writes it."""
@@ -123,6 +126,8 @@ def cache(words: list[str]) -> int:
         return 0 if words else 2
     try:
         given = parsed(words)
+        if given.outputs != OUTPUTS and not Path(given.outputs).is_dir():
+            raise ConfigError(f"kd cache: --outputs {given.outputs}: there is no such folder")
         found = all_cached(Path(given.outputs) / "store" / STAGE)
         if given.action == "ls":
             return ls(found)
@@ -145,7 +150,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     """
     parser = _Parser(add_help=False)
     parser.add_argument("action", choices=("ls", "verify", "prune"))
-    parser.add_argument("--outputs", default="outputs")
+    parser.add_argument("--outputs", default=OUTPUTS)
     parser.add_argument("--max-size", type=amount_of("10GB", UNITS))
     parser.add_argument("--older-than", type=amount_of("30d", SPANS))
     parser.add_argument("--all", action="store_true")

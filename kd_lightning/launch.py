@@ -26,7 +26,7 @@ from kd_lightning.config import CONFIG_NAME, TRUST_VARIABLE, register_with_hydra
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain
 from kd_lightning.job import Place, describe, in_multirun, overrides_of_job, perform, perform_in_sweep
-from kd_lightning.stopping import Terminated, terminable
+from kd_lightning.stopping import Terminated, terminable, undisturbed
 from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED
 from kd_lightning.sweeps.records import end_sweep
 from kd_lightning.sweeps.watch import SweepWatch
@@ -45,13 +45,17 @@ def run(arguments: list[str]) -> int:
             code = composed_and_run(arguments)
             return max(code, conclude(DONE if code == OK else FAILED))
     except KeyboardInterrupt:
-        conclude(INTERRUPTED)
-        print("interrupted; the same command goes on from the last resume point", file=sys.stderr)
-        return INTERRUPTED_CODE
+        return stopped(INTERRUPTED, "interrupted", INTERRUPTED_CODE)
     except Terminated:
-        conclude(PREEMPTED)
-        print("terminated; the same command goes on from the last resume point", file=sys.stderr)
-        return TERMINATED_CODE
+        return stopped(PREEMPTED, "terminated", TERMINATED_CODE)
+
+
+def stopped(state: str, word: str, code: int) -> int:
+    """The end of a command that was asked to end; the exit code. A second Ctrl-C does not disturb it."""
+    with undisturbed():
+        conclude(state)
+        print(f"{word}; the same command goes on from the last resume point", file=sys.stderr)
+    return code
 
 
 def run_as_job(arguments: list[str], place: Place) -> int:
@@ -163,11 +167,12 @@ def job(config: DictConfig) -> None:
 
 def conclude(state: str) -> int:
     """The end of this process's sweep, if it led one: table, report; the exit code."""
-    folder, SweepWatch.folder = SweepWatch.folder, None
+    folder = SweepWatch.folder
     if folder is None or not folder.is_dir():
         return OK
     if state != DONE and not any(folder.glob("*/")):  # nothing has begun: what was wrong is said already
         end_sweep(folder, state)
+        SweepWatch.folder = None
         return OK
     # Only here: the statistics behind them take longer to import than all the rest of this file.
     from kd_lightning.report.sweep_report import write_sweep_report
@@ -177,4 +182,5 @@ def conclude(state: str) -> int:
     end_sweep(folder, FAILED if lost and state == DONE else state)
     print(f"report: {write_sweep_report([folder], folder)}")
     print(folder)
+    SweepWatch.folder = None  # not before: who is interrupted in here concludes once more
     return DEFECT if lost else OK

@@ -59,6 +59,19 @@ def terminable() -> Iterator[None]:
 
 
 @contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, Ctrl-C does nothing: whoever cleans up is left to it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def deferred() -> Iterator[None]:
     """Inside, SIGTERM is only noted: whoever is at work asks ``requested()`` where it can stop and raises.
 

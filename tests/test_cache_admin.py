@@ -55,6 +55,34 @@ def test_ls_shows_what_there_is_the_least_recently_used_first(capsys: pytest.Cap
     assert lines[-1].startswith("4 in all, 7.0 MB")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("shard-00000.npy", None, "damaged: shard-00000.npy is missing"),
+        ("manifest.json", "xx", "damaged: manifest.json is damaged"),
+        ("status.json", "xx", "damaged: status.json cannot be read"),
+    ],
+)
+def test_ls_sees_what_is_plainly_damaged(
+    file: str, content: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = cached("bad", 1, 1).path(file)
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    answer = kd(capsys, "cache", "ls")
+    assert answer.code == 0
+    assert said in " ".join(answer.out.split())
+
+
+@pytest.mark.parametrize("verb", ["ls", "verify", "prune --all"])
+def test_a_folder_that_is_not_there_is_refused(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = kd(capsys, "cache", *verb.split(), "--outputs", "nowhere")
+    assert answer.code == 2
+    assert answer.err == "kd: ConfigError: kd cache: --outputs nowhere: there is no such folder\n"
+
+
 def test_ls_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert kd(capsys, "cache", "ls").out == "0 in all, 0 B\n"
 

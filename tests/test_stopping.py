@@ -12,11 +12,33 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
-from kd_lightning import stopping
+from kd_lightning import launch, stopping
 from kd_lightning.callbacks.checkpoints import step_of
 from kd_lightning.stopping import Terminated, deferred, terminable
 from tests.test_kill import FORK, command
 from tests.test_resume import TOTAL, run, stored
+
+
+def test_a_second_interrupt_does_not_disturb_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    concluded: list[str] = []
+
+    def conclude(state: str) -> int:
+        signal.raise_signal(signal.SIGINT)
+        concluded.append(state)
+        return 0
+
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "conclude", conclude)
+    monkeypatch.setattr(launch, "composed_and_run", interrupted)
+    assert launch.run([]) == 130
+    assert concluded == ["interrupted"]
+    assert capsys.readouterr().err == "interrupted; the same command goes on from the last resume point\n"
+    with pytest.raises(KeyboardInterrupt):  # and afterwards it is as before
+        signal.raise_signal(signal.SIGINT)
 
 
 def terminate() -> None:

@@ -159,9 +159,11 @@ class SupervisedModule(QuickModule):
         """Raise for a loss that is not finite, naming the first term that is to blame."""
         values = {name: term.item() for name, term in terms.items()}
         name = next((n for n, v in values.items() if n != "loss" and not math.isfinite(v)), "loss")
+        advice = "lower optimizer.lr, or set trainer.gradient_clip_val=1; the checkpoints before this step are kept"
+        if step + self.first_step == 0:
+            advice = "no step was taken before it, so look at the inputs, the network, and what the term is made of"
         raise NonFiniteLossError(
-            f"term {name!r} is {values[name]} at step {step} of the {self.network.__class__.__name__}: lower "
-            "optimizer.lr, or set trainer.gradient_clip_val=1; the checkpoints before this step are kept"
+            f"term {name!r} is {values[name]} at step {step} of the {self.network.__class__.__name__}: {advice}"
         )
 
     def in_force(self, step: int) -> dict[str, Any]:

@@ -20,13 +20,16 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnC
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.sweeps.folder import FAILED, FINAL, KILLED, PREEMPTED, read_job
+from kd_lightning.sweeps.folder import FAILED, FINAL, INTERRUPTED, KILLED, PREEMPTED, read_job
 from kd_lightning.sweeps.records import end_job_that_did_not
 from kd_lightning.sweeps.worker import GRACE, OUTPUT, PRELOADED, Order, serve
 
 TICK = 0.25
 """Seconds between two looks at the display while nothing happens."""
-SIGNALLED = {128 + signal.SIGTERM: "terminated by SIGTERM", 128 + signal.SIGINT: "interrupted"}
+ASKED = {signal.SIGTERM: (PREEMPTED, "terminated by SIGTERM"), signal.SIGINT: (INTERRUPTED, "interrupted")}
+"""State and reason of jobs that were asked to end by a signal."""
+SIGNALLED = {128 + number: end for number, end in ASKED.items()}
+"""The same by exit code."""
 
 
 def processes() -> ForkServerContext | SpawnContext:
@@ -180,11 +183,13 @@ class Crew:
                 first = False
                 wait([worker.process.sentinel for worker in alive], timeout=1.0)
         for worker in self.workers:
-            if worker.process.is_alive():
+            unwilling = worker.process.is_alive()
+            if unwilling:
                 worker.process.kill()
                 worker.process.join()
+            state, reason = ASKED[signal.Signals(number)] if unwilling else cause_of_death(worker.process.exitcode)
             for order in worker.order.all if worker.order else []:
-                close(order, *cause_of_death(worker.process.exitcode))
+                close(order, state, f"{reason}, and ended before it had saved" if unwilling else reason)
 
 
 def send(pid: int | None, number: int) -> None:
@@ -210,6 +215,8 @@ def cause_of_death(code: int | None) -> tuple[str, str]:
     Example:
         >>> cause_of_death(-9)
         ('killed', 'its process was killed by SIGKILL (out of memory?)')
+        >>> cause_of_death(130)
+        ('interrupted', 'interrupted')
         >>> cause_of_death(0)
         ('failed', 'its process left with exit code 0 before the end')
     """
@@ -218,7 +225,7 @@ def cause_of_death(code: int | None) -> tuple[str, str]:
         memory = " (out of memory?)" if -code == signal.SIGKILL else ""
         return KILLED, f"its process was killed by {name}{memory}"
     if code in SIGNALLED:
-        return PREEMPTED, SIGNALLED[code]
+        return SIGNALLED[code]
     return FAILED, f"its process left with exit code {code} before the end"
 
 

@@ -176,12 +176,16 @@ class SweepDisplay:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._next = 0.0
-        self.refresh()
+        self.refresh(last=True)
         if self.bars:
             self._live.stop()
 
-    def refresh(self) -> None:
-        """Look at the folder and show what has changed; at most once a second."""
+    def refresh(self, last: bool = False) -> None:
+        """Look at the folder and show what has changed; at most once a second.
+
+        Args:
+            last: Nobody will see to a job any more whose process is gone; until then it may be done again.
+        """
         moment = time.monotonic()
         if moment < self._next:
             return
@@ -189,7 +193,7 @@ class SweepDisplay:
         sweep = read_sweep(self.folder)
         names = sweep.differing
         for job in sweep.jobs:
-            if job.state in FINAL and job.number not in self._told:
+            if (job.state if last else job.record.get("state")) in FINAL and job.number not in self._told:
                 self._told.add(job.number)
                 self.console.print(escape(ending(job, names)), soft_wrap=True)
         if self.bars:

@@ -161,6 +161,20 @@ def test_the_display_tells_of_each_end_once_and_not_of_an_earlier_batch(folder: 
     assert len(said.splitlines()) == 1
 
 
+def test_a_job_whose_process_is_gone_is_told_of_at_the_end_for_it_may_be_done_again(folder: Path) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    with SweepDisplay(folder, bars=False, console=console) as display:
+        for number in (5, 6):
+            path = job(folder, number) / "job.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), **dead_process()}))
+        display.refresh()
+        assert not console.file.getvalue()  # type: ignore[attr-defined]
+        job(folder, 5, "done", RESULTS)
+    first, second = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert first.startswith("job 5 temperature=6: done")
+    assert "job 6 temperature=7: killed: its process is gone" in second
+
+
 def test_progress_is_written_at_most_once_a_second_but_for_a_new_stage(tmp_path: Path) -> None:
     file = ProgressFile(tmp_path / "progress.json")
     file.update("teacher", 0, 10, "")

@@ -104,6 +104,10 @@ def test_jobs_see_their_gpu_their_threads_and_the_command_s_folder(
             ("hydra/launcher=process", "hydra.launcher.threads_each=-1"),
             "hydra.launcher.threads_each=-1: a whole number",
         ),
+        (
+            ("hydra/launcher=cohort", "hydra.launcher.stack=maybe"),
+            "hydra.launcher.stack='maybe': true or false is expected",
+        ),
         (("hydra/launcher=proces",), "proces"),
         (("hydra/launcher=submitit_slurm", "hydra.launcher.submitit_folder=logs"), "submitit on slurm: "),
     ],
