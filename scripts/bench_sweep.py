@@ -20,6 +20,7 @@ Sides, interleaved in every round, each from nothing but prepared rows:
              the cores
   singles    kd run ..., each with a store of its own   a teacher for each job
   by hand    a hand-written PyTorch script for each job: teacher, student alone, distilled student (seeds)
+  plain      the script again: each job trains its own teacher and the distilled student, and the student alone is trained once
   careful    the script again, but teacher and student alone are trained once and kept in a file (w1, w2)
   careful x2 the same, and then two jobs at once, each with half of the cores
 
@@ -111,7 +112,7 @@ WORKS = {
     "w1": Work(
         words=W1_WORDS,
         grid={"temperature": (1.0, 2.0, 4.0, 8.0), "alpha": (0.5, 0.9)},
-        sides=("at once", "fast", "cohort", "sweep", "careful", "careful x2"),
+        sides=("at once", "fast", "cohort", "sweep", "plain", "careful", "careful x2"),
         quick=("matmul=medium",),
         steps=(60, 200),
         exact=("cohort",),
@@ -121,13 +122,22 @@ WORKS = {
     "w2": Work(
         words=("experiment=digits", "model@student=convnet_micro"),
         grid={"temperature": (1.0, 2.0, 3.0, 4.0), "alpha": (0.3, 0.5, 0.7, 0.9)},
-        sides=("at once", "stored", "cohort", "sweep", "careful", "careful x2"),
+        sides=("at once", "stored", "cohort", "sweep", "plain", "careful", "careful x2"),
         quick=("teacher_outputs=auto", "channels_last=true"),
         steps=(1000, 2000),
         exact=(),
         limits={"teacher": 0.03, "alone": 0.15, "distilled": 0.05},
     ),
 }
+
+
+BY_HAND: dict[str, tuple[Sequence[str], str, int]] = {
+    "by hand": ((), "all", 1),
+    "plain": (("alone",), "plain", 1),
+    "careful": (("teacher", "alone"), "distilled", 1),
+    "careful x2": (("teacher", "alone"), "distilled", 2),
+}
+"""Sides of the script: what is done once for all jobs, what each job does, and how many jobs at once."""
 
 
 # -- the hand-written script ------------------------------------------------------------------------------------------
@@ -259,18 +269,19 @@ def network_of(network: type[nn.Module], name: str) -> nn.Module:
 
 
 def script(work: str, rows: Path, steps: tuple[int, int], part: str, job: dict[str, float]) -> dict[str, float]:
-    """Body of a process of the script. ``part``: all, or one of teacher, alone, distilled with the teacher from a file."""
+    """Body of a process of the script. ``part``: all, or one of teacher, alone, distilled with the teacher from a file, or
+    "plain": distilled with a teacher trained here."""
     seed = int(job.get("seed", 0))
     hand, file = ByHand(work, rows, steps, seed), rows.with_name("teacher.pt")
     found: dict[str, float] = {}
     started = time.perf_counter()
-    if part in ("all", "teacher"):
+    if part in ("all", "plain", "teacher"):
         teacher = hand.teacher()
         found |= {"teacher": hand.test(teacher), "teacher seconds": time.perf_counter() - started}
         torch.save(teacher.state_dict(), file)
     if part in ("all", "alone"):
         found["alone"] = hand.test(hand.alone())
-    if part in ("all", "distilled"):
+    if part in ("all", "plain", "distilled"):
         if part == "distilled":
             teacher = hand.network("teacher")
             teacher.load_state_dict(torch.load(file))
@@ -339,8 +350,8 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             outputs = self.fresh(Path(folder) / "outputs")
             started = time.perf_counter()
-            if side in ("by hand", "careful", "careful x2"):
-                done = self.by_hand(careful=side != "by hand", at_once=2 if side.endswith("x2") else 1)
+            if side in BY_HAND:
+                done = self.by_hand(*BY_HAND[side])
             elif side == "singles":
                 done = self.singles(outputs)
             else:
@@ -348,8 +359,8 @@ class Bench:
             done.seconds = time.perf_counter() - started
             return done
 
-    def by_hand(self, careful: bool, at_once: int) -> Side:
-        """A process of the script for each job."""
+    def by_hand(self, shared_parts: Sequence[str], own_part: str, at_once: int) -> Side:
+        """A process of the script for each part that all jobs share, and for each job."""
         side = Side()
         budget = ["--steps", *map(str, self.steps), "--by-hand", str(self.place / "rows.pt")]
         command = [sys.executable, __file__, "--work", self.name, *budget]
@@ -360,9 +371,11 @@ class Bench:
             side.teacher_seconds += found.pop("teacher seconds", 0.0)
             return found
 
-        shared = part("teacher", {}) | part("alone", {}) if careful else {}
+        shared: Result = {}
+        for name in shared_parts:
+            shared |= part(name, {})
         with ThreadPoolExecutor(at_once) as pool:
-            parts = pool.map(lambda job: part("distilled" if careful else "all", job, at_once), self.work.jobs)
+            parts = pool.map(lambda job: part(own_part, job, at_once), self.work.jobs)
             side.results = [{**shared, **found} for found in parts]
         return side
 
