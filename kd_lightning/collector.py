@@ -1,7 +1,7 @@
 """The garbage collector rests while ``kd run`` imports.
 
-Torch and Lightning make 400,000 objects that are there to stay. Looking through them again and again takes a third of the
-time of importing them, and once more at the end most of the time that a process takes to leave.
+Torch and Lightning make 400,000 objects that are there to stay. Looking through them again and again takes up to a
+third of the time of importing them, and once more at the end most of the time that a process takes to leave.
 """
 
 from __future__ import annotations

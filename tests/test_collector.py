@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support.cli import DIGITS
 
@@ -29,6 +32,25 @@ try:
 except ValueError:
     print(state())
 """
+LEADING = """
+import gc
+from hydra_plugins.kd_launchers import JoblibLauncher
+from kd_lightning.collector import at_rest
+
+with at_rest():
+    JoblibLauncher(n_jobs=1).setup(hydra_context=None, task_function=None, config=None)
+    print(gc.isenabled())
+"""
+SERVING = """
+import gc, sys
+sys.orig_argv.append("from multiprocessing.forkserver import main")
+import kd_lightning.fork_server, os
+print(gc.isenabled(), flush=True)
+if not os.fork():
+    print(gc.isenabled(), gc.get_freeze_count() > 0, flush=True)
+    os._exit(0)
+os.wait()
+"""
 TELLING = """
 import gc
 
@@ -51,6 +73,15 @@ def test_it_rests_until_told_to_go_on_or_until_the_end() -> None:
     assert outside == "(True, False)", "nothing happens outside"
     assert at_rest == "(False, False)"
     assert gone_on == after == failed == "(True, True)"
+
+
+def test_it_works_while_a_sweep_is_led() -> None:
+    assert said("-c", LEADING) == ["True"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_it_rests_in_the_server_of_workers_and_works_in_them() -> None:
+    assert said("-c", SERVING) == ["False", "True True"]
 
 
 def test_it_works_while_a_run_trains(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ import pytorch_lightning as pl
 from kd_lightning import launch, stopping
 from kd_lightning.callbacks.checkpoints import step_of
 from kd_lightning.stopping import Terminated, deferred, terminable
+from kd_lightning.sweeps import summary
+from kd_lightning.sweeps.folder import read_sweep
+from kd_lightning.sweeps.records import begin_sweep
 from tests.test_kill import FORK, command
 from tests.test_resume import TOTAL, run, stored
 
@@ -39,6 +42,33 @@ def test_a_second_interrupt_does_not_disturb_the_end(
     assert capsys.readouterr().err == "interrupted; the same command goes on from the last resume point\n"
     with pytest.raises(KeyboardInterrupt):  # and afterwards it is as before
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_first_interrupt_at_the_end_has_it_concluded_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin_sweep(tmp_path, "kd run -m", ["-m"], "basic", "basic")
+
+    def swept(arguments: list[str]) -> int:
+        monkeypatch.setattr(launch.SweepWatch, "folder", tmp_path)
+        (tmp_path / "0").mkdir()
+        return 0
+
+    summed: list[Path] = []
+
+    def sum_up(folder: Path) -> int:
+        summed.append(folder)
+        if len(summed) == 1:
+            raise KeyboardInterrupt
+        return 0
+
+    monkeypatch.setattr(launch, "composed_and_run", swept)
+    monkeypatch.setattr(summary, "sum_up", sum_up)
+    assert launch.run([]) == 130
+    assert summed == [tmp_path] * 2
+    assert read_sweep(tmp_path).info["state"] == "interrupted"
+    assert (tmp_path / "report.html").is_file()
+    assert launch.SweepWatch.folder is None
 
 
 def terminate() -> None:
