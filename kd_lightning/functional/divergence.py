@@ -274,8 +274,7 @@ def _log_mixture(first_log_probs: Tensor, second_log_probs: Tensor, share: float
 def _relative(apart: Tensor, rows: TemperedRows) -> Tensor:
     """``(m - p) / p`` [n, C] for ``m - p``, finite where p is 0; its ``log1p`` is ``log(m / p)``.
 
-    By way of the difference, for at a high temperature all distributions are nearly the same: of the difference of two entropies
-    little but rounding would be left there.
+    At a high temperature all distributions are nearly the same, and a difference of two entropies would be little but rounding.
     """
     return apart / rows.probs.clamp(min=torch.finfo(apart.dtype).tiny)
 
