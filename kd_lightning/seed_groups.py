@@ -55,6 +55,21 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The configuration that validation chose among the jobs that explore.
+
+    Attributes:
+        name: As in ``Group``.
+        overrides: All overrides of its jobs but ``seed``, and ``teacher_seed`` where the sweep varies it.
+        seeds: Student's seeds that the exploring jobs of the sweep use, those of unfinished jobs included.
+    """
+
+    name: str
+    overrides: list[str]
+    seeds: list[int]
+
+
+@dataclass(frozen=True)
 class Group:
     """One configuration's jobs.
 
@@ -188,6 +203,24 @@ def choose(groups: Sequence[Group]) -> int | None:
     if not comparable(groups):
         return None
     return best_of(groups, {i: group.by_seed(lambda run: run.val) for i, group in enumerate(groups) if not flaw(group)})
+
+
+def choose_configuration(jobs: Sequence[Job]) -> Choice | None:
+    """What a confirmation on fresh seeds trains again; None where validation cannot choose."""
+    exploring = [job for job in jobs if not job.confirm]
+    groups = gather(exploring)
+    best = choose(groups)
+    if best is None:
+        return None
+    number = groups[best].runs[0].job
+    words = next(job.overrides for job in exploring if job.number == number)
+    planned = [_seeds(job)[0] or "" for job in exploring]
+    dropped = {"seed", *(SEEDS & set(varied(exploring)))}
+    return Choice(
+        name=groups[best].name,
+        overrides=[word for word in words if next(iter(params([word]))) not in dropped],
+        seeds=sorted({run.seed for group in groups for run in group.runs} | {int(s) for s in planned if s.isdecimal()}),
+    )
 
 
 def best_of(groups: Sequence[Group], values: dict[int, list[float]]) -> int | None:
