@@ -86,6 +86,8 @@ LAYERS = {
     "sweeps.folder": Layer(set(), set()),
     "sweeps.records": Layer({"sweeps.folder", "store"}, set()),
     "paired_test": Layer(set(), {"scipy"}),
+    "critical_values": Layer(set(), {"numpy", "scipy"}),
+    "power": Layer({"critical_values"}, {"scipy"}),
     "seed_groups": Layer({"verdict", "sweeps.folder"}, set()),
     "seed_sentences": Layer({"paired_test", "report.numbers", "seed_groups"}, set()),
     "verdict_over_seeds": Layer(
