@@ -1,0 +1,72 @@
+"""Configurations against each other: which can be told apart from one of them on the test set.
+
+Distilled students of one seed are paired: the seed's luck is in both, so the differences hold the luck of two trainings
+alone, whose variance is pooled over the sweep (``simultaneous_test.py``). Tukey's studentized range gives intervals that hold
+for *all* pairs, hence also for those with a configuration that was picked after a look at the numbers:
+
+    difference +- q / sqrt(2) * sd(difference) / sqrt(common seeds),      q: 95% of the range of K values, in their spread
+
+Where a pair differs by more from seed to seed than the pooled spread says, its own spread counts; where spreads differ plainly,
+each pair has a t test of its own, with Sidak's correction for all K (K - 1) / 2 pairs.
+
+Reference: Hochberg and Tamhane 1987, "Multiple Comparison Procedures", Wiley; Tukey 1953, Kramer 1956.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kd_lightning.critical_values import range_within, solve
+from kd_lightning.simultaneous_test import LEVEL, Table
+
+
+@dataclass(frozen=True)
+class PairTest:
+    """A configuration against the reference, on the seeds that both have.
+
+    Attributes:
+        difference: Mean of its value minus the reference's.
+        interval: Holds for all pairs of the sweep at once; None where fewer than two common seeds or no spread tell of luck.
+    """
+
+    difference: float
+    interval: tuple[float, float] | None
+
+
+def compare_with_reference(values: Sequence[dict[int, float]], reference: int) -> list[PairTest]:
+    """Compare each configuration with one of them; the reference's own place holds a difference of 0.
+
+    Args:
+        values: Seed -> value of each configuration, finite, two seeds at least.
+        reference: Which of them is compared with.
+    """
+    table, count = Table.of(values), len(values)
+    equal = count < 3 or not table.spreads_differ()
+    pairs = count * (count - 1) / 2
+    factor = solve(lambda q: range_within(q, count, table.df), LEVEL) / math.sqrt(2) if equal and table.df else 0.0
+    tests = []
+    for c in range(count):
+        apart = table.values[c] - table.values[reference]
+        apart = apart[np.isfinite(apart)]
+        difference, n = float(np.mean(apart)) if len(apart) else math.nan, len(apart)
+        spread = float(np.var(apart, ddof=1)) if n > 1 else 0.0
+        if c == reference or spread == 0:
+            tests.append(PairTest(difference, None))
+            continue
+        if equal:
+            half = factor * math.sqrt(max(spread, 2 * table.pooled_variance) / n)
+        else:
+            half = t_quantile(LEVEL ** (1 / pairs), n - 1) * math.sqrt(spread / n)
+        tests.append(PairTest(difference, (difference - half, difference + half)))
+    return tests
+
+
+def t_quantile(level: float, df: int) -> float:
+    """Student's t within which the level lies, on both sides."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, (1 + level) / 2))
