@@ -70,12 +70,23 @@ def smallest_gain(
         >>> [round(smallest_gain(1.0, seeds), 2) for seeds in (2, 3, 5, 10)]
         [11.55, 3.26, 1.68, 1.0]
     """
-    stray = expected_stray(sd, seeds, comparisons, shared)
+    return smallest_gain_of(expected_stray(sd, seeds, comparisons, shared), level, power)
+
+
+def smallest_gain_of(stray: Stray, level: float = LEVEL, power: float = POWER) -> float:
+    """The smallest gain that is shown with this power where luck is as it was found."""
     error = math.hypot(stray.shared, stray.own)
     low, high = 0.0, stray.critical(level) + error
     while _chance(high, stray, level) < power:
         low, high = high, 2 * high
     return low + (high - low) * solve(lambda x: _chance(low + (high - low) * x, stray, level), power, most=1.0)
+
+
+def spread_of(stray: Stray, seeds: int) -> tuple[float, float]:
+    """``sd`` and ``shared`` as the functions here take them, from the luck that a sweep found."""
+    variance = stray.shared**2 + stray.own**2
+    own = stray.own**2 / (1 - 1 / stray.comparisons) if stray.comparisons > 1 else 0.0
+    return math.sqrt(variance * seeds), max(0.0, 1 - own / variance)
 
 
 def seeds_needed(

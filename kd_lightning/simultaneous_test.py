@@ -76,7 +76,7 @@ def compare_with_alone(gains: Sequence[Gains], comparisons: int, baseline_sets: 
             so that own luck has no more degrees of freedom than so many configurations give.
     """
     table = Table.of(gains)
-    equal = not table.spreads_differ()
+    equal = not table.spreads_differ() and not len(gains) == 1 < comparisons
     tests = []
     for c, own in enumerate(gains):
         stray = table.pooled_stray(c, comparisons, baseline_sets) if equal else table.own_stray(c, comparisons)
@@ -134,8 +134,7 @@ class Table:
         """Luck of a mean, own luck from this configuration alone: the others only say what the seeds' luck is."""
         here = np.isfinite(self.values[c])
         n = int(here.sum())
-        others = np.delete(self.values, c, axis=0)
-        centered = others - np.nanmean(others, axis=1, keepdims=True)
+        centered = np.delete(self.values - np.nanmean(self.values, axis=1, keepdims=True), c, axis=0)
         known = np.isfinite(centered)
         luck = np.where(known, centered, 0.0).sum(0) / np.maximum(known.sum(0), 1)
         return Stray(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_lightning.pairwise_test import compare_with_reference
+from kd_lightning.pairwise import compare_with_reference
 from kd_lightning.simultaneous_test import Gains, SweepTest, Table, compare_with_alone
 
 

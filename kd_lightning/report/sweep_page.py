@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kd_lightning.report import heat_table, parallel, scatter, sweep_curves, sweep_facts
 from kd_lightning.report.page import folded
+from kd_lightning.report.pair_table import CAPTION
 from kd_lightning.report.pareto import Tradeoff
 from kd_lightning.report.ramp import LINES
 from kd_lightning.report.sweep_commands import job_command, sweep_command
@@ -104,6 +105,10 @@ def tables(report: Report, into: Path) -> Iterator[str]:
         )
         yield "<details>\n<summary>Each configuration's verdict in words</summary>"
         yield f'<dl class="words">{words}</dl>\n</details>'
+        if report.pairs:
+            yield f"<details>\n<summary>{escape(CAPTION)}</summary>"
+            yield from table(report.pairs, "pairs")
+            yield "</details>"
         yield "</div>"
     yield '<div class="view" data-view="jobs">\n<h3>Jobs one by one</h3>'
     yield from table(report.jobs, "jobs", {job.number: href(job, into) for job in report.pool.jobs})

@@ -134,8 +134,7 @@ def configuration_table(pool: Pool, found: Sequence[Configuration]) -> Table:
             Column,
             (
                 "95% interval of the gain",
-                "p",
-                "p after Holm",
+                "p, adjusted",
                 "of the teacher",
                 *on_groups(pool),
                 *SIZES,
@@ -165,7 +164,7 @@ def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Po
         Cell(labels(jobs, pool), float(min(numbers))),
         states(jobs),
         *(words(value_of(jobs[0], name)) for name in pool.plain),
-        *(compared(found, pool) if found else [Cell("0", 0.0), *[Cell(MISSING)] * 4, Cell(""), *[Cell(MISSING)] * 3]),
+        *(compared(found, pool) if found else [Cell("0", 0.0), *[Cell(MISSING)] * 4, Cell(""), *[Cell(MISSING)] * 2]),
         number(kept, percent(kept)),
         *(accuracy(mean([accuracy_on(name, model(job, DISTILLED)) for job in done])) for name in pool.class_groups),
         *sizes(done),
@@ -177,7 +176,7 @@ def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Po
 
 
 def compared(c: Configuration, pool: Pool) -> list[Cell]:
-    """The numbers of a configuration, from its seeds to Holm's p."""
+    """The numbers of a configuration, from its seeds to its p."""
     shown = gains(pool)
     return [
         Cell(str(len(c.seeds)), float(len(c.seeds))),
@@ -187,8 +186,7 @@ def compared(c: Configuration, pool: Pool) -> list[Cell]:
         number(c.gain_mean, shown.text(c.gain_mean, c.gain_sd)),
         verdict(c),
         interval(c.interval, shown),
-        number(c.p, probability(c.p)),
-        number(c.p_holm, probability(c.p_holm)),
+        number(c.p_adjusted, probability(c.p_adjusted)),
     ]
 
 

@@ -21,7 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kd_lightning.critical_values import range_within, solve
+from kd_lightning.seed_groups import Group, split_by_task, unfit
 from kd_lightning.simultaneous_test import LEVEL, Table
+from kd_lightning.verdict_over_seeds import Configuration
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,52 @@ def t_quantile(level: float, df: int) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(df, (1 + level) / 2))
+
+
+# -- a sweep's configurations ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A configuration against the chosen one of its task.
+
+    Attributes:
+        configuration: Which one.
+        difference: Of their mean test values, over the seeds that both have; positive = better than the chosen one.
+        interval: 95%, for all pairs of the task at once; None where nothing tells of luck.
+        verdict: ``better``, ``worse`` or ``not told apart``.
+    """
+
+    configuration: Configuration
+    difference: float
+    interval: tuple[float, float] | None
+    verdict: str
+
+
+def compare_with_chosen(groups: Sequence[Group], found: Sequence[Configuration]) -> list[Pair]:
+    """All configurations of the chosen one's task with two seeds or more, in order; empty where there is nothing to compare.
+
+    Args:
+        groups: As ``gather_exploring`` has them.
+        found: Their verdicts.
+    """
+    pairs = []
+    for task in split_by_task(groups):
+        usable = [i for i in task if len(groups[i].seeds) > 1 and not unfit(groups[i])]
+        chosen = next((at for at, i in enumerate(usable) if found[i].chosen), None)
+        if chosen is None:
+            continue
+        sign = 1.0 if found[usable[chosen]].mode == "max" else -1.0
+        values = [
+            {s: sign * v for s, v in zip(groups[i].seeds, groups[i].by_seed(lambda run: run.test), strict=True)}
+            for i in usable
+        ]
+        for at, (i, test) in enumerate(zip(usable, compare_with_reference(values, chosen), strict=True)):
+            if at != chosen:
+                pairs.append(Pair(found[i], test.difference, test.interval, _word(test.interval)))
+    return pairs
+
+
+def _word(interval: tuple[float, float] | None) -> str:
+    low, high = interval or (0.0, 0.0)
+    return "better" if low > 0 else "worse" if high < 0 else "not told apart"

@@ -1,0 +1,36 @@
+"""The configurations of a sweep against the chosen one, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kd_lightning.pairwise import Pair
+from kd_lightning.report.numbers import MISSING
+from kd_lightning.report.sweep_cells import Cell, Column, Row, Table, number
+from kd_lightning.report.sweep_numbers import Differences
+
+CAPTION = "Each configuration against the chosen one: difference on test, intervals for all pairs at once"
+
+
+def pair_table(pairs: Sequence[Pair], shown: Differences) -> Table:
+    """A row for each pair, the best on test first."""
+    columns = (
+        Column("configuration", numeric=False),
+        Column(f"better than the chosen one by, {shown.unit}"),
+        Column("95% interval of the difference"),
+        Column("on test", numeric=False),
+    )
+    rows = [pair_row(pair, shown) for pair in sorted(pairs, key=lambda pair: -pair.difference)]
+    return Table(columns, tuple(rows), 1, ascending=False)
+
+
+def pair_row(pair: Pair, shown: Differences) -> Row:
+    """One pair."""
+    name, ends = pair.configuration.name or MISSING, pair.interval
+    cells = (
+        Cell(name, name),
+        number(pair.difference, shown.text(pair.difference)),
+        Cell(MISSING) if ends is None else number(ends[0], " to ".join(map(shown.text, ends))),
+        Cell(pair.verdict, pair.verdict),
+    )
+    return Row(cells, tuple(pair.configuration.jobs), "")
