@@ -50,13 +50,14 @@ def compare_with_reference(values: Sequence[dict[int, float]], reference: int) -
     equal = count < 3 or not table.spreads_differ()
     pairs = count * (count - 1) / 2
     factor = solve(lambda q: range_within(q, count, table.df), LEVEL) / math.sqrt(2) if equal and table.df else 0.0
+    rounding = (1e-12 * float(np.nanmax(np.abs(table.values)))) ** 2
     tests = []
     for c in range(count):
         apart = table.values[c] - table.values[reference]
         apart = apart[np.isfinite(apart)]
         difference, n = float(np.mean(apart)) if len(apart) else math.nan, len(apart)
         spread = float(np.var(apart, ddof=1)) if n > 1 else 0.0
-        if c == reference or spread == 0:
+        if c == reference or spread <= rounding:
             tests.append(PairTest(difference, None))
             continue
         if equal:

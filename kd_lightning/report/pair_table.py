@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from html import escape
 
 from kd_lightning.pairwise import Pair
 from kd_lightning.report.numbers import MISSING
@@ -22,6 +23,16 @@ def pair_table(pairs: Sequence[Pair], shown: Differences) -> Table:
     )
     rows = [pair_row(pair, shown) for pair in sorted(pairs, key=lambda pair: -pair.difference)]
     return Table(columns, tuple(rows), 1, ascending=False)
+
+
+def pair_html(found: Table) -> Iterator[str]:
+    """The table as it stands on the page: a few rows, neither sorted nor filtered by the script."""
+    heads = "".join(f'<th scope="col">{escape(column.label)}</th>' for column in found.columns)
+    yield f'<table id="pairs"><thead><tr>{heads}</tr></thead>\n<tbody>'
+    for row in found.rows:
+        first, *rest = (escape(cell.text) for cell in row.cells)
+        yield f'<tr><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in rest)}</tr>'
+    yield "</tbody></table>"
 
 
 def pair_row(pair: Pair, shown: Differences) -> Row:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kd_lightning.report import heat_table, parallel, scatter, sweep_curves, sweep_facts
 from kd_lightning.report.page import folded
-from kd_lightning.report.pair_table import CAPTION
+from kd_lightning.report.pair_table import CAPTION, pair_html
 from kd_lightning.report.pareto import Tradeoff
 from kd_lightning.report.ramp import LINES
 from kd_lightning.report.sweep_commands import job_command, sweep_command
@@ -107,7 +107,7 @@ def tables(report: Report, into: Path) -> Iterator[str]:
         yield f'<dl class="words">{words}</dl>\n</details>'
         if report.pairs:
             yield f"<details>\n<summary>{escape(CAPTION)}</summary>"
-            yield from table(report.pairs, "pairs")
+            yield from pair_html(report.pairs)
             yield "</details>"
         yield "</div>"
     yield '<div class="view" data-view="jobs">\n<h3>Jobs one by one</h3>'
