@@ -113,8 +113,7 @@ class Group:
 
 def gather_exploring(jobs: Sequence[Job]) -> list[Group]:
     """The configurations that the sweep tried."""
-    exploring = [job for job in jobs if not job.confirm]
-    return gather(exploring, names_of_settings(exploring))
+    return gather([job for job in jobs if not job.confirm])
 
 
 def gather_confirming(jobs: Sequence[Job]) -> list[Group]:
@@ -128,15 +127,16 @@ def names_of_settings(jobs: Sequence[Job]) -> list[str]:
     return [name for name in varied(jobs) if name not in SEEDS and name.split(".")[0] not in UNCOUNTED]
 
 
-def gather(jobs: Sequence[Job], names: Sequence[str]) -> list[Group]:
+def gather(jobs: Sequence[Job], names: Sequence[str] | None = None) -> list[Group]:
     """The configurations that have a finished job, in order of their first job.
 
     Of two jobs with the same seeds the first counts: the other one is the same run, found in the store.
 
     Args:
         jobs: Of one sweep or several.
-        names: Settings that tell configurations apart.
+        names: Settings that tell configurations apart; by default all that differ.
     """
+    names = names_of_settings(jobs) if names is None else names
     members: dict[frozenset[tuple[str, str]], list[Job]] = {}
     for job in sorted((job for job in jobs if job.record), key=lambda job: job.number):
         values = params(job.overrides)

@@ -14,6 +14,9 @@ varies up to five times more, and then that test claims something in every third
 Pooling supposes equal spreads. A configuration whose own spread is above the pooled one is judged by its own; and where one
 spread is plainly the largest (its share of all by Cochran's test, p < 0.1), each configuration is judged by its own alone.
 
+The students alone need not be the same for all: where a sweep changes the student or its steps, less of the luck is shared,
+which the estimates show by themselves.
+
 Reference: Dunnett 1955, JASA 50. Cochran 1941, "The distribution of the largest of a set of estimated variances as a fraction
 of their total", Annals of Eugenics 11.
 """
@@ -66,20 +69,18 @@ class SweepTest:
     equal_spreads: bool
 
 
-def compare_with_alone(gains: Sequence[Gains], comparisons: int, baseline_sets: int = 1) -> SweepTest:
+def compare_with_alone(gains: Sequence[Gains], comparisons: int) -> SweepTest:
     """Compare each configuration with the student alone.
 
     Args:
         gains: Of each configuration, finite, two seeds at least, not all the same.
         comparisons: How many were looked at; those without usable numbers count.
-        baseline_sets: How many different sets of students alone there are. Configurations that share one vary together,
-            so that own luck has no more degrees of freedom than so many configurations give.
     """
     table = Table.of(gains)
     equal = not table.spreads_differ() and not len(gains) == 1 < comparisons
     tests = []
     for c, own in enumerate(gains):
-        stray = table.pooled_stray(c, comparisons, baseline_sets) if equal else table.own_stray(c, comparisons)
+        stray = table.pooled_stray(c, comparisons) if equal else table.own_stray(c, comparisons)
         mean, h = float(np.mean(list(own.values()))), stray.critical(LEVEL)
         tests.append(GainTest((mean - h, mean + h), 1 - stray.chance_within(abs(mean)), stray))
     return SweepTest(tests, equal)
@@ -116,17 +117,16 @@ class Table:
         """Of own luck, over all configurations."""
         return float(np.nansum(self.rest**2)) / self.df if self.df else 0.0
 
-    def pooled_stray(self, c: int, comparisons: int, baseline_sets: int) -> Stray:
+    def pooled_stray(self, c: int, comparisons: int) -> Stray:
         """Luck of a mean, own luck pooled; larger where the configuration's own spread is."""
         here = np.isfinite(self.values[c])
         n, count = int(here.sum()), len(self.values)
         own = max(np.var((self.values[c] - self.luck)[here], ddof=1), self.pooled_variance * (1 - 1 / count))
-        sets = baseline_sets if 1 < baseline_sets < count else count
         return Stray(
             shared=float(np.sqrt(np.var(self.luck[here], ddof=1) / n)),
             own=float(np.sqrt(own / n)) if self.df else 0.0,
             shared_df=n - 1,
-            own_df=self.df * (sets - 1) / (count - 1) if count > 1 else 0,
+            own_df=self.df,
             comparisons=comparisons,
         )
 

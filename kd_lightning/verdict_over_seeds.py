@@ -103,8 +103,7 @@ def judge_together(groups: Sequence[Group]) -> list[Configuration]:
     chosen = choose(groups)
     if not usable:
         return [describe(group, None, comparisons, True, i == chosen) for i, group in enumerate(groups)]
-    sets = len({groups[i].baseline_keys for i in usable})
-    found = compare_with_alone([groups[i].gains() for i in usable], comparisons, sets)
+    found = compare_with_alone([groups[i].gains() for i in usable], comparisons)
     tests = dict(zip(usable, found.tests, strict=True))
     return [
         describe(group, tests.get(i), comparisons, found.equal_spreads, i == chosen) for i, group in enumerate(groups)

@@ -44,19 +44,21 @@ class Scenario:
         gains: True gain of each configuration.
         alone: Spread of the student alone, which all configurations share.
         own: Spread of each configuration's own luck.
+        students: How many different students alone there are, each shared by as many configurations.
     """
 
     name: str
     gains: Array
     alone: float
     own: Array
+    students: int = 1
 
     def draw(self, rng: np.random.Generator, sweeps: int, seeds: int) -> tuple[Array, Array]:
         """Paired gains on test and validation values, [sweeps, configurations, seeds]."""
         shape = (sweeps, len(self.gains), seeds)
         luck = self.gains[:, None] + rng.standard_normal(shape) * self.own[:, None]
-        alone = self.alone * rng.standard_normal((sweeps, 1, seeds))
-        return luck - alone, luck + 0.3 * rng.standard_normal(shape)
+        alone = self.alone * rng.standard_normal((sweeps, self.students, seeds))
+        return luck - alone.repeat(len(self.gains) // self.students, axis=1), luck + 0.3 * rng.standard_normal(shape)
 
 
 def scenarios(count: int = 9) -> list[Scenario]:
@@ -69,6 +71,7 @@ def scenarios(count: int = 9) -> list[Scenario]:
         Scenario("no effect, no luck shared", none, 0.0, equal),
         Scenario("no effect, one configuration 3 x the luck", none, 1.0, one),
         Scenario("no effect, one 3 x, no luck shared", none, 0.0, one),
+        Scenario("no effect, 3 students alone 5 x the luck", none, 5.0, equal, students=3),
         Scenario("no effect, luck 0.5 x to 2 x", none, 1.0, np.geomspace(0.5, 2, count)),
         Scenario("some do harm: gains -2 to 0", -2 * ladder, 1.0, equal),
         Scenario("small: gains 0 to 2", 2 * ladder, 1.0, equal),
