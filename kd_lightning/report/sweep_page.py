@@ -75,7 +75,7 @@ def section(name: str, heading: str, parts: Iterable[str]) -> Iterator[str]:
 
 def sentences(report: Report) -> Iterator[str]:
     """What the sweep shows, and its state: what matters most is set largest."""
-    own = {c.sentence for c in report.configurations if c.chosen}
+    own = set() if report.confirmations else {c.sentence for c in report.configurations if c.chosen}
     first = True
     for sentence in report.sentences:
         provisional = sentence.startswith("Provisional")

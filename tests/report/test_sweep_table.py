@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kd_lightning.report.sweep_csv import csv_text
 from kd_lightning.report.sweep_facts import facts
 from kd_lightning.report.sweep_files import Pool, read_pool
 from kd_lightning.report.sweep_markdown import markdown_page
@@ -183,6 +186,8 @@ def test_jobs_that_confirm_have_rows_but_are_no_configuration() -> None:
     assert {row["job"]: row["verdict over seeds"] for row in cells(report.jobs)}["4"] == report.confirmations[0].verdict
     assert report.sentences[0].startswith("Confirmation of temperature=2 on 2 seeds")
     assert "Repeats" not in dict(facts(pool, report.configurations))
+    rows = list(csv.DictReader(io.StringIO(csv_text(report))))
+    assert [row["confirm"] for row in rows] == ["False"] * 4 + ["True"] * 2
 
 
 def test_pairs_with_the_chosen_one_stand_in_all_files(tmp_path: Path) -> None:
