@@ -1,10 +1,10 @@
-"""How far a mean gain may stray by luck, when several configurations are compared with the student alone at once.
+"""How far luck alone carries a mean gain, when several configurations are compared with the student alone at once.
 
 Luck has two parts: one that all comparisons of a seed share (above all the student alone, which is in each of them), and one
 of each configuration's own training. With standard errors ``shared`` and ``own``, both estimated:
 
-    stray of configuration c = shared T + own V_c / S        T: t with shared_df,  V_c: normal,  S^2: chi^2 / own_df
-    chance_within(h) = P(|stray of c| <= h for all c)
+    error of configuration c = shared T + own V_c / S       T: t with shared_df,  V_c: normal,  S^2: chi^2 / own_df
+    chance_within(h) = P(|error of c| <= h for all c)
 
 The shared part is the same for all, so it needs no correction for many comparisons; only each one's own part does. With equal
 variances and both known this is Dunnett's test. Using t for one part and S for the other, each with its own degrees of freedom,
@@ -32,8 +32,8 @@ LARGEST = 1e6
 
 
 @dataclass(frozen=True)
-class Stray:
-    """What luck alone does to a mean gain.
+class NullDistribution:
+    """What luck does to a mean gain.
 
     Attributes:
         shared: Standard error of the part that all comparisons share.
@@ -52,7 +52,7 @@ class Stray:
     pooled: bool = True
 
     def chance_within(self, h: float) -> float:
-        """The chance that no configuration strays further than ``h``."""
+        """The chance that no configuration's error is larger than ``h``."""
         from scipy.special import stdtr  # here and below: half a second that most commands need not wait for
 
         if self.own == 0 or self.own_df == 0:

@@ -22,7 +22,7 @@ import numpy as np
 
 from kd_lightning.critical_values import range_within, solve
 from kd_lightning.seed_groups import Group, split_by_task, unfit
-from kd_lightning.simultaneous_test import LEVEL, Table
+from kd_lightning.simultaneous_test import LEVEL, TwoWayLayout
 from kd_lightning.verdict_over_seeds import Configuration
 
 
@@ -46,14 +46,14 @@ def compare_with_reference(values: Sequence[dict[int, float]], reference: int) -
         values: Seed -> value of each configuration, finite, two seeds at least.
         reference: Which of them is compared with.
     """
-    table, count = Table.of(values), len(values)
-    equal = count < 3 or not table.spreads_differ()
+    layout, count = TwoWayLayout.of(values), len(values)
+    equal = count < 3 or not layout.spreads_differ()
     pairs = count * (count - 1) / 2
-    factor = solve(lambda q: range_within(q, count, table.df), LEVEL) / math.sqrt(2) if equal and table.df else 0.0
-    rounding = (1e-12 * float(np.nanmax(np.abs(table.values)))) ** 2
+    factor = solve(lambda q: range_within(q, count, layout.df), LEVEL) / math.sqrt(2) if equal and layout.df else 0.0
+    rounding = (1e-12 * float(np.nanmax(np.abs(layout.values)))) ** 2
     tests = []
     for c in range(count):
-        apart = table.values[c] - table.values[reference]
+        apart = layout.values[c] - layout.values[reference]
         apart = apart[np.isfinite(apart)]
         difference, n = float(np.mean(apart)) if len(apart) else math.nan, len(apart)
         spread = float(np.var(apart, ddof=1)) if n > 1 else 0.0
@@ -61,7 +61,7 @@ def compare_with_reference(values: Sequence[dict[int, float]], reference: int) -
             tests.append(PairTest(difference, None))
             continue
         if equal:
-            half = factor * math.sqrt(max(spread, 2 * table.pooled_variance) / n)
+            half = factor * math.sqrt(max(spread, 2 * layout.pooled_variance) / n)
         else:
             half = t_quantile(LEVEL ** (1 / pairs), n - 1) * math.sqrt(spread / n)
         tests.append(PairTest(difference, (difference - half, difference + half)))

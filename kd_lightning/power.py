@@ -4,7 +4,7 @@
     shared:  how much of its variance all configurations of a seed have in common: 1/2 where the student alone, which is
              in every comparison, varies as much as the distilled students do, more where it varies more
     power:   P(|T'| > h / e),  T' noncentral t around gain / e,  e = sd / sqrt(seeds),  h the critical distance of
-             ``critical_values.Stray``
+             ``critical_values.NullDistribution``
 
 For one comparison this is the power of the paired t test. For several it is near: the distance's own luck enters through
 degrees of freedom by Satterthwaite (``tests/test_power.py`` compares it with simulated sweeps).
@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import math
 
-from kd_lightning.critical_values import SHARES, Stray, solve, spread_nodes
+from kd_lightning.critical_values import SHARES, NullDistribution, solve, spread_nodes
 
 LEVEL, POWER = 0.95, 0.8
 SHARED = 0.5
 MOST_SEEDS = 1000
 
 
-def expected_stray(sd: float, seeds: int, comparisons: int, shared: float) -> Stray:
+def expected_null(sd: float, seeds: int, comparisons: int, shared: float) -> NullDistribution:
     """The luck of a mean gain, as a sweep with these spreads estimates it on average."""
     own = sd * sd * (1 - shared) * (1 - 1 / comparisons) / seeds
-    return Stray(
+    return NullDistribution(
         shared=math.sqrt(sd * sd / seeds - own),
         own=math.sqrt(own),
         shared_df=seeds - 1,
@@ -42,17 +42,17 @@ def chance_shown(
         >>> round(chance_shown(2.0, 1.0, 3), 2), round(chance_shown(2.0, 1.0, 5), 2)
         (0.47, 0.91)
     """
-    return _chance(gain, expected_stray(sd, seeds, comparisons, shared), level)
+    return _chance(gain, expected_null(sd, seeds, comparisons, shared), level)
 
 
-def _chance(gain: float, stray: Stray, level: float) -> float:
+def _chance(gain: float, null: NullDistribution, level: float) -> float:
     from scipy.special import ndtr
 
-    error = math.hypot(stray.shared, stray.own)
-    parts = [(stray.shared / error, stray.shared_df), (stray.own / error, stray.own_df)]
+    error = math.hypot(null.shared, null.own)
+    parts = [(null.shared / error, null.shared_df), (null.own / error, null.own_df)]
     df = 1 / sum(part**4 / df for part, df in parts if part)
     # Noncentral t as a mean over the estimated spread: scipy's own is NaN in the tails.
-    bound = stray.critical(level) / error * spread_nodes(df)
+    bound = null.critical(level) / error * spread_nodes(df)
     return float((SHARES * (ndtr(gain / error - bound) + ndtr(-gain / error - bound))).sum())
 
 
@@ -70,22 +70,22 @@ def smallest_gain(
         >>> [round(smallest_gain(1.0, seeds), 2) for seeds in (2, 3, 5, 10)]
         [11.55, 3.26, 1.68, 1.0]
     """
-    return smallest_gain_of(expected_stray(sd, seeds, comparisons, shared), level, power)
+    return smallest_gain_of(expected_null(sd, seeds, comparisons, shared), level, power)
 
 
-def smallest_gain_of(stray: Stray, level: float = LEVEL, power: float = POWER) -> float:
+def smallest_gain_of(null: NullDistribution, level: float = LEVEL, power: float = POWER) -> float:
     """The smallest gain that is shown with this power where luck is as it was found."""
-    error = math.hypot(stray.shared, stray.own)
-    low, high = 0.0, stray.critical(level) + error
-    while _chance(high, stray, level) < power:
+    error = math.hypot(null.shared, null.own)
+    low, high = 0.0, null.critical(level) + error
+    while _chance(high, null, level) < power:
         low, high = high, 2 * high
-    return low + (high - low) * solve(lambda x: _chance(low + (high - low) * x, stray, level), power, most=1.0)
+    return low + (high - low) * solve(lambda x: _chance(low + (high - low) * x, null, level), power, most=1.0)
 
 
-def spread_of(stray: Stray, seeds: int) -> tuple[float, float]:
+def spread_of(null: NullDistribution, seeds: int) -> tuple[float, float]:
     """``sd`` and ``shared`` as the functions here take them, from the luck that a sweep found."""
-    variance = stray.shared**2 + stray.own**2
-    own = stray.own**2 / (1 - 1 / stray.comparisons) if stray.comparisons > 1 else 0.0
+    variance = null.shared**2 + null.own**2
+    own = null.own**2 / (1 - 1 / null.comparisons) if null.comparisons > 1 else 0.0
     return math.sqrt(variance * seeds), max(0.0, 1 - own / variance)
 
 

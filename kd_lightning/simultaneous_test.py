@@ -5,7 +5,7 @@
 *Luck of the seed* is in all comparisons of a seed: the student alone above all. Its variance comes from the seeds' mean
 gains. *Own luck* is that of one training, its variance is pooled over the sweep: what is left when the configurations' and
 the seeds' means are taken out (a two-way layout). With 9 configurations and 3 seeds that are 2 and 16 degrees of freedom,
-where 9 t tests have 2 each. ``critical_values.py`` says how far both kinds of luck carry the one that strays the most.
+where 9 t tests have 2 each. ``critical_values.py`` says how far both kinds of luck carry the farthest one.
 
 Why not Dunnett's test as it is in the textbook: it takes the student alone to vary as much as the distilled students do. Ours
 varies up to five times more, and then that test claims something in every third sweep of nothing
@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.critical_values import Stray
+from kd_lightning.critical_values import NullDistribution
 
 LEVEL = 0.95
 PLAINLY = 0.1
@@ -48,12 +48,12 @@ class GainTest:
     Attributes:
         interval: It and the intervals of all other configurations hold at once with ``LEVEL``.
         p: Adjusted: how often luck alone carries any configuration of the sweep so far.
-        stray: What luck does to the mean gain.
+        null: What luck does to the mean gain.
     """
 
     interval: tuple[float, float]
     p: float
-    stray: Stray
+    null: NullDistribution
 
 
 @dataclass(frozen=True)
@@ -76,68 +76,68 @@ def compare_with_alone(gains: Sequence[Gains], comparisons: int) -> SweepTest:
         gains: Of each configuration, finite, two seeds at least, not all the same.
         comparisons: How many were looked at; those without usable numbers count.
     """
-    table = Table.of(gains)
-    equal = not table.spreads_differ() and not len(gains) == 1 < comparisons
+    layout = TwoWayLayout.of(gains)
+    equal = not layout.spreads_differ() and not len(gains) == 1 < comparisons
     tests = []
     for c, own in enumerate(gains):
-        stray = table.pooled_stray(c, comparisons) if equal else table.own_stray(c, comparisons)
-        mean, h = float(np.mean(list(own.values()))), stray.critical(LEVEL)
-        tests.append(GainTest((mean - h, mean + h), 1 - stray.chance_within(abs(mean)), stray))
+        null = layout.pooled_null(c, comparisons) if equal else layout.own_null(c, comparisons)
+        mean, h = float(np.mean(list(own.values()))), null.critical(LEVEL)
+        tests.append(GainTest((mean - h, mean + h), 1 - null.chance_within(abs(mean)), null))
     return SweepTest(tests, equal)
 
 
 @dataclass(frozen=True)
-class Table:
+class TwoWayLayout:
     """Values of configurations on seeds, with gaps where a configuration lacks a seed.
 
     Attributes:
         values: [configurations, seeds], NaN in gaps.
-        luck: [seeds], what each seed adds to the values of all configurations.
-        rest: [configurations, seeds], what neither a configuration's nor a seed's mean explains.
-        df: Degrees of freedom of ``rest``.
+        seed_effects: [seeds], what each seed adds to the values of all configurations.
+        residuals: [configurations, seeds], what neither a configuration's nor a seed's mean explains.
+        df: Degrees of freedom of ``residuals``.
     """
 
     values: Array
-    luck: Array
-    rest: Array
+    seed_effects: Array
+    residuals: Array
     df: int
 
     @classmethod
-    def of(cls, values: Sequence[Gains]) -> Table:
+    def of(cls, values: Sequence[Gains]) -> TwoWayLayout:
         """The two-way layout, fitted by least squares."""
         seeds = sorted({seed for own in values for seed in own})
         table = np.array([[own.get(seed, np.nan) for seed in seeds] for own in values])
-        luck, rest, df = fit_two_way(table, table[np.isfinite(table)][:, None])
+        effects, residuals, df = fit_two_way(table, table[np.isfinite(table)][:, None])
         filled = np.full(table.shape, np.nan)
-        filled[np.isfinite(table)] = rest[:, 0]
-        return cls(table, luck[:, 0], filled, df)
+        filled[np.isfinite(table)] = residuals[:, 0]
+        return cls(table, effects[:, 0], filled, df)
 
     @property
     def pooled_variance(self) -> float:
         """Of own luck, over all configurations."""
-        return float(np.nansum(self.rest**2)) / self.df if self.df else 0.0
+        return float(np.nansum(self.residuals**2)) / self.df if self.df else 0.0
 
-    def pooled_stray(self, c: int, comparisons: int) -> Stray:
+    def pooled_null(self, c: int, comparisons: int) -> NullDistribution:
         """Luck of a mean, own luck pooled; larger where the configuration's own spread is."""
         here = np.isfinite(self.values[c])
         n, count = int(here.sum()), len(self.values)
-        own = max(np.var((self.values[c] - self.luck)[here], ddof=1), self.pooled_variance * (1 - 1 / count))
-        return Stray(
-            shared=float(np.sqrt(np.var(self.luck[here], ddof=1) / n)),
+        own = max(np.var((self.values[c] - self.seed_effects)[here], ddof=1), self.pooled_variance * (1 - 1 / count))
+        return NullDistribution(
+            shared=float(np.sqrt(np.var(self.seed_effects[here], ddof=1) / n)),
             own=float(np.sqrt(own / n)) if self.df else 0.0,
             shared_df=n - 1,
             own_df=self.df,
             comparisons=comparisons,
         )
 
-    def own_stray(self, c: int, comparisons: int) -> Stray:
+    def own_null(self, c: int, comparisons: int) -> NullDistribution:
         """Luck of a mean, own luck from this configuration alone: the others only say what the seeds' luck is."""
         here = np.isfinite(self.values[c])
         n = int(here.sum())
         centered = np.delete(self.values - np.nanmean(self.values, axis=1, keepdims=True), c, axis=0)
         known = np.isfinite(centered)
         luck = np.where(known, centered, 0.0).sum(0) / np.maximum(known.sum(0), 1)
-        return Stray(
+        return NullDistribution(
             shared=float(np.sqrt(np.var(luck[here], ddof=1) / n)),
             own=float(np.sqrt(np.var((self.values[c] - luck)[here], ddof=1) / n)),
             shared_df=n - 1,
@@ -151,9 +151,9 @@ class Table:
         if len(self.values) < 3 or self.pooled_variance == 0:
             return False
         draws = np.random.default_rng(0).standard_normal((int(np.isfinite(self.values).sum()), DRAWS))
-        _, rest, _ = fit_two_way(self.values, draws)
-        by_luck = largest_share(self.values, rest)
-        found = largest_share(self.values, self.rest[np.isfinite(self.values)][:, None])
+        _, residuals, _ = fit_two_way(self.values, draws)
+        by_luck = largest_share(self.values, residuals)
+        found = largest_share(self.values, self.residuals[np.isfinite(self.values)][:, None])
         return float(np.mean(by_luck >= found)) < PLAINLY
 
 
@@ -165,7 +165,7 @@ def fit_two_way(table: Array, columns: Array) -> tuple[Array, Array, int]:
         columns: [values, K]: K sets of values, each in the order of the table's finite cells.
 
     Returns:
-        The seeds' luck [seeds, K], what is left [values, K], and its degrees of freedom.
+        The seeds' effects [seeds, K], what is left [values, K], and its degrees of freedom.
     """
     c, s = np.nonzero(np.isfinite(table))
     design = np.zeros((len(c), sum(table.shape)))
@@ -175,9 +175,9 @@ def fit_two_way(table: Array, columns: Array) -> tuple[Array, Array, int]:
     return found[len(table) :], columns - design @ found, len(c) - int(rank)
 
 
-def largest_share(table: Array, rest: Array) -> Array:
+def largest_share(table: Array, residuals: Array) -> Array:
     """[K]: the largest configuration's share of all squares, from [values, K] as in ``fit_two_way``."""
     c, _ = np.nonzero(np.isfinite(table))
     member = (c == np.arange(len(table))[:, None]).astype(float)
-    squares = member @ rest**2 / np.maximum(member.sum(1, keepdims=True) - 1, 1)
+    squares = member @ residuals**2 / np.maximum(member.sum(1, keepdims=True) - 1, 1)
     return np.asarray(squares.max(0) / squares.sum(0))

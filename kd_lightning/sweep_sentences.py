@@ -84,7 +84,7 @@ def confirmation_sentences(jobs: Sequence[Job], found: Sequence[Configuration]) 
     for one in confirmations(jobs):
         name, seeds = called(one), count_seeds(one)
         said.append(f"Confirmation of {name} on {seeds} that the sweep had not used: {one.sentence}")
-        if one.stray is None:
+        if one.null is None:
             continue
         said.append(
             f"This confirmation speaks for the sweep: validation chose {name} on other seeds, so the luck it was chosen "
@@ -121,16 +121,16 @@ def chosen_sentences(groups: Sequence[Group], found: Sequence[Configuration], be
 
 def power_sentences(one: Configuration) -> list[str]:
     """What could have been seen, where no difference was shown."""
-    if one.verdict != NO_DIFFERENCE or one.stray is None:
+    if one.verdict != NO_DIFFERENCE or one.null is None:
         return []
 
     def apart(value: float) -> str:
         return difference(value, one.test_mean, one.metric, one.mode, 2)
 
-    smallest = smallest_gain_of(one.stray)
+    smallest = smallest_gain_of(one.null)
     seeds = f"These {count_seeds(one)} and this spread show a gain of {apart(smallest)} in {POWER:.0%} of such sweeps"
-    sd, shared = spread_of(one.stray, len(one.seeds))
-    needed = seeds_needed(abs(one.gain_mean), sd, one.comparisons, shared) if one.stray.pooled else None
+    sd, shared = spread_of(one.null, len(one.seeds))
+    needed = seeds_needed(abs(one.gain_mean), sd, one.comparisons, shared) if one.null.pooled else None
     alone = seeds_needed(abs(one.gain_mean), sd)
     ways = [f"about {needed} seeds"] if needed else []
     if one.comparisons > 1 and alone and (needed is None or alone < needed):

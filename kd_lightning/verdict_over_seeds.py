@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kd_lightning.critical_values import Stray
+from kd_lightning.critical_values import NullDistribution
 from kd_lightning.seed_groups import (
     Group,
     average,
@@ -49,7 +49,7 @@ class Configuration:
         interval: 95% interval of the gain, which holds together with those of all others; None where nothing tells of luck.
         p_adjusted: Two-sided, adjusted for all comparisons of the sweep; below 0.05 where the interval leaves out 0.
         comparisons: How many configurations it was adjusted for.
-        stray: What luck does to the mean gain; None as above.
+        null: What luck does to the mean gain; None as above.
         equal_spreads: Own luck was pooled over the configurations.
         verdict: One of the five words of ``seed_sentences.py``.
         sentence: The verdict with its numbers.
@@ -72,7 +72,7 @@ class Configuration:
     interval: tuple[float, float] | None
     p_adjusted: float | None
     comparisons: int
-    stray: Stray | None
+    null: NullDistribution | None
     equal_spreads: bool
     verdict: str
     sentence: str
@@ -141,7 +141,7 @@ def describe(group: Group, test: GainTest | None, comparisons: int, equal_spread
         interval=test.interval if test else None,
         p_adjusted=test.p if test else 1.0 if equal else None,
         comparisons=comparisons,
-        stray=test.stray if test else None,
+        null=test.null if test else None,
         equal_spreads=equal_spreads,
         verdict=verdict,
         sentence=f"{sentence} Without {lost}." if lost else sentence,

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
-from kd_lightning.critical_values import SHARES, Stray, solve, spread_nodes
+from kd_lightning.critical_values import SHARES, NullDistribution, solve, spread_nodes
 from kd_lightning.simultaneous_test import DRAWS, LEVEL, PLAINLY, fit_two_way, largest_share
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -98,8 +98,8 @@ def critical_table(seeds: int, count: int, pooled: bool) -> tuple[Array, Array]:
     """Angle of own to shared standard error -> critical distance in units of both together."""
     angles = np.concatenate([[0.0], np.geomspace(0.002, np.pi / 2 - 1e-4, 100)])
     own_df = (count - 1) * (seeds - 1) if pooled else seeds - 1
-    strays = [Stray(np.cos(a), np.sin(a) if a else 0.0, seeds - 1, own_df, count, pooled) for a in angles]
-    return angles, np.array([stray.critical(LEVEL) for stray in strays])
+    nulls = [NullDistribution(np.cos(a), np.sin(a) if a else 0.0, seeds - 1, own_df, count, pooled) for a in angles]
+    return angles, np.array([null.critical(LEVEL) for null in nulls])
 
 
 def half_widths(shared: Array, own: Array, seeds: int, count: int, pooled: bool) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_lightning.power import chance_shown, expected_stray, seeds_needed, smallest_gain
+from kd_lightning.power import chance_shown, expected_null, seeds_needed, smallest_gain
 
 
 def test_one_comparison_has_the_power_of_the_paired_t_test() -> None:
@@ -27,9 +27,9 @@ def test_several_comparisons_against_simulated_sweeps(count: int, seeds: int, sh
         rest = gains - mean - gains.mean(1, keepdims=True) + mean.mean()
         own = (rest**2).sum() / ((count - 1) * (seeds - 1)) * (1 - 1 / count) / seeds
         # The spread found in a sweep, in the distance that the spread expected on average gives.
-        found = expected_stray(1.0, seeds, count, shared)
-        stray = type(found)(np.sqrt(mean.var(ddof=1) / seeds), np.sqrt(own), seeds - 1, found.own_df, count)
-        shown += 1 - stray.chance_within(abs(gain + gains[0].mean())) < 0.05
+        found = expected_null(1.0, seeds, count, shared)
+        null = type(found)(np.sqrt(mean.var(ddof=1) / seeds), np.sqrt(own), seeds - 1, found.own_df, count)
+        shown += 1 - null.chance_within(abs(gain + gains[0].mean())) < 0.05
     # Standard deviation 0.02; the formula itself is off by up to 0.05.
     assert shown / sweeps == pytest.approx(0.8, abs=0.05 + 3 * 0.02)
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from kd_lightning.pairwise import compare_with_reference
-from kd_lightning.simultaneous_test import Gains, SweepTest, Table, compare_with_alone
+from kd_lightning.simultaneous_test import Gains, SweepTest, TwoWayLayout, compare_with_alone
 
 
 def sweep(
@@ -47,12 +47,12 @@ def test_with_many_seeds_it_is_dunnett_s_test() -> None:
 
 def test_the_layout_against_means_of_rows_and_columns() -> None:
     gains = sweep(5, 4)
-    table = Table.of(gains)
+    layout = TwoWayLayout.of(gains)
     values = np.array([list(own.values()) for own in gains])
     rest = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
-    assert table.rest == pytest.approx(rest)
-    assert table.df == 12
-    assert np.var(table.luck, ddof=1) == pytest.approx(np.var(values.mean(0), ddof=1))
+    assert layout.residuals == pytest.approx(rest)
+    assert layout.df == 12
+    assert np.var(layout.seed_effects, ddof=1) == pytest.approx(np.var(values.mean(0), ddof=1))
 
 
 def test_a_sweep_of_9_configurations_and_3_seeds_ends_in_better() -> None:
@@ -86,7 +86,7 @@ def test_a_comparison_that_gave_no_number_counts_all_the_same() -> None:
 def test_luck_that_all_share_is_not_corrected_for() -> None:
     """Thirty configurations that differ by nothing but the last digits are one comparison."""
     many = compare_with_alone(sweep(30, 4, alone=1.0, own=1e-3), comparisons=30)
-    luck = many.tests[0].stray.shared
+    luck = many.tests[0].null.shared
     assert half_widths(many)[0] == pytest.approx(stats.t.isf(0.025, 3) * luck, rel=0.01)
 
 
@@ -95,7 +95,7 @@ def test_a_missing_job_leaves_the_others_as_they_were() -> None:
     whole = half_widths(compare_with_alone(gains, 9))
     del gains[0][2]
     partial = compare_with_alone(gains, 9)
-    assert partial.tests[0].stray.shared_df == 1
+    assert partial.tests[0].null.shared_df == 1
     assert half_widths(partial)[0] > whole[0]
     assert half_widths(partial)[5] == pytest.approx(whole[5], rel=0.3)
 
@@ -106,11 +106,11 @@ def test_spreads_that_differ_plainly_are_judged_each_by_its_own() -> None:
     assert not found.equal_spreads
     wide, *others = half_widths(found)
     assert wide > 3 * np.median(others)
-    assert not any(test.stray.pooled for test in found.tests)
+    assert not any(test.null.pooled for test in found.tests)
 
 
 def test_equal_spreads_are_rarely_called_different() -> None:
-    differ = sum(Table.of(sweep(9, 3, draw=i)).spreads_differ() for i in range(150))
+    differ = sum(TwoWayLayout.of(sweep(9, 3, draw=i)).spreads_differ() for i in range(150))
     assert differ <= 15 + 3 * 3.7  # 150 * 0.1, standard deviation 3.7
 
 

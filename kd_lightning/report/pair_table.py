@@ -28,11 +28,12 @@ def pair_table(pairs: Sequence[Pair], shown: Differences) -> Table:
 def pair_html(found: Table) -> Iterator[str]:
     """The table as it stands on the page: a few rows, neither sorted nor filtered by the script."""
     heads = "".join(f'<th scope="col">{escape(column.label)}</th>' for column in found.columns)
+    yield '<div class="scroll" role="region" aria-label="Table of pairs" tabindex="0">'
     yield f'<table id="pairs"><thead><tr>{heads}</tr></thead>\n<tbody>'
     for row in found.rows:
         first, *rest = (escape(cell.text) for cell in row.cells)
         yield f'<tr><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in rest)}</tr>'
-    yield "</tbody></table>"
+    yield "</tbody></table>\n</div>"
 
 
 def pair_row(pair: Pair, shown: Differences) -> Row:
