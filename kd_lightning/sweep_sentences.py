@@ -48,9 +48,11 @@ def sweep_sentences(jobs: Sequence[Job], planned: int | None = None) -> list[str
     if best is None:
         said.append("No statement: no configuration has a mean validation value to be chosen by.")
     else:
-        said += [*confirmed, *chosen_sentences(groups, found, best)]
-        if not confirmed:
-            said += power_sentences(found[best])
+        *before, verdict = chosen_sentences(groups, found, best)
+        if confirmed:
+            said += [*confirmed, *before, f"On the sweep's own seeds: {verdict}"]
+        else:
+            said += [*before, verdict, *power_sentences(found[best])]
         said += pair_sentences(groups, found)
     return [*said, *comparisons_sentences(groups, found), *caveats(groups, found, best)]
 
@@ -164,13 +166,13 @@ def comparisons_sentences(groups: Sequence[Group], found: Sequence[Configuration
         return [f"{len(found)} configurations with one seed each. One seed shows nothing: {MORE_SEEDS}."]
     each = "each" if tested == len(found) else f"{tested} of them"
     said = [
-        f"{len(found)} configurations, {each} compared with the student alone over several seeds: {tally}. Their intervals "
-        f"hold all at once, each p is adjusted: any false claim among them has a chance of {1 - LEVEL:.0%} at most."
+        f"{len(found)} configurations, {each} compared with the student alone over several seeds: {tally}. Intervals "
+        f"and p are corrected for that many: the chance of any false claim among them is held at {1 - LEVEL:.0%}."
     ]
     if all(one.equal_spreads for one in found):
         said.append(
-            "How much luck there is in one training was estimated over all configurations together, the luck of a seed, "
-            "which all of them share, from the seeds."
+            "The luck of a single training is estimated from all configurations together; the luck of a seed, which they "
+            "share, from the seeds."
         )
     else:
         said.append("The configurations' spreads differ plainly, so each was judged by its own spread alone.")

@@ -300,8 +300,8 @@ def test_several_comparisons_are_corrected_for_and_interval_p_and_verdict_agree(
             assert apart == (one.p_adjusted < 0.05) == (one.verdict == "better")
     joined = " ".join(sweep_sentences(grid(9, 2.0)))
     assert "9 configurations, each compared with the student alone over several seeds: 9 better." in joined
-    assert "any false claim among them has a chance of 5% at most" in joined
-    assert "estimated over all configurations together" in joined
+    assert "the chance of any false claim among them is held at 5%" in joined
+    assert "estimated from all configurations together" in joined
 
 
 def test_a_sweep_of_9_times_3_that_gains_on_every_seed_ends_in_better() -> None:
@@ -407,6 +407,7 @@ def test_the_confirmation_speaks_and_takes_no_part_in_the_choice() -> None:
         "Confirmation of alpha=0.5 on 5 seeds that the sweep had not used: Better than the student"
     )
     assert said[1].startswith("This confirmation speaks for the sweep")
+    assert "On the sweep's own seeds: No difference shown" in " ".join(said)
     assert sweep_sentences(EXPLORED)[0].startswith("Validation chose alpha=0.5")  # without it, the sweep speaks
 
 
