@@ -22,7 +22,7 @@ import numpy as np
 
 from kd_lightning.critical_values import range_within, solve
 from kd_lightning.seed_groups import Group, split_by_task, unfit
-from kd_lightning.simultaneous_test import LEVEL, TwoWayLayout
+from kd_lightning.simultaneous_test import FEWEST_POOLED, LEVEL, TwoWayLayout
 from kd_lightning.verdict_over_seeds import Configuration
 
 
@@ -47,7 +47,7 @@ def compare_with_reference(values: Sequence[dict[int, float]], reference: int) -
         reference: Which of them is compared with.
     """
     layout, count = TwoWayLayout.of(values), len(values)
-    equal = count < 3 or not layout.spreads_differ()
+    equal = count < FEWEST_POOLED or not layout.spreads_differ()
     pairs = count * (count - 1) / 2
     factor = solve(lambda q: range_within(q, count, layout.df), LEVEL) / math.sqrt(2) if equal and layout.df else 0.0
     rounding = (1e-12 * float(np.nanmax(np.abs(layout.values)))) ** 2

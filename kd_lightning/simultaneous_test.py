@@ -12,7 +12,8 @@ varies up to five times more, and then that test claims something in every third
 (``scripts/simulate_verdicts.py``). Where the two vary alike, intervals here are 1.3 times as wide with 3 seeds, 1.1 with 5.
 
 Pooling supposes equal spreads. A configuration whose own spread is above the pooled one is judged by its own; and where one
-spread is plainly the largest (its share of all by Cochran's test, p < 0.1), each configuration is judged by its own alone.
+spread is plainly the largest (its share of all by Cochran's test, p < 0.1), each configuration is judged by its own alone. So
+are two configurations, of which nothing could tell that they differ.
 
 The students alone need not be the same for all: where a sweep changes the student or its steps, less of the luck is shared,
 which the estimates show by themselves.
@@ -35,6 +36,8 @@ LEVEL = 0.95
 PLAINLY = 0.1
 """Spreads differ plainly where luck gives a largest share like theirs less often than this."""
 DRAWS = 1000
+FEWEST_POOLED = 3
+"""Of two configurations nothing tells which of them spreads more."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Gains = dict[int, float]
@@ -62,11 +65,11 @@ class SweepTest:
 
     Attributes:
         tests: One for each configuration.
-        equal_spreads: Own luck was pooled.
+        pooled: Own luck was estimated over all configurations.
     """
 
     tests: list[GainTest]
-    equal_spreads: bool
+    pooled: bool
 
 
 def compare_with_alone(gains: Sequence[Gains], comparisons: int) -> SweepTest:
@@ -77,13 +80,13 @@ def compare_with_alone(gains: Sequence[Gains], comparisons: int) -> SweepTest:
         comparisons: How many were looked at; those without usable numbers count.
     """
     layout = TwoWayLayout.of(gains)
-    equal = not layout.spreads_differ() and not len(gains) == 1 < comparisons
+    pooled = comparisons == 1 or (len(gains) >= FEWEST_POOLED and not layout.spreads_differ())
     tests = []
     for c, own in enumerate(gains):
-        null = layout.pooled_null(c, comparisons) if equal else layout.own_null(c, comparisons)
+        null = layout.pooled_null(c, comparisons) if pooled else layout.own_null(c, comparisons)
         mean, h = float(np.mean(list(own.values()))), null.critical(LEVEL)
         tests.append(GainTest((mean - h, mean + h), 1 - null.chance_within(abs(mean)), null))
-    return SweepTest(tests, equal)
+    return SweepTest(tests, pooled)
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,15 @@ class TwoWayLayout:
         )
 
     def own_null(self, c: int, comparisons: int) -> NullDistribution:
-        """Luck of a mean, own luck from this configuration alone: the others only say what the seeds' luck is."""
+        """Luck of a mean, own luck from this configuration alone: the others only say what the seeds' luck is.
+
+        One other does not say that: then all luck counts as own.
+        """
         here = np.isfinite(self.values[c])
         n = int(here.sum())
         centered = np.delete(self.values - np.nanmean(self.values, axis=1, keepdims=True), c, axis=0)
         known = np.isfinite(centered)
+        known &= len(centered) > 1
         luck = np.where(known, centered, 0.0).sum(0) / np.maximum(known.sum(0), 1)
         return NullDistribution(
             shared=float(np.sqrt(np.var(luck[here], ddof=1) / n)),
@@ -147,8 +154,8 @@ class TwoWayLayout:
         )
 
     def spreads_differ(self) -> bool:
-        """One configuration's own spread is plainly larger than the others'; cannot be known of one or two."""
-        if len(self.values) < 3 or self.pooled_variance == 0:
+        """One configuration's own spread is plainly larger than the others'."""
+        if self.pooled_variance == 0:
             return False
         draws = np.random.default_rng(0).standard_normal((int(np.isfinite(self.values).sum()), DRAWS))
         _, residuals, _ = fit_two_way(self.values, draws)

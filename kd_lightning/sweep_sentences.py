@@ -21,7 +21,7 @@ from kd_lightning.seed_groups import (
     split_by_task,
 )
 from kd_lightning.seed_sentences import MORE_SEEDS, NO_DIFFERENCE, difference, unequal_steps, with_sd
-from kd_lightning.simultaneous_test import LEVEL
+from kd_lightning.simultaneous_test import FEWEST_POOLED, LEVEL
 from kd_lightning.sweeps.folder import DONE, PRUNED, Job
 from kd_lightning.verdict_over_seeds import Configuration, configurations, confirmations
 
@@ -169,13 +169,15 @@ def comparisons_sentences(groups: Sequence[Group], found: Sequence[Configuration
         f"{len(found)} configurations, {each} compared with the student alone over several seeds: {tally}. Intervals "
         f"and p are corrected for that many: the chance of any false claim among them is held at {1 - LEVEL:.0%}."
     ]
-    if all(one.equal_spreads for one in found):
+    if all(one.pooled for one in found):
         said.append(
             "The luck of a single training is estimated from all configurations together; the luck of a seed, which they "
             "share, from the seeds."
         )
+    elif sum(one.null is not None for one in found) < FEWEST_POOLED:
+        said.append("Two are too few to pool their spreads, so each is judged by its own alone.")
     else:
-        said.append("The configurations' spreads differ plainly, so each was judged by its own spread alone.")
+        said.append("The configurations' spreads differ plainly, so each is judged by its own alone.")
     return said
 
 

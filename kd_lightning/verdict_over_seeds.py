@@ -50,7 +50,7 @@ class Configuration:
         p_adjusted: Two-sided, adjusted for all comparisons of the sweep; below 0.05 where the interval leaves out 0.
         comparisons: How many configurations it was adjusted for.
         null: What luck does to the mean gain; None as above.
-        equal_spreads: Own luck was pooled over the configurations.
+        pooled: Own luck was estimated over all configurations together.
         verdict: One of the five words of ``seed_sentences.py``.
         sentence: The verdict with its numbers.
         chosen: It has the best mean validation value of its task.
@@ -73,7 +73,7 @@ class Configuration:
     p_adjusted: float | None
     comparisons: int
     null: NullDistribution | None
-    equal_spreads: bool
+    pooled: bool
     verdict: str
     sentence: str
     chosen: bool
@@ -105,9 +105,7 @@ def judge_together(groups: Sequence[Group]) -> list[Configuration]:
         return [describe(group, None, comparisons, True, i == chosen) for i, group in enumerate(groups)]
     found = compare_with_alone([groups[i].gains() for i in usable], comparisons)
     tests = dict(zip(usable, found.tests, strict=True))
-    return [
-        describe(group, tests.get(i), comparisons, found.equal_spreads, i == chosen) for i, group in enumerate(groups)
-    ]
+    return [describe(group, tests.get(i), comparisons, found.pooled, i == chosen) for i, group in enumerate(groups)]
 
 
 def has_luck(group: Group) -> bool:
@@ -118,7 +116,7 @@ def has_luck(group: Group) -> bool:
     return (spread(gains) or 0.0) > rounding(group)
 
 
-def describe(group: Group, test: GainTest | None, comparisons: int, equal_spreads: bool, chosen: bool) -> Configuration:
+def describe(group: Group, test: GainTest | None, comparisons: int, pooled: bool, chosen: bool) -> Configuration:
     """The configuration with its verdict."""
     _, metric, mode = group.runs[0].kind
     vals, tests = group.by_seed(lambda run: run.val), group.by_seed(lambda run: run.test)
@@ -142,7 +140,7 @@ def describe(group: Group, test: GainTest | None, comparisons: int, equal_spread
         p_adjusted=test.p if test else 1.0 if equal else None,
         comparisons=comparisons,
         null=test.null if test else None,
-        equal_spreads=equal_spreads,
+        pooled=pooled,
         verdict=verdict,
         sentence=f"{sentence} Without {lost}." if lost else sentence,
         chosen=chosen,

@@ -19,7 +19,7 @@ def test_the_simulated_rule_is_the_one_that_sweeps_use(seeds: int) -> None:
     half, kinds = automatic_half(gains), set()
     for sweep, expected in zip(gains, half, strict=True):
         found = compare_with_alone([dict(enumerate(map(float, row))) for row in sweep], comparisons=9)
-        kinds.add(found.equal_spreads)
+        kinds.add(found.pooled)
         widths = [(test.interval[1] - test.interval[0]) / 2 for test in found.tests]
         assert widths == pytest.approx(list(expected), rel=5e-3)
     assert kinds == {True, False}  # both ways were taken

@@ -39,7 +39,7 @@ def test_with_many_seeds_it_is_dunnett_s_test() -> None:
     arms = rng.normal(0, 1, (count, seeds)) + np.array([[0.0], [0.1], [0.17], [0.3]])
     found = compare_with_alone([dict(enumerate(map(float, arm - alone))) for arm in arms], comparisons=count)
     expected = stats.dunnett(*arms, control=alone, rng=np.random.default_rng(0))
-    assert found.equal_spreads
+    assert found.pooled
     assert [test.p for test in found.tests] == pytest.approx(list(expected.pvalue), abs=0.06)
     interval = expected.confidence_interval(0.95)
     assert half_widths(found) == pytest.approx(list((interval.high - interval.low) / 2), rel=0.05)
@@ -66,7 +66,7 @@ def test_a_sweep_of_9_configurations_and_3_seeds_ends_in_better() -> None:
     assert (round(float(chosen.mean()), 2), round(alone, 3)) == (8.45, 0.019)
     assert min(chosen) > 0
     found = compare_with_alone([dict(enumerate(map(float, row))) for row in gains], comparisons=9)
-    assert found.equal_spreads
+    assert found.pooled
     assert found.tests[0].p < 0.05 < 9 * alone
     assert found.tests[0].interval[0] > 0
 
@@ -103,10 +103,18 @@ def test_a_missing_job_leaves_the_others_as_they_were() -> None:
 def test_spreads_that_differ_plainly_are_judged_each_by_its_own() -> None:
     gains = sweep(9, 5, own=[8.0] + [1.0] * 8)
     found = compare_with_alone(gains, 9)
-    assert not found.equal_spreads
+    assert not found.pooled
     wide, *others = half_widths(found)
     assert wide > 3 * np.median(others)
     assert not any(test.null.pooled for test in found.tests)
+
+
+def test_two_configurations_have_t_tests_of_their_own_with_sidak_s_correction() -> None:
+    gains = sweep(2, 4, own=[0.3, 3.0], gain=1.0)
+    found = compare_with_alone(gains, 2)
+    assert not found.pooled
+    for own, test in zip(gains, found.tests, strict=True):
+        assert 1 - (1 - test.p) ** 0.5 == pytest.approx(stats.ttest_1samp(list(own.values()), 0.0).pvalue, rel=1e-4)
 
 
 def test_equal_spreads_are_rarely_called_different() -> None:

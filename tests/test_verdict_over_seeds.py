@@ -334,8 +334,8 @@ def test_spreads_that_differ_plainly_are_said() -> None:
         each.results["models"]["distilled"]["val"] = 60.0
     jobs = [job(each.number, " ".join(each.overrides), refresh(each.results)) for each in jobs]
     found = configurations(jobs)
-    assert not any(one.equal_spreads for one in found)
-    assert "spreads differ plainly, so each was judged by its own" in " ".join(sweep_sentences(jobs))
+    assert not any(one.pooled for one in found)
+    assert "spreads differ plainly, so each is judged by its own" in " ".join(sweep_sentences(jobs))
     assert found[0].interval[1] - found[0].interval[0] > 3 * (found[1].interval[1] - found[1].interval[0])
 
 
