@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,13 @@ class NullDistribution:
 
     def critical(self, level: float) -> float:
         """The distance within which all configurations stay with probability ``level``."""
-        error = float(np.hypot(self.shared, self.own))
-        return error * solve(lambda x: self.chance_within(x * error), level)
+        return _critical(self, level)
+
+
+@lru_cache  # most configurations of a sweep have the same distribution
+def _critical(null: NullDistribution, level: float) -> float:
+    error = float(np.hypot(null.shared, null.own))
+    return error * solve(lambda x: null.chance_within(x * error), level)
 
 
 def spread_nodes(df: float) -> np.ndarray[Any, np.dtype[np.float64]]:
