@@ -10,7 +10,7 @@ from kd_lightning.report.numbers import MISSING
 from kd_lightning.report.sweep_cells import Cell, Column, Row, Table, number
 from kd_lightning.report.sweep_numbers import Differences
 
-CAPTION = "Each configuration against the chosen one: difference on test, intervals for all pairs at once"
+CAPTION = "Differences on test from the chosen one, by seeds that both have; the intervals hold for all pairs at once"
 
 
 def pair_table(pairs: Sequence[Pair], shown: Differences) -> Table:
@@ -29,7 +29,7 @@ def pair_html(found: Table) -> Iterator[str]:
     """The table as it stands on the page: a few rows, neither sorted nor filtered by the script."""
     heads = "".join(f'<th scope="col">{escape(column.label)}</th>' for column in found.columns)
     yield '<div class="scroll" role="region" aria-label="Table of pairs" tabindex="0">'
-    yield f'<table id="pairs"><thead><tr>{heads}</tr></thead>\n<tbody>'
+    yield f"<table><thead><tr>{heads}</tr></thead>\n<tbody>"
     for row in found.rows:
         first, *rest = (escape(cell.text) for cell in row.cells)
         yield f'<tr><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in rest)}</tr>'

@@ -41,6 +41,7 @@ def html_page(report: Report, into: Path) -> str:
             f'<body class="sweep">\n<main>\n<h1>{heading}</h1>',
             *sentences(report),
             *tables(report, into),
+            *pairs(report),
             *heat(report),
             *costs(report),
             *curves(report),
@@ -105,14 +106,18 @@ def tables(report: Report, into: Path) -> Iterator[str]:
         )
         yield "<details>\n<summary>Each configuration's verdict in words</summary>"
         yield f'<dl class="words">{words}</dl>\n</details>'
-        if report.pairs:
-            yield f"<details>\n<summary>{escape(CAPTION)}</summary>"
-            yield from pair_html(report.pairs)
-            yield "</details>"
         yield "</div>"
     yield '<div class="view" data-view="jobs">\n<h3>Jobs one by one</h3>'
     yield from table(report.jobs, "jobs", {job.number: href(job, into) for job in report.pool.jobs})
     yield "</div>\n</section>"
+
+
+def pairs(report: Report) -> Iterator[str]:
+    """The configurations against the chosen one; nothing where there is one alone."""
+    if report.pairs:
+        yield from section(
+            "pairs", "Against the chosen configuration", [f"<p>{escape(CAPTION)}.</p>", *pair_html(report.pairs)]
+        )
 
 
 def href(job: Job, into: Path) -> str | None:
