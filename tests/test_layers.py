@@ -45,7 +45,7 @@ LAYERS = {
     "checks": Layer({"errors"}, set()),
     "turns": Layer(set(), set()),
     "store": Layer({"errors", "turns"}, {"filelock"}),
-    "verdict": Layer({"report.numbers"}, {"numpy"}),
+    "verdict": Layer({"report.gap", "report.numbers"}, {"numpy"}),
     "types": Layer(set(), TORCH),
     # The things an experiment is made of; each knows types, and hardly each other.
     "functional": Layer({"types", "functional"}, TORCH),

@@ -87,6 +87,16 @@ def metric_value(value: object, metric: str, mode: str) -> str:
     return percent(value, 2) if is_share(value, metric, mode) else significant(value)
 
 
+def difference(value: float, example: object, metric: str, mode: str) -> str:
+    """A difference of two values of a metric; shares differ by points, not by percent.
+
+    Example:
+        >>> difference(0.125, 0.9, "accuracy", "max"), difference(1.94, 37.3, "perplexity", "min")
+        ('12.5 points', '1.940')
+    """
+    return f"{100 * value:.1f} points" if is_share(example, metric, mode) else significant(value)
+
+
 def tick(value: float) -> str:
     """A tick of an axis, short: ``0.3``, ``1,500``, ``20k``, ``1.5M``."""
     for least, letter in ((1e6, "M"), (1e4, "k")):

@@ -85,7 +85,6 @@ def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
         f"baseline_test_{metric}": models["baseline"]["test"],
         f"teacher_test_{metric}": models["teacher"]["test"],
         "gain": results["gain_over_baseline"],
-        "retention": results["retention"],
         "gap_closed": results["gap_closed"],
     }
     for name in [f"accuracy_{group}" for group in results.get("class_groups", ())]:

@@ -44,7 +44,7 @@ def test_a_direction_that_is_said_is_taken() -> None:
         "models.distilled.test",
         "models.distilled.metrics.cross_entropy",
         "models.teacher.test",
-        "retention",
+        "gap_interval",
         "gain_over_baseline",
         "gap_closed",
         "interval.low",
