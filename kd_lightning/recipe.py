@@ -62,6 +62,7 @@ Top-level settings need no such list: a stage's ingredients name what counts."""
 
 ROWS_CODE = ("kd_lightning.data.base", "kd_lightning.data.labels")
 SUPERVISED_CODE = ("kd_lightning.modules.supervised", *ROWS_CODE)
+TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.tasks.predictions")
 DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.attaching", *ROWS_CODE)
 CARRYING_CODE = ("kd_lightning.carrying",)
 """Of stages between which objectives carry something."""

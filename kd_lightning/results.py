@@ -19,6 +19,7 @@ KEPT = (
     "val",
     "test",
     "metrics",
+    "predictions",
     "parameters",
     "megabytes",
     "steps",
@@ -44,6 +45,10 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         name: {key: records[stage][key] for key in KEPT if key in records[stage]} if stage in records else None
         for name, stage in MODELS.items()
     }
+    for name in ("baseline", "pretrained", "distilled"):
+        if model := models[name]:
+            agreement = agree(found["rows"]["teacher"], found["rows"][MODELS[name]])
+            model["predictions"] = {**model["predictions"], "agreement": agreement}
     tests = {name: model["test"] for name, model in models.items() if model}
     results: dict[str, Any] = {
         "task": settings["task"]["name"],
@@ -73,6 +78,11 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
     }
     results["gap_closed"] = share_closed(results, tests["distilled"])
     return {**results, "verdict": verdict_sentence(results)}
+
+
+def agree(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> float:
+    """Share of the counted test positions where both predict the same class."""
+    return float((teacher["predicted"] == student["predicted"]).double().mean())
 
 
 def _long_tail(experiment: Experiment) -> dict[str, Any]:

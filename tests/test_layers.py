@@ -76,7 +76,8 @@ LAYERS = {
     ),
     # Reads files, writes pages: must work where torch is not.
     "report": Layer({"errors", "report", "sizes", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, set()),
-    "reporting": Layer({"errors", "report", "sweeps.folder"}, set()),
+    "run_summary": Layer({"board", "report.summary"}, set()),
+    "reporting": Layer({"board", "errors", "report", "run_summary", "sweeps.folder"}, set()),
     "redaction": Layer(set(), set()),
     "cache_admin": Layer({"errors", "board", "sizes", "store"}, {"rich"}),
     "stopping": Layer(set(), set()),

@@ -39,11 +39,6 @@ def title(results: dict[str, Any]) -> str:
     return f"Distillation report: {results.get('task') or 'a run'}".replace("_", " ")
 
 
-def verdict(results: dict[str, Any]) -> str:
-    """The sentence that the run ended in."""
-    return results.get("verdict") or "This run recorded no verdict."
-
-
 def command(run: RunFiles) -> str:
     """The command that repeats the run; where it was not recorded, built from the overrides."""
     if run.results.get("command"):

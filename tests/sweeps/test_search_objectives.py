@@ -45,6 +45,7 @@ def test_a_direction_that_is_said_is_taken() -> None:
         "models.distilled.metrics.cross_entropy",
         "models.teacher.test",
         "gap_interval",
+        "models.distilled.predictions.calibration_error",
         "gain_over_baseline",
         "gap_closed",
         "interval.low",
