@@ -33,6 +33,7 @@ from kd_lightning.objectives.base import Objective, lasting, teacher_taps
 from kd_lightning.precision import with_possible_precision
 from kd_lightning.preflight import check_processes, check_trainer
 from kd_lightning.profiling import NoProfiler
+from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.seeds import derive
 from kd_lightning.sharing import Alone
 from kd_lightning.stage import StageBoard, TrainerSettings
@@ -214,7 +215,7 @@ class Recipe:
         prepared, fingerprint, reused = self.sharing.once(made_of, read)
         prepared.check(classes)
         sizes = ", ".join(f"{split} {len(prepared.splits[split]['inputs'])}" for split in SPLITS)
-        self.board.done("data", f"{sizes} rows" + (f" (reused {entry.key})" if reused else ""))
+        self.board.done("data", f"{sizes} rows" + (f" (reused {shorten_hash(entry.key)})" if reused else ""))
         return prepared, fingerprint
 
     @property

@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kd_lightning import code
 from kd_lightning.errors import ConfigError
 from kd_lightning.pipeline import MODELS
+from kd_lightning.recipe import CARRYING_CODE, DISTILLATION_CODE, STORING_CODE, SUPERVISED_CODE, TEST_CODE
 from kd_lightning.results import results_of
 from kd_lightning.run_folder import gather
 from tests.support.parts import TinyNet, TinyRows
@@ -83,6 +85,18 @@ def test_the_teacher_hash_is_that_of_its_stored_weights(finished: tuple[dict[str
     with torch.no_grad():
         teacher.norm.running_mean += 1e-6  # positive control: buffers count
     assert results["teacher_hash"] != state_hash(teacher)
+
+
+def test_what_is_measured_on_the_test_split_alone_enters_no_training_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    parse = code._parse
+    monkeypatch.setattr(code, "_parse", lambda module: seen.append(module) or parse(module))
+    task = "kd_lightning.tasks.position.PositionTask"
+    code.code_fingerprint([*SUPERVISED_CODE, *DISTILLATION_CODE, *CARRYING_CODE, *STORING_CODE, task], [])
+    assert "kd_lightning.tasks.metrics" in seen
+    assert "kd_lightning.tasks.predictions" not in seen
+    code.code_fingerprint([*TEST_CODE, task], [])  # while tests of earlier versions are done again
+    assert {"kd_lightning.tasks.predictions", "kd_lightning.tasks.calibration"} <= set(seen)
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])
