@@ -65,6 +65,30 @@ def test_hard_losses_are_told_apart_whoever_set_them(tmp_path: Path) -> None:
     assert "teacher_hard_loss" not in found  # of a teacher that was trained elsewhere
 
 
+def test_agreement_calibration_and_f1_are_told() -> None:
+    def model(**predictions: float) -> dict[str, Any]:
+        return {"val": 30.0, "test": 31.0, "predictions": {"accuracy": 0.4, **predictions}}
+
+    results = {
+        "metric": "perplexity",
+        "models": {
+            "teacher": model(calibration_error=0.01),
+            "baseline": model(calibration_error=math.nan, agreement=0.5, macro_f1=0.25),
+            "distilled": model(calibration_error=0.03, agreement=0.75, macro_f1=0.5),
+        },
+        **dict.fromkeys(("gain_over_baseline", "gap_closed")),
+    }
+    found = metrics_of(results)
+    assert {name: value for name, value in found.items() if "perplexity" not in name} == {
+        "test_agreement": 0.75,
+        "test_calibration_error": 0.03,
+        "test_macro_f1": 0.5,
+        "baseline_test_agreement": 0.5,
+        "baseline_test_macro_f1": 0.25,
+        "teacher_test_calibration_error": 0.01,
+    }
+
+
 def test_accuracies_on_groups_of_classes_are_told() -> None:
     def model(head: float) -> dict[str, Any]:
         return {"val": 0.5, "test": 0.5, "metrics": {"accuracy_head": head, "accuracy_tail": math.nan}}
