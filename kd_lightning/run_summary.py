@@ -12,5 +12,6 @@ def print_summary(board: TerminalBoard, results: dict[str, Any]) -> None:
     """Print the tables, then the sentences, of what ``results.json`` holds."""
     for table in summary_tables(results):
         board.table("", table.header, table.rows)
+        board.say("")
     for sentence in summary_sentences(results):
         board.say(sentence)

@@ -47,7 +47,7 @@ def test_the_page_and_the_markdown_file_say_what_the_terminal_said(finished: tup
     folder, results = finished
     page, text = ((folder / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
     for sentence in summary_sentences(results):
-        assert html.escape(sentence) in page
+        assert all(html.escape(part) in page for part in sentence.split(". "))
         assert plain(sentence) in text
     for table in summary_tables(results):
         for row in table.rows:

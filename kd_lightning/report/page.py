@@ -5,7 +5,7 @@ Each chart stands in the page twice, wide and narrow; the style sheet shows the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from kd_lightning.report.numbers import MISSING
 from kd_lightning.report.predictions import class_rows
 from kd_lightning.report.roles import present
 from kd_lightning.report.run_files import RunFiles
-from kd_lightning.report.summary import ModelTable, summary_sentences, summary_tables
+from kd_lightning.report.summary import PREDICTIONS, ModelTable, summary_sentences, summary_tables
 from kd_lightning.report.svg import draw
 
 # Even if a text slipped through unescaped, the browser would run no script and fetch nothing.
@@ -27,7 +27,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def html_page(run: RunFiles) -> str:
     """The whole page."""
     heading = escape(title(run.results))
-    verdict, *more = summary_sentences(run.results)
+    verdict, *sentences = summary_sentences(run.results)
+    main, *others = summary_tables(run.results)
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -36,10 +37,10 @@ def html_page(run: RunFiles) -> str:
             f"<title>{heading}</title>",
             f"<style>\n{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>\n</head>",
             f'<body>\n<main>\n<h1>{heading}</h1>\n<p class="verdict">{escape(verdict)}</p>',
-            *(f"<p>{escape(sentence)}</p>" for sentence in more),
-            *model_tables(run.results),
-            *class_table(run.results),
+            *model_table(run.results, main),
             *figure(learning_curves(run), "curves", 380),
+            *(f"<p>{escape(sentence)}</p>" for sentence in sentences),
+            *beside(run.results, others),
             *figure(loss_terms(run), "terms", 320),
             *rests_on(run),
             *repeat(run),
@@ -48,11 +49,19 @@ def html_page(run: RunFiles) -> str:
     )
 
 
-def model_tables(results: dict[str, Any]) -> Iterator[str]:
-    """The tables with a row for each model."""
-    kinds = [role.key for role, _ in present(results)]
-    for found in summary_tables(results):
-        yield from table(found, kinds)
+def beside(results: dict[str, Any], tables: Sequence[ModelTable]) -> Iterator[str]:
+    """What was measured beside the main metric, each under its heading."""
+    for found in tables:
+        yield f"<section>\n<h2>{escape(found.name)}</h2>"
+        yield from model_table(results, found)
+        if found.name == PREDICTIONS:
+            yield from class_table(results)
+        yield "</section>"
+
+
+def model_table(results: dict[str, Any], found: ModelTable) -> Iterator[str]:
+    """A table with a row for each model."""
+    yield from table(found, [role.key for role, _ in present(results)])
 
 
 def class_table(results: dict[str, Any]) -> Iterator[str]:
@@ -64,7 +73,7 @@ def class_table(results: dict[str, Any]) -> Iterator[str]:
         yield "</details>"
 
 
-def table(found: ModelTable, kinds: list[str]) -> Iterator[str]:
+def table(found: ModelTable, kinds: Sequence[str]) -> Iterator[str]:
     """A table in a box of its own that scrolls sideways, also by keyboard; ``kinds`` are the CSS classes of its rows."""
     yield f'<div class="scroll" role="region" aria-label="{found.name}" tabindex="0">\n<table>'
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in found.header)

@@ -8,6 +8,8 @@ from kd_lightning.report.groups import group_rows, has_groups
 from kd_lightning.report.predictions import describe_chance, has_predictions, prediction_rows
 from kd_lightning.report.table import model_rows
 
+PREDICTIONS = "Agreement and calibration"
+
 
 class ModelTable(NamedTuple):
     """A table with a row for each model."""
@@ -21,7 +23,7 @@ def summary_tables(results: dict[str, Any]) -> list[ModelTable]:
     """The models; what they predict; on long-tailed data, their accuracies by group of classes."""
     tables = [ModelTable("Models of this run", *model_rows(results))]
     if has_predictions(results):
-        tables.append(ModelTable("Agreement and calibration", *prediction_rows(results)))
+        tables.append(ModelTable(PREDICTIONS, *prediction_rows(results)))
     if has_groups(results):
         tables.append(ModelTable("By group of classes", *group_rows(results)))
     return tables
