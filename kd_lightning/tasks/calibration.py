@@ -18,7 +18,8 @@ BINS = 15
 def calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> float:
     """The error as a share of one: 0 = calibrated; NaN where there is no position or a confidence is not finite.
 
-    Not torchmetrics' ``MulticlassCalibrationError``: that takes whole logits, and makes a softmax of them.
+    Not torchmetrics' ``MulticlassCalibrationError``, which makes a softmax of its own: ``Predictions`` needs the class as
+    well as its probability, and has both from one.
 
     Args:
         confidence: [N] largest probability at each position, in [0, 1].
