@@ -45,7 +45,7 @@ LAYERS = {
     "checks": Layer({"errors"}, set()),
     "turns": Layer(set(), set()),
     "store": Layer({"errors", "turns"}, {"filelock"}),
-    "verdict": Layer({"report.numbers"}, {"numpy"}),
+    "verdict": Layer({"report.gap", "report.numbers"}, {"numpy"}),
     "types": Layer(set(), TORCH),
     # The things an experiment is made of; each knows types, and hardly each other.
     "functional": Layer({"types", "functional"}, TORCH),
@@ -76,9 +76,14 @@ LAYERS = {
     ),
     # Reads files, writes pages: must work where torch is not.
     "report": Layer(
-        {"errors", "report", "sweeps.folder", "pairwise", "seed_groups", "sweep_sentences", "verdict_over_seeds"}, set()
+        {
+            *("errors", "report", "sizes", "sweeps.folder", "pairwise", "seed_groups", "sweep_sentences"),
+            "verdict_over_seeds",
+        },
+        set(),
     ),
-    "reporting": Layer({"errors", "report", "sweeps.folder"}, set()),
+    "run_summary": Layer({"board", "report.summary"}, set()),
+    "reporting": Layer({"board", "errors", "report", "run_summary", "sweeps.folder"}, set()),
     "redaction": Layer(set(), set()),
     "cache_admin": Layer({"errors", "board", "sizes", "store"}, {"rich"}),
     "stopping": Layer(set(), set()),

@@ -79,7 +79,7 @@ class Report:
 
     @cached_property
     def tradeoffs(self) -> list[Tradeoff]:
-        """Quality against size and throughput."""
+        """Quality against size."""
         return tradeoffs(self.pool, self.configurations)
 
     @cached_property

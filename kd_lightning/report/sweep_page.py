@@ -160,13 +160,13 @@ def heat(report: Report) -> Iterator[str]:
 
 
 def costs(report: Report) -> Iterator[str]:
-    """Quality against size and throughput with the Pareto fronts, or why there are none."""
+    """Quality against size with the Pareto front, or why there is none."""
     if not report.pool.scored:
         return
     parts = ['<div class="pair">']
     for number, chart in enumerate(report.tradeoffs):
         parts += tradeoff(chart, f"tradeoff{number}", report.share)
-    yield from section("costs", "Quality against size and speed", [*parts, "</div>"])
+    yield from section("costs", "Quality against size", [*parts, "</div>"])
 
 
 def tradeoff(chart: Tradeoff, name: str, share: bool) -> Iterator[str]:

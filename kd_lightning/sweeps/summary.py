@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.configuration_table import configuration_rows
+from kd_lightning.report.gap import gap_closed
 from kd_lightning.report.groups import accuracy_on, names_of
-from kd_lightning.report.numbers import metric_value, percent
+from kd_lightning.report.numbers import difference, metric_value, percent
 from kd_lightning.sweep_sentences import sweep_sentences
 from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
 from kd_lightning.sweeps.live import title
-from kd_lightning.verdict import difference
 from kd_lightning.verdict_over_seeds import configurations
 
 JOBS_SHOWN = 40
@@ -50,14 +50,14 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
     done = [job for job in jobs if job.results]
     metric, mode = (done[0].results or {})["metric"] if done else "metric", mode_of(done)
     names = set(varied(jobs))
-    header = ["job", "overrides", f"val {metric}", f"test {metric}", "student alone", "gain", "of the teacher"]
+    header = ["job", "overrides", f"val {metric}", f"test {metric}", "student alone", "gain", "gap closed"]
 
     def cells(job: Job) -> list[str]:
         results: dict[str, Any] = job.results or {}
         baseline, student = results["models"]["baseline"], results["models"]["distilled"]
         shown = [metric_value(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
         gained = difference(results["gain_over_baseline"], student["test"], metric, mode)
-        return [str(job.number), own(job, names), *shown, gained, percent(results["retention"])]
+        return [str(job.number), own(job, names), *shown, gained, gap_closed(results, student["test"])]
 
     rest = [[str(job.number), own(job, names), job.state, *[""] * 4] for job in jobs if not job.results]
     return header, [cells(job) for job in best_first(done)] + rest
