@@ -19,6 +19,8 @@ HARMLESS_RESOLVERS = frozenset(
 )
 """They read the configuration and the clock; others read the environment or make new configuration."""
 RESOLVER_HEAD = re.compile(r"[^:{}$'\"]*")
+MAX_TEXT = 2_000
+MAX_INTERPOLATIONS = 50
 
 FILE_GROUPS = ("hydra/launcher", "hydra/sweeper")
 """Groups of Hydra's that a file may choose from, those inside them too."""
@@ -41,11 +43,16 @@ NAME = re.compile(r"[\w.:,+@%*=-]*", re.ASCII)
 
 
 def check_interpolations(text: str, where: str) -> None:
-    """A text of a file uses harmless resolvers alone, also where the interpolation is escaped.
+    """A text of a file uses harmless resolvers alone, also where the interpolation is escaped, and is short where it has any.
 
     Raises:
-        UntrustedTargetError: It does not.
+        UntrustedTargetError: It uses another.
+        ConfigError: It is long: reading it would take minutes, or what it stands for gigabytes.
     """
+    if "${" in text and (len(text) > MAX_TEXT or text.count("${") > MAX_INTERPOLATIONS):
+        raise ConfigError(
+            f"{where}: a text with interpolations ${{...}} has at most {MAX_TEXT:,} characters and {MAX_INTERPOLATIONS} of them"
+        )
     for name in resolvers_in(text):
         if name not in HARMLESS_RESOLVERS:
             raise UntrustedTargetError(
@@ -83,7 +90,7 @@ def check_place(content: Mapping[str, Any], ours: Mapping[str, Any], shown: str)
             continue
         if path[0] == "hydra" and not is_harmless(path[1:], value):
             raise ConfigError(f"{shown} sets {as_key(path)}, which no file may: {instead(path, value)}")
-        if path == ("outputs",) and not stays_below(value):
+        if path[0] == "outputs" and not (len(path) == 1 and stays_below(value)):
             raise ConfigError(
                 f"{shown} sets outputs={value!r}: a file may name a folder inside the working folder; for another one "
                 f"write it on the command line: kd run outputs=FOLDER"

@@ -205,6 +205,8 @@ def check_folder(config: DictConfig, name: str) -> None:
         folder = OmegaConf.select(config, name)
     except OmegaConfBaseException:
         return  # said where it is needed
+    if name in config and not isinstance(folder, str):
+        raise ConfigError(f"{name}={folder!r}: a folder is expected")
     if isinstance(folder, str) and (not folder.strip() or "${" in folder or not folder.isprintable()):
         raise ConfigError(f"{name}={folder!r}: the name of a folder is expected (is a shell variable unset?)")
 

@@ -65,7 +65,7 @@ def test_numbers_and_names_of_a_sweep_are_allowed(name: str) -> None:
     check_place({"hydra": ALLOWED[name], "temperature": 2}, {}, "conf/mine.yaml")
 
 
-@pytest.mark.parametrize("folder", ["/x", "a/../../x", "${vars.x}", None, 5])
+@pytest.mark.parametrize("folder", ["/x", "a/../../x", "${vars.x}", None, 5, {"a/../../x": 1}])
 def test_outputs_of_a_file_stay_in_the_working_folder(folder: Any) -> None:
     check_place({"outputs": "runs/mine"}, {}, "conf/mine.yaml")
     with pytest.raises(ConfigError, match="kd run outputs=FOLDER"):
@@ -120,6 +120,13 @@ def test_resolvers_that_read_or_make_are_refused(text: str) -> None:
 )
 def test_harmless_ones_pass(text: str) -> None:
     check_interpolations(text, "conf/x.yaml:3")
+
+
+@pytest.mark.parametrize("text", ["x" * 2000 + "${a}", "${a}" * 51])
+def test_a_text_that_would_take_minutes_or_gigabytes_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"conf/x.yaml:3: a text with interpolations"):
+        check_interpolations(text, "conf/x.yaml:3")
+    check_interpolations(text.replace("${a}", "a"), "conf/x.yaml:3")
 
 
 def test_all_of_ours_are_harmless() -> None:
