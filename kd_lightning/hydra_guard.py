@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
-from kd_lightning.config_sources import CheckedFileSource, check_sources, is_ours, shown
+from kd_lightning.config_sources import CheckedFileSource, check_sources, is_ours, shorten_path
 from kd_lightning.errors import ConfigError
 from kd_lightning.file_settings import check_chosen_groups, check_place
 from kd_lightning.hydra_parts import settle_parts
@@ -123,12 +123,12 @@ def check_single(result: ConfigResult, default: ResultDefault) -> None:
         if misplaced:
             raise ConfigError(f"{name}.yaml is put into {default.package}: only files of hydra/ belong there")
         return
-    file, twin = shown(Path(folder, f"{name}.yaml")), conf_dir() / f"{name}.yaml"
+    file, twin = shorten_path(Path(folder, f"{name}.yaml")), conf_dir() / f"{name}.yaml"
     ours: Any = OmegaConf.load(twin) if twin.is_file() and not misplaced else OmegaConf.create({})
     groups = [str(key).split(" ")[-1].split("@")[0] for entry in ours.pop("defaults", []) for key in as_mapping(entry)]
     at_its_place = ConfigLoaderImpl._embed_result_config(replace(result, config=ours), default.package).config
-    check_chosen_groups([group_of(each) for each in result.defaults_list or ()], groups, name, str(file))
-    check_place(unresolved(result.config), unresolved(at_its_place), str(file))
+    check_chosen_groups([get_group(each) for each in result.defaults_list or ()], groups, name, str(file))
+    check_place(to_unresolved_data(result.config), to_unresolved_data(at_its_place), str(file))
     if twin.is_file():
         _loaded.get(Loaded()).replaced.append(str(file))
 
@@ -138,12 +138,12 @@ def as_mapping(entry: Any) -> Any:
     return entry if isinstance(entry, DictConfig) else {}
 
 
-def group_of(entry: Any) -> str:
+def get_group(entry: Any) -> str:
     """The group that an entry of a defaults list chooses from; of one that names a file, the file."""
     return str(entry.group if isinstance(entry, GroupDefault) else entry.path)
 
 
-def unresolved(config: Any) -> Any:
+def to_unresolved_data(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=False)
 
 
@@ -205,7 +205,9 @@ def check_sweep(config: DictConfig, loader: ConfigLoaderImpl) -> None:
     typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     for change in OverridesParser.create(loader).parse_overrides([*words, *typed]):
         if change.value_type in TRIED and next(change.sweep_iterator(), None) is None:
-            raise ConfigError(f"{change.input_line} names nothing to try: a sweep over it has no job")
+            raise ConfigError(
+                f"{change.input_line} names nothing to try: list values, as {change.key_or_group}=choice(...)"
+            )
 
 
 def check_presets(config: DictConfig) -> None:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.errors import ConfigError, UntrustedTargetError
-from kd_lightning.file_settings import check_interpolations, leaves
+from kd_lightning.file_settings import check_interpolations, iterate_leaves
 from kd_lightning.resolution import SettingsTooLargeError, escape, resolve
 
 OWN_CALLBACKS = frozenset({"kd_lightning.sweeps.watch.SweepWatch"})
@@ -42,7 +42,7 @@ def settle_parts(config: DictConfig, trusted: list[str]) -> None:
         part = resolve_part(config, key)
         check_part(key, part, trusted)
         with read_write(config.hydra), open_dict(config.hydra):
-            config.hydra[key] = with_late_interpolations(escape(part))
+            config.hydra[key] = restore_late_interpolations(escape(part))
 
 
 def resolve_part(config: DictConfig, key: str) -> Any:
@@ -68,12 +68,12 @@ def resolve_part(config: DictConfig, key: str) -> Any:
                 OmegaConf.update(config, name, "???")
 
 
-def with_late_interpolations(node: Any) -> Any:
+def restore_late_interpolations(node: Any) -> Any:
     """The escaped data with what is known when a job begins as interpolations."""
     if isinstance(node, dict):
-        return {key: with_late_interpolations(value) for key, value in node.items()}
+        return {key: restore_late_interpolations(value) for key, value in node.items()}
     if isinstance(node, list):
-        return [with_late_interpolations(value) for value in node]
+        return [restore_late_interpolations(value) for value in node]
     if isinstance(node, str):
         for name in LATE:
             node = node.replace(f"\\${{{name}}}", f"${{{name}}}")
@@ -86,23 +86,23 @@ def check_part(key: str, part: Any, trusted: list[str]) -> None:
     Raises:
         UntrustedTargetError: It does.
     """
-    for name in foreign_names(key, part):
+    for name in find_foreign_names(key, part):
         top = name.removeprefix("ext://").split(".")[0]
         if top not in trusted:
             raise UntrustedTargetError(
                 f"hydra.{key} names {name!r}, which is not on the allowlist: remove it, or trust it with "
                 f"KD_LIGHTNING_TRUST={top}"
             )
-    for path, value in leaves(part):
+    for path, value in iterate_leaves(part):
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
                 check_interpolations(text, ".".join(("hydra", key, *path)))
 
 
-def foreign_names(key: str, part: Any) -> Iterator[str]:
+def find_foreign_names(key: str, part: Any) -> Iterator[str]:
     """Names in a part of Hydra's own settings that it would import, other than the usual ones."""
     if key in LOGGING:
-        yield from named_in_logging(part)
+        yield from find_names_in_logging(part)
         return
     known = OWN_CALLBACKS if key == "callbacks" else HYDRAS_PLUGINS
     if key in ("launcher", "sweeper") and isinstance(part, Mapping):
@@ -111,33 +111,33 @@ def foreign_names(key: str, part: Any) -> Iterator[str]:
             yield str(target)
         # Hydra builds what is nested in these, too, unless they say otherwise; then the search checks it.
         if part.get("_recursive_") is not False:
-            yield from targets_in([value for name, value in part.items() if name != "_target_"])
+            yield from find_targets([value for name, value in part.items() if name != "_target_"])
         return
-    yield from (name for name in targets_in(part) if name not in known)
+    yield from (name for name in find_targets(part) if name not in known)
 
 
-def targets_in(node: Any) -> Iterator[str]:
+def find_targets(node: Any) -> Iterator[str]:
     """Every ``_target_`` inside plain settings."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield str(node["_target_"])
         for value in node.values():
-            yield from targets_in(value)
+            yield from find_targets(value)
     elif isinstance(node, list):
         for value in node:
-            yield from targets_in(value)
+            yield from find_targets(value)
 
 
-def named_in_logging(node: Any) -> Iterator[str]:
+def find_names_in_logging(node: Any) -> Iterator[str]:
     """Names that ``logging.config.dictConfig`` would import, other than the usual ones."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key == "()" or (key == "class" and value not in LOGGING_CLASSES):
                 yield str(value)
             else:
-                yield from named_in_logging(value)
+                yield from find_names_in_logging(value)
     elif isinstance(node, list):
         for value in node:
-            yield from named_in_logging(value)
+            yield from find_names_in_logging(value)
     elif isinstance(node, str) and node.startswith("ext://") and node not in STREAMS:
         yield node

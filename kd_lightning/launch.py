@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import CONFIG_NAME, TRUST_VARIABLE, register_with_hydra, trust_read_once
+from kd_lightning.config import CONFIG_NAME, TRUST_VARIABLE, freeze_trust, register_with_hydra
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain
 from kd_lightning.job import Place, describe, in_multirun, overrides_of_job, perform, perform_in_sweep
@@ -98,7 +98,7 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
         sys.path.append(str(Path.cwd()))  # the user's own package, beside their ./conf
     try:
         refuse_pickled_run(arguments)
-        with trust_read_once():
+        with freeze_trust():
             compose_and_run(arguments, work or job)
         if _errors:
             raise _errors.pop()

@@ -39,7 +39,7 @@ class Budget:
     depth: int = MAX_DEPTH
 
     @contextmanager
-    def one(self, value: Any) -> Iterator[None]:
+    def enter(self, value: Any) -> Iterator[None]:
         """A value, and inside what it holds.
 
         Raises:
@@ -68,9 +68,9 @@ _budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
 @contextmanager
-def bounded() -> Iterator[Budget]:
+def count_evaluations() -> Iterator[Budget]:
     """Inside, evaluations of interpolations are counted."""
-    bound_interpolations()
+    wrap_evaluation()
     budget = Budget()
     token = _budget.set(budget)
     try:
@@ -79,7 +79,7 @@ def bounded() -> Iterator[Budget]:
         _budget.reset(token)
 
 
-def bound_interpolations() -> None:
+def wrap_evaluation() -> None:
     """Make OmegaConf count evaluations: one text may refer twice to a text that refers twice to a text, ..."""
     if hasattr(Container.resolve_parse_tree, "__wrapped__"):
         return
@@ -106,16 +106,18 @@ def resolve(node: Any) -> Any:
         OmegaConfBaseException: An interpolation leads nowhere.
         SettingsTooLargeError: It stands for too much.
     """
-    with bounded() as budget:
-        return _plain(node, budget)
+    with count_evaluations() as budget:
+        return _resolve_node(node, budget)
 
 
-def _plain(node: Any, budget: Budget) -> Any:
-    with budget.one(node):
+def _resolve_node(node: Any, budget: Budget) -> Any:
+    with budget.enter(node):
         if isinstance(node, DictConfig):
-            return {key: "???" if OmegaConf.is_missing(node, key) else _plain(node[key], budget) for key in node}
+            return {key: "???" if OmegaConf.is_missing(node, key) else _resolve_node(node[key], budget) for key in node}
         if isinstance(node, ListConfig):
-            return ["???" if OmegaConf.is_missing(node, i) else _plain(node[i], budget) for i in range(len(node))]
+            return [
+                "???" if OmegaConf.is_missing(node, i) else _resolve_node(node[i], budget) for i in range(len(node))
+            ]
         return node
 
 
@@ -125,7 +127,7 @@ def check_size(config: DictConfig) -> None:
     Raises:
         SettingsTooLargeError: It does not.
     """
-    with bounded() as budget:
+    with count_evaluations() as budget:
         _walk(config, budget)
 
 
@@ -133,7 +135,7 @@ def _walk(node: Any, budget: Budget) -> None:
     keys: Iterable[Any] = ()
     if isinstance(node, (DictConfig, ListConfig)):
         keys = node if isinstance(node, DictConfig) else range(len(node))
-    with budget.one(node):
+    with budget.enter(node):
         for key in keys:
             if OmegaConf.is_missing(node, key):
                 continue

@@ -10,7 +10,7 @@ import pytest
 from kd_lightning import hydra_guard
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.errors import ConfigError, UntrustedTargetError
-from kd_lightning.file_settings import check_chosen_groups, check_interpolations, check_place, resolvers_in
+from kd_lightning.file_settings import check_chosen_groups, check_interpolations, check_place, find_resolvers
 from tests.support.cli import kd, settings_of
 
 REFUSED: dict[str, dict[str, Any]] = {
@@ -130,7 +130,7 @@ def test_a_text_that_would_take_minutes_or_gigabytes_is_refused(text: str) -> No
 
 
 def test_all_of_ours_are_harmless() -> None:
-    names = {name for path in conf_dir().rglob("*.yaml") for name in resolvers_in(path.read_text(encoding="utf-8"))}
+    names = {name for path in conf_dir().rglob("*.yaml") for name in find_resolvers(path.read_text(encoding="utf-8"))}
     assert names == {"now", "kd_unique"}
 
 

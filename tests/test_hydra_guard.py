@@ -20,7 +20,7 @@ from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import register_with_hydra
 from kd_lightning.config_sources import CheckedFileSource, TrustedPackageSource
 from kd_lightning.errors import ConfigError, UntrustedTargetError
-from kd_lightning.hydra_parts import check_part, foreign_names, named_in_logging, resolve_part
+from kd_lightning.hydra_parts import check_part, find_foreign_names, find_names_in_logging, resolve_part
 from kd_lightning.job import overrides_of_job
 from kd_lightning.sweeps.launching import hydra_overrides
 
@@ -61,7 +61,7 @@ def test_foreign_code_is_refused_unless_it_is_trusted(case: str) -> None:
     key, part = FOREIGN[case]
     with pytest.raises(UntrustedTargetError, match=rf"hydra\.{key} names "):
         check_part(key, part, [])
-    names = [name.removeprefix("ext://").split(".")[0] for name in foreign_names(key, part)]
+    names = [name.removeprefix("ext://").split(".")[0] for name in find_foreign_names(key, part)]
     check_part(key, part, names)
 
 
@@ -70,8 +70,8 @@ def test_usual_parts_pass() -> None:
         "hydra/job_logging=default", "hydra/hydra_logging=default", "sweep=pareto", "hydra/launcher=cohort"
     )
     for key in ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging"):
-        assert list(foreign_names(key, OmegaConf.to_container(config.hydra[key]))) == []
-    assert list(named_in_logging({"handlers": {"console": {"stream": "ext://sys.stdout"}}})) == []
+        assert list(find_foreign_names(key, OmegaConf.to_container(config.hydra[key]))) == []
+    assert list(find_names_in_logging({"handlers": {"console": {"stream": "ext://sys.stdout"}}})) == []
 
 
 def test_a_target_behind_an_interpolation_is_seen() -> None:
