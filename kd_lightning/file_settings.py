@@ -145,11 +145,9 @@ def join_path(path: Sequence[str]) -> str:
 
 def suggest_instead(path: Sequence[str]) -> str:
     """What to type."""
-    if path[:2] == ("hydra", "callbacks"):
-        return "remove it"
     if path[:3] == ("hydra", "sweeper", "params"):
         return "a sweep's parameters are settings of the experiment"
-    return f"write it on the command line: kd run {join_path(path)}=..."
+    return f"write it on the command line: kd run ++{join_path(path)}=..."
 
 
 def check_chosen_groups(groups: Sequence[str], ours: Sequence[str], config_path: str, shown: str) -> None:

@@ -144,7 +144,7 @@ FILES = {
     "data/sotu.yaml is put into hydra.callbacks": {
         "experiment/mine": "defaults: [/data/sotu@_global_.hydra.callbacks]\n"
     },
-    "the configuration is composed of more than 600 files": {
+    "the configuration is composed of more than 200 files": {
         "experiment/mine": "defaults: [{/vars@a: x0}, {/vars@b: x0}]\n",
         **{f"vars/x{i}": f"defaults: [{{/vars@a: x{i + 1}}}, {{/vars@b: x{i + 1}}}]\n" for i in range(12)},
         "vars/x12": "c: 1\n",
@@ -173,6 +173,7 @@ def test_a_file_is_refused_in_one_line(
 ) -> None:
     plant(FILES[said], tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hydra_guard, "MAX_FILES", 200)
     words = ["experiment=mine"] if "experiment/mine" in FILES[said] else []
     answer = kd(capsys, "run", *words)
     assert answer.code == 2
