@@ -152,7 +152,7 @@ def announce(files: Sequence[str]) -> None:
     new = [file for file in dict.fromkeys(files) if file not in _announced]
     _announced.update(new)
     if new and "COMP_LINE" not in os.environ:  # the shell asks for completions: the user is in the middle of a line
-        print(f"kd: replacing files of the same names that come with kd: {', '.join(new)}", file=sys.stderr, flush=True)
+        print(f"kd: these files are read instead of kd's own: {', '.join(new)}", file=sys.stderr, flush=True)
 
 
 # -- the whole --------------------------------------------------------------------------------------------------------

@@ -208,8 +208,8 @@ def test_a_copy_of_ours_works_and_is_said_once(
     assert settings_of("debug=fast_dev_run", "hydra/launcher=submitit_local", "sweep=pareto") == before
     settings_of("debug=fast_dev_run", "hydra/launcher=submitit_local", "sweep=pareto")
     said = capsys.readouterr().err
-    assert said.startswith("kd: replacing files of the same names that come with kd: ")
-    assert sorted(said.strip().split("kd: ")[-1].split(", ")) == sorted(f"conf/{name}.yaml" for name in names)
+    assert said.startswith("kd: these files are read instead of kd's own: ")
+    assert sorted(said.strip().split("kd's own: ")[-1].split(", ")) == sorted(f"conf/{name}.yaml" for name in names)
     assert said.count("\n") == 1
 
 
