@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kd_lightning.pipeline import MODELS, Experiment
-from kd_lightning.report.gap import share_closed
+from kd_lightning.report.gap import measure_share_closed
 from kd_lightning.tasks.class_groups import METRIC, class_groups
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.tracking.values import hard_loss_name, teacher_hard_loss_name
@@ -47,7 +47,7 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
     }
     for name in ("baseline", "pretrained", "distilled"):
         if model := models[name]:
-            agreement = agree(found["rows"]["teacher"], found["rows"][MODELS[name]])
+            agreement = measure_agreement(found["rows"]["teacher"], found["rows"][MODELS[name]])
             model["predictions"] = {**model["predictions"], "agreement": agreement}
     tests = {name: model["test"] for name, model in models.items() if model}
     results: dict[str, Any] = {
@@ -76,11 +76,11 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         "data_fingerprint": experiment.recipe.fingerprint,
         "command": command,
     }
-    results["gap_closed"] = share_closed(results, tests["distilled"])
+    results["gap_closed"] = measure_share_closed(results, tests["distilled"])
     return {**results, "verdict": verdict_sentence(results)}
 
 
-def agree(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> float:
+def measure_agreement(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> float:
     """Share of the counted test positions where both predict the same class."""
     return float((teacher["predicted"] == student["predicted"]).double().mean())
 

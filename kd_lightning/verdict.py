@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.report.gap import share_closed, weak_teacher
+from kd_lightning.report.gap import describe_weak_teacher, measure_share_closed
 from kd_lightning.report.numbers import difference, metric_value, percent
 
 RESAMPLES = 2000
@@ -87,7 +87,7 @@ def verdict_sentence(results: dict[str, Any]) -> str:
     Args:
         results: The content of ``results.json`` without the verdict.
     """
-    return " ".join(filter(None, [weak_teacher(results), compare_students(results)]))
+    return " ".join(filter(None, [describe_weak_teacher(results), compare_students(results)]))
 
 
 def compare_students(results: dict[str, Any]) -> str:
@@ -114,7 +114,7 @@ def compare_students(results: dict[str, Any]) -> str:
     kind = "Better" if better else "Worse"
     gained = difference(results["gain_over_baseline"], student, metric, mode)
     sentence = f"{kind} than the student alone on this test set: distilled {pair}, {steps}; gain {gained}, {bounds}."
-    closed = share_closed(results, student) if better else None
+    closed = measure_share_closed(results, student) if better else None
     way = f" It closes {percent(closed, 0)} of the gap between the student alone and the teacher." if closed else ""
     return f"{sentence}{way} {ONE_SEED}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from kd_lightning.report.gap import share_closed, weak_teacher
+from kd_lightning.report.gap import describe_weak_teacher, measure_share_closed
 from kd_lightning.report.groups import groups, has_groups
 from kd_lightning.report.numbers import count, finite, is_share, percent, shorten_hash, significant
 from kd_lightning.report.roles import ALONE, DISTILLED, PRETRAINED, TEACHER, Role, present, record
@@ -64,7 +64,7 @@ def gain(results: dict[str, Any]) -> str:
         return "Not known: a student's test result is missing or not finite."
     side = "better" if number >= 0 else "WORSE"
     size = f"{amount(abs(number), results)} {unit(results)} {side} than the student alone."
-    weak, closed = weak_teacher(results), share_closed(results, record(results, DISTILLED).get("test"))
+    weak, closed = describe_weak_teacher(results), measure_share_closed(results, record(results, DISTILLED).get("test"))
     if closed is not None and closed > 0:
         return f"{size} Of the gap between the student alone and the teacher, {percent(closed, 0)} is closed."
     return f"{size} {weak}" if weak else size

@@ -32,7 +32,7 @@ def has_gap(results: dict[str, Any]) -> bool:
     return gap is not None and gap > 0 and (interval is None or interval["low"] > 0)
 
 
-def share_closed(results: dict[str, Any], test: object) -> float | None:
+def measure_share_closed(results: dict[str, Any], test: object) -> float | None:
     """Share of the way from the student alone to the teacher that a model has gone; None without a gap.
 
     Args:
@@ -46,14 +46,14 @@ def share_closed(results: dict[str, Any], test: object) -> float | None:
     return (value - alone) / (teacher - alone)
 
 
-def gap_closed(results: dict[str, Any], test: object) -> str:
-    """``share_closed`` in words: ``18%``, or ``no gap``."""
+def format_gap_closed(results: dict[str, Any], test: object) -> str:
+    """``measure_share_closed`` in words: ``18%``, or ``no gap``."""
     if measure_gap(results) is None or finite(test) is None:
         return MISSING
-    return percent(share_closed(results, test), 0) if has_gap(results) else NO_GAP
+    return percent(measure_share_closed(results, test), 0) if has_gap(results) else NO_GAP
 
 
-def weak_teacher(results: dict[str, Any]) -> str | None:
+def describe_weak_teacher(results: dict[str, Any]) -> str | None:
     """A sentence on a teacher that is not better than the student alone; None of one that is."""
     gap = measure_gap(results)
     if gap is None or has_gap(results):

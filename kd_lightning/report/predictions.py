@@ -43,21 +43,21 @@ def class_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
     No rows where positions of a sequence are predicted, as in language modeling.
     """
-    models = [(role.label, found) for role, model in present(results) if (found := by_class(model))]
+    models = [(role.label, found) for role, model in present(results) if (found := read_class_scores(model))]
     header = ["class", "test rows", *(f"{score.replace('f1', 'F1')}, {name}" for score in SCORES for name, _ in models)]
     support = models[0][1]["rows"] if models else []
     return header, [
-        [str(number), count(rows), *(score_of(found, score, number) for score in SCORES for _, found in models)]
+        [str(number), count(rows), *(format_score(found, score, number) for score in SCORES for _, found in models)]
         for number, rows in enumerate(support)
     ]
 
 
-def by_class(model: dict[str, Any]) -> dict[str, Any]:
+def read_class_scores(model: dict[str, Any]) -> dict[str, Any]:
     """A model's scores by class; empty where it recorded none."""
     return (model.get("predictions") or {}).get("by_class") or {}
 
 
-def score_of(found: dict[str, Any], score: str, number: int) -> str:
+def format_score(found: dict[str, Any], score: str, number: int) -> str:
     """A class's score as percent; none where nothing is divided by nothing."""
     value = found[score][number]
     return MISSING if value is None else percent(value)

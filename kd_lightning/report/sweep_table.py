@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kd_lightning.report.gap import NO_GAP, share_closed
+from kd_lightning.report.gap import NO_GAP, measure_share_closed
 from kd_lightning.report.groups import accuracy_on
 from kd_lightning.report.numbers import MISSING, count, finite, format_size, metric_value, percent, significant
 from kd_lightning.report.roles import ALONE, DISTILLED
@@ -84,7 +84,7 @@ def metric(value: object, name: str, mode: str) -> Cell:
 
 def closed(jobs: Sequence[Job]) -> Cell:
     """The mean share of the gap to the teacher that the jobs closed; ``no gap`` where one of them had none to close."""
-    shares = [share_closed(job.results or {}, model(job, DISTILLED).get("test")) for job in jobs]
+    shares = [measure_share_closed(job.results or {}, model(job, DISTILLED).get("test")) for job in jobs]
     if None in shares:
         return Cell(NO_GAP)
     share = mean(shares)

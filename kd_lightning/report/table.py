@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kd_lightning.report.gap import gap_closed
+from kd_lightning.report.gap import format_gap_closed
 from kd_lightning.report.numbers import count, format_size, metric_value, significant
 from kd_lightning.report.roles import DISTILLED, PRETRAINED, present
 
@@ -30,7 +30,7 @@ def model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             role.label,
             metric_value(model.get("val"), metric, mode),
             metric_value(model.get("test"), metric, mode),
-            gap_closed(results, model.get("test")) if role in (PRETRAINED, DISTILLED) else "",
+            format_gap_closed(results, model.get("test")) if role in (PRETRAINED, DISTILLED) else "",
             count(model.get("parameters")),
             format_size(model.get("megabytes")),
             count(model.get("steps")),

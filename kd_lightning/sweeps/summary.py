@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.configuration_table import configuration_rows
-from kd_lightning.report.gap import gap_closed
+from kd_lightning.report.gap import format_gap_closed
 from kd_lightning.report.groups import accuracy_on, names_of
 from kd_lightning.report.numbers import difference, metric_value, percent
 from kd_lightning.sweep_sentences import sweep_sentences
@@ -57,7 +57,7 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
         baseline, student = results["models"]["baseline"], results["models"]["distilled"]
         shown = [metric_value(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
         gained = difference(results["gain_over_baseline"], student["test"], metric, mode)
-        return [str(job.number), own(job, names), *shown, gained, gap_closed(results, student["test"])]
+        return [str(job.number), own(job, names), *shown, gained, format_gap_closed(results, student["test"])]
 
     rest = [[str(job.number), own(job, names), job.state, *[""] * 4] for job in jobs if not job.results]
     return header, [cells(job) for job in best_first(done)] + rest

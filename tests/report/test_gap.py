@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report.gap import gap_closed, has_gap, measure_gap, share_closed, weak_teacher
+from kd_lightning.report.gap import describe_weak_teacher, format_gap_closed, has_gap, measure_gap, measure_share_closed
 from kd_lightning.report.table import model_rows
 
 Results = dict[str, Any]
@@ -38,8 +38,8 @@ def scored(teacher: object, alone: object, mode: str = "min", interval: tuple[fl
     ],
 )
 def test_share_of_the_way_by_hand(results: Results, test: float, share: float | None, words: str) -> None:
-    assert share_closed(results, test) == (None if share is None else pytest.approx(share))
-    assert gap_closed(results, test) == words
+    assert measure_share_closed(results, test) == (None if share is None else pytest.approx(share))
+    assert format_gap_closed(results, test) == words
 
 
 def test_a_gap_is_positive_where_the_teacher_is_better() -> None:
@@ -52,18 +52,18 @@ def test_runs_of_earlier_versions_have_no_interval_and_their_values_decide() -> 
     results = scored(20.0, 50.0)
     del results["gap_interval"]
     assert has_gap(results)
-    assert weak_teacher(results) is None
+    assert describe_weak_teacher(results) is None
 
 
 def test_a_weak_teacher_is_named_with_its_numbers() -> None:
-    assert weak_teacher(scored(20.0, 50.0, interval=(25.0, 35.0))) is None
-    assert weak_teacher(scored(None, 50.0)) is None
-    worse = weak_teacher(scored(51.0, 50.0, interval=(-2.0, -0.5)))
+    assert describe_weak_teacher(scored(20.0, 50.0, interval=(25.0, 35.0))) is None
+    assert describe_weak_teacher(scored(None, 50.0)) is None
+    worse = describe_weak_teacher(scored(51.0, 50.0, interval=(-2.0, -0.5)))
     assert worse is not None
     assert worse.startswith(
         "The teacher is no better than the student alone: 51.00 against 50.00 test perplexity; give"
     )
-    noise = weak_teacher(scored(0.98, 0.975, "max", (-0.005, 0.015)))
+    noise = describe_weak_teacher(scored(0.98, 0.975, "max", (-0.005, 0.015)))
     assert noise is not None
     assert noise.startswith(
         "The teacher is not shown to be better than the student alone: 98.00% against 97.50% test accuracy, "
