@@ -73,7 +73,7 @@ def pareto_front(points: Sequence[tuple[float, float]], less_cost: bool, less_qu
 def tradeoffs(pool: Pool, found: Sequence[Configuration]) -> list[Tradeoff]:
     """Quality against size.
 
-    Not against the measured throughput: that of one network was 39,039 to 97,413 rows/s within a sweep.
+    Not against the measured throughput: one and the same network measured 39,039 to 97,413 rows/s.
     """
     known = [(c, jobs) for c in found if (jobs := scored_jobs(c, pool)) and finite(c.val_mean) is not None]
     kinds = {network(jobs[0]) for _, jobs in known}
