@@ -29,6 +29,7 @@ def contrastive_nats(
         [B] nats; 0 for an anchor without others.
 
     Example:
+        >>> import math
         >>> contrastive_nats(torch.zeros(1), torch.zeros(1, 1), 1.0, torch.tensor(0.0)) / math.log(2)
         tensor([2.])
 

@@ -18,6 +18,7 @@ def expectation(probs: Tensor, values: Tensor) -> Tensor:
         [...].
 
     Example:
+        >>> import torch
         >>> expectation(torch.tensor([0.5, 0.5, 0.0]), torch.tensor([1.0, 3.0, -torch.inf]))
         tensor(2.)
     """
