@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import Any
 from rich.table import Table
 
 from kd_lightning.board import terminal
-from kd_lightning.errors import ConfigError, KDError
+from kd_lightning.errors import ConfigError
 from kd_lightning.sizes import size
 from kd_lightning.store import Entry
 
@@ -124,17 +123,13 @@ def cache(words: list[str]) -> int:
     if not words or any(word in ("-h", "--help") for word in words):
         print(USAGE)
         return 0 if words else 2
-    try:
-        given = parsed(words)
-        if given.outputs != OUTPUTS and not Path(given.outputs).is_dir():
-            raise ConfigError(f"kd cache: --outputs {given.outputs}: there is no such folder")
-        found = all_cached(Path(given.outputs) / "store" / STAGE)
-        if given.action == "ls":
-            return ls(found)
-        return verify(found) if given.action == "verify" else prune(found, given)
-    except KDError as error:
-        print(f"kd: {type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+    given = parsed(words)
+    if given.outputs != OUTPUTS and not Path(given.outputs).is_dir():
+        raise ConfigError(f"kd cache: --outputs {given.outputs}: there is no such folder")
+    found = all_cached(Path(given.outputs) / "store" / STAGE)
+    if given.action == "ls":
+        return ls(found)
+    return verify(found) if given.action == "verify" else prune(found, given)
 
 
 class _Parser(argparse.ArgumentParser):

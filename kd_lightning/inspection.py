@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from kd_lightning.conf_files import conf_dir, search_dirs
-from kd_lightning.errors import did_you_mean
+from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.objective_docs import objective_rows
 from kd_lightning.versions import installed
 
@@ -19,8 +18,7 @@ def ls(arguments: list[str]) -> int:
     """Groups and choices, each with the first comment line of its file; objectives, asked for alone, with their formulas."""
     found = groups()
     if arguments and arguments[0] not in found:
-        print(f"kd ls: no group {arguments[0]!r}{did_you_mean(arguments[0], found)}", file=sys.stderr)
-        return 2
+        raise KDError(f"no group {arguments[0]!r}{did_you_mean(arguments[0], found)}")
     for group in arguments[:1] or found:
         print(group)
         width = max(len(name) for name in found[group])
@@ -59,18 +57,15 @@ def purpose(path: Path) -> str:
 def cp(arguments: list[str]) -> int:
     """Copy configuration files (``model/lstm_lm`` or ``config``) to the same place below ``./conf``."""
     if not arguments:
-        print("kd cp: name a file, for example: kd cp model/lstm_lm", file=sys.stderr)
-        return 2
+        raise KDError("name a file, for example: kd cp model/lstm_lm")
     known = [path.relative_to(conf_dir()).with_suffix("").as_posix() for path in conf_dir().rglob("*.yaml")]
     for name in arguments:
         name = name.removesuffix(".yaml")
         if name not in known:
-            print(f"kd cp: no file {name!r}{did_you_mean(name, known)}", file=sys.stderr)
-            return 2
+            raise KDError(f"no file {name!r}{did_you_mean(name, known)}")
         target = Path("conf") / f"{name}.yaml"
         if target.exists():
-            print(f"kd cp: {target} is there already: remove it first", file=sys.stderr)
-            return 2
+            raise KDError(f"{target} is there already: remove it first")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(conf_dir() / f"{name}.yaml", target)
         print(target)
@@ -86,4 +81,9 @@ def env(arguments: list[str]) -> int:
     return 0
 
 
+HELP = {
+    "ls": "kd ls [GROUP]     configuration groups and choices, with what each is for; of GROUP alone, in detail\n",
+    "cp": "kd cp FILE [...]  copy configuration files, as model/lstm_lm or config, to ./conf, where your edits win\n",
+    "env": "kd env            versions and machine, for bug reports\n",
+}
 VERBS: dict[str, Callable[[list[str]], int]] = {"ls": ls, "cp": cp, "env": env}

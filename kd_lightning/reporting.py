@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from kd_lightning.report.run_report import write_report
 from kd_lightning.report.sweep_files import is_run, neither
 from kd_lightning.report.sweep_report import write_sweep_report
 from kd_lightning.sweeps.folder import is_sweep
+from kd_lightning.terminal import printable
 
 HELP = """\
 kd report FOLDER [...] [--out FOLDER]
@@ -36,14 +36,7 @@ def report(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in words):
         print(HELP, end="")
         return 0
-    try:
-        print(write(parse(words)))
-    except KDError as error:
-        print(f"kd report: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"kd report: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        return 2
+    print(printable(str(write(parse(words)))))
     return 0
 
 

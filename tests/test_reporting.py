@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.reporting import report
+from kd_lightning.cli import main
 from tests.report.sweep_sample import results, write_grid, write_json, write_troubled
 
 Kd = Callable[..., tuple[int, str, str]]
@@ -20,7 +20,7 @@ def kd(capsys: pytest.CaptureFixture[str]) -> Kd:
     """``kd report`` with its exit code, what it printed, and what it complained of."""
 
     def call(*words: str | Path) -> tuple[int, str, str]:
-        code = report([str(word) for word in words])
+        code = main(["report", *map(str, words)])
         said = capsys.readouterr()
         return code, said.out, said.err
 
@@ -107,8 +107,8 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
     lines = [
         "import sys",
         "sys.modules['torch'] = None",
-        "from kd_lightning.reporting import report",
-        f"code = report([{str(sweep)!r}])",
+        "from kd_lightning.cli import main",
+        f"code = main(['report', {str(sweep)!r}])",
         "try:",
         "    import torch",
         "except ImportError:",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from kd_lightning.board import terminal
-from kd_lightning.errors import ConfigError, KDError
+from kd_lightning.errors import ConfigError
 from kd_lightning.sweeps.folder import DONE, LOST, RUNNING, is_sweep, read_sweep
 from kd_lightning.sweeps.live import drawn, ending, title
 
@@ -24,11 +23,7 @@ def status(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in words):
         print(USAGE)
         return 0
-    try:
-        folder = chosen([word for word in words if word != "--watch"])
-    except KDError as error:
-        print(f"kd: {type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+    folder = chosen([word for word in words if word != "--watch"])
     if "--watch" in words:
         watch(folder)
     return show(folder)
