@@ -40,7 +40,7 @@ _place: list[Place] = []
 def run(arguments: list[str]) -> int:
     """``kd run ARGUMENTS``; returns the exit code."""
     try:
-        with terminable():
+        with terminable(second_ends=True):
             code = composed_and_run(arguments)
             return max(code, conclude(DONE if code == OK else FAILED))
     except KeyboardInterrupt:

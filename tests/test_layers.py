@@ -44,7 +44,7 @@ LAYERS = {
     "objective_docs": Layer({"conf_files"}, set()),
     "checks": Layer({"errors"}, set()),
     "turns": Layer(set(), set()),
-    "store": Layer({"errors", "turns"}, {"filelock"}),
+    "store": Layer({"errors", "json_files", "turns"}, {"filelock"}),
     "verdict": Layer({"report.numbers"}, {"numpy"}),
     "types": Layer(set(), TORCH),
     # The things an experiment is made of; each knows types, and hardly each other.
@@ -75,18 +75,22 @@ LAYERS = {
         {"types", "errors", "stopping", "store", "turns", "carrying", "checkpoint_io", "modules", "callbacks"}, TRAINING
     ),
     # Reads files, writes pages: must work where torch is not.
-    "report": Layer({"errors", "report", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, set()),
+    "json_files": Layer({"errors"}, set()),
+    "record_fields": Layer({"json_files"}, set()),
+    "report": Layer(
+        {"errors", "json_files", "record_fields", "report", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, set()
+    ),
     "reporting": Layer({"errors", "report", "sweeps.folder", "terminal"}, set()),
     "redaction": Layer(set(), set()),
     "terminal": Layer(set(), set()),
     "error_text": Layer({"redaction", "terminal"}, set()),
     "verbs": Layer({"error_text", "errors", "stopping"}, set()),
-    "cache_admin": Layer({"errors", "board", "sizes", "store"}, {"rich"}),
+    "cache_admin": Layer({"errors", "board", "json_files", "sizes", "store", "terminal"}, {"rich"}),
     "stopping": Layer(set(), set()),
     "fork_server": Layer(set(), set()),
     "collector": Layer(set(), set()),
     "allocator": Layer(set(), set()),
-    "sweeps.folder": Layer(set(), set()),
+    "sweeps.folder": Layer({"errors", "json_files", "record_fields"}, set()),
     "sweeps.records": Layer({"sweeps.folder", "store"}, set()),
     "paired_test": Layer(set(), {"scipy"}),
     "seed_groups": Layer({"verdict", "sweeps.folder"}, set()),
