@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from kd_lightning.conf_files import conf_dir, search_dirs
 from kd_lightning.errors import KDError, did_you_mean
+from kd_lightning.json_files import read_text
 from kd_lightning.objective_docs import objective_rows
+from kd_lightning.terminal import printable
 from kd_lightning.versions import installed
 
 
@@ -20,14 +21,14 @@ def ls(arguments: list[str]) -> int:
     if arguments and arguments[0] not in found:
         raise KDError(f"no group {arguments[0]!r}{did_you_mean(arguments[0], found)}")
     for group in arguments[:1] or found:
-        print(group)
+        print(printable(group))
         width = max(len(name) for name in found[group])
         more = {row.name: row for row in objective_rows(found[group])} if arguments and group == "objective" else {}
         for name, path in found[group].items():
-            print(f"  {name:<{width}}  {purpose(path)}")
+            print(printable(f"  {name:<{width}}  {purpose(path)}"))
             if name in more and more[name].formula:
                 row = more[name]
-                print(f"      {row.formula}\n      {row.reference}")
+                print(printable(f"      {row.formula}\n      {row.reference}", lines=True))
                 print(f"      taps: {'yes' if row.taps else 'no'}, chunked: {'yes' if row.chunked else 'no'}")
     return 0
 
@@ -45,7 +46,11 @@ def groups() -> dict[str, dict[str, Path]]:
 def purpose(path: Path) -> str:
     """The first comment line of a file that is not Hydra's package directive; after a command, the next one too."""
     comments: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    try:
+        text = read_text(path, errors="replace")
+    except (KDError, FileNotFoundError) as error:  # one file that cannot be read hides no other
+        return str(error)
+    for line in text.splitlines():
         if not line.startswith("#"):
             break
         if not line.startswith("# @package"):
@@ -64,10 +69,16 @@ def cp(arguments: list[str]) -> int:
         if name not in known:
             raise KDError(f"no file {name!r}{did_you_mean(name, known)}")
         target = Path("conf") / f"{name}.yaml"
-        if target.exists():
-            raise KDError(f"{target} is there already: remove it first")
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(conf_dir() / f"{name}.yaml", target)
+        if not target.parent.resolve().is_relative_to(Path.cwd()):
+            raise KDError(
+                f"{target.parent} is a link to {target.parent.resolve()}, outside of this folder: copy there yourself"
+            )
+        try:
+            with target.open("xb") as file:  # never through a link that lies there
+                file.write((conf_dir() / f"{name}.yaml").read_bytes())
+        except FileExistsError as error:
+            raise KDError(f"{target} is there already: remove it first") from error
         print(target)
     return 0
 

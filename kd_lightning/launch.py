@@ -181,7 +181,7 @@ def conclude(state: str) -> int:
 
     lost = sum_up(folder)
     end_sweep(folder, FAILED if lost and state == DONE else state)
-    print(f"report: {write_sweep_report([folder], folder)}")
-    print(folder)
+    print(printable(f"report: {write_sweep_report([folder], folder)}"))
+    print(printable(str(folder)))
     SweepWatch.folder = None  # not before: who is interrupted in here concludes once more
     return DEFECT if lost else OK

@@ -1,9 +1,9 @@
-"""``kd run --cfg`` and ``--info`` print the composed configuration: secrets are taken out before Hydra gets to print it."""
+"""What ``kd run --cfg``, ``--info`` and ``--help`` print of settings and files: without secrets and control characters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from typing import Any
 
@@ -13,11 +13,12 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf, flag_overrid
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.redaction import HIDDEN, PRIVATE, is_secret, redacted_override, without_secrets
+from kd_lightning.terminal import printable
 
 
 @contextmanager
 def composed_without_secrets(arguments: Sequence[str]) -> Iterator[None]:
-    """Inside, what Hydra composes only to print it holds no secrets; what it composes for jobs is as it was.
+    """Inside, what Hydra composes only to print it holds no secrets, and nothing that a terminal obeys is printed.
 
     Args:
         arguments: Of ``kd run``.
@@ -25,7 +26,7 @@ def composed_without_secrets(arguments: Sequence[str]) -> Iterator[None]:
     asked = None
     with suppress(SystemExit), redirect_stderr(StringIO()):  # words that make no sense are Hydra's to refuse
         asked, _ = get_args_parser().parse_known_args(arguments)
-    if asked is None or not (asked.cfg or asked.info):
+    if asked is None or not (asked.cfg or asked.info or asked.help or asked.shell_completion):
         yield
         return
     compose = Hydra.compose_config
@@ -40,10 +41,13 @@ def composed_without_secrets(arguments: Sequence[str]) -> Iterator[None]:
 
     # Hydra 1.3 has no hook between composing and printing; `tests/test_secrets.py` fails if the method goes.
     Hydra.compose_config = compose_to_show  # type: ignore[method-assign]
+    shown = StringIO()
     try:
-        yield
+        with redirect_stdout(shown):
+            yield
     finally:
         Hydra.compose_config = compose  # type: ignore[method-assign]
+        print(printable(shown.getvalue(), lines=True), end="")
 
 
 def resolve_known(config: DictConfig) -> None:

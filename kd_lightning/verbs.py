@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from kd_lightning.error_text import describe, one_line, traceback_text
-from kd_lightning.errors import KDError
+from kd_lightning.errors import DeadProcessError, KDError
 from kd_lightning.stopping import Terminated, undisturbed
 
 OK, DEFECT, USER_ERROR, INTERRUPTED_CODE, TERMINATED_CODE = 0, 1, 2, 130, 143
@@ -63,6 +63,9 @@ def say_error(error: Exception, verb: str, traceback: bool | None = None) -> int
         say(f"kd: {describe(error)}")
     elif isinstance(error, OSError):
         say(f"kd {verb}: {os_error_text(error)}")
+    elif isinstance(error, DeadProcessError):
+        say(f"kd: {describe(error)}")
+        return DEFECT
     else:
         say(f"kd: {describe(error)} ({TRACEBACK}=1 before the command shows where)")
         return DEFECT

@@ -224,7 +224,10 @@ def test_defect_of_ours_is_exit_code_1(
 
     monkeypatch.setattr("kd_lightning.run.execute", broken)
     answer = kd(capsys, "run", *DIGITS, f"outputs={tmp_path}")
-    assert (answer.code, answer.err) == (1, "kd: AssertionError: an invariant; of ours\n")
+    assert (answer.code, answer.err) == (
+        1,
+        "kd: AssertionError: an invariant; of ours (HYDRA_FULL_ERROR=1 before the command shows where)\n",
+    )
 
 
 # -- networks, data and budget together -------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ LAYERS = {
     "report": Layer(
         {"errors", "json_files", "record_fields", "report", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, set()
     ),
-    "reporting": Layer({"errors", "report", "sweeps.folder", "terminal"}, set()),
+    "reporting": Layer({"error_text", "errors", "report", "sweeps.folder", "terminal", "verbs"}, set()),
     "redaction": Layer(set(), set()),
     "terminal": Layer(set(), set()),
     "error_text": Layer({"redaction", "terminal"}, set()),

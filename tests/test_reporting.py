@@ -60,6 +60,20 @@ def test_several_are_pooled_into_the_first_sweep_or_out(kd: Kd, tmp_path: Path) 
     assert "2 jobs" in (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
 
 
+def test_of_several_what_is_no_run_is_skipped_with_a_line(kd: Kd, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "runs" / "a"), write_run(tmp_path / "runs" / "b", 41.0)]
+    (tmp_path / "runs" / "empty").mkdir()
+    (tmp_path / "runs" / "file").write_text("", encoding="utf-8")
+    code, out, err = kd(*sorted((tmp_path / "runs").iterdir()), "--out", tmp_path / "page")
+    assert (code, out) == (0, f"{tmp_path / 'page' / 'report.html'}\n")
+    assert [line.partition(": ")[2].split(":")[0] for line in err.splitlines()] == [
+        f"skipped {tmp_path / 'runs' / name}" for name in ("empty", "file")
+    ]
+    assert "2 jobs" in (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
+    assert kd(*runs, tmp_path / "runs" / "typo", "--out", tmp_path / "page")[0] == 2
+    assert kd(tmp_path / "runs" / "empty", tmp_path / "runs" / "file")[0] == 2
+
+
 def test_a_file_that_lies_in_the_folder_will_do(kd: Kd, tmp_path: Path) -> None:
     sweep = write_grid(tmp_path / "sweep", {"temperature": (1, 2)})
     assert kd(sweep / "sweep.json")[:2] == (0, f"{sweep / 'report.html'}\n")
