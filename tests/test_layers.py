@@ -70,7 +70,7 @@ LAYERS = {
         {"torch", "pytorch_lightning"},
     ),
     "carrying": Layer({"store", "weights", "modules"}, set()),
-    "checkpoint_io": Layer({"errors", "store"}, {"torch", "lightning_fabric"}),
+    "checkpoint_io": Layer({"error_text", "errors", "store"}, {"torch", "lightning_fabric"}),
     "callbacks": Layer(
         {"types", "errors", "stopping", "store", "turns", "carrying", "checkpoint_io", "modules", "callbacks"}, TRAINING
     ),
