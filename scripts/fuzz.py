@@ -376,7 +376,11 @@ class Results:
 
 
 STUDY = {
-    "name": "tpe", "storage": "sqlite:///study.db", "sampler": "TPE", "pruner": "median", "best": [1],
+    "name": "tpe",
+    "storage": "sqlite:///study.db",
+    "sampler": "TPE",
+    "pruner": "median",
+    "best": [1],
     "objectives": [{"value": "models.distilled.val", "direction": "minimize"}],
     "trials": {"complete": 4, "failed": 0},
     "importances": {"temperature": 0.8, "seed": 0.2},
