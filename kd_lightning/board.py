@@ -30,12 +30,19 @@ UNITS = {"teacher_outputs": "rows"}
 PLAIN_WIDTH = 120
 
 
+class PipedConsole(Console):
+    """A console that lets a closed pipe be told from a job that calls ``sys.exit``: rich's own way out is the latter."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def terminal() -> Console:
     """Where to print: the terminal as it is; a file or pipe with room for the tables."""
     # Of a thread with an output of its own, that one: others may speak for it.
     file = getattr(sys.stdout, "own", None)
-    found = Console(highlight=False, file=file)
-    return found if found.is_terminal else Console(highlight=False, file=file, width=PLAIN_WIDTH)
+    found = PipedConsole(highlight=False, file=file)
+    return found if found.is_terminal else PipedConsole(highlight=False, file=file, width=PLAIN_WIDTH)
 
 
 class TerminalBoard:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from kd_lightning import cli, launch
+from kd_lightning.board import terminal
 from kd_lightning.completion import VERBS
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.stopping import Terminated
@@ -74,6 +76,22 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         said = kd(capsys, verb, word)
         assert (said.code, said.err) == (0, "")
         assert f"kd {verb}" in said.out
+
+
+def test_a_reader_that_goes_away_while_a_job_prints_is_no_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(words: list[str]) -> int:
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "w", encoding="utf-8") as closed, suppress(BrokenPipeError):
+            monkeypatch.setattr(sys, "stdout", closed)
+            terminal().print("a line")
+            return 0
+        return 7
+
+    monkeypatch.setattr(cli, "answer", work)
+    assert cli.main(["run"]) == 7  # not the SystemExit that rich raises, which would be taken for the job's own
 
 
 def in_a_shell(line: str, **environ: str) -> subprocess.CompletedProcess[str]:

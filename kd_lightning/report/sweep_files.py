@@ -163,7 +163,7 @@ def usable(job: Job) -> bool:
     """The job's ``results.json`` holds what every statement needs."""
     results = job.results or {}
     students = [model(job, role) for role in (ALONE, DISTILLED)]
-    return all(key in results for key in COMPARED) and all(
+    return all(results.get(key) is not None for key in COMPARED) and all(
         isinstance(student.get(name), int | float) for student in students for name in NUMBERS
     )
 
