@@ -27,6 +27,21 @@ from kd_lightning.sweeps.records import begin_job, end_job
 from kd_lightning.turns import Interrupted
 
 Results = dict[str, Any]
+PARTS = (
+    *(
+        "task",
+        "data",
+        "teacher",
+        "student",
+        "objective",
+        "optimizer",
+        "teacher_optimizer",
+        "scheduler",
+        "teacher_scheduler",
+    ),
+    *("hard_loss", "teacher_hard_loss", "annealing", "balancing", "trainer", "callbacks", "logger"),
+)
+"""What settings are made of. `GROUP=[]` on the command line leaves one of them out."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,11 @@ def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str,
     config = config.copy()
     OmegaConf.update(config, "folder", str(folder))
     settings = plain(config)
+    missing = [name for name in PARTS if name not in settings]
+    if missing:
+        raise ConfigError(
+            f"{missing[0]}: nothing is chosen; kd ls {missing[0].removeprefix('teacher_')} lists the choices"
+        )
     check_settings(settings)
     check_additions(overrides)
     teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}

@@ -98,6 +98,9 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
     if os.environ.get(TRUST_VARIABLE) and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # the user's own package, beside their ./conf
     try:
+        nameless = next((word for word in arguments if word.lstrip("+~").startswith("=")), None)
+        if nameless is not None:
+            raise ConfigError(f"{nameless!r} has no name in front of '=': write NAME=VALUE")
         with composed_without_secrets(arguments):
             compose_and_run(arguments, work or job)
         if _errors:

@@ -492,3 +492,16 @@ def test_files_that_are_no_teacher_are_refused(refused_value: Any, tmp_path: Pat
         line = refused_value((*DIGITS, *MLP), f"teacher.checkpoint={tmp_path / name}")
         for part in (*parts, name):
             assert part in line
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("trainer=[]", "trainer: nothing is chosen; kd ls trainer lists the choices"),
+        ("+=[]", "'+=[]' has no name in front of '=': write NAME=VALUE"),
+        (f"++teacher_scheduler.start={'9' * 400}", "99999999... has 400 digits: no real number is as large"),
+    ],
+)
+def test_what_the_fuzz_has_found(word: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    answer = kd(capsys, "run", *DIGITS, f"outputs={tmp_path}", word)
+    assert (answer.code, answer.err) == (2, f"kd: ConfigError: {said}\n")
