@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from kd_lightning.json_files import read_text
 from kd_lightning.objective_docs import objective_rows
 from kd_lightning.terminal import printable
 from kd_lightning.versions import installed
+
+FITS = "Fits: task="
 
 
 def ls(arguments: list[str]) -> int:
@@ -45,18 +48,25 @@ def groups() -> dict[str, dict[str, Path]]:
 
 def purpose(path: Path) -> str:
     """The first comment line of a file that is not Hydra's package directive; after a command, the next one too."""
-    comments: list[str] = []
+    comments = head_comments(path)
+    shown = comments[:2] if comments and comments[0].startswith("kd run") and ":" not in comments[0] else comments[:1]
+    task = fitting_task(path)
+    return ": ".join(shown) + (f" (fits task={task})" if task else "")
+
+
+def head_comments(path: Path) -> list[str]:
+    """The comment lines that a file opens with, without Hydra's package directive."""
     try:
         text = read_text(path, errors="replace")
     except (KDError, FileNotFoundError) as error:  # one file that cannot be read hides no other
-        return str(error)
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        if not line.startswith("# @package"):
-            comments.append(line.removeprefix("#").strip())
-    shown = comments[:2] if comments and comments[0].startswith("kd run") and ":" not in comments[0] else comments[:1]
-    return ": ".join(shown)
+        return [str(error)]
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return [line.removeprefix("#").strip() for line in lines if not line.startswith("# @package")]
+
+
+def fitting_task(path: Path) -> str:
+    """The one task that a preset fits, from its line ``# Fits: task=NAME``; empty where it fits any."""
+    return next((line.removeprefix(FITS) for line in head_comments(path) if line.startswith(FITS)), "")
 
 
 def cp(arguments: list[str]) -> int:

@@ -45,7 +45,7 @@ LAYERS = {
     "checks": Layer({"errors"}, set()),
     "turns": Layer(set(), set()),
     "store": Layer({"errors", "json_files", "turns"}, {"filelock"}),
-    "verdict": Layer({"report.numbers"}, {"numpy"}),
+    "verdict": Layer({"report.gap", "report.numbers"}, {"numpy"}),
     "types": Layer(set(), TORCH),
     # The things an experiment is made of; each knows types, and hardly each other.
     "functional": Layer({"types", "functional"}, TORCH),
@@ -78,9 +78,26 @@ LAYERS = {
     "json_files": Layer({"errors"}, set()),
     "record_fields": Layer({"json_files"}, set()),
     "report": Layer(
-        {"errors", "json_files", "record_fields", "report", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, set()
+        {
+            *(
+                "errors",
+                "json_files",
+                "record_fields",
+                "report",
+                "sizes",
+                "sweeps.folder",
+                "pairwise",
+                "seed_groups",
+                "sweep_sentences",
+            ),
+            "verdict_over_seeds",
+        },
+        set(),
     ),
-    "reporting": Layer({"error_text", "errors", "report", "sweeps.folder", "terminal", "verbs"}, set()),
+    "run_summary": Layer({"board", "report.summary"}, set()),
+    "reporting": Layer(
+        {"board", "error_text", "errors", "report", "run_summary", "sweeps.folder", "terminal", "verbs"}, set()
+    ),
     "redaction": Layer(set(), set()),
     "terminal": Layer(set(), set()),
     "error_text": Layer({"redaction", "terminal"}, set()),
@@ -92,17 +109,30 @@ LAYERS = {
     "allocator": Layer(set(), set()),
     "sweeps.folder": Layer({"errors", "json_files", "record_fields"}, set()),
     "sweeps.records": Layer({"sweeps.folder", "store"}, set()),
-    "paired_test": Layer(set(), {"scipy"}),
+    "critical_values": Layer(set(), {"numpy", "scipy"}),
+    "simultaneous_test": Layer({"critical_values"}, {"numpy"}),
+    "power": Layer({"critical_values"}, {"scipy"}),
     "seed_groups": Layer({"verdict", "sweeps.folder"}, set()),
-    "seed_sentences": Layer({"paired_test", "report.numbers", "seed_groups"}, set()),
+    "seed_sentences": Layer({"report.numbers", "seed_groups", "simultaneous_test"}, set()),
+    "pooled_tasks": Layer({"seed_groups"}, {"numpy"}),
     "verdict_over_seeds": Layer(
-        {"paired_test", "report.numbers", "seed_groups", "seed_sentences", "sweeps.folder"}, set()
+        {"critical_values", "seed_groups", "seed_sentences", "simultaneous_test", "sweeps.folder"}, set()
+    ),
+    "pairwise": Layer(
+        {"critical_values", "seed_groups", "simultaneous_test", "verdict_over_seeds"}, {"numpy", "scipy"}
+    ),
+    "sweep_sentences": Layer(
+        {
+            *("pairwise", "pooled_tasks", "power", "report.numbers", "seed_groups", "seed_sentences"),
+            *("simultaneous_test", "sweeps.folder", "verdict_over_seeds"),
+        },
+        set(),
     ),
     "configuration_table": Layer({"report.numbers", "seed_sentences", "verdict_over_seeds"}, set()),
     "tracking": Layer(
         {
             *("tracking", "callbacks.mlflow_curves", "errors", "redaction", "seed_groups"),
-            *("sweeps.folder", "verdict_over_seeds"),
+            *("sweeps.folder", "sweep_sentences"),
         },
         {"torch", "lightning_fabric", "filelock", "mlflow"},
     ),
@@ -111,6 +141,11 @@ LAYERS = {
     "config": CONFIGURATION,
     "hydra_errors": CONFIGURATION,
     "hydra_guard": CONFIGURATION,
+    "hydra_parts": CONFIGURATION,
+    "config_sources": Layer({"*"}, {"hydra", "omegaconf", "yaml"}),
+    "resolution": Layer({"errors"}, {"omegaconf"}),
+    "file_settings": Layer({"errors"}, set()),
+    "yaml_bounds": Layer({"errors"}, {"yaml"}),
     "real_numbers": CONFIGURATION,
     "shown_config": CONFIGURATION,
     "launch": CONFIGURATION,
