@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kd_lightning.config import locate, options_of, type_hints
+from kd_lightning.errors import ConfigError
 
 KNOBS = ("temperature", "alpha")
 """Of the settings that belong to no constructor, those that are real numbers."""
@@ -21,7 +22,7 @@ def with_real_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: Plain and checked.
     """
     found: dict[str, Any] = _converted(settings)
-    return {**found, **{name: float(found[name]) for name in KNOBS}}
+    return {**found, **{name: _real(found[name]) for name in KNOBS}}
 
 
 def _converted(node: Any) -> Any:
@@ -31,9 +32,16 @@ def _converted(node: Any) -> Any:
         return node
     hints = type_hints(locate(node["_target_"])) if "_target_" in node else {}
     return {
-        key: float(value) if _is_whole(value) and _means_real(hints.get(key)) else _converted(value)
+        key: _real(value) if _is_whole(value) and _means_real(hints.get(key)) else _converted(value)
         for key, value in node.items()
     }
+
+
+def _real(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ConfigError(f"{str(value)[:8]}... has {len(str(value))} digits: no real number is as large") from error
 
 
 def _is_whole(value: Any) -> bool:

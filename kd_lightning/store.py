@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from kd_lightning import turns
 from kd_lightning.errors import CheckpointWriteError, ConfigError
+from kd_lightning.json_files import read_json
 
 KEY_LENGTH = 20
 TEMPORARY = ".tmp-"
@@ -125,7 +126,7 @@ class Entry:
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the entry."""
-        return json.loads(self.path(name).read_text(encoding="utf-8"))
+        return read_json(self.path(name))
 
     def problem(self, digests: bool = True) -> str | None:
         """Why the entry cannot be reused: ``None`` = it is whole, ``""`` = it was never finished.
@@ -134,7 +135,7 @@ class Entry:
             digests: The files are read; else it is enough that they are there.
         """
         try:
-            status = json.loads(self.status_path.read_text(encoding="utf-8"))
+            status = read_json(self.status_path)
             files, seal = dict(status["files"]), status.pop("seal")
         except FileNotFoundError:
             return ""
@@ -154,9 +155,10 @@ class Entry:
     def forced_by(self) -> str | None:
         """Which run or sweep had the entry made again although it was whole."""
         try:
-            by = json.loads(self.status_path.read_text(encoding="utf-8")).get("forced_by")
+            status = read_json(self.status_path)
         except (OSError, ValueError):
             return None
+        by = status.get("forced_by") if isinstance(status, dict) else None
         return by if isinstance(by, str) else None
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,9 @@ import torch
 from safetensors.torch import load_file, load_model
 from torch import Tensor, nn
 
+from kd_lightning.error_text import one_line
 from kd_lightning.errors import CheckpointCorruptError, ClassMismatchError, ConfigError, VocabMismatchError
+from kd_lightning.json_files import TEXT, read_record
 
 PREFIXES = ("network.", "student.", "model.", "module.")
 
@@ -98,7 +99,7 @@ def check_description(path: Path, tokenizer: str) -> None:
     description = path.with_suffix(".json")
     if not description.is_file():
         return
-    theirs = json.loads(description.read_text(encoding="utf-8")).get("tokenizer_sha256", tokenizer)
+    theirs = read_record(description, {"tokenizer_sha256": TEXT}).get("tokenizer_sha256", tokenizer) or ""
     if theirs != tokenizer:
         raise VocabMismatchError(
             f"teacher.checkpoint={path}: the teacher's tokenizer ({theirs[:12] or 'none'}) is not this run's "
@@ -125,5 +126,5 @@ def _alias(state: dict[str, Tensor], name: str, present: set[str]) -> bool:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointCorruptError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first = one_line(error).partition("; ")[0] or type(error).__name__
     return CheckpointCorruptError(f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {first}")

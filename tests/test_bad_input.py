@@ -22,8 +22,9 @@ from safetensors.torch import save_file
 
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import CONFIG_NAME, register_with_hydra
+from kd_lightning.error_text import describe
 from kd_lightning.errors import KDError
-from kd_lightning.launch import describe, perform
+from kd_lightning.launch import perform
 from kd_lightning.tasks.metrics import Accuracy
 from tests.support.cli import DIGITS, Answer, kd, text_words, texts
 
@@ -270,7 +271,10 @@ def test_defect_of_ours_is_exit_code_1(
 
     monkeypatch.setattr("kd_lightning.run.execute", broken)
     answer = kd(capsys, "run", *DIGITS, f"outputs={tmp_path}")
-    assert (answer.code, answer.err) == (1, "kd: AssertionError: an invariant; of ours\n")
+    assert (answer.code, answer.err) == (
+        1,
+        "kd: AssertionError: an invariant; of ours (HYDRA_FULL_ERROR=1 before the command shows where)\n",
+    )
 
 
 # -- networks, data and budget together -------------------------------------------------------------------------------
@@ -536,3 +540,16 @@ def test_files_that_are_no_teacher_are_refused(refused_value: Any, tmp_path: Pat
         line = refused_value((*DIGITS, *MLP), f"teacher.checkpoint={tmp_path / name}")
         for part in (*parts, name):
             assert part in line
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("trainer=[]", "trainer: nothing is chosen; kd ls trainer lists the choices"),
+        ("+=[]", "'+=[]' has no name in front of '=': write NAME=VALUE"),
+        (f"++teacher_scheduler.start={'9' * 400}", "99999999... has 400 digits: no real number is as large"),
+    ],
+)
+def test_what_the_fuzz_has_found(word: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    answer = kd(capsys, "run", *DIGITS, f"outputs={tmp_path}", word)
+    assert (answer.code, answer.err) == (2, f"kd: ConfigError: {said}\n")

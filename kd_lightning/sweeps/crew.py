@@ -44,7 +44,12 @@ def processes() -> ForkServerContext | SpawnContext:
 def warm_up() -> None:
     """Start the server now, so that it imports while the jobs are still being planned; the first worker needs it."""
     if processes().get_start_method() == "forkserver":
-        forkserver.ensure_running()
+        # Ctrl-C goes to the server, too: one that only begins would say so in a traceback. See `fork_server.py`.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Worker:
