@@ -73,6 +73,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             hint = did_you_mean(key, KEYS) or "; free-form values belong under vars"
             raise ConfigError(f"unknown setting {key!r}{hint}")
     _check_shape(settings)
+    _check_named(settings)
     _check_trainer(settings["trainer"])
     if settings["teacher"].get("checkpoint") and "teacher" in settings["force"]:
         raise ConfigError(
@@ -103,6 +104,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"force={stage}: not one of {', '.join(FORCEABLE)}{did_you_mean(str(stage), FORCEABLE)}")
     if not settings["objective"]:
         raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
+    _check_optimizers(settings)
+    _check_some_weight(settings["objective"], settings["annealing"])
     for name, node in settings["objective"].items():
         if name in RESERVED:
             raise ConfigError(f"objective.{name}: the log has that name for {RESERVED[name]}: choose another")
@@ -110,6 +113,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             what = f"a number >= 0 (a curve for it belongs under annealing.weight.{name})"
             _number(node["weight"], f"objective.{name}.weight", what, lambda v: v >= 0)
     _check_annealing(settings["annealing"], settings["objective"])
+    for name, node in settings["callbacks"].items():
+        if isinstance(node, Mapping) and "patience" in node:
+            _integer(node["patience"], f"callbacks.{name}.patience", 0)
 
 
 def _check_shape(settings: Mapping[str, Any]) -> None:
@@ -136,6 +142,47 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     checkpoint = settings["teacher"].get("checkpoint")
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")
+
+
+def _check_optimizers(settings: Mapping[str, Any]) -> None:
+    """Rates and momenta with which something is learned, and not more than all; torch takes others."""
+    for group in ("optimizer", "teacher_optimizer"):
+        node = settings[group]
+        if "lr" in node and not isinstance(node["lr"], str):
+            _number(node["lr"], f"{group}.lr", "a number > 0", lambda v: v > 0)
+        if "momentum" in node:
+            _number(node["momentum"], f"{group}.momentum", "a number in [0, 1)", lambda v: 0 <= v < 1)
+    clip = settings["trainer"].get("gradient_clip_val")
+    if clip is not None:
+        _number(clip, "trainer.gradient_clip_val", "a number >= 0, or null,", lambda v: v >= 0)
+
+
+def _check_some_weight(objective: Mapping[str, Any], annealing: Mapping[str, Any]) -> None:
+    """Some term of the soft loss counts."""
+    curves = annealing.get("weight") or {}
+    weights = [
+        node.get("weight", 1) if isinstance(node, Mapping) and name not in curves else 1
+        for name, node in objective.items()
+    ]
+    if not any(weights):
+        names = ", ".join(f"objective.{name}.weight" for name in objective)
+        raise ConfigError(
+            f"{names}: 0, so no soft loss is left: give one a weight above 0, or train on labels with alpha=0"
+        )
+
+
+def _check_named(settings: Mapping[str, Any]) -> None:
+    """What names a file or a folder is not empty, as it is where a shell variable is not set."""
+    named = {f"data.{name}": value for name, value in settings["data"].items()}
+    named |= {f"data.source.{name}": value for name, value in as_settings(settings["data"].get("source")).items()}
+    for name, value in {**named, "teacher.checkpoint": settings["teacher"].get("checkpoint")}.items():
+        if isinstance(value, str) and not value.strip():
+            raise ConfigError(f"{name} is empty (is a shell variable unset?): give it a value, or leave it out")
+
+
+def as_settings(node: Any) -> Mapping[str, Any]:
+    """A node's settings; of a plain value, none."""
+    return node if isinstance(node, Mapping) else {}
 
 
 def _check_annealing(annealing: Mapping[str, Any], objective: Mapping[str, Any]) -> None:

@@ -1,64 +1,261 @@
-"""What Hydra itself would import because a configuration says so: its callbacks and the parts of its logging.
+"""Hydra's own part of a configuration: what may be set there, and what Hydra would import because of it.
 
-Hydra builds these before our job is called, so the names are checked where every configuration is composed.
+Hydra builds callbacks, logging, launcher and sweeper before our job is called. So wherever a configuration is composed, the
+files it comes from are checked, and these five parts are resolved, checked and put back as plain data: what Hydra builds
+is what was checked, and nothing is resolved again.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from omegaconf import DictConfig, OmegaConf
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra.core.default_element import GroupDefault, ResultDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ValueType
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
-from kd_lightning.errors import UntrustedTargetError
+from kd_lightning.conf_files import conf_dir
+from kd_lightning.config_sources import check_sources, is_ours, shown
+from kd_lightning.errors import ConfigError, UntrustedTargetError
+from kd_lightning.file_settings import check_chosen_groups, check_interpolations, check_place, leaves
+from kd_lightning.resolution import SettingsTooLargeError, check_size, escape, resolve
 
 OWN_CALLBACKS = frozenset({"kd_lightning.sweeps.watch.SweepWatch"})
+HYDRAS_PLUGINS = frozenset(
+    {
+        "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    }
+)
+OWN_PLUGINS = "hydra_plugins.kd_"
 LOGGING = ("job_logging", "hydra_logging")
 LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter")
 STREAMS = frozenset({"ext://sys.stdout", "ext://sys.stderr"})
+FOLDERS = ("outputs", "hydra.run.dir", "hydra.sweep.dir")
+LATE = ("hydra.runtime.output_dir", "hydra.job.num", "hydra.job.id")
+"""Known when a job begins: in the parts that are resolved early they stay interpolations."""
+TRIED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.GLOB_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
+"""Sweeps over values that can be counted."""
+MAX_LOADS = 5_000
+"""Files that one configuration is composed of: two ``defaults`` that each name two files that each name two, ..."""
+
+_loads: ContextVar[int] = ContextVar("loads", default=0)
+_announced: set[str] = set()
 
 
 def guard(trusted: Callable[[], list[str]]) -> None:
-    """Make Hydra refuse, in this process, configurations that name foreign code for Hydra's own use.
+    """Make Hydra refuse, in this process, what a configuration may not say.
 
     Args:
         trusted: The user's packages, whose code may be named.
     """
     if hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
         return
-    load = ConfigLoaderImpl.load_configuration
+    check_sources(trusted)
+    load, load_single = ConfigLoaderImpl.load_configuration, ConfigLoaderImpl._load_single_config
+    load_file = CachingConfigRepository.load_config
 
     @functools.wraps(load)
-    def checked(*args: Any, **kwargs: Any) -> DictConfig:
-        config = load(*args, **kwargs)
-        for name in foreign_names(config.get("hydra")):
-            if name.removeprefix("ext://").split(".")[0] not in trusted():
-                raise UntrustedTargetError(
-                    f"the hydra settings name {name!r}, which is not on the allowlist: remove it"
-                )
+    def load_checked(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        _loads.set(0)
+        config = load(self, *args, **kwargs)
+        check_composed(config, trusted)
+        check_sweep(config, self)
         return config
 
-    ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign]
+    @functools.wraps(load_single)
+    def load_single_checked(self: Any, default: ResultDefault, repo: Any) -> ConfigResult:
+        result = load_single(self, default, repo)
+        check_single(result, default)
+        return result
+
+    @functools.wraps(load_file)
+    def load_file_counted(*args: Any, **kwargs: Any) -> ConfigResult | None:
+        _loads.set(_loads.get() + 1)
+        if _loads.get() > MAX_LOADS:
+            raise ConfigError(f"the defaults lists name more than {MAX_LOADS:,} files: some name each other many times")
+        return load_file(*args, **kwargs)
+
+    ConfigLoaderImpl.load_configuration = load_checked  # type: ignore[method-assign]
+    ConfigLoaderImpl._load_single_config = load_single_checked  # type: ignore[method-assign]
+    CachingConfigRepository.load_config = load_file_counted  # type: ignore[method-assign]
 
 
-def foreign_names(node: DictConfig | None) -> Iterator[str]:
-    """Names in Hydra's own settings that it would import, other than the usual ones."""
-    if node is None:
+# -- one file ---------------------------------------------------------------------------------------------------------
+
+
+def check_single(result: ConfigResult, default: ResultDefault) -> None:
+    """A file, at its place in the whole configuration, sets nothing that it may not.
+
+    Raises:
+        ConfigError: It does.
+    """
+    scheme, _, folder = str(result.path).partition("://")
+    name = str(default.config_path)
+    if scheme != "file" or is_ours(folder):
+        if (default.package or "").split(".")[0] == "hydra" and name.split("/")[0] != "hydra":
+            raise ConfigError(f"{name}.yaml is put into {default.package}: only files of hydra/ belong there")
         return
-    for callback in (node.get("callbacks") or {}).values():
-        target = OmegaConf.select(callback, "_target_") if callback is not None else None
-        if target not in OWN_CALLBACKS:
+    file = shown(Path(folder, f"{name.removesuffix('.yaml')}.yaml"))
+    twin = conf_dir() / f"{name.removesuffix('.yaml')}.yaml"
+    ours = OmegaConf.load(twin) if twin.is_file() else OmegaConf.create({})
+    groups = [str(key).split(" ")[-1].split("@")[0] for entry in ours.pop("defaults", []) for key in as_mapping(entry)]
+    at_its_place = ConfigLoaderImpl._embed_result_config(replace(result, config=ours), default.package).config
+    check_chosen_groups([group_of(each) for each in result.defaults_list or ()], groups, name, str(file))
+    check_place(unresolved(result.config), unresolved(at_its_place), str(file))
+    if twin.is_file():
+        announce(file)
+
+
+def as_mapping(entry: Any) -> Any:
+    """An entry of a defaults list; one that names a file alone has no group."""
+    return entry if isinstance(entry, DictConfig) else {}
+
+
+def group_of(entry: Any) -> str:
+    """The group that an entry of a defaults list chooses from; of one that names a file, the file."""
+    return str(entry.group if isinstance(entry, GroupDefault) else entry.path)
+
+
+def unresolved(config: Any) -> Any:
+    return OmegaConf.to_container(config, resolve=False)
+
+
+def announce(file: Path) -> None:
+    """Say, once in this process, that a file of the user's stands for one that comes with kd."""
+    if str(file) not in _announced:
+        _announced.add(str(file))
+        print(f"kd: {file} replaces the file of that name that comes with kd", file=sys.stderr, flush=True)
+
+
+# -- the whole --------------------------------------------------------------------------------------------------------
+
+
+def check_composed(config: DictConfig, trusted: Callable[[], list[str]]) -> None:
+    """The composed configuration is within bounds, its folders have names, and Hydra's part names no foreign code.
+
+    Raises:
+        ConfigError: It is not so.
+    """
+    check_size(config)
+    for name in FOLDERS:
+        check_folder(config, name)
+    hydra = config.get("hydra")
+    if hydra is None:
+        return
+    if "KD_LIGHTNING_TRUST" in hydra.job.env_set:
+        raise ConfigError(
+            "hydra.job.env_set.KD_LIGHTNING_TRUST: trust is read once, at the start: KD_LIGHTNING_TRUST=... kd run"
+        )
+    for key in ("callbacks", "launcher", "sweeper", *LOGGING):
+        part = resolve_part(config, key)
+        check_part(key, part, trusted())
+        with read_write(hydra), open_dict(hydra):
+            hydra[key] = with_late_interpolations(escape(part))
+
+
+def check_folder(config: DictConfig, name: str) -> None:
+    """A folder that is written to has a name.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    try:
+        folder = OmegaConf.select(config, name)
+    except OmegaConfBaseException:
+        return  # said where it is needed
+    if isinstance(folder, str) and (not folder.strip() or "${" in folder or not folder.isprintable()):
+        raise ConfigError(f"{name}={folder!r}: the name of a folder is expected (is a shell variable unset?)")
+
+
+def check_sweep(config: DictConfig, loader: ConfigLoaderImpl) -> None:
+    """What a sweep tries is not empty, as ``range(0,0)`` or a ``glob`` that matches nothing is.
+
+    Raises:
+        ConfigError: It is.
+    """
+    params = config.hydra.sweeper.get("params") or {}
+    words = [f"{key}={value}" for key, value in params.items() if isinstance(value, str)]
+    for change in OverridesParser.create(loader).parse_overrides([*words, *config.hydra.overrides.task]):
+        if change.value_type in TRIED and next(change.sweep_iterator(), None) is None:
+            raise ConfigError(f"{change.input_line} names nothing to try: a sweep over it has no job")
+
+
+def resolve_part(config: DictConfig, key: str) -> Any:
+    """A part of Hydra's settings as plain data.
+
+    Raises:
+        ConfigError: An interpolation in it leads nowhere.
+    """
+    kept = {name: OmegaConf.select(config, name, throw_on_missing=False) for name in LATE}
+    missing = [name for name in LATE if kept[name] is None]
+    hydra = config.hydra
+    with read_write(hydra), open_dict(hydra):
+        for name in missing:
+            OmegaConf.update(config, name, f"\\${{{name}}}")
+        try:
+            return resolve(hydra[key])
+        except SettingsTooLargeError:
+            raise
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"hydra.{key}: {str(error).splitlines()[0]}") from error
+        finally:
+            for name in missing:
+                OmegaConf.update(config, name, "???")
+
+
+def with_late_interpolations(node: Any) -> Any:
+    """The escaped data with what is known when a job begins as interpolations."""
+    if isinstance(node, dict):
+        return {key: with_late_interpolations(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [with_late_interpolations(value) for value in node]
+    if isinstance(node, str):
+        for name in LATE:
+            node = node.replace(f"\\${{{name}}}", f"${{{name}}}")
+    return node
+
+
+def check_part(key: str, part: Any, trusted: list[str]) -> None:
+    """A resolved part of Hydra's settings names no code but ours and the user's, and nothing that resolves again.
+
+    Raises:
+        UntrustedTargetError: It does.
+    """
+    for name in foreign_names(key, part):
+        if name.removeprefix("ext://").split(".")[0] not in trusted:
+            raise UntrustedTargetError(f"hydra.{key} names {name!r}, which is not on the allowlist: remove it")
+    for path, value in leaves(part):
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                check_interpolations(text, ".".join(("hydra", key, *path)))
+
+
+def foreign_names(key: str, part: Any) -> Iterator[str]:
+    """Names in a part of Hydra's own settings that it would import, other than the usual ones."""
+    if key in LOGGING:
+        yield from named_in_logging(part)
+        return
+    known = OWN_CALLBACKS if key == "callbacks" else HYDRAS_PLUGINS
+    if key in ("launcher", "sweeper") and isinstance(part, Mapping):
+        target = part.get("_target_")
+        if not (target in known or str(target).startswith(OWN_PLUGINS)):
             yield str(target)
-    for key in LOGGING:
-        if node.get(key) is not None:
-            yield from named_in_logging(OmegaConf.to_container(node[key], resolve=False))
-    for key in ("sweeper", "launcher"):
-        # Hydra builds what is nested in these, too, unless they say otherwise.
-        if node.get(key) is not None and node[key].get("_recursive_") is not False:
-            own = OmegaConf.to_container(node[key], resolve=False)
-            yield from targets_in(list(own.values()) if isinstance(own, dict) else own)
+        # Hydra builds what is nested in these, too, unless they say otherwise; then the search checks it.
+        if part.get("_recursive_") is not False:
+            yield from targets_in([value for name, value in part.items() if name != "_target_"])
+        return
+    yield from (name for name in targets_in(part) if name not in known)
 
 
 def targets_in(node: Any) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging.config
 import os
 import pickle
 import textwrap
@@ -12,34 +14,16 @@ from hostile import Allow, Root
 
 STOP = "temperature=-1"
 """Ends a run right after its configuration is composed and checked."""
-TINY = (
-    *("experiment=digits", "debug=fast_dev_run", "progress=false"),
-    *("model@teacher=mlp_tiny", "model@student=mlp_tiny"),
-)
-PACKAGE = """\
-from pathlib import Path
-
-
-class Payload:
-    def __init__(self, **arguments) -> None:
-        Path({marker!r}).touch()
-"""
-TRUST = Allow(environ={"KD_LIGHTNING_TRUST": "stranger"})
 
 
 def files(**texts: str) -> Callable[[Path, Path], None]:
-    """Plants files below ``conf``, named with ``__`` for ``/``, and the package ``stranger`` beside it.
-
-    ``MARKER`` and ``FOLDER`` in a text stand for the paths.
-    """
+    """Plants files below ``conf``, named with ``__`` for ``/``; ``MARKER`` in a text stands for the marker's path."""
 
     def plant(folder: Path, marker: Path) -> None:
-        (folder / "stranger.py").write_text(PACKAGE.format(marker=str(marker)))
         for name, text in texts.items():
             path = folder / "conf" / f"{name.replace('__', '/')}.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
-            filled = textwrap.dedent(text).replace("MARKER", str(marker)).replace("FOLDER", str(folder))
-            path.write_text(filled)
+            path.write_text(textwrap.dedent(text).replace("MARKER", str(marker)))
 
     return plant
 
@@ -47,6 +31,13 @@ def files(**texts: str) -> Callable[[Path, Path], None]:
 def experiment(text: str) -> Callable[[Path, Path], None]:
     """Plants ``conf/experiment/mine.yaml``."""
     return files(experiment__mine="# @package _global_\n" + textwrap.dedent(text))
+
+
+def plant_search_path(folder: Path, marker: Path) -> None:
+    (folder / "theirs").mkdir()
+    (folder / "theirs" / "config.yaml").write_text("hydra: {searchpath: ['pkg://stranger']}")
+    (folder / "stranger").mkdir()
+    (folder / "stranger" / "__init__.py").write_text(f"import os; os.mkdir({str(marker)!r})")
 
 
 def unpickle(folder: Path, marker: Path) -> None:
@@ -68,33 +59,39 @@ def plant_pickle(folder: Path, marker: Path) -> None:
     (folder / "run.pickle").write_bytes(pickle.dumps(MakesFolder(marker)))
 
 
-SOURCE = "data: {source: {_target_: os.mkdir, path: MARKER}}\n"
+def configure_logging(folder: Path, marker: Path) -> None:
+    """Hand the stranger's logging to Python, as Hydra does."""
+    handler = {"()": "os.mkdir", "path": str(marker)}
+    with contextlib.suppress(ValueError):  # the folder is there, but it is no handler
+        logging.config.dictConfig({"version": 1, "handlers": {"mine": handler}})
+
+
+METRIC = "task: {metrics: {mine: {_target_: os.mkdir, path: MARKER}}}\n"
 TRUST_OS = Allow(environ={"KD_LIGHTNING_TRUST": "os,posix"})
-"""The payload ``os.mkdir``, allowed."""
+BY_HAND = Allow(
+    ("+task.metrics.mine={_target_: os.mkdir, path: {marker}}",), TRUST_OS.environ, drop=("experiment=mine",)
+)
+"""The payload ``os.mkdir``, allowed; typed by the user."""
+CALLBACK_BY_HAND = Allow(
+    ("+hydra.callbacks.mine={_target_: os.mkdir, path: {marker}}",), TRUST_OS.environ, drop=("experiment=mine",)
+)
 MINE = ("run", "experiment=mine", "progress=false")
 SWEEP = ("run", "-m", "experiment=mine", "progress=false", "hydra/launcher=inline", STOP)
 
 ROOTS = [
-    Root("plain_target", experiment(SOURCE), MINE, TRUST_OS, says="os.mkdir"),
+    Root("plain_target", experiment(METRIC), MINE, TRUST_OS, says="os.mkdir"),
     Root(
         "escaped_create",
-        experiment(r"""
-            defaults: [{override /data: text_files}]
-            data: {source: {root: '\${oc.create:{_target_: os.mkdir, path: MARKER}}'}}
-            """),
+        experiment(r"task: {metrics: {accuracy: '\${oc.create:{_target_: os.mkdir, path: MARKER}}'}}"),
         MINE,
-        Allow(("data.source={_target_: os.mkdir, path: {marker}}",), TRUST_OS.environ, drop=("experiment=mine",)),
+        BY_HAND,
         says="oc.create",
     ),
     Root(
         "escaped_create_in_sweeper",
         experiment(r"hydra: {sweeper: {params: {a: '\${oc.create:{_target_: os.mkdir, path: MARKER}}'}}}"),
         SWEEP,
-        Allow(
-            ("hydra.sweeper.params={a: {_target_: os.mkdir, path: {marker}}}",),
-            TRUST_OS.environ,
-            drop=("experiment=mine",),
-        ),
+        CALLBACK_BY_HAND,
         says="oc.create",
     ),
     Root(
@@ -116,11 +113,7 @@ ROOTS = [
         "nested_in_allowed_callback",
         experiment("hydra: {callbacks: {kd_sweep: {more: {_target_: os.mkdir, path: MARKER}}}}"),
         (*MINE, STOP),
-        Allow(
-            ("+hydra.callbacks.mine={_target_: os.mkdir, path: {marker}}",),
-            TRUST_OS.environ,
-            drop=("experiment=mine",),
-        ),
+        CALLBACK_BY_HAND,
         says="hydra.callbacks",
     ),
     Root(
@@ -130,52 +123,52 @@ ROOTS = [
             hydra: {job_logging: {version: 1, handlers: {mine: '${vars.handler}'}, root: {handlers: [mine]}}}
             """),
         (*MINE, STOP),
-        Allow(
-            ("hydra.job_logging={version: 1, handlers: {mine: {'()': os.mkdir, path: {marker}}}}",),
-            TRUST_OS.environ,
-            drop=("experiment=mine",),
-        ),
+        configure_logging,
         says="hydra.job_logging",
     ),
     Root(
         "trust_by_environment_of_jobs",
-        experiment(SOURCE + "hydra: {job: {env_set: {KD_LIGHTNING_TRUST: 'os,posix'}}}"),
+        experiment(METRIC + "hydra: {job: {env_set: {KD_LIGHTNING_TRUST: 'os,posix'}}}"),
         MINE,
-        TRUST_OS,
+        BY_HAND,
         says="hydra.job.env_set",
     ),
     Root(
         "trust_by_sweep_parameter",
-        experiment(SOURCE + "hydra: {sweeper: {params: {+hydra.job.env_set.KD_LIGHTNING_TRUST: \"'os,posix'\"}}}"),
+        experiment(METRIC + "hydra: {sweeper: {params: {+hydra.job.env_set.KD_LIGHTNING_TRUST: \"'os,posix'\"}}}"),
         tuple(word for word in SWEEP if word != STOP),
-        Allow(environ=TRUST_OS.environ),
+        BY_HAND,
         says="hydra.job.env_set",
     ),
     Root(
         "package_in_defaults",
         files(
             vars__mine="KD_LIGHTNING_TRUST: 'os,posix'",
-            experiment__mine="# @package _global_\ndefaults: [{/vars@hydra.job.env_set: mine}]\n" + SOURCE,
+            experiment__mine="# @package _global_\ndefaults: [{/vars@hydra.job.env_set: mine}]\n" + METRIC,
         ),
         MINE,
-        TRUST_OS,
+        BY_HAND,
         says="hydra.job.env_set",
     ),
     Root(
         "package_header",
         files(
             vars__mine="# @package hydra.job.env_set\nKD_LIGHTNING_TRUST: 'os,posix'",
-            experiment__mine="# @package _global_\ndefaults: [/vars/mine]\n" + SOURCE,
+            experiment__mine="# @package _global_\ndefaults: [/vars/mine]\n" + METRIC,
         ),
         MINE,
-        TRUST_OS,
+        BY_HAND,
         says="hydra.job.env_set",
     ),
     Root(
         "search_path_imports",
-        files(config="defaults: [_self_]\nhydra: {searchpath: ['pkg://stranger']}\nsteps: {}\ntemperature: 1\n"),
-        ("run", STOP),
-        Allow(("hydra.searchpath=[pkg://stranger]",), {"KD_LIGHTNING_TRUST": "stranger"}),
+        plant_search_path,
+        ("run", "--config-path={folder}/theirs", STOP),
+        Allow(
+            ("hydra.searchpath=[pkg://stranger]",),
+            {"KD_LIGHTNING_TRUST": "stranger"},
+            drop=("--config-path={folder}/theirs",),
+        ),
         says="hydra.searchpath",
         environ={"KD_LIGHTNING_TRUST": "another"},
     ),
@@ -212,7 +205,7 @@ ROOTS = [
         "environment_in_a_path",
         experiment("outputs: outputs/${oc.env:HOSTILE_PART}"),
         (*MINE, STOP),
-        Allow(("outputs='${oc.env:HOSTILE_PART}'",), drop=("experiment=mine",)),
+        Allow(("outputs=outputs/${oc.env:HOSTILE_PART}",), drop=("experiment=mine",)),
         says="oc.env",
         environ={"HOSTILE_PART": "../../marker"},
     ),

@@ -177,6 +177,12 @@ VALUES = {
     "channels_last=maybe": ("ConfigError", "channels_last='maybe'", "true or false"),
     "compile=maybe": ("ConfigError", "compile='maybe'", "true or false"),
     "force=teacher": ("ConfigError", "force='teacher'", "force=[teacher]"),
+    "optimizer.lr=0": ("ConfigError", "optimizer.lr=0", "> 0"),
+    "teacher_optimizer.lr=-1": ("ConfigError", "teacher_optimizer.lr=-1", "> 0"),
+    "trainer.gradient_clip_val=-1": ("ConfigError", "trainer.gradient_clip_val=-1", ">= 0"),
+    "objective.kd.weight=0": ("ConfigError", "objective.kd.weight", "above 0", "alpha=0"),
+    "teacher.checkpoint=''": ("ConfigError", "teacher.checkpoint is empty", "shell variable"),
+    "data.root=''": ("ConfigError", "data.root is empty", "shell variable"),
     "teacher.checkpoint=5": ("ConfigError", "teacher.checkpoint=5", "run folder"),
 }
 
@@ -186,6 +192,40 @@ def test_value_is_refused(word: str, refused_value: Any) -> None:
     line = refused_value((*DIGITS, *MLP), word)
     for part in VALUES[word]:
         assert part in line
+
+
+ABSURD = {
+    ("optimizer=sgd", "optimizer.momentum=2"): ("optimizer.momentum=2", "[0, 1)"),
+    ("callbacks=[early_stopping]", "callbacks.early_stopping.mode=max", "callbacks.early_stopping.patience=-1"): (
+        "callbacks.early_stopping.patience=-1",
+        "0 or more",
+    ),
+    ("outputs=",): ("outputs=''", "shell variable"),
+    ("outputs=' '",): ("outputs=' '", "shell variable"),
+    ("hydra.run.dir=",): ("hydra.run.dir=''", "shell variable"),
+    ("-m", "seed=1,2", "hydra.sweep.dir="): ("hydra.sweep.dir=''", "shell variable"),
+    ("-m", "seed=range(0,0)"): ("seed=range(0,0)", "nothing to try"),
+    ("-m", "model@student=glob(zz*)"): ("model@student=glob(zz*)", "nothing to try"),
+    ("-m", "hydra.sweeper.params={seed: 'range(1,1)'}"): ("seed=range(1,1)", "nothing to try"),
+}
+
+
+@pytest.mark.parametrize("words", ABSURD)
+def test_empty_and_absurd_words_are_refused(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = kd(capsys, "run", *DIGITS, *words)
+    assert_refused(answer)
+    for part in ABSURD[words]:
+        assert part in answer.err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_refused_run_leaves_no_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert_refused(kd(capsys, "run", *DIGITS, f"outputs={tmp_path}", "temperature=-1"))
+    assert list(tmp_path.glob("runs/*")) == []
+    assert_refused(kd(capsys, "run", *DIGITS, f"outputs={tmp_path}", "data.batch_size=100"))  # known when it runs
 
 
 @pytest.mark.parametrize("word", WORDS)
