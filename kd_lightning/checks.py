@@ -31,6 +31,14 @@ GROUPS = (
     "vars",
 )
 """Settings that hold settings."""
+CHOSEN_BY = {
+    "teacher": "model@teacher",
+    "student": "model@student",
+    "teacher_optimizer": "optimizer@teacher_optimizer",
+    "teacher_scheduler": "scheduler@teacher_scheduler",
+    "teacher_hard_loss": "hard_loss@teacher_hard_loss",
+}
+"""Settings whose group has another name -> what chooses one of its files."""
 KEYS = frozenset(
     {
         *GROUPS,
@@ -122,7 +130,10 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     """Settings that hold others do, lists are lists, flags are flags, paths are texts."""
     for key in GROUPS:
         if not isinstance(settings[key], Mapping):
-            raise ConfigError(f"{key}={settings[key]!r}: settings are expected here; set one inside, as {key}.NAME=...")
+            chosen = f"choose a file with {CHOSEN_BY.get(key, key)}={settings[key]}, or " if settings[key] else ""
+            raise ConfigError(
+                f"{key}={settings[key]!r}: settings are expected here; {chosen}set one inside, as {key}.NAME=..."
+            )
     for group, names in NEEDED.items():
         for name in names:
             if name not in settings[group]:

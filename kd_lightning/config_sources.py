@@ -37,11 +37,14 @@ def shown(path: Path) -> Path:
 class CheckedFileSource(FileConfigSource):
     """Files below a folder; other than ours, they are read as a stranger's."""
 
+    values: ClassVar[dict[tuple[str, str], int]] = {}
+    """(folder, file) -> how many values it stands for."""
+
     def load_config(self, config_path: str) -> ConfigResult:
         if is_ours(self.path):
             return super().load_config(config_path)
         path = Path(self.path, self._normalize_file_name(config_path))
-        check_file(path, Path(self.path))
+        self.values[self.path, config_path] = check_file(path, Path(self.path))
         try:
             result = super().load_config(config_path)
             search_path = OmegaConf.select(result.config, "hydra.searchpath") if result.config else None
@@ -59,17 +62,21 @@ class CheckedFileSource(FileConfigSource):
         return result
 
 
-def check_file(path: Path, folder: Path) -> None:
-    """A file of the user's lies where it seems to, is within bounds, and calls nothing but harmless resolvers.
+def check_file(path: Path, folder: Path) -> int:
+    """A file of the user's lies where it seems to, is within bounds, and calls harmless resolvers alone.
+
+    Returns:
+        How many values it stands for.
 
     Raises:
         ConfigError: It does not.
     """
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{shown(path)} leads out of {shown(folder)}, to {path.resolve()}: put a copy there")
-    tree = compose_within_bounds(shown(path))
+    tree, values = compose_within_bounds(shown(path))
     for node in scalars(tree) if tree is not None else ():
         check_interpolations(node.value, f"{shown(path)}:{node.start_mark.line + 1}")
+    return values
 
 
 def check_project(result: ConfigResult, path: Path) -> None:

@@ -11,7 +11,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
-from kd_lightning.config_sources import check_sources, is_ours, shown
+from kd_lightning.config_sources import CheckedFileSource, check_sources, is_ours, shown
 from kd_lightning.errors import ConfigError, UntrustedTargetError
 from kd_lightning.file_settings import check_chosen_groups, check_interpolations, check_place, leaves
+from kd_lightning.inspection import fitting_task, groups
 from kd_lightning.resolution import SettingsTooLargeError, check_size, escape, resolve
 
 OWN_CALLBACKS = frozenset({"kd_lightning.sweeps.watch.SweepWatch"})
@@ -46,10 +47,36 @@ LATE = ("hydra.runtime.output_dir", "hydra.job.num", "hydra.job.id")
 """Known when a job begins: in the parts that are resolved early they stay interpolations."""
 TRIED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.GLOB_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 """Sweeps over values that can be counted."""
-MAX_LOADS = 5_000
+MAX_FILES = 600
 """Files that one configuration is composed of: two ``defaults`` that each name two files that each name two, ..."""
+MAX_VALUES = 500_000
+"""Values in all of them: each file is read for the list of files, and again for its values."""
 
-_loads: ContextVar[int] = ContextVar("loads", default=0)
+
+@dataclass
+class Loaded:
+    """What one configuration has been composed of so far."""
+
+    files: int = 0
+    values: int = 0
+
+    def add(self, result: ConfigResult | None, name: str) -> None:
+        """One more file.
+
+        Raises:
+            ConfigError: One too many.
+        """
+        self.files += 1
+        if result is not None:
+            self.values += CheckedFileSource.values.get((str(result.path).removeprefix("file://"), name), 0)
+        if self.files > MAX_FILES or self.values > MAX_VALUES:
+            raise ConfigError(
+                f"the configuration is composed of more than {MAX_FILES:,} files or {MAX_VALUES:,} values: some defaults "
+                "lists name each other many times"
+            )
+
+
+_loaded: ContextVar[Loaded] = ContextVar("loaded")
 _announced: set[str] = set()
 
 
@@ -67,10 +94,11 @@ def guard(trusted: Callable[[], list[str]]) -> None:
 
     @functools.wraps(load)
     def load_checked(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
-        _loads.set(0)
+        _loaded.set(Loaded())
         config = load(self, *args, **kwargs)
         check_composed(config, trusted)
         check_sweep(config, self)
+        check_presets(config)
         return config
 
     @functools.wraps(load_single)
@@ -80,11 +108,10 @@ def guard(trusted: Callable[[], list[str]]) -> None:
         return result
 
     @functools.wraps(load_file)
-    def load_file_counted(*args: Any, **kwargs: Any) -> ConfigResult | None:
-        _loads.set(_loads.get() + 1)
-        if _loads.get() > MAX_LOADS:
-            raise ConfigError(f"the defaults lists name more than {MAX_LOADS:,} files: some name each other many times")
-        return load_file(*args, **kwargs)
+    def load_file_counted(self: CachingConfigRepository, config_path: str) -> ConfigResult | None:
+        result = load_file(self, config_path)
+        _loaded.get(Loaded()).add(result, config_path)
+        return result
 
     ConfigLoaderImpl.load_configuration = load_checked  # type: ignore[method-assign]
     ConfigLoaderImpl._load_single_config = load_single_checked  # type: ignore[method-assign]
@@ -189,6 +216,24 @@ def check_sweep(config: DictConfig, loader: ConfigLoaderImpl) -> None:
     for change in OverridesParser.create(loader).parse_overrides([*words, *config.hydra.overrides.task]):
         if change.value_type in TRIED and next(change.sweep_iterator(), None) is None:
             raise ConfigError(f"{change.input_line} names nothing to try: a sweep over it has no job")
+
+
+def check_presets(config: DictConfig) -> None:
+    """The chosen presets fit the task. Without this, an interpolation of a network that they choose leads nowhere.
+
+    Raises:
+        ConfigError: One fits another task.
+    """
+    task = OmegaConf.select(config, "task.name")
+    for group in ("sweep", "experiment"):
+        choice = config.hydra.runtime.choices.get(group)
+        path = groups().get(group, {}).get(str(choice)) if choice and task else None
+        fits = fitting_task(path) if path else ""
+        if fits and fits != task:
+            raise ConfigError(
+                f"{group}={choice} fits task={fits}, and the task is {task}: choose another (kd ls {group}), or make your own "
+                f"of it: kd cp {group}/{choice}"
+            )
 
 
 def resolve_part(config: DictConfig, key: str) -> Any:

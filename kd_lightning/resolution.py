@@ -19,9 +19,9 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from kd_lightning.errors import ConfigError
 
-MAX_VALUES = 200_000
+MAX_VALUES = 150_000
 MAX_CHARACTERS = 20_000_000
-MAX_EVALUATIONS = 10_000
+MAX_EVALUATIONS = 5_000
 
 
 class SettingsTooLargeError(ConfigError, InterpolationResolutionError):

@@ -18,8 +18,8 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 50
 
 
-def compose_within_bounds(path: Path) -> yaml.Node | None:
-    """The syntax tree of a YAML file; None if the file is empty. Aliases are shared nodes.
+def compose_within_bounds(path: Path) -> tuple[yaml.Node | None, int]:
+    """The syntax tree of a YAML file, and how many values it stands for; None if the file is empty. Aliases are shared nodes.
 
     Raises:
         ConfigError: It is no YAML, or it is too large; names file and line.
@@ -35,9 +35,7 @@ def compose_within_bounds(path: Path) -> yaml.Node | None:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8 text") from error
     except RecursionError as error:
         raise ConfigError(f"{path} is nested more than {MAX_DEPTH} levels deep") from error
-    if tree is not None:
-        count_values(tree, path)
-    return tree
+    return tree, count_values(tree, path) if tree is not None else 0
 
 
 def describe_yaml_error(path: Path, error: yaml.YAMLError) -> str:

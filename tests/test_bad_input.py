@@ -109,6 +109,9 @@ WORDS = {
     "temperature=abc": ("ConfigError", "temperature='abc'", "a number"),
     "steps.pretrain=2": ("ConfigError", "steps.pretrain=2", "steps.student=2"),
     "outputs=null": ("ConfigError", "outputs=None", "a folder"),
+    "student=mlp": ("ConfigError", "student='mlp'", "model@student=mlp"),
+    "teacher_optimizer=sgd": ("ConfigError", "teacher_optimizer='sgd'", "optimizer@teacher_optimizer=sgd"),
+    "sweep=pareto": ("ConfigError", "sweep=pareto fits task=language_modelling", "kd ls sweep"),
     "student=null": ("ConfigError", "student=None", "student.NAME="),
     "data=null": ("ConfigError", "data=null", "kd ls data"),
     "objective=[]": ("ConfigError", "objective is empty", "objective=[kd]"),
@@ -182,7 +185,6 @@ VALUES = {
     "trainer.gradient_clip_val=-1": ("ConfigError", "trainer.gradient_clip_val=-1", ">= 0"),
     "objective.kd.weight=0": ("ConfigError", "objective.kd.weight", "above 0", "alpha=0"),
     "teacher.checkpoint=''": ("ConfigError", "teacher.checkpoint is empty", "shell variable"),
-    "data.root=''": ("ConfigError", "data.root is empty", "shell variable"),
     "teacher.checkpoint=5": ("ConfigError", "teacher.checkpoint=5", "run folder"),
 }
 
@@ -200,13 +202,17 @@ ABSURD = {
         "callbacks.early_stopping.patience=-1",
         "0 or more",
     ),
+    ("data=text_files", "data.root=", "task=language_modelling", "model@teacher=lstm_lm", "model@student=lstm_lm"): (
+        "data.root is empty",
+        "shell variable",
+    ),
     ("outputs=",): ("outputs=''", "shell variable"),
     ("outputs=' '",): ("outputs=' '", "shell variable"),
     ("hydra.run.dir=",): ("hydra.run.dir=''", "shell variable"),
     ("-m", "seed=1,2", "hydra.sweep.dir="): ("hydra.sweep.dir=''", "shell variable"),
     ("-m", "seed=range(0,0)"): ("seed=range(0,0)", "nothing to try"),
     ("-m", "model@student=glob(zz*)"): ("model@student=glob(zz*)", "nothing to try"),
-    ("-m", "hydra.sweeper.params={seed: 'range(1,1)'}"): ("seed=range(1,1)", "nothing to try"),
+    ("-m", "sweep=objectives", "hydra.sweeper.params.seed='range(1,1)'"): ("seed=range(1,1)", "nothing to try"),
 }
 
 
@@ -215,7 +221,7 @@ def test_empty_and_absurd_words_are_refused(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    answer = kd(capsys, "run", *DIGITS, *words)
+    answer = kd(capsys, "run", *words[:1], *DIGITS, *words[1:])
     assert_refused(answer)
     for part in ABSURD[words]:
         assert part in answer.err
@@ -316,7 +322,7 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["ConfigError", "callbacks.early_stopping.mode=min", "higher", "callbacks.early_stopping.mode=max"],
     ),
     "mode is not set": (["callbacks=[early_stopping]"], ["ConfigError", "callbacks.early_stopping.mode is not set"]),
-    "negative rate": (["optimizer.lr=-1"], ["ConfigError", "optimizer", "learning rate: -1"]),
+    "negative rate": (["optimizer.lr=-1"], ["ConfigError", "optimizer.lr=-1", "> 0"]),
     "no device": (["trainer.devices=0"], ["ConfigError", "trainer", "devices=0"]),
     "unknown precision": (["trainer.precision=17"], ["ConfigError", "trainer", "Precision 17"]),
     "warm-up of all": (["scheduler.warmup=1"], ["ConfigError", "warmup is 1", "[0, 1)"]),
