@@ -128,14 +128,14 @@ def check_single(result: ConfigResult, default: ResultDefault) -> None:
         ConfigError: It does.
     """
     scheme, _, folder = str(result.path).partition("://")
-    name = str(default.config_path)
+    name = str(default.config_path).removesuffix(".yaml")
+    misplaced = (default.package or "").split(".")[0] == "hydra" and name.split("/")[0] != "hydra"
     if scheme != "file" or is_ours(folder):
-        if (default.package or "").split(".")[0] == "hydra" and name.split("/")[0] != "hydra":
+        if misplaced:
             raise ConfigError(f"{name}.yaml is put into {default.package}: only files of hydra/ belong there")
         return
-    file = shown(Path(folder, f"{name.removesuffix('.yaml')}.yaml"))
-    twin = conf_dir() / f"{name.removesuffix('.yaml')}.yaml"
-    ours = OmegaConf.load(twin) if twin.is_file() else OmegaConf.create({})
+    file, twin = shown(Path(folder, f"{name}.yaml")), conf_dir() / f"{name}.yaml"
+    ours: Any = OmegaConf.load(twin) if twin.is_file() and not misplaced else OmegaConf.create({})
     groups = [str(key).split(" ")[-1].split("@")[0] for entry in ours.pop("defaults", []) for key in as_mapping(entry)]
     at_its_place = ConfigLoaderImpl._embed_result_config(replace(result, config=ours), default.package).config
     check_chosen_groups([group_of(each) for each in result.defaults_list or ()], groups, name, str(file))

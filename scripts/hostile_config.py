@@ -6,6 +6,7 @@ import contextlib
 import logging.config
 import os
 import pickle
+import runpy
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,16 @@ def plant_search_path(folder: Path, marker: Path) -> None:
     (folder / "theirs" / "config.yaml").write_text("hydra: {searchpath: ['pkg://stranger']}")
     (folder / "stranger").mkdir()
     (folder / "stranger" / "__init__.py").write_text(f"import os; os.mkdir({str(marker)!r})")
+
+
+def plant_conf_with_search_path(folder: Path, marker: Path) -> None:
+    plant_search_path(folder, marker)
+    (folder / "theirs").rename(folder / "conf")
+
+
+def import_package(folder: Path, marker: Path) -> None:
+    """Run the stranger's package, as importing it does."""
+    runpy.run_path(str(folder / "stranger" / "__init__.py"))
 
 
 def unpickle(folder: Path, marker: Path) -> None:
@@ -171,6 +182,14 @@ ROOTS = [
         ),
         says="hydra.searchpath",
         environ={"KD_LIGHTNING_TRUST": "another"},
+    ),
+    Root(
+        "search_path_on_completion",
+        plant_conf_with_search_path,
+        ("-sc", "query=bash"),
+        import_package,
+        says="hydra.searchpath",
+        environ={"KD_LIGHTNING_TRUST": "another", "COMP_LINE": "kd run temp", "COMP_POINT": "11"},
     ),
     Root("pickled_run", plant_pickle, ("run", "--experimental-rerun", "run.pickle"), unpickle, says="pickle"),
     Root(

@@ -288,6 +288,7 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "teacher of 5 classes": (["teacher.num_classes=5"], ["ClassMismatchError", "teacher", "5 classes", "10"]),
     "teacher of 1 class": (["teacher.num_classes=1"], ["ClassMismatchError", "teacher", "1 classes", "10"]),
     "student of 5 classes": (["student.num_classes=5"], ["ClassMismatchError", "student", "5 classes", "10"]),
+    "rows of another shape": (["data.shape=[64]"], ["ConfigError", "data.shape=[64]", "data.shape=[1, 8, 8]"]),
     "one class": (["data.num_classes=1"], ["ConfigError", "task.num_classes is 1", "at least 2"]),
     "rows of 1 with BatchNorm": (
         ["data.batch_size=1", "model@teacher=convnet"],
