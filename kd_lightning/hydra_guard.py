@@ -8,10 +8,11 @@ is what was checked, and nothing is resolved again.
 from __future__ import annotations
 
 import functools
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class Loaded:
 
     files: int = 0
     values: int = 0
+    replaced: list[str] = field(default_factory=list)
 
     def add(self, result: ConfigResult | None, name: str) -> None:
         """One more file.
@@ -99,6 +101,7 @@ def guard(trusted: Callable[[], list[str]]) -> None:
         check_composed(config, trusted)
         check_sweep(config, self)
         check_presets(config)
+        announce(_loaded.get().replaced)
         return config
 
     @functools.wraps(load_single)
@@ -141,7 +144,7 @@ def check_single(result: ConfigResult, default: ResultDefault) -> None:
     check_chosen_groups([group_of(each) for each in result.defaults_list or ()], groups, name, str(file))
     check_place(unresolved(result.config), unresolved(at_its_place), str(file))
     if twin.is_file():
-        announce(file)
+        _loaded.get(Loaded()).replaced.append(str(file))
 
 
 def as_mapping(entry: Any) -> Any:
@@ -158,11 +161,12 @@ def unresolved(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=False)
 
 
-def announce(file: Path) -> None:
-    """Say, once in this process, that a file of the user's stands for one that comes with kd."""
-    if str(file) not in _announced:
-        _announced.add(str(file))
-        print(f"kd: {file} replaces the file of that name that comes with kd", file=sys.stderr, flush=True)
+def announce(files: Sequence[str]) -> None:
+    """Say, once in this process, which files of the user's stand for files that come with kd."""
+    new = [file for file in dict.fromkeys(files) if file not in _announced]
+    _announced.update(new)
+    if new and "COMP_LINE" not in os.environ:  # the shell asks for completions: the user is in the middle of a line
+        print(f"kd: replacing files of the same names that come with kd: {', '.join(new)}", file=sys.stderr, flush=True)
 
 
 # -- the whole --------------------------------------------------------------------------------------------------------
@@ -211,8 +215,9 @@ def check_sweep(config: DictConfig, loader: ConfigLoaderImpl) -> None:
     Raises:
         ConfigError: It is.
     """
-    params = config.hydra.sweeper.get("params") or {}
-    words = [f"{key}={value}" for key, value in params.items() if isinstance(value, str)]
+    params: Any = OmegaConf.select(config, "hydra.sweeper.params")
+    swept: dict[str, Any] = dict(params) if OmegaConf.is_dict(params) else {}
+    words = [f"{key}={value}" for key, value in swept.items() if isinstance(value, str)]
     for change in OverridesParser.create(loader).parse_overrides([*words, *config.hydra.overrides.task]):
         if change.value_type in TRIED and next(change.sweep_iterator(), None) is None:
             raise ConfigError(f"{change.input_line} names nothing to try: a sweep over it has no job")
@@ -278,8 +283,12 @@ def check_part(key: str, part: Any, trusted: list[str]) -> None:
         UntrustedTargetError: It does.
     """
     for name in foreign_names(key, part):
-        if name.removeprefix("ext://").split(".")[0] not in trusted:
-            raise UntrustedTargetError(f"hydra.{key} names {name!r}, which is not on the allowlist: remove it")
+        top = name.removeprefix("ext://").split(".")[0]
+        if top not in trusted:
+            raise UntrustedTargetError(
+                f"hydra.{key} names {name!r}, which is not on the allowlist: remove it, or trust it with "
+                f"KD_LIGHTNING_TRUST={top}"
+            )
     for path, value in leaves(part):
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
