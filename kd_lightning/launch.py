@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import CONFIG_NAME, TRUST_VARIABLE, register_with_hydra, trust_read_once
+from kd_lightning.config import CONFIG_NAME, register_with_hydra, trust_read_once
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain
 from kd_lightning.job import Place, describe, in_multirun, overrides_of_job, perform, perform_in_sweep
@@ -31,6 +31,7 @@ from kd_lightning.stopping import Terminated, terminable, undisturbed
 from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED
 from kd_lightning.sweeps.records import end_sweep
 from kd_lightning.sweeps.watch import SweepWatch
+from kd_lightning.trust import import_trusted_packages
 
 TRACEBACK = "HYDRA_FULL_ERROR"
 OK, DEFECT, USER_ERROR, INTERRUPTED_CODE, TERMINATED_CODE = 0, 1, 2, 130, 143
@@ -94,10 +95,9 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
     _errors.clear()
     SweepWatch.folder = None
     register_with_hydra()
-    if os.environ.get(TRUST_VARIABLE) and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the user's own package, beside their ./conf
     try:
         refuse_pickled_run(arguments)
+        import_trusted_packages()
         with trust_read_once():
             compose_and_run(arguments, work or job)
         if _errors:

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from kd_lightning import turns
 from kd_lightning.errors import CheckpointWriteError, ConfigError
+from kd_lightning.inside import open_new
 
 KEY_LENGTH = 20
 TEMPORARY = ".tmp-"
@@ -46,19 +47,21 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish(path: Path, content: bytes | str) -> None:
+def publish(path: Path, content: bytes | str, mode: int = 0o666) -> None:
     """Write a file so that under its name stands either what was there before or all of the new content.
 
     Args:
         path: The final name; its folder must exist.
         content: The bytes, or the text (UTF-8).
+        mode: Of the file, before the umask.
 
     Raises:
         CheckpointWriteError: The file could not be written; names the path and the free space. What was there stays.
     """
     draft = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
-        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        with open_new(draft, mode) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise write_error(path, error) from error
@@ -86,9 +89,9 @@ def write_error(path: Path, error: Exception) -> CheckpointWriteError:
     return CheckpointWriteError(f"cannot write {path}: {error} ({_free_bytes(path.parent)} bytes free)")
 
 
-def publish_json(path: Path, value: Any) -> None:
+def publish_json(path: Path, value: Any, mode: int = 0o666) -> None:
     """``publish`` a value as indented JSON; NaN and infinities are refused where the reader would choke on them."""
-    publish(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=True) + "\n")
+    publish(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=True) + "\n", mode)
 
 
 def safe_name(name: str, what: str) -> str:

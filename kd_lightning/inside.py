@@ -1,0 +1,98 @@
+"""Files of ours stay in their folder: no link leads a write, a deletion or a reading out of it.
+
+Somebody else may have made the working folder. A link in it named like one of our files or folders would otherwise have us
+overwrite, empty or show what it points to. Links above the folder that the user named are the user's own.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from kd_lightning.errors import ConfigError
+
+
+class LinkError(ConfigError):
+    """Where a file or folder of ours belongs stands a link, or something else that is neither."""
+
+
+def inside(root: Path, path: Path) -> Path:
+    """The path, if it lies below the root and is reached without following a link. It need not be there.
+
+    Args:
+        root: A folder that the user named, or one below it that has been checked.
+        path: What is about to be written, read or removed.
+
+    Raises:
+        LinkError: It lies elsewhere, or leads through a link.
+    """
+    try:
+        parts = path.relative_to(root).parts
+    except ValueError:
+        parts = ("..",)
+    if ".." in parts:
+        raise LinkError(f"{path} lies outside {root}, where nothing of this is written or removed")
+    place = root
+    for part in parts:
+        place = place / part
+        refuse_link(place)
+    return path
+
+
+def refuse_link(path: Path) -> None:
+    """What stands there, if anything does, is no link.
+
+    Raises:
+        LinkError: It is one.
+    """
+    if path.is_symlink():
+        raise LinkError(
+            f"{path} is a link to {os.readlink(path)}, and links among our own files are not followed: remove it, or keep all "
+            "that is written elsewhere with outputs=FOLDER"
+        )
+
+
+def open_new(path: Path, mode: int = 0o666) -> BinaryIO:
+    """A new file to write to; whatever had its name is removed, not written into.
+
+    Args:
+        path: Its folder must exist.
+        mode: Of the file, before the umask.
+    """
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")
+
+
+def open_to_append(root: Path, path: Path) -> BinaryIO:
+    """A file below the root, made if it is not there, to write to its end.
+
+    Raises:
+        LinkError: A link stands there, or something that is no file.
+    """
+    inside(root, path)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        file = os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0)
+    except OSError:
+        if path.is_file() or not path.exists():
+            raise
+        raise LinkError(f"{path} is no regular file: remove it") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise LinkError(f"{path} is no regular file: remove it")
+    return file  # type: ignore[return-value]  # a raw file, which takes bytes as well
+
+
+def is_plain_file(path: Path) -> bool:
+    """A regular file itself stands there: no link to one, no pipe that a reader would wait for."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def is_plain_folder(path: Path) -> bool:
+    """A folder itself stands there, no link to one."""
+    return path.is_dir() and not path.is_symlink()
