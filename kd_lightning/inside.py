@@ -82,7 +82,7 @@ def open_to_append(root: Path, path: Path) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise LinkError(f"{path} is no regular file: remove it")
-    return file  # type: ignore[return-value]  # a raw file, which takes bytes as well
+    return file
 
 
 def is_plain_file(path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from kd_lightning.git_state import git_state
 from kd_lightning.pipeline import MODELS, Experiment, role_of
 from kd_lightning.redaction import redacted
 from kd_lightning.stage import WEIGHTS
@@ -30,21 +30,6 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         **git_state(Path.cwd()),
     }
-
-
-def git_state(folder: Path) -> dict[str, Any]:
-    """Commit and cleanliness of the checkout around a folder; empty outside of one."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        return {"git commit": git("rev-parse", "HEAD"), "git changes": len(git("status", "--porcelain").splitlines())}
-    except (OSError, subprocess.SubprocessError):
-        return {}
 
 
 def gather(folder: Path, experiment: Experiment) -> None:
