@@ -66,10 +66,16 @@ def ask_git(root: Path, repository: Path, borrowed: Path) -> dict[str, Any]:
             (borrowed / name).symlink_to(common / name)
     environ = {
         **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
-        **{"LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_ATTR_NOSYSTEM": "1"},
-        **{"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"},
-        **{"GIT_DIR": str(borrowed), "GIT_WORK_TREE": str(root)},
-        **{"GIT_OBJECT_DIRECTORY": str(common / "objects"), "GIT_INDEX_FILE": str(repository / "index")},
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_DIR": str(borrowed),
+        "GIT_WORK_TREE": str(root),
+        "GIT_OBJECT_DIRECTORY": str(common / "objects"),
+        "GIT_INDEX_FILE": str(repository / "index"),
     }
 
     def git(*words: str, check: bool = True) -> str:
