@@ -31,6 +31,7 @@ from kd_lightning.errors import ConfigError, UntrustedTargetError
 from kd_lightning.file_settings import check_chosen_groups, check_interpolations, check_place, leaves
 from kd_lightning.inspection import fitting_task, groups
 from kd_lightning.resolution import SettingsTooLargeError, check_size, escape, resolve
+from kd_lightning.write_places import check_outputs
 
 OWN_CALLBACKS = frozenset({"kd_lightning.sweeps.watch.SweepWatch"})
 HYDRAS_PLUGINS = frozenset(
@@ -99,6 +100,8 @@ def guard(trusted: Callable[[], list[str]]) -> None:
         _loaded.set(Loaded())
         config = load(self, *args, **kwargs)
         check_composed(config, trusted)
+        if isinstance(outputs := OmegaConf.select(config, "outputs"), str):
+            check_outputs(Path(outputs))  # here, for Hydra makes the run's or sweep's folder before it calls us
         check_sweep(config, self)
         check_presets(config)
         announce(_loaded.get().replaced)

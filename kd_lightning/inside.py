@@ -7,6 +7,7 @@ overwrite, empty or show what it points to. Links above the folder that the user
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -65,24 +66,24 @@ def open_new(path: Path, mode: int = 0o666) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")
 
 
-def open_to_append(root: Path, path: Path) -> BinaryIO:
-    """A file below the root, made if it is not there, to write to its end.
+def check_file(root: Path, path: Path) -> Path:
+    """The path of a file below the root that is about to be appended to: a file itself stands there, or nothing.
 
     Raises:
-        LinkError: A link stands there, or something that is no file.
+        LinkError: A link does, or what is no file, such as a pipe.
     """
     inside(root, path)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        file = os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0)
-    except OSError:
-        if path.is_file() or not path.exists():
-            raise
-        raise LinkError(f"{path} is no regular file: remove it") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    if path.exists() and not is_plain_file(path):
         raise LinkError(f"{path} is no regular file: remove it")
-    return file
+    return path
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what it points to) or a folder with all that is in it."""
+    if is_plain_folder(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def is_plain_file(path: Path) -> bool:

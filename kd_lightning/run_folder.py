@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from kd_lightning.git_state import git_state
+from kd_lightning.inside import inside
 from kd_lightning.pipeline import MODELS, Experiment, role_of
 from kd_lightning.redaction import redacted
 from kd_lightning.stage import WEIGHTS
@@ -34,8 +35,8 @@ def environment() -> dict[str, Any]:
 
 def gather(folder: Path, experiment: Experiment) -> None:
     """Put each stage's metrics and weights into the run folder, as links where the file system has them."""
-    (folder / "metrics").mkdir(exist_ok=True)
-    (folder / "weights").mkdir(exist_ok=True)
+    for name in ("metrics", "weights"):
+        inside(folder, folder / name).mkdir(exist_ok=True)
     for model, stage in MODELS.items():
         entry = experiment.entries.get(stage)
         if entry is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from kd_lightning import turns
 from kd_lightning.errors import CheckpointWriteError, ConfigError
-from kd_lightning.inside import open_new
+from kd_lightning.inside import inside, is_plain_file, open_new, remove
 
 KEY_LENGTH = 20
 TEMPORARY = ".tmp-"
@@ -105,6 +106,16 @@ def safe_name(name: str, what: str) -> str:
     return name
 
 
+def is_entry(name: str) -> bool:
+    """A folder of this name is an entry's: a key, or one that is made again.
+
+    Example:
+        >>> is_entry("0123456789abcdef0123"), is_entry("0123456789abcdef0123.again"), is_entry("precious")
+        (True, True, False)
+    """
+    return re.fullmatch(f"[0-9a-f]{{{KEY_LENGTH}}}(\\.again)?", name) is not None
+
+
 class Entry:
     """One stage's folder in the store.
 
@@ -126,9 +137,30 @@ class Entry:
         """Path of a file of the entry."""
         return self.folder / name
 
+    def check_place(self) -> None:
+        """The folder and its lock lie in the store: what is emptied and written is ours.
+
+        Raises:
+            LinkError: A link stands there.
+        """
+        root = self.folder.parent.parent
+        inside(root, self.folder)
+        inside(root, self.lock_path)
+
+    @property
+    def lock_path(self) -> Path:
+        return self.folder.with_name(f"{self.key}.lock")
+
     def read_json(self, name: str) -> Any:
-        """A JSON file of the entry."""
-        return json.loads(self.path(name).read_text(encoding="utf-8"))
+        """A JSON file of the entry.
+
+        Raises:
+            FileNotFoundError: It is not there, or something stands there that is no file.
+        """
+        path = self.path(name)
+        if not is_plain_file(path):
+            raise FileNotFoundError(path)
+        return json.loads(path.read_text(encoding="utf-8"))
 
     def problem(self, digests: bool = True) -> str | None:
         """Why the entry cannot be reused: ``None`` = it is whole, ``""`` = it was never finished.
@@ -137,17 +169,17 @@ class Entry:
             digests: The files are read; else it is enough that they are there.
         """
         try:
-            status = json.loads(self.status_path.read_text(encoding="utf-8"))
+            status = self.read_json(self.status_path.name)
             files, seal = dict(status["files"]), status.pop("seal")
         except FileNotFoundError:
             return ""
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return "status.json cannot be read"
         if seal != self.seal(status):
             return "status.json is damaged, or another entry's"
         for name, digest in files.items():
             path = self.path(name)
-            if not path.is_file():
+            if path.parent != self.folder or not is_plain_file(path):
                 return f"{name} is missing"
             if digests and file_digest(path) != digest:
                 return f"{name} is damaged"
@@ -157,7 +189,7 @@ class Entry:
     def forced_by(self) -> str | None:
         """Which run or sweep had the entry made again although it was whole."""
         try:
-            by = json.loads(self.status_path.read_text(encoding="utf-8")).get("forced_by")
+            by = self.read_json(self.status_path.name).get("forced_by")
         except (OSError, ValueError):
             return None
         return by if isinstance(by, str) else None
@@ -174,7 +206,12 @@ class Entry:
         other.folder.rmdir()
 
     def finish(self, files: list[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Declare the entry whole: ``status.json`` with the digests of ``files``, and nothing else left behind."""
+        """Declare the entry whole: ``status.json`` with the digests of ``files``, and nothing else left behind.
+
+        Raises:
+            LinkError: The entry's folder is a link: what it points to is not ours to tidy up.
+        """
+        self.check_place()
         status: dict[str, Any] = {
             "state": "done",
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -184,14 +221,19 @@ class Entry:
         publish_json(self.status_path, {**status, "seal": self.seal(status)})
         for path in self.folder.iterdir():
             if path.name not in {*files, "status.json"}:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
 
     def seal(self, status: Mapping[str, Any]) -> str:
         """What binds a status to this entry: neither a flipped bit nor another entry's folder goes unseen."""
         return content_key({"stage": self.stage, "key": self.key, "status": status})
 
     def clear(self) -> None:
-        """Forget everything in the entry, the claim to be whole first."""
+        """Forget everything in the entry, the claim to be whole first.
+
+        Raises:
+            LinkError: The entry's folder is a link.
+        """
+        self.check_place()
         self.status_path.unlink(missing_ok=True)
         if self.folder.is_dir():
             fsync_folder(self.folder)
@@ -200,10 +242,9 @@ class Entry:
 
     def busy(self) -> bool:
         """Another process holds the entry, at this moment."""
-        path = self.folder.with_name(f"{self.key}.lock")
-        if not path.is_file():
+        if not is_plain_file(self.lock_path):
             return False
-        lock = FileLock(path)
+        lock = FileLock(self.lock_path)
         try:
             lock.acquire(timeout=0)
         except (Timeout, OSError):
@@ -220,13 +261,14 @@ class Entry:
 
         Raises:
             CheckpointWriteError: The folder or its lock cannot be made.
+            LinkError: A link stands where they belong.
         """
-        path = self.folder.with_name(f"{self.key}.lock")
-        lock = FileLock(path)
-        with turns.holding(str(path), waiting):
+        lock = FileLock(self.lock_path)
+        with turns.holding(str(self.lock_path), waiting):
+            self.check_place()
             try:
                 # Not the folder itself: whoever holds the lock may be clearing it this moment.
-                path.parent.mkdir(parents=True, exist_ok=True)
+                self.lock_path.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire(timeout=0)
             except Timeout:
                 waiting()
@@ -278,7 +320,7 @@ class Store:
 def sweep_temporaries(folder: Path) -> None:
     """Remove what a killed writer left; the caller holds the folder's lock."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def fsync_folder(folder: Path) -> None:

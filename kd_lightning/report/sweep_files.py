@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.errors import KDError
+from kd_lightning.inside import is_plain_file
 from kd_lightning.report.curves import logged
 from kd_lightning.report.groups import names_of
 from kd_lightning.report.numbers import finite
@@ -135,13 +136,13 @@ def neither(folder: Path) -> str:
 
 def is_run(folder: Path) -> bool:
     """The folder is a single run's."""
-    return (folder / "results.json").is_file() or (folder / "overrides.txt").is_file()
+    return any(is_plain_file(folder / name) for name in ("results.json", "overrides.txt"))
 
 
 def read_single(folder: Path) -> Job:
     """A single run as if it were a job."""
     overrides, results = folder / "overrides.txt", read_json(folder / "results.json")
-    words = overrides.read_text(encoding="utf-8", errors="replace").splitlines() if overrides.is_file() else []
+    words = overrides.read_text(encoding="utf-8", errors="replace").splitlines() if is_plain_file(overrides) else []
     record = {"overrides": words, "state": DONE if results else UNFINISHED}
     return Job(0, folder, record, results)
 

@@ -17,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.inside import is_plain_file, is_plain_folder
+
 SWEEP, JOB, PROGRESS, RESULTS = "sweep.json", "job.json", "progress.json", "results.json"
 
 RUNNING, DONE, FAILED, KILLED = "running", "done", "failed", "killed"
@@ -108,7 +110,7 @@ class Sweep:
 
 def read_sweep(folder: Path) -> Sweep:
     """All that is known of a sweep."""
-    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and is_plain_folder(path))
     return Sweep(folder, read_json(folder / SWEEP) or {}, [read_job(folder / str(n)) for n in numbers])
 
 
@@ -126,11 +128,13 @@ def read_job(folder: Path) -> Job:
 
 def is_sweep(folder: Path) -> bool:
     """The folder is a sweep's, also an empty or old one's."""
-    return (folder / SWEEP).is_file() or any(folder.glob(f"[0-9]*/{JOB}"))
+    return is_plain_file(folder / SWEEP) or any(folder.glob(f"[0-9]*/{JOB}"))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is none or it is torn."""
+    """A JSON object, or None where there is none or it is torn. Only a file itself is read: no link, no pipe."""
+    if not is_plain_file(path):
+        return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
