@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ def find_teacher(path: str) -> Path:
         raise CheckpointCorruptError(
             f"teacher.checkpoint={path}: {found} is not there; name a weights file or a run folder"
         )
+    if not os.access(found, os.R_OK):
+        raise CheckpointCorruptError(f"teacher.checkpoint={path}: {found} is not readable: chmod u+r {found}")
     if found.stat().st_size == 0:
         raise CheckpointCorruptError(f"teacher.checkpoint={path}: {found} is empty (0 bytes)")
     return found
@@ -65,15 +69,17 @@ def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
             f"missing {missing[:3]}, {len(extra)} are unknown {extra[:3]}: choose the model@teacher it was trained as"
         )
     for name, tensor in wanted.items():
+        if name in state:
+            check_kind(state[name], tensor, name, path)
         if name in state and state[name].shape != tensor.shape:
             raise ClassMismatchError(
-                f"teacher.checkpoint={path}: {name} is {list(state[name].shape)} in the file and {list(tensor.shape)} "
+                f"teacher.checkpoint={path}: {shown(name)} is {list(state[name].shape)} in the file and {list(tensor.shape)} "
                 "in the configured teacher: set teacher.* to what it was trained with"
             )
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointCorruptError(
-                f"teacher.checkpoint={path}: {name} holds NaN or infinity: choose another file"
+                f"teacher.checkpoint={path}: {shown(name)} holds NaN or infinity: choose another file"
             )
     network.load_state_dict(state, strict=False)
     return network
@@ -88,9 +94,39 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # what a damaged file raises in pickle, zip or safetensors shares no base class
         raise _unreadable(path, error) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(each, str) for each in state):
         raise CheckpointCorruptError(f"{path} holds no tensors by name: save network.state_dict() or use safetensors")
+    others = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if others:
+        raise CheckpointCorruptError(
+            f"{path}: {shown(others[0])} is no tensor: save network.state_dict() or use safetensors"
+        )
     return state
+
+
+def check_kind(found: Tensor, wanted: Tensor, name: str, path: Path) -> None:
+    """The tensor holds numbers of the kind that the network has, plainly: nothing else is turned into them unseen.
+
+    Raises:
+        CheckpointCorruptError: It holds whole or complex numbers for fractions, or is sparse or quantized.
+    """
+    kinds = [(each.is_floating_point(), each.is_complex(), each.dtype == torch.bool) for each in (found, wanted)]
+    if found.layout != torch.strided or found.is_quantized or kinds[0] != kinds[1]:
+        what = "quantized" if found.is_quantized else f"{found.layout} {found.dtype}".replace("torch.", "")
+        raise CheckpointCorruptError(
+            f"teacher.checkpoint={path}: {shown(name)} is {what} in the file and {wanted.dtype} in the teacher: save the "
+            "weights as plain tensors of such numbers".replace("torch.", "")
+        )
+
+
+def shown(name: str) -> str:
+    """The name of a tensor as it may stand in a message: control characters escaped, and not of any length.
+
+    Example:
+        >>> shown("head.weight"), shown("a\x1b[2J")
+        ('head.weight', 'a\\x1b[2J')
+    """
+    return repr(name[:100])[1:-1]
 
 
 def check_description(path: Path, tokenizer: str) -> None:
@@ -98,10 +134,19 @@ def check_description(path: Path, tokenizer: str) -> None:
     description = path.with_suffix(".json")
     if not description.is_file():
         return
-    theirs = json.loads(description.read_text(encoding="utf-8")).get("tokenizer_sha256", tokenizer)
+    try:
+        described = json.loads(description.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointCorruptError(f"{description} cannot be read: remove it, or restore it") from error
+    theirs = described.get("tokenizer_sha256", tokenizer) if isinstance(described, dict) else None
+    if not isinstance(theirs, str):
+        raise CheckpointCorruptError(
+            f"{description} is no description of a teacher: remove it, or restore it: an object whose tokenizer_sha256 is a "
+            "text is expected"
+        )
     if theirs != tokenizer:
         raise VocabMismatchError(
-            f"teacher.checkpoint={path}: the teacher's tokenizer ({theirs[:12] or 'none'}) is not this run's "
+            f"teacher.checkpoint={path}: the teacher's tokenizer ({shown(theirs[:12]) or 'none'}) is not this run's "
             f"({tokenizer[:12] or 'none'}): use the data settings that the teacher was trained with"
         )
 
@@ -125,5 +170,11 @@ def _alias(state: dict[str, Tensor], name: str, present: set[str]) -> bool:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointCorruptError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return CheckpointCorruptError(f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {first}")
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in first:
+        # torch's own words tell how to run what the file carries.
+        return CheckpointCorruptError(
+            f"{path} is damaged, or holds more than tensors, and nothing that a file carries is run: save the weights alone, "
+            "with safetensors.torch.save_file(network.state_dict(), 'teacher.safetensors')"
+        )
+    return CheckpointCorruptError(f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {shown(first)}")

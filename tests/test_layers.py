@@ -110,7 +110,7 @@ LAYERS = {
     "configuration_table": Layer({"report.numbers", "seed_sentences", "verdict_over_seeds"}, set()),
     "tracking": Layer(
         {
-            *("tracking", "callbacks.mlflow_curves", "errors", "redaction", "seed_groups"),
+            *("tracking", "callbacks.mlflow_curves", "errors", "inside", "redaction", "seed_groups"),
             *("sweeps.folder", "verdict_over_seeds"),
         },
         {"torch", "lightning_fabric", "filelock", "mlflow"},
