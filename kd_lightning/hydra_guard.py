@@ -100,8 +100,7 @@ def guard(trusted: Callable[[], list[str]]) -> None:
         _loaded.set(Loaded())
         config = load(self, *args, **kwargs)
         check_composed(config, trusted)
-        if isinstance(outputs := OmegaConf.select(config, "outputs"), str):
-            check_outputs(Path(outputs))  # here, for Hydra makes the run's or sweep's folder before it calls us
+        check_outputs(*(found for name in FOLDERS if (found := folder_named(config, name))))
         check_sweep(config, self)
         check_presets(config)
         announce(_loaded.get().replaced)
@@ -204,12 +203,18 @@ def check_folder(config: DictConfig, name: str) -> None:
     Raises:
         ConfigError: It has none.
     """
+    folder = folder_named(config, name)
+    if folder is not None and (not folder.strip() or "${" in folder or not folder.isprintable()):
+        raise ConfigError(f"{name}={folder!r}: the name of a folder is expected (is a shell variable unset?)")
+
+
+def folder_named(config: DictConfig, name: str) -> str | None:
+    """A setting that names a folder; None where it is not set, or what is wrong with it is said where it is needed."""
     try:
         folder = OmegaConf.select(config, name)
     except OmegaConfBaseException:
-        return  # said where it is needed
-    if isinstance(folder, str) and (not folder.strip() or "${" in folder or not folder.isprintable()):
-        raise ConfigError(f"{name}={folder!r}: the name of a folder is expected (is a shell variable unset?)")
+        return None
+    return folder if isinstance(folder, str) else None
 
 
 def check_sweep(config: DictConfig, loader: ConfigLoaderImpl) -> None:

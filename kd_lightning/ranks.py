@@ -307,6 +307,7 @@ def handed_over(task: Task, start_method: str, folder: Path) -> Iterator[Task | 
 def write(task: Task, path: Path) -> None:
     """The task, as a file."""
     try:
+        path.unlink(missing_ok=True)
         torch.save(task, path, pickle_protocol=pickle.HIGHEST_PROTOCOL)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ConfigError(

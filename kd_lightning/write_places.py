@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.inside import LinkError, inside, refuse_link
+from kd_lightning.inside import LinkError, inside
 
 WRITERS = ("logger", "callbacks", "trainer")
 PLACE = re.compile(r"(^|_)(dir|dirpath|path|file|uri|location|folder|host|base_url)$")
@@ -24,19 +24,25 @@ NAMED_PLACES = frozenset({"filename", "name", "version", "prefix", "sub_dir"})
 OWN_FOLDERS = ("runs", "sweeps", "store", "studies")
 
 
-def check_outputs(outputs: Path) -> None:
-    """The outputs folder, and those in it, are folders or not there yet.
+def check_outputs(outputs: str, *folders: str) -> None:
+    """The outputs folder, and those in it, are folders or not there yet. Asked before Hydra makes the run's.
+
+    Args:
+        outputs: The setting.
+        folders: Of the run and the sweep; those that the user has put elsewhere are the user's own.
 
     Raises:
         LinkError: One is a link, which somebody else may have made: everything would be written to where it leads.
     """
-    if outputs.is_symlink():
+    root = Path(os.path.abspath(outputs))
+    if root.is_symlink():
         raise LinkError(
-            f"outputs={outputs} is a link to {os.readlink(outputs)}: if that is where results belong, set "
-            f"outputs={outputs.resolve()}"
+            f"outputs={outputs} is a link to {os.readlink(root)}: if that is where results belong, set outputs={root.resolve()}"
         )
-    for name in OWN_FOLDERS:
-        refuse_link(outputs / name)
+    own = [root / name for name in OWN_FOLDERS]
+    for place in (*own, *map(Path, map(os.path.abspath, folders))):
+        if place.is_relative_to(root):
+            inside(root, place)
 
 
 def check_places(settings: Mapping[str, Any], folder: Path, overrides: Collection[str]) -> None:

@@ -79,12 +79,24 @@ def test_places(node: dict[str, object], name: str, fine: bool, stranger: Path) 
             check_places(settings, Path(places["run"]), [])
 
 
-@pytest.mark.parametrize("link", ["outputs", "outputs/runs"])
-def test_outputs_that_are_a_link_are_not_written_to(link: str, stranger: Path, capsys: Capsys) -> None:
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ("outputs", ()),
+        ("outputs/runs", ()),
+        ("outputs/store", ()),
+        ("outputs/mine", ("hydra.run.dir=outputs/mine",)),
+        ("outputs/sweeps/mine", ("-m", "hydra.sweep.dir=outputs/sweeps/mine", "hydra/launcher=inline")),
+        ("outputs/sweeps/mine/0", ("-m", "hydra.sweep.dir=outputs/sweeps/mine")),
+    ],
+)
+def test_outputs_that_are_a_link_are_not_written_to(
+    link: str, words: tuple[str, ...], stranger: Path, capsys: Capsys
+) -> None:
     precious = stranger.parent / "precious"
-    (stranger / link).parent.mkdir(exist_ok=True)
+    (stranger / link).parent.mkdir(parents=True, exist_ok=True)
     (stranger / link).symlink_to(precious)
-    answer = kd(capsys, "run", *DIGITS, "steps.pretrain=0")
+    answer = kd(capsys, "run", *words, *DIGITS, "steps.pretrain=0")
     assert answer.code == 2
     assert f"is a link to {precious}" in answer.err
     assert [path.name for path in precious.iterdir()] == ["metrics.csv"]
