@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from kd_lightning.sweeps.records import ProgressFile
+from kd_lightning.terminal import printable
 
 TITLES = {
     "data": "split data",
@@ -103,7 +104,7 @@ class TerminalBoard:
 
     def update(self, stage: str, step: int, note: str) -> None:
         """See ``callbacks.progress.Board``."""
-        self._progress.update(self._tasks[stage], completed=step, note=note)
+        self._progress.update(self._tasks[stage], completed=step, note=escape(printable(note)))
         self._report(stage, step, note)
 
     def _report(self, stage: str, step: int, note: str) -> None:
@@ -118,7 +119,7 @@ class TerminalBoard:
             total=total,
             completed=total,
             description=f"[green]{TITLES[stage]:<13}",
-            note=escape(note),
+            note=escape(printable(note)),
         )
         self._progress.stop_task(self._tasks[stage])
         self.log.info("%s: %s", TITLES[stage], note)
@@ -131,15 +132,15 @@ class TerminalBoard:
         self._print(text)
 
     def _print(self, text: str) -> None:
-        self.console.print(escape(text), soft_wrap=True)
+        self.console.print(escape(printable(text, lines=True)), soft_wrap=True)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table: first column to the left, numbers to the right."""
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for i, name in enumerate(header):
-            table.add_column(escape(name), justify="left" if i == 0 else "right", overflow="fold")
+            table.add_column(escape(printable(name)), justify="left" if i == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*(escape(printable(cell)) for cell in row))
         self.console.print(table)
         for row in (header, *rows):
             self.log.info("%s", "\t".join(row))

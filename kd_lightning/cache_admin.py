@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -14,13 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from kd_lightning.board import terminal
 from kd_lightning.errors import ConfigError, KDError
 from kd_lightning.inside import inside, is_plain_folder
+from kd_lightning.json_files import WHOLE, Fields, read_record
 from kd_lightning.sizes import size
 from kd_lightning.store import Entry, is_entry
+from kd_lightning.terminal import printable
 
 USAGE = """\
 kd cache ls                     the teacher outputs on disk: what, how large, when last used
@@ -30,6 +32,7 @@ kd cache prune --older-than 30d remove what was not used for so long
 kd cache prune --all            remove all; what is being written at the moment always stays
                --outputs DIR    where `outputs` lies, if elsewhere"""
 OUTPUTS, STAGE, MANIFEST = "outputs", "teacher_outputs", "manifest.json"
+FIELDS: Fields = {"rows": WHOLE, "of": {"outputs": {}}}
 UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 SPANS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -52,10 +55,9 @@ class Cached:
     def manifest(self) -> dict[str, Any]:
         """What the bytes mean; empty where that is not written yet."""
         try:
-            found = self.entry.read_json(MANIFEST)
-        except (OSError, ValueError):
+            return read_record(self.entry.path(MANIFEST), FIELDS)
+        except (OSError, KDError):
             return {}
-        return found if isinstance(found, dict) else {}
 
     @cached_property
     def bytes(self) -> int:
@@ -77,8 +79,7 @@ class Cached:
     @property
     def policy(self) -> dict[str, Any]:
         """Its policy's settings."""
-        found = self.manifest.get("of", {}).get("outputs", {})
-        return found if isinstance(found, dict) else {}
+        return (self.manifest.get("of") or {}).get("outputs") or {}
 
     def state(self) -> str:
         """In a word or two; digests are ``verify``'s to check."""
@@ -113,7 +114,8 @@ class Cached:
         rest = ", ".join(f"{key}={value}" for key, value in self.policy.items() if key != "_target_")
         rows = self.manifest.get("rows")
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.used))
-        return [self.entry.key, name, rest, f"{rows:,}" if rows else "?", size(self.bytes), used, self.state()]
+        texts = self.entry.key, name, rest, f"{rows:,}" if rows else "?", size(self.bytes), used, self.state()
+        return [escape(printable(text)) for text in texts]
 
 
 def _refuse() -> None:
@@ -125,17 +127,13 @@ def cache(words: list[str]) -> int:
     if not words or any(word in ("-h", "--help") for word in words):
         print(USAGE)
         return 0 if words else 2
-    try:
-        given = parsed(words)
-        if given.outputs != OUTPUTS and not Path(given.outputs).is_dir():
-            raise ConfigError(f"kd cache: --outputs {given.outputs}: there is no such folder")
-        found = all_cached(inside(Path(given.outputs), Path(given.outputs) / "store" / STAGE))
-        if given.action == "ls":
-            return ls(found)
-        return verify(found) if given.action == "verify" else prune(found, given)
-    except KDError as error:
-        print(f"kd: {type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+    given = parsed(words)
+    if given.outputs != OUTPUTS and not Path(given.outputs).is_dir():
+        raise ConfigError(f"kd cache: --outputs {given.outputs}: there is no such folder")
+    found = all_cached(inside(Path(given.outputs), Path(given.outputs) / "store" / STAGE))
+    if given.action == "ls":
+        return ls(found)
+    return verify(found) if given.action == "verify" else prune(found, given)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -211,7 +209,7 @@ def verify(found: Iterable[Cached]) -> int:
                 problem, f"damaged: {problem}"
             )
             code = 1 if problem else code
-        print(f"{each.entry.key}  {verdict}")
+        print(printable(f"{each.entry.key}  {verdict}"))
     return code
 
 
@@ -226,8 +224,8 @@ def prune(found: Sequence[Cached], given: argparse.Namespace) -> int:
         here = each.bytes
         if each.remove():
             left, freed = left - here, freed + here
-            print(f"{each.entry.key}  removed, {size(here)}")
+            print(printable(f"{each.entry.key}  removed, {size(here)}"))
         else:
-            print(f"{each.entry.key}  stays: it is being written")
+            print(printable(f"{each.entry.key}  stays: it is being written"))
     print(f"{size(freed)} freed, {size(left)} left")
     return 0

@@ -8,7 +8,10 @@ if __name__ == "__main__" and not sys.flags.safe_path:
 
 import os
 
+from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.import_paths import keep_working_folder_out
+from kd_lightning.terminal import printable
+from kd_lightning.verbs import USER_ERROR, run_verb
 
 COMPLETION = ("-sc", "--shell-completion")
 HELP = """\
@@ -31,13 +34,8 @@ kd run experiment=digits  images with few labels
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     keep_working_folder_out()
-    try:
-        code = answer(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:  # as in `kd ls | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return code
+    words = sys.argv[1:] if arguments is None else arguments
+    return run_verb(words[0] if words else "help", lambda: answer(words))
 
 
 def answer(words: list[str]) -> int:
@@ -51,6 +49,7 @@ def answer(words: list[str]) -> int:
 
         print(__version__)
         return 0
+    check_working_folder()
     if verb in COMPLETION or (verb == "run" and rest and rest[0] in COMPLETION):
         from kd_lightning.completion import complete
 
@@ -81,12 +80,26 @@ def answer(words: list[str]) -> int:
     if verb in ("ls", "cp", "env"):
         from kd_lightning import inspection
 
+        if any(word in ("-h", "--help") for word in rest):
+            print(inspection.HELP[verb], end="")
+            return 0
         return inspection.VERBS[verb](rest)
     from kd_lightning.completion import VERBS
-    from kd_lightning.errors import did_you_mean
 
-    print(f"kd: no verb {verb!r}{did_you_mean(verb, VERBS)} (see kd --help)", file=sys.stderr)
-    return 2
+    print(printable(f"kd: no verb {verb!r}{did_you_mean(verb, VERBS)} (see kd --help)"), file=sys.stderr)
+    return USER_ERROR
+
+
+def check_working_folder() -> None:
+    """Everything is looked for from the working folder on.
+
+    Raises:
+        KDError: It has been deleted.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise KDError("the working folder has been deleted: cd to one that exists") from error
 
 
 if __name__ == "__main__":

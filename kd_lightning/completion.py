@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from kd_lightning.terminal import printable
+
 VERBS = ("run", "status", "report", "cache", "trust", "ls", "cp", "env")
 VERBS_OF = {"cache": ("ls", "verify", "prune"), "trust": ("add", "ls", "remove")}
 LINE, POINT = "COMP_LINE", "COMP_POINT"
@@ -23,13 +25,13 @@ def complete(arguments: list[str]) -> int:
     if verb == "ls":
         from kd_lightning.inspection import groups
 
-        print("\n".join(group for group in groups() if group.startswith(overrides.strip())))
+        print("\n".join(printable(group) for group in groups() if group.startswith(overrides.strip())))
     if verb in VERBS_OF and " " not in overrides.lstrip():
         print("\n".join(word for word in VERBS_OF[verb] if word.startswith(overrides.strip())))
     if verb != "run":
         return 0
     word = overrides.split(" ")[-1]
-    print("\n".join(placed(word)))
+    print("\n".join(map(printable, placed(word))))
     if "@" in word:  # Hydra knows no answer
         return 0
     os.environ[LINE] = f"{command} {overrides}"

@@ -27,8 +27,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir, user_conf_dir
+from kd_lightning.error_text import one_line
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError, did_you_mean
-from kd_lightning.hydra_errors import one_line
 from kd_lightning.hydra_guard import guard
 from kd_lightning.resolution import SettingsTooLargeError, resolve
 from kd_lightning.trust import TRUST_VARIABLE, missing_beside, packages_in_environment, remembered_packages

@@ -69,6 +69,10 @@ class CheckpointWriteError(KDError):
     """A checkpoint or a result could not be written."""
 
 
+class DeadProcessError(RuntimeError):
+    """A process of a training ended without a word: it was killed, or crashed in native code. No defect of ours, nor a setting."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'hidden'?"`` for the nearest known word, or the empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -12,13 +12,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
+from kd_lightning.error_text import one_line
 from kd_lightning.errors import did_you_mean
 from kd_lightning.inspection import groups
 
 OVERRIDDEN = re.compile(r"Could not override '([^'@]+)'")
 NO_SUCH_KEY = re.compile(r"Key '([^']+)' is not in struct")
 NO_CHOICE = re.compile(r"([^@=]+)(@[^=]+)?=(null)?")
-NOISE = ("full_key:", "object_type=", "See https", "To append to your", "reference_type=")
 
 
 def explain(error: BaseException, overrides: Sequence[str], config_name: str) -> str:
@@ -84,9 +84,3 @@ def paths(node: Any, where: str = "") -> Iterator[str]:
             path = f"{where}.{key}" if where else str(key)
             yield path
             yield from paths(value, path)
-
-
-def one_line(error: BaseException) -> str:
-    """The message without line breaks and without pointers to documentation."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return "; ".join(line for line in lines if line and not line.startswith(NOISE))

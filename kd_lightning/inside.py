@@ -90,7 +90,7 @@ def is_plain_file(path: Path) -> bool:
     """A regular file itself stands there: no link to one, no pipe that a reader would wait for."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return False
 
 

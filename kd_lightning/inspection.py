@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import platform
-import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from kd_lightning.conf_files import conf_dir, search_dirs
-from kd_lightning.errors import did_you_mean
+from kd_lightning.errors import KDError, did_you_mean
+from kd_lightning.json_files import read_text
 from kd_lightning.objective_docs import objective_rows
+from kd_lightning.terminal import printable
 from kd_lightning.versions import installed
 
 FITS = "Fits: task="
@@ -22,17 +22,16 @@ def ls(arguments: list[str]) -> int:
     """Groups and choices, each with the first comment line of its file; objectives, asked for alone, with their formulas."""
     found = groups()
     if arguments and arguments[0] not in found:
-        print(f"kd ls: no group {arguments[0]!r}{did_you_mean(arguments[0], found)}", file=sys.stderr)
-        return 2
+        raise KDError(f"no group {arguments[0]!r}{did_you_mean(arguments[0], found)}")
     for group in arguments[:1] or found:
-        print(group)
+        print(printable(group))
         width = max(len(name) for name in found[group])
         more = {row.name: row for row in objective_rows(found[group])} if arguments and group == "objective" else {}
         for name, path in found[group].items():
-            print(f"  {name:<{width}}  {purpose(path)}")
+            print(printable(f"  {name:<{width}}  {purpose(path)}"))
             if name in more and more[name].formula:
                 row = more[name]
-                print(f"      {row.formula}\n      {row.reference}")
+                print(printable(f"      {row.formula}\n      {row.reference}", lines=True))
                 print(f"      taps: {'yes' if row.taps else 'no'}, chunked: {'yes' if row.chunked else 'no'}")
     return 0
 
@@ -57,7 +56,11 @@ def purpose(path: Path) -> str:
 
 def head_comments(path: Path) -> list[str]:
     """The comment lines that a file opens with, without Hydra's package directive."""
-    lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    try:
+        text = read_text(path, errors="replace", links=True)
+    except (KDError, FileNotFoundError) as error:  # one file that cannot be read hides no other
+        return [str(error)]
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     return [line.removeprefix("#").strip() for line in lines if not line.startswith("# @package")]
 
 
@@ -69,20 +72,23 @@ def fitting_task(path: Path) -> str:
 def cp(arguments: list[str]) -> int:
     """Copy configuration files (``model/lstm_lm`` or ``config``) to the same place below ``./conf``."""
     if not arguments:
-        print("kd cp: name a file, for example: kd cp model/lstm_lm", file=sys.stderr)
-        return 2
+        raise KDError("name a file, for example: kd cp model/lstm_lm")
     known = [path.relative_to(conf_dir()).with_suffix("").as_posix() for path in conf_dir().rglob("*.yaml")]
     for name in arguments:
         name = name.removesuffix(".yaml")
         if name not in known:
-            print(f"kd cp: no file {name!r}{did_you_mean(name, known)}", file=sys.stderr)
-            return 2
+            raise KDError(f"no file {name!r}{did_you_mean(name, known)}")
         target = Path("conf") / f"{name}.yaml"
-        if target.exists():
-            print(f"kd cp: {target} is there already: remove it first", file=sys.stderr)
-            return 2
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(conf_dir() / f"{name}.yaml", target)
+        if not target.parent.resolve().is_relative_to(Path.cwd()):
+            raise KDError(
+                f"{target.parent} is a link to {target.parent.resolve()}, outside of this folder: copy there yourself"
+            )
+        try:
+            with target.open("xb") as file:  # never through a link that lies there
+                file.write((conf_dir() / f"{name}.yaml").read_bytes())
+        except FileExistsError as error:
+            raise KDError(f"{target} is there already: remove it first") from error
         print(target)
     return 0
 
@@ -96,4 +102,9 @@ def env(arguments: list[str]) -> int:
     return 0
 
 
+HELP = {
+    "ls": "kd ls [GROUP]     configuration groups and choices, with what each is for; of GROUP alone, in detail\n",
+    "cp": "kd cp FILE [...]  copy configuration files, as model/lstm_lm or config, to ./conf, where your edits win\n",
+    "env": "kd env            versions and machine, for bug reports\n",
+}
 VERBS: dict[str, Callable[[list[str]], int]] = {"ls": ls, "cp": cp, "env": env}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning import collector
 from kd_lightning.config import CONFIG_NAME, build, check_arguments, plain, trusted_packages, yaml_text
+from kd_lightning.error_text import describe, traceback_text
 from kd_lightning.errors import ConfigError, TrialPruned, did_you_mean
-from kd_lightning.hydra_errors import one_line
 from kd_lightning.real_numbers import with_real_numbers
 from kd_lightning.redaction import redacted_override
 from kd_lightning.stopping import Terminated
@@ -38,10 +37,12 @@ class Place:
     Attributes:
         sweep: The sweep's name.
         number: The job's.
+        overrides: What the job changes, secrets out; the leader knows the other jobs, and hides values so that jobs stay apart.
     """
 
     sweep: str
     number: int
+    overrides: Sequence[str]
 
 
 def perform(config: DictConfig, folder: Path, overrides: list[str], sweep: str | None = None) -> Results:
@@ -97,8 +98,9 @@ def carry_out(
     )
 
 
-def perform_in_sweep(config: DictConfig, folder: Path, overrides: list[str], place: Place) -> None:
+def perform_in_sweep(config: DictConfig, folder: Path, place: Place) -> None:
     """Run a sweep's job and record how it ends. Only what asks the whole process to end is raised."""
+    overrides = list(place.overrides)
     begin_job(folder, place.number, overrides)
     with end_recorded(folder, place.number) as end:
         end.results = perform(config, folder, overrides, place.sweep)
@@ -134,7 +136,7 @@ def end_recorded(folder: Path, number: int) -> Iterator[End]:
         end_job(folder, INTERRUPTED, error="interrupted")
         raise
     except (Exception, SystemExit) as error:
-        end_job(folder, state_of(error), error=describe(error), traceback=traceback.format_exc())
+        end_job(folder, state_of(error), error=describe(error), traceback=traceback_text(error))
         print(f"job {number} {state_of(error)}: {describe(error)}", file=sys.stderr, flush=True)
     else:
         if end.results is not None:
@@ -172,10 +174,3 @@ def check_additions(overrides: list[str]) -> None:
             if name not in known:
                 hint = did_you_mean(name, map(str, known)) or "; free-form values belong under vars"
                 raise ConfigError(f"unknown setting {key!r}{hint}")
-
-
-def describe(error: BaseException) -> str:
-    """The error in one line."""
-    if isinstance(error, SystemExit):
-        return f"something in the run called sys.exit({error.code!r})"
-    return f"{type(error).__name__}: {one_line(error)}"

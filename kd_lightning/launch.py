@@ -1,14 +1,12 @@
 """``kd run``: Hydra composes, the job runs, errors become one line and an exit code.
 
-Exit codes: 0 done; 1 a defect, or a job of a sweep failed; 2 a setting or the data is wrong; 130 interrupted;
-143 terminated. The same command goes on from the last resume point.
+Exit codes are those of ``verbs.py``; 1 also where a job of a sweep failed. The same command goes on from the last resume point.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,17 +22,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import CONFIG_NAME, register_with_hydra, trust_read_once
+from kd_lightning.error_text import describe
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain
-from kd_lightning.job import Place, describe, in_multirun, overrides_of_job, perform, perform_in_sweep
+from kd_lightning.job import Place, in_multirun, overrides_of_job, perform, perform_in_sweep
+from kd_lightning.shown_config import composed_without_secrets
 from kd_lightning.stopping import Terminated, terminable, undisturbed
 from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED
 from kd_lightning.sweeps.records import end_sweep
 from kd_lightning.sweeps.watch import SweepWatch
+from kd_lightning.terminal import printable
 from kd_lightning.trust import import_trusted_packages
-
-TRACEBACK = "HYDRA_FULL_ERROR"
-OK, DEFECT, USER_ERROR, INTERRUPTED_CODE, TERMINATED_CODE = 0, 1, 2, 130, 143
+from kd_lightning.verbs import DEFECT, INTERRUPTED_CODE, OK, TERMINATED_CODE, TRACEBACK, say, say_error
 
 _errors: list[BaseException] = []
 _place: list[Place] = []
@@ -43,7 +42,7 @@ _place: list[Place] = []
 def run(arguments: list[str]) -> int:
     """``kd run ARGUMENTS``; returns the exit code."""
     try:
-        with terminable():
+        with terminable(second_ends=True):
             code = composed_and_run(arguments)
             return max(code, conclude(DONE if code == OK else FAILED))
     except KeyboardInterrupt:
@@ -55,8 +54,11 @@ def run(arguments: list[str]) -> int:
 def stopped(state: str, word: str, code: int) -> int:
     """The end of a command that was asked to end; the exit code. A second Ctrl-C does not disturb it."""
     with undisturbed():
-        conclude(state)
-        print(f"{word}; the same command goes on from the last resume point", file=sys.stderr)
+        try:
+            conclude(state)
+        except (KDError, OSError) as error:  # as on a full disk: what the jobs have saved is there all the same
+            say_error(error, "run")
+        say(f"{word}; the same command goes on from the last resume point")
     return code
 
 
@@ -98,7 +100,7 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
     try:
         refuse_pickled_run(arguments)
         import_trusted_packages()
-        with trust_read_once():
+        with trust_read_once(), composed_without_secrets(arguments):
             compose_and_run(arguments, work or job)
         if _errors:
             raise _errors.pop()
@@ -108,10 +110,7 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
     except BrokenPipeError:
         raise
     except Exception as error:
-        if wants_traceback:
-            traceback.print_exc()
-        print(f"kd: {describe(error)}", file=sys.stderr)
-        return USER_ERROR if isinstance(error, KDError) else DEFECT
+        return say_error(error, "run", wants_traceback)
     finally:
         sys.argv = words
         if not wants_traceback:
@@ -164,17 +163,18 @@ def compose_and_run(arguments: list[str], work: Callable[[DictConfig], None]) ->
 def job(config: DictConfig) -> None:
     """What Hydra calls for each job that runs in this process."""
     context = HydraConfig.get()
-    folder, overrides = Path(context.runtime.output_dir), overrides_of_job()
+    folder = Path(context.runtime.output_dir)
     if in_multirun():
         # Hydra's own record of the sweep, secrets included; ours are each job's job.json and config.yaml.
         folder.with_name("multirun.yaml").unlink(missing_ok=True)
-        print(f"job {context.job.num}: {' '.join(overrides)}", flush=True)
-        perform_in_sweep(config, folder, overrides, Place(folder.parent.name, context.job.num))
+        overrides = [SweepWatch.hidden.redact(word) for word in context.overrides.task]
+        print(printable(f"job {context.job.num}: {' '.join(overrides)}"), flush=True)
+        perform_in_sweep(config, folder, Place(folder.parent.name, context.job.num, overrides))
     elif _place:
-        perform_in_sweep(config, folder, overrides, _place[0])
+        perform_in_sweep(config, folder, _place[0])
     else:
         try:
-            perform(config, folder, overrides)
+            perform(config, folder, overrides_of_job())
         except SystemExit as stop:
             _errors.append(RuntimeError(describe(stop)))
         except Exception as error:
@@ -203,7 +203,7 @@ def conclude(state: str) -> int:
 
     lost = sum_up(folder)
     end_sweep(folder, FAILED if lost and state == DONE else state)
-    print(f"report: {write_sweep_report([folder], folder)}")
-    print(folder)
+    print(printable(f"report: {write_sweep_report([folder], folder)}"))
+    print(printable(str(folder)))
     SweepWatch.folder = None  # not before: who is interrupted in here concludes once more
     return DEFECT if lost else OK

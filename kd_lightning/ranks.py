@@ -36,7 +36,7 @@ from torch.distributed import TCPStore
 from kd_lightning import stopping
 from kd_lightning.allocator import keep_freed_memory
 from kd_lightning.callbacks.progress import StageProgress
-from kd_lightning.errors import ConfigError, KDError
+from kd_lightning.errors import ConfigError, DeadProcessError, KDError
 from kd_lightning.stage import lightning_is_quiet
 from kd_lightning.store import TEMPORARY, write_error
 from kd_lightning.trust import import_trusted_packages
@@ -47,10 +47,6 @@ FAREWELL = 60.0  # seconds to end, with all work done: loggers may have somethin
 SEAT, PROGRESS, DONE, FAILED = "seat", "progress", "done", "failed"
 CONSEQUENCE = -signal.SIGABRT
 """How a process ends whose GPU library gives up waiting for another one: never the cause."""
-
-
-class DeadProcessError(RuntimeError):
-    """A process of a training ended without a word: it was killed, or crashed in native code."""
 
 
 @dataclass

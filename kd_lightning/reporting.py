@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from kd_lightning.error_text import one_line
 from kd_lightning.errors import KDError
 from kd_lightning.report.run_report import write_report
 from kd_lightning.report.sweep_files import is_run, neither
 from kd_lightning.report.sweep_report import write_sweep_report
 from kd_lightning.sweeps.folder import is_sweep
+from kd_lightning.terminal import printable
+from kd_lightning.verbs import say
 
 HELP = """\
 kd report FOLDER [...] [--out FOLDER]
 
   kd report outputs/runs/RUN               the report of a run, anew
   kd report outputs/sweeps/SWEEP           a sweep, also while it runs or after a crash
-  kd report SWEEP SWEEP RUN --out FOLDER   all their jobs on one page
+  kd report SWEEP SWEEP RUN --out FOLDER   all their jobs on one page; what is no run is skipped with a line
 
 Writes report.html, report.md and (of sweeps) results.csv: into --out, else into the run or the first sweep.
 """
@@ -36,14 +38,7 @@ def report(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in words):
         print(HELP, end="")
         return 0
-    try:
-        print(write(parse(words)))
-    except KDError as error:
-        print(f"kd report: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"kd report: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        return 2
+    print(printable(str(write(parse(words)))))
     return 0
 
 
@@ -53,7 +48,8 @@ def parse(words: list[str]) -> Request:
     Raises:
         KDError: A word is no folder, or an option is not known.
     """
-    folders, out, rest = [], None, list(words)
+    named: list[str] = []
+    out, rest = None, list(words)
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=")
@@ -64,10 +60,28 @@ def parse(words: list[str]) -> Request:
         elif word.startswith("-"):
             raise KDError(f"no option {word!r} (see kd report --help)")
         else:
-            folders.append(folder(word))
+            named.append(word)
+    folders = [path for word in named if (path := folder_or_line(word, several=len(named) > 1))]
+    if named and not folders:
+        raise KDError(f"none of {len(named)} is a run or a sweep")
     if not folders:
         raise KDError("which folder? Name a run or a sweep, as outputs/sweeps/SWEEP (see kd report --help)")
     return Request(folders, out)
+
+
+def folder_or_line(word: str, several: bool) -> Path | None:
+    """The folder; of several words, as ``outputs/runs/*``, one that names no run is skipped with a line.
+
+    Raises:
+        KDError: It is the only one, or there is nothing of that name.
+    """
+    try:
+        return folder(word)
+    except KDError as error:
+        if not several or not Path(word).exists():
+            raise
+        say(f"kd report: skipped {one_line(error)}")
+        return None
 
 
 def folder(word: str) -> Path:
@@ -80,7 +94,7 @@ def folder(word: str) -> Path:
     if path.is_file() and path.name in ("report.html", "results.json", "sweep.json"):
         path = path.parent  # what a shell completes
     if not path.is_dir():
-        raise KDError(f"{word}: no such folder")
+        raise KDError(f"{word}: {'no folder' if path.exists() else 'no such folder'}")
     if not is_sweep(path) and not is_run(path):
         inside = sorted(child for child in path.iterdir() if child.is_dir() and is_sweep(child))
         raise KDError(

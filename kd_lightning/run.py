@@ -10,6 +10,7 @@ from typing import Any
 
 from kd_lightning.allocator import keep_freed_memory
 from kd_lightning.board import TerminalBoard
+from kd_lightning.error_text import describe
 from kd_lightning.inside import check_file
 from kd_lightning.pipeline import STAGES, Experiment
 from kd_lightning.redaction import redacted
@@ -83,7 +84,7 @@ def execute(
         board.say(f"report: {report}")
         board.say(str(folder))
     except BaseException as error:
-        log.error("stopped: %s: %s", type(error).__name__, error)
+        log.error("stopped: %s", describe(error))
         raise
     finally:
         for handler in log.handlers[:]:

@@ -6,8 +6,10 @@ and raises ``Terminated``; the same command goes on from there.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,8 +19,13 @@ class Terminated(BaseException):
     """The process was asked to end. No ``Exception``, so that nothing that survives errors survives it."""
 
 
+ECHO_SECONDS = 1.0
+"""A second SIGTERM within this time is the same request: ``timeout`` and schedulers send it to a process and to its group."""
+
 _requested = False
 _deferred = False
+_insists: float | None = None
+"""From when on another SIGTERM ends the process at once; None = never: whoever leads this process repeats its request."""
 
 
 def requested() -> bool:
@@ -27,9 +34,14 @@ def requested() -> bool:
 
 
 def on_sigterm(signum: int, frame: FrameType | None) -> None:
-    """The signal handler. A second signal changes nothing: whoever cleans up is left to it."""
-    global _requested
+    """The signal handler. A second signal ends the user's own process at once; every file is whole at every moment."""
+    global _requested, _insists
     first, _requested = not _requested, True
+    if first and _insists is not None:
+        _insists = time.monotonic() + ECHO_SECONDS
+    if not first and _insists is not None and time.monotonic() > _insists:
+        os.write(2, b"terminated at once; the same command goes on from the last resume point\n")
+        os._exit(128 + signal.SIGTERM)
     if first and not _deferred:
         raise Terminated
 
@@ -43,19 +55,23 @@ def watch() -> None:
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM raises ``Terminated``; the handler that was there comes back afterwards."""
-    global _requested
+def terminable(second_ends: bool = False) -> Iterator[None]:
+    """SIGTERM raises ``Terminated``; the handler that was there comes back afterwards.
+
+    Args:
+        second_ends: A second SIGTERM ends the process at once, whatever it is doing: for the process that the user started.
+    """
+    global _requested, _insists
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGTERM, on_sigterm)
-    _requested = False
+    _requested, _insists = False, 0.0 if second_ends else None
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        _requested = False
+        _requested, _insists = False, None
 
 
 @contextmanager

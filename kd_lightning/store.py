@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from kd_lightning import turns
 from kd_lightning.errors import CheckpointWriteError, ConfigError
 from kd_lightning.inside import inside, is_plain_file, open_new, remove
+from kd_lightning.json_files import read_json
 
 KEY_LENGTH = 20
 TEMPORARY = ".tmp-"
@@ -152,15 +153,8 @@ class Entry:
         return self.folder.with_name(f"{self.key}.lock")
 
     def read_json(self, name: str) -> Any:
-        """A JSON file of the entry.
-
-        Raises:
-            FileNotFoundError: It is not there, or something stands there that is no file.
-        """
-        path = self.path(name)
-        if not is_plain_file(path):
-            raise FileNotFoundError(path)
-        return json.loads(path.read_text(encoding="utf-8"))
+        """A JSON file of the entry."""
+        return read_json(self.path(name))
 
     def problem(self, digests: bool = True) -> str | None:
         """Why the entry cannot be reused: ``None`` = it is whole, ``""`` = it was never finished.
@@ -189,9 +183,10 @@ class Entry:
     def forced_by(self) -> str | None:
         """Which run or sweep had the entry made again although it was whole."""
         try:
-            by = self.read_json(self.status_path.name).get("forced_by")
+            status = self.read_json(self.status_path.name)
         except (OSError, ValueError):
             return None
+        by = status.get("forced_by") if isinstance(status, dict) else None
         return by if isinstance(by, str) else None
 
     @property

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from kd_lightning.errors import ConfigError, KDError, did_you_mean
+from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.store import publish_json
 from kd_lightning.trust import check_owner, remembered_packages, settings_file
 
@@ -21,15 +20,15 @@ VERBS = ("add", "ls", "remove")
 
 
 def trust(words: list[str]) -> int:
-    """The verb; returns the exit code."""
+    """The verb; returns the exit code.
+
+    Raises:
+        ConfigError: As ``answer``.
+    """
     if not words or any(word in ("-h", "--help") for word in words):
         print(USAGE)
         return 0 if words else 2
-    try:
-        answer(words)
-    except KDError as error:
-        print(f"kd: {type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+    answer(words)
     return 0
 
 
@@ -41,7 +40,7 @@ def answer(words: list[str]) -> None:
     """
     verb, names = words[0], words[1:]
     if verb not in VERBS or len(names) != (verb != "ls"):
-        raise ConfigError(f"kd trust {' '.join(words)}: {did_you_mean(verb, VERBS).lstrip('; ')} see kd trust --help")
+        raise ConfigError(f"kd trust {' '.join(words)}: not understood{did_you_mean(verb, VERBS)}; see kd trust --help")
     if verb == "add":
         add_package(names[0])
     elif verb == "remove":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 from pathlib import Path
@@ -13,6 +12,8 @@ from safetensors.torch import load_file, load_model
 from torch import Tensor, nn
 
 from kd_lightning.errors import CheckpointCorruptError, ClassMismatchError, ConfigError, VocabMismatchError
+from kd_lightning.json_files import TEXT, read_record
+from kd_lightning.terminal import printable
 
 PREFIXES = ("network.", "student.", "model.", "module.")
 
@@ -73,13 +74,13 @@ def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
             check_kind(state[name], tensor, name, path)
         if name in state and state[name].shape != tensor.shape:
             raise ClassMismatchError(
-                f"teacher.checkpoint={path}: {shown(name)} is {list(state[name].shape)} in the file and {list(tensor.shape)} "
+                f"teacher.checkpoint={path}: {printable(name)} is {list(state[name].shape)} in the file and {list(tensor.shape)} "
                 "in the configured teacher: set teacher.* to what it was trained with"
             )
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointCorruptError(
-                f"teacher.checkpoint={path}: {shown(name)} holds NaN or infinity: choose another file"
+                f"teacher.checkpoint={path}: {printable(name)} holds NaN or infinity: choose another file"
             )
     network.load_state_dict(state, strict=False)
     return network
@@ -99,7 +100,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     others = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if others:
         raise CheckpointCorruptError(
-            f"{path}: {shown(others[0])} is no tensor: save network.state_dict() or use safetensors"
+            f"{path}: {printable(others[0])} is no tensor: save network.state_dict() or use safetensors"
         )
     return state
 
@@ -114,19 +115,9 @@ def check_kind(found: Tensor, wanted: Tensor, name: str, path: Path) -> None:
     if found.layout != torch.strided or found.is_quantized or kinds[0] != kinds[1]:
         what = "quantized" if found.is_quantized else f"{found.layout} {found.dtype}".replace("torch.", "")
         raise CheckpointCorruptError(
-            f"teacher.checkpoint={path}: {shown(name)} is {what} in the file and {wanted.dtype} in the teacher: save the "
+            f"teacher.checkpoint={path}: {printable(name)} is {what} in the file and {wanted.dtype} in the teacher: save the "
             "weights as plain tensors of such numbers".replace("torch.", "")
         )
-
-
-def shown(name: str) -> str:
-    """The name of a tensor as it may stand in a message: control characters escaped, and not of any length.
-
-    Example:
-        >>> shown("head.weight"), shown("a\x1b[2J")
-        ('head.weight', 'a\\x1b[2J')
-    """
-    return repr(name[:100])[1:-1]
 
 
 def check_description(path: Path, tokenizer: str) -> None:
@@ -134,19 +125,10 @@ def check_description(path: Path, tokenizer: str) -> None:
     description = path.with_suffix(".json")
     if not description.is_file():
         return
-    try:
-        described = json.loads(description.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointCorruptError(f"{description} cannot be read: remove it, or restore it") from error
-    theirs = described.get("tokenizer_sha256", tokenizer) if isinstance(described, dict) else None
-    if not isinstance(theirs, str):
-        raise CheckpointCorruptError(
-            f"{description} is no description of a teacher: remove it, or restore it: an object whose tokenizer_sha256 is a "
-            "text is expected"
-        )
+    theirs = read_record(description, {"tokenizer_sha256": TEXT}).get("tokenizer_sha256", tokenizer) or ""
     if theirs != tokenizer:
         raise VocabMismatchError(
-            f"teacher.checkpoint={path}: the teacher's tokenizer ({shown(theirs[:12]) or 'none'}) is not this run's "
+            f"teacher.checkpoint={path}: the teacher's tokenizer ({printable(theirs[:12]) or 'none'}) is not this run's "
             f"({tokenizer[:12] or 'none'}): use the data settings that the teacher was trained with"
         )
 
@@ -177,4 +159,4 @@ def _unreadable(path: Path, error: Exception) -> CheckpointCorruptError:
             f"{path} is damaged, or holds more than tensors, and nothing that a file carries is run: save the weights alone, "
             "with safetensors.torch.save_file(network.state_dict(), 'teacher.safetensors')"
         )
-    return CheckpointCorruptError(f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {shown(first)}")
+    return CheckpointCorruptError(f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {printable(first)}")

@@ -22,8 +22,9 @@ from safetensors.torch import save_file
 
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import CONFIG_NAME, register_with_hydra
+from kd_lightning.error_text import describe
 from kd_lightning.errors import KDError
-from kd_lightning.launch import describe, perform
+from kd_lightning.launch import perform
 from kd_lightning.tasks.metrics import Accuracy
 from tests.support.cli import DIGITS, Answer, kd, text_words, texts
 
@@ -269,7 +270,10 @@ def test_defect_of_ours_is_exit_code_1(
 
     monkeypatch.setattr("kd_lightning.run.execute", broken)
     answer = kd(capsys, "run", *DIGITS, f"outputs={tmp_path}")
-    assert (answer.code, answer.err) == (1, "kd: AssertionError: an invariant; of ours\n")
+    assert (answer.code, answer.err) == (
+        1,
+        "kd: AssertionError: an invariant; of ours (HYDRA_FULL_ERROR=1 before the command shows where)\n",
+    )
 
 
 # -- networks, data and budget together -------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.reporting import report
+from kd_lightning.cli import main
 from tests.report.sweep_sample import results, write_grid, write_json, write_troubled
 
 Kd = Callable[..., tuple[int, str, str]]
@@ -21,7 +21,7 @@ def kd(capsys: pytest.CaptureFixture[str]) -> Kd:
     """``kd report`` with its exit code, what it printed, and what it complained of."""
 
     def call(*words: str | Path) -> tuple[int, str, str]:
-        code = report([str(word) for word in words])
+        code = main(["report", *map(str, words)])
         said = capsys.readouterr()
         return code, said.out, said.err
 
@@ -59,6 +59,20 @@ def test_several_are_pooled_into_the_first_sweep_or_out(kd: Kd, tmp_path: Path) 
         assert kd(run, *words, one)[1] == f"{tmp_path / 'a' / 'report.html'}\n"
     assert kd(run, write_run(tmp_path / "other", 41.0), "--out", tmp_path / "b")[0] == 0
     assert "2 jobs" in (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
+
+
+def test_of_several_what_is_no_run_is_skipped_with_a_line(kd: Kd, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "runs" / "a"), write_run(tmp_path / "runs" / "b", 41.0)]
+    (tmp_path / "runs" / "empty").mkdir()
+    (tmp_path / "runs" / "file").write_text("", encoding="utf-8")
+    code, out, err = kd(*sorted((tmp_path / "runs").iterdir()), "--out", tmp_path / "page")
+    assert (code, out) == (0, f"{tmp_path / 'page' / 'report.html'}\n")
+    assert [line.partition(": ")[2].split(":")[0] for line in err.splitlines()] == [
+        f"skipped {tmp_path / 'runs' / name}" for name in ("empty", "file")
+    ]
+    assert "2 jobs" in (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
+    assert kd(*runs, tmp_path / "runs" / "typo", "--out", tmp_path / "page")[0] == 2
+    assert kd(tmp_path / "runs" / "empty", tmp_path / "runs" / "file")[0] == 2
 
 
 def test_a_file_that_lies_in_the_folder_will_do(kd: Kd, tmp_path: Path) -> None:
@@ -108,8 +122,8 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
     lines = [
         "import sys",
         "sys.modules['torch'] = None",
-        "from kd_lightning.reporting import report",
-        f"code = report([{str(sweep)!r}])",
+        "from kd_lightning.cli import main",
+        f"code = main(['report', {str(sweep)!r}])",
         "try:",
         "    import torch",
         "except ImportError:",

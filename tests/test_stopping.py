@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,23 @@ def test_sigterm_ends_the_command_with_143(tmp_path: Path) -> None:
     child.join(timeout=60)
     assert child.exitcode == 143
     assert list(tmp_path.glob("store/teacher/*/resume-*.ckpt"))
+
+
+def stubborn(second_ends: bool) -> None:
+    """A command that is asked to end, at once again, and once more after a while; 7 = it came to its own end."""
+    stopping.ECHO_SECONDS = 0.1
+    with suppress(Terminated), terminable(second_ends), deferred():
+        terminate()
+        terminate()  # an echo of the first: nothing happens
+        time.sleep(0.2)
+        terminate()
+    os._exit(7)
+
+
+@pytest.mark.parametrize(("second_ends", "code"), [(True, 143), (False, 7)])
+def test_a_second_sigterm_ends_the_users_own_process_at_once(second_ends: bool, code: int) -> None:
+    """The control is a worker, whose leader repeats the signal: it is left to save."""
+    child = FORK.Process(target=stubborn, args=(second_ends,), daemon=True)
+    child.start()
+    child.join(timeout=30)
+    assert child.exitcode == code

@@ -261,7 +261,7 @@ def test_links_in_the_store_lead_nowhere(what: str, tmp_path: Path) -> None:
         path = entry.path("weights" if what == "file" else what)
         path.rename(precious / "copy")
         path.symlink_to(precious / "copy")
-        assert entry.problem() == ("weights is missing" if what == "file" else "")
+        assert entry.problem() == ("weights is missing" if what == "file" else "status.json cannot be read")
     else:
         place = entry.path(f"{TEMPORARY}{os.getpid()}-weights" if what == "temporary" else "more")
         place.symlink_to(precious / "thesis" if what == "temporary" else precious)
@@ -283,4 +283,4 @@ def test_a_status_names_files_of_its_own_folder_and_is_a_file(tmp_path: Path) ->
     assert entry.problem() == "status.json cannot be read"
     entry.status_path.unlink()
     os.mkfifo(entry.status_path)
-    assert entry.problem() == "", "and nobody waits for a pipe"
+    assert entry.problem() == "status.json cannot be read", "and nobody waits for a pipe"

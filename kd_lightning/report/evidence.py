@@ -89,12 +89,12 @@ def unit(results: dict[str, Any]) -> str:
 def interval(results: dict[str, Any]) -> str:
     """The interval of the gain, how it was made, and whether it leaves chance out."""
     found = results.get("interval")
-    if not found or finite(found["low"]) is None or finite(found["high"]) is None:
+    if not found or any(finite(found.get(name)) is None for name in ("low", "high", "level")):
         return "None, so this run cannot tell the gain from chance."
     ends = f"{amount(found['low'], results)} to {amount(found['high'], results)} {unit(results)}"
     zero = found["low"] <= 0 <= found["high"]
     ending = "It includes 0: the gain may be chance." if zero else "It leaves out 0."
-    return f"{100 * found['level']:.0f}% interval of the gain: {ends} ({found['method']}). {ending}"
+    return f"{100 * found['level']:.0f}% interval of the gain: {ends} ({found.get('method')}). {ending}"
 
 
 def seeds(results: dict[str, Any]) -> str:

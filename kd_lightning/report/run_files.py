@@ -10,14 +10,16 @@ config.yaml  overrides.txt  environment.json            shown when there
 from __future__ import annotations
 
 import csv
-import json
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kd_lightning import record_fields
 from kd_lightning.errors import KDError
 from kd_lightning.inside import is_plain_file, is_plain_folder
+from kd_lightning.json_files import read_json, read_record, read_text
 from kd_lightning.report.roles import present
 
 NEEDED = ("metric", "mode", "batch_size", "models")
@@ -61,8 +63,8 @@ def read_run(folder: Path) -> RunFiles:
         name=folder.resolve().name,
         results=results,
         metrics=metrics,
-        config=read_text(folder / "config.yaml"),
-        overrides=read_text(path).splitlines() if is_plain_file(path := folder / "overrides.txt") else None,
+        config=text_or_nothing(folder / "config.yaml"),
+        overrides=text_or_nothing(path).splitlines() if is_plain_file(path := folder / "overrides.txt") else None,
         environment=read_environment(folder / "environment.json"),
         gaps=gaps,
     )
@@ -73,21 +75,19 @@ def read_results(path: Path) -> dict[str, Any]:
     if not is_plain_file(path):
         raise KDError(f"{path}: not there, so the run has no result yet; repeat its command to finish it")
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise KDError(f"{path}: not readable as JSON ({error}); repeat the run's command to write it anew") from error
-    missing = [key for key in NEEDED if not isinstance(results, dict) or key not in results]
-    if missing:
-        raise KDError(f"{path}: lacks {', '.join(missing)}; repeat the run's command to write it anew")
-    return results
+        return read_record(path, record_fields.RESULTS, NEEDED)
+    except KDError as error:
+        raise KDError(f"{error}; repeat the run's command to write it anew") from error
 
 
 def read_metrics(path: Path) -> tuple[list[Measurement], list[str]]:
     """The values of one stage, and a sentence for each thing that is left out of the charts."""
     if not (is_plain_file(path) and is_plain_folder(path.parent)):
         return [], [f"metrics/{path.name} is not there."]
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        lines = list(csv.reader(file))[1:]
+    try:
+        lines = list(csv.reader(io.StringIO(read_text(path, errors="replace"), newline="")))[1:]
+    except (KDError, csv.Error) as error:
+        return [], [f"metrics/{path.name} cannot be read: {error}."]
     rows = [row for row in map(parsed, lines) if row is not None]
     gaps = [] if rows else [f"metrics/{path.name} holds no values."]
     if torn := len(lines) - len(rows):
@@ -101,21 +101,21 @@ def parsed(cells: list[str]) -> Measurement | None:
     """One line of a CSV; None when it is torn."""
     try:
         step, split, name, value = cells
-        return Measurement(int(float(step)), split, name, float(value))
+        number = int(float(step))
+        return Measurement(number, split, name, float(value)) if abs(number) < 2**53 else None
     except (ValueError, OverflowError):
         return None
 
 
-def read_text(path: Path) -> str:
+def text_or_nothing(path: Path) -> str:
     """A text file, or the empty string."""
-    return path.read_text(encoding="utf-8", errors="replace").strip() if is_plain_file(path) else ""
+    return read_text(path, errors="replace").strip() if is_plain_file(path) else ""
 
 
 def read_environment(path: Path) -> dict[str, Any]:
     """``environment.json`` as a flat mapping; anything else is shown whole under one name."""
-    text = read_text(path)
     try:
-        found = json.loads(text) if text else {}
-    except ValueError:
-        found = text
+        found = read_json(path) if path.is_file() else {}
+    except KDError:
+        found = text_or_nothing(path)
     return found if isinstance(found, dict) else {"environment": found}

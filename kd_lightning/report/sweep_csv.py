@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kd_lightning import record_fields
 from kd_lightning.report.sweep_commands import job_command
 from kd_lightning.report.sweep_files import reused, seconds
 from kd_lightning.report.sweep_model import Report
@@ -37,7 +38,7 @@ def csv_text(report: Report) -> str:
 def row(job: Job, report: Report) -> dict[str, Any]:
     """One job."""
     configuration = next((c for c in report.configurations if job.number in c.jobs), None)
-    trial = read_json(job.folder / "trial.json") or {}
+    trial = read_json(job.folder / "trial.json", record_fields.TRIAL) or {}
     return {
         "job": report.pool.labels[job.number],
         "state": job.state,

@@ -12,15 +12,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kd_lightning import record_fields
 from kd_lightning.errors import KDError
 from kd_lightning.inside import is_plain_file
 from kd_lightning.report.curves import logged
 from kd_lightning.report.groups import names_of
 from kd_lightning.report.numbers import finite
 from kd_lightning.report.roles import ALONE, DISTILLED, TEACHER, Role
-from kd_lightning.report.run_files import NEEDED, Measurement, RunFiles, read_metrics
+from kd_lightning.report.run_files import NEEDED, Measurement, RunFiles, read_metrics, text_or_nothing
 from kd_lightning.seed_groups import SEEDS, UNCOUNTED
-from kd_lightning.sweeps.folder import DONE, Job, Sweep, is_sweep, params, read_json, read_sweep, varied
+from kd_lightning.sweeps.folder import (
+    DONE,
+    UNREADABLE,
+    Job,
+    Sweep,
+    is_sweep,
+    params,
+    read_json,
+    read_or_say,
+    read_sweep,
+    varied,
+)
 
 UNFINISHED = "unfinished"  # a single run without results: whether it still runs is not recorded
 COMPARED = ("task", "seed", "teacher_seed", *NEEDED)
@@ -112,7 +124,7 @@ def pooled(sweeps: Sequence[Sweep], found: Sequence[tuple[str, Job]], single: bo
         labels = {number: name for number, (name, _) in enumerate(found)}
     metric, mode, unit = common_metric(jobs)
     names = [name for name in varied(jobs) if name.partition(".")[0] not in UNCOUNTED]
-    studies = [study for sweep in sweeps if (study := read_json(sweep.folder / "study.json"))]
+    studies = [study for sweep in sweeps if (study := read_json(sweep.folder / "study.json", record_fields.STUDY))]
     return Pool(
         sweeps=tuple(sweeps),
         jobs=jobs,
@@ -141,10 +153,11 @@ def is_run(folder: Path) -> bool:
 
 def read_single(folder: Path) -> Job:
     """A single run as if it were a job."""
-    overrides, results = folder / "overrides.txt", read_json(folder / "results.json")
-    words = overrides.read_text(encoding="utf-8", errors="replace").splitlines() if is_plain_file(overrides) else []
-    record = {"overrides": words, "state": DONE if results else UNFINISHED}
-    return Job(0, folder, record, results)
+    words = text_or_nothing(folder / "overrides.txt").splitlines()
+    results, problem = read_or_say(folder / "results.json", record_fields.RESULTS)
+    if problem:
+        return Job(0, folder, {"overrides": words, "state": UNREADABLE, "error": problem})
+    return Job(0, folder, {"overrides": words, "state": DONE if results else UNFINISHED}, results or None)
 
 
 def usable(job: Job) -> bool:

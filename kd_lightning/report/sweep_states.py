@@ -8,10 +8,21 @@ from collections import Counter
 from kd_lightning.report.numbers import count, finite
 from kd_lightning.report.roles import DISTILLED
 from kd_lightning.report.sweep_files import Pool, reused
-from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, KILLED, LOST, PREEMPTED, PRUNED, RUNNING, Job
+from kd_lightning.sweeps.folder import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    KILLED,
+    LOST,
+    PREEMPTED,
+    PRUNED,
+    RUNNING,
+    UNREADABLE,
+    Job,
+)
 
 STARTING = "starting"
-ORDER = (DONE, RUNNING, STARTING, FAILED, KILLED, PREEMPTED, INTERRUPTED, PRUNED)
+ORDER = (DONE, RUNNING, STARTING, FAILED, KILLED, PREEMPTED, INTERRUPTED, UNREADABLE, PRUNED)
 STOPPED = "stopped early by the search, for its results"
 LONGEST = 70  # letters of a reason in a table
 

@@ -8,7 +8,6 @@ sweep.json              the command, its process, how many jobs are planned
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterable, Sequence
@@ -17,14 +16,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kd_lightning import record_fields
+from kd_lightning.errors import KDError
 from kd_lightning.inside import is_plain_file, is_plain_folder
+from kd_lightning.json_files import Fields, read_record
+from kd_lightning.json_files import read_json as read_any_json
 
 SWEEP, JOB, PROGRESS, RESULTS = "sweep.json", "job.json", "progress.json", "results.json"
 
 RUNNING, DONE, FAILED, KILLED = "running", "done", "failed", "killed"
 INTERRUPTED, PREEMPTED, PRUNED = "interrupted", "preempted", "pruned"
-FINAL = frozenset({DONE, FAILED, INTERRUPTED, PREEMPTED, PRUNED, KILLED})
-LOST = frozenset({FAILED, KILLED, INTERRUPTED, PREEMPTED})
+UNREADABLE = "unreadable"
+"""Of a job whose record or results are damaged: nobody knows what became of it."""
+FINAL = frozenset({DONE, FAILED, INTERRUPTED, PREEMPTED, PRUNED, KILLED, UNREADABLE})
+LOST = frozenset({FAILED, KILLED, INTERRUPTED, PREEMPTED, UNREADABLE})
 """States of a job that gave no result and should have; a pruned one was stopped on purpose."""
 
 
@@ -49,12 +54,12 @@ class Job:
     @property
     def overrides(self) -> list[str]:
         """What the job changed, as on the command line of a single run; secrets are out."""
-        return [str(word) for word in self.record.get("overrides", [])]
+        return list(self.record.get("overrides") or [])
 
     @cached_property
     def state(self) -> str:
         """``running`` where its process lives; ``killed`` where it ended without a word."""
-        state = str(self.record.get("state", RUNNING))
+        state = str(self.record.get("state") or RUNNING)
         if state == DONE and self.results is None:
             return KILLED
         return KILLED if state == RUNNING and gone(self.record) else state
@@ -64,12 +69,12 @@ class Job:
         """Why it gave no result, in one line; empty where it did."""
         if self.state == KILLED:
             return str(self.record.get("error") or "its process is gone: killed, or the machine went down")
-        return str(self.record.get("error", ""))
+        return str(self.record.get("error") or "")
 
     @property
     def reused(self) -> list[str]:
         """Stages that the job found in the store."""
-        return [str(stage) for stage in self.record.get("reused", [])]
+        return list(self.record.get("reused") or [])
 
 
 @dataclass(frozen=True)
@@ -94,14 +99,12 @@ class Sweep:
     @property
     def planned(self) -> int | None:
         """How many jobs it will have; None where that is not known."""
-        planned = self.info.get("jobs")
-        return planned if isinstance(planned, int) else None
+        return self.info.get("jobs")
 
     @property
     def differing(self) -> list[str]:
         """Names of the overrides that tell the jobs apart, those of jobs still to come included."""
-        planned = [str(name) for name in self.info.get("differing", [])]
-        return list(dict.fromkeys([*planned, *varied(self.jobs)]))
+        return list(dict.fromkeys([*(self.info.get("differing") or []), *varied(self.jobs)]))
 
     def count(self, *states: str) -> int:
         """How many jobs are in one of the states."""
@@ -109,21 +112,56 @@ class Sweep:
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """All that is known of a sweep."""
-    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and is_plain_folder(path))
-    return Sweep(folder, read_json(folder / SWEEP) or {}, [read_job(folder / str(n)) for n in numbers])
+    """All that is known of a sweep; what is damaged says so, and hides nothing of the rest."""
+    names = [path.name for path in folder.iterdir() if path.name.isdecimal() and is_plain_folder(path)]
+    numbers = sorted(int(name) for name in names if name == str(int(name)))
+    info, problem = read_or_say(folder / SWEEP, record_fields.SWEEP)
+    unreadable = {"state": UNREADABLE, "error": problem}
+    return Sweep(folder, unreadable if problem else info, [read_job(folder / str(n)) for n in numbers])
 
 
 def read_job(folder: Path) -> Job:
     """One job's folder."""
-    record = read_json(folder / JOB) or {}
+    record, problem = read_or_say(folder / JOB, record_fields.JOB)
+    results: dict[str, Any] = {}
+    if record.get("state") == DONE:
+        results, problem = read_or_say(folder / RESULTS, record_fields.RESULTS)
+        problem = problem or (lacking(results) if results else "")
+    if problem:
+        record, results = {**record, "state": UNREADABLE, "error": problem}, {}
     return Job(
         number=int(folder.name) if folder.name.isdecimal() else 0,
         folder=folder,
         record=record,
-        results=read_json(folder / RESULTS) if record.get("state") == DONE else None,
-        progress=read_json(folder / PROGRESS),
+        results=results or None,
+        progress=read_or_say(folder / PROGRESS, record_fields.PROGRESS)[0] or None,
     )
+
+
+def read_or_say(path: Path, fields: Fields) -> tuple[dict[str, Any], str]:
+    """A record, and what is wrong with it; both empty where there is none."""
+    try:
+        return read_record(path, fields), ""
+    except FileNotFoundError:
+        return {}, ""
+    except KDError as error:
+        return {}, str(error).removeprefix(f"{path.parent}{os.sep}")
+
+
+def lacking(results: dict[str, Any]) -> str:
+    """What ``results.json`` lacks without which nothing can be said of a job; empty where it lacks nothing."""
+    models = results.get("models") or {}
+    needed = {
+        **{name: results.get(name) for name in ("metric", "mode")},
+        **{f"models.distilled.{name}": (models.get("distilled") or {}).get(name) for name in ("val", "test")},
+        "models.baseline.test": (models.get("baseline") or {}).get("test"),
+    }
+    missing = [name for name, value in needed.items() if value is None]
+    if missing:
+        return f"{RESULTS}: lacks {', '.join(missing)}"
+    if results["mode"] not in ("min", "max"):
+        return f"{RESULTS}: field 'mode' is {results['mode']!r}, min or max is expected"
+    return ""
 
 
 def is_sweep(folder: Path) -> bool:
@@ -131,22 +169,23 @@ def is_sweep(folder: Path) -> bool:
     return is_plain_file(folder / SWEEP) or any(folder.glob(f"[0-9]*/{JOB}"))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is none or it is torn. Only a file itself is read: no link, no pipe."""
-    if not is_plain_file(path):
-        return None
+def read_json(path: Path, fields: Fields | None = None) -> dict[str, Any] | None:
+    """A JSON object, or None where there is none, it is damaged, or a field is not of its kind."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_any_json(path) if fields is None else read_record(path, fields)
+    except (FileNotFoundError, KDError):
         return None
     return found if isinstance(found, dict) else None
 
 
 def gone(record: dict[str, Any]) -> bool:
     """The process that a record names lived on this machine, and does no more."""
-    if record.get("host") != socket.gethostname() or not isinstance(record.get("pid"), int):
+    pid = record.get("pid")
+    if record.get("host") != socket.gethostname() or not isinstance(pid, int):
         return False
-    return started(record["pid"]) != record.get("born", started(record["pid"])) or not alive(record["pid"])
+    if not 0 < pid < 2**31:  # no process has such a number
+        return True
+    return started(pid) != record.get("born", started(pid)) or not alive(pid)
 
 
 def alive(pid: int) -> bool:

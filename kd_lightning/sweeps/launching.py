@@ -16,11 +16,11 @@ from omegaconf import DictConfig
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.inside import inside
-from kd_lightning.redaction import redacted_override
 from kd_lightning.sweeps.crew import Crew
 from kd_lightning.sweeps.folder import differing
 from kd_lightning.sweeps.live import SweepDisplay
 from kd_lightning.sweeps.records import plan_jobs, process
+from kd_lightning.sweeps.watch import SweepWatch
 from kd_lightning.sweeps.worker import Order
 
 LEADERS_OWN = (
@@ -48,7 +48,8 @@ def orders_for(
     """
     folder = Path(str(config.hydra.sweep.dir)).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    plan_jobs(folder, first + len(jobs), differing(jobs))
+    overrides = [[SweepWatch.hidden.redact(word) for word in words] for words in jobs]
+    plan_jobs(folder, first + len(jobs), differing(overrides))
     leader = process()
     shared = [*flags(sys.argv[1:]), *hydra_overrides(config)]
     return [
@@ -57,12 +58,12 @@ def orders_for(
             number=number,
             folder=str(inside(folder, folder / str(number))),
             words=[*shared, *words, "hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder / str(number)))}"],
-            overrides=[redacted_override(word) for word in words],
+            overrides=shown,
             cwd=os.getcwd(),
             threads=threads,
             leader=leader,
         )
-        for number, words in enumerate(map(list, jobs), start=first)
+        for number, (words, shown) in enumerate(zip(map(list, jobs), overrides, strict=True), start=first)
     ]
 
 

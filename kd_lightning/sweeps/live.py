@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from kd_lightning.report.numbers import metric_value
 from kd_lightning.sweeps.folder import DONE, FINAL, LOST, PRUNED, RUNNING, Job, Sweep, params, read_sweep
+from kd_lightning.terminal import printable
 
 REDRAW_SECONDS = 1.0
 """Least time between two readings of the folder."""
@@ -77,29 +79,29 @@ def all_reused(job: Job) -> bool:
 
 def best_so_far(jobs: Sequence[Job], names: Sequence[str]) -> str:
     """The job with the best validation, in words."""
-    done = [job for job in jobs if job.results]
-    if not done:
+    values = {job.number: float(job.results["models"]["distilled"]["val"]) for job in jobs if job.results}
+    known = [job for job in jobs if job.results and math.isfinite(values[job.number])]
+    if not known:
         return ""
-    results = [job.results or {} for job in done]
-    metric, mode = results[0]["metric"], results[0]["mode"]
-    values = [float(found["models"]["distilled"]["val"]) for found in results]
-    index = values.index(min(values) if mode == "min" else max(values))
-    return f"{title(done[index], names)}, validation {metric} {metric_value(values[index], metric, mode)}"
+    results = known[0].results or {}
+    metric, mode = results["metric"], results["mode"]
+    best = (min if mode == "min" else max)(known, key=lambda job: values[job.number])
+    return f"{title(best, names)}, validation {metric} {metric_value(values[best.number], metric, mode)}"
 
 
 def title(job: Job, names: Sequence[str]) -> str:
     """The job's number and what is its own."""
     values = params(job.overrides)
-    return " ".join([f"job {job.number}", *(f"{name}={values[name]}" for name in names if name in values)])
+    return printable(" ".join([f"job {job.number}", *(f"{name}={values[name]}" for name in names if name in values)]))
 
 
 def time_left(jobs: Sequence[Job], running: Sequence[Job], waiting: int) -> float | None:
     """Seconds until the end, from the median of the jobs that trained something; None before the first of them."""
-    taken = [float(job.record.get("seconds", 0)) for job in jobs if job.state == DONE and not all_reused(job)]
+    taken = [float(job.record.get("seconds") or 0) for job in jobs if job.state == DONE and not all_reused(job)]
     if not taken or not (running or waiting):
         return None
     each = statistics.median(taken)
-    begun = [max(0.0, each - (time.time() - job.record.get("clock", time.time()))) for job in running]
+    begun = [max(0.0, each - (time.time() - (job.record.get("clock") or time.time()))) for job in running]
     return (sum(begun) + waiting * each) / max(1, len(running))
 
 
@@ -117,15 +119,15 @@ def duration(seconds: float) -> str:
 
 def ending(job: Job, names: Sequence[str]) -> str:
     """What is said of a job when it is over."""
-    text = f"{title(job, names)}: {job.state}"
+    text = f"{title(job, names)}: {printable(job.state)}"
     if job.results:
         metric, mode = job.results["metric"], job.results["mode"]
         value = metric_value(job.results["models"]["distilled"]["val"], metric, mode)
-        text += f", validation {metric} {value}"
+        text += f", validation {printable(metric)} {value}"
     elif job.error:
-        text += f": {job.error}"
-    reused = f"; reused {', '.join(job.reused)}" if job.reused else ""
-    return f"{text} ({duration(float(job.record.get('seconds', 0)))}{reused})"
+        text += f": {printable(job.error)}"
+    reused = printable(f"; reused {', '.join(job.reused)}") if job.reused else ""
+    return f"{text} ({duration(float(job.record.get('seconds') or 0))}{reused})"
 
 
 # -- display ----------------------------------------------------------------------------------------------------------
@@ -137,15 +139,15 @@ def drawn(sweep: Sweep) -> RenderableType:
     table = Table(box=None, pad_edge=False, show_header=False)
     for job in found.running:
         progress: dict[str, Any] = job.progress or {}
-        step, steps = int(progress.get("step", 0)), int(progress.get("steps", 0))
+        step, steps = progress.get("step") or 0, progress.get("steps") or 0
         table.add_row(
             escape(title(job, names)),
-            str(progress.get("stage", "starts")),
+            escape(printable(progress.get("stage") or "starts")),
             ProgressBar(total=steps or 1, completed=step, width=24),
             f"{step}/{steps}" if steps else "",
-            escape(str(progress.get("note", ""))),
+            escape(printable(progress.get("note") or "")),
         )
-    return Group(Text(found.line(), style="bold"), table)
+    return Group(Text(printable(found.line()), style="bold"), table)
 
 
 class SweepDisplay:

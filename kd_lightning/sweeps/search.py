@@ -23,8 +23,8 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler
 from kd_lightning import __version__
 from kd_lightning.code import code_fingerprint, targets_of
 from kd_lightning.config import build, check_arguments, locate, plain, trusted_packages
+from kd_lightning.error_text import one_line
 from kd_lightning.errors import ConfigError, MissingExtraError
-from kd_lightning.hydra_errors import one_line
 from kd_lightning.inspection import groups
 from kd_lightning.store import content_key, safe_name
 from kd_lightning.sweeps.search_grid import Grid

@@ -25,6 +25,7 @@ from kd_lightning.sweeps.search_study import (
     params_text,
 )
 from kd_lightning.sweeps.search_watch import Watch
+from kd_lightning.terminal import printable
 
 Launch = Callable[[Sequence[Sequence[str]], int], Any]
 """Runs the jobs with these overrides, numbered from the second argument on, and returns when all have ended."""
@@ -90,7 +91,7 @@ class Search:
                 self.settle(claimed)
                 write_files(self.folder, self.shared)
         if watch.trouble:
-            print(f"kd: pruning could not follow the jobs: {watch.trouble}", file=sys.stderr, flush=True)
+            print(printable(f"kd: pruning could not follow the jobs: {watch.trouble}"), file=sys.stderr, flush=True)
 
     def missing(self) -> int:
         """Trials that nobody has claimed yet."""
@@ -121,13 +122,13 @@ class Search:
         number, values = claimed.trial.number, params_text(claimed.trial.params)
         if outcome.state == TrialState.FAIL:
             how, more = ("was cut short", "; its values will be tried again") if outcome.again else ("failed", "")
-            print(f"trial {number} {how}: {outcome.why} ({values}){more}", flush=True)
+            print(printable(f"trial {number} {how}: {outcome.why} ({values}){more}"), flush=True)
         elif outcome.state == TrialState.PRUNED:
-            print(f"trial {number} pruned ({values})", flush=True)
+            print(printable(f"trial {number} pruned ({values})"), flush=True)
         else:
             paths = [objective.value for objective in self.shared.objectives]
             told = ", ".join(f"{path} {value:.6g}" for path, value in zip(paths, outcome.values or [], strict=True))
-            print(f"trial {number}: {told} ({values}){self.best_so_far(number)}", flush=True)
+            print(printable(f"trial {number}: {told} ({values}){self.best_so_far(number)}"), flush=True)
 
     def best_so_far(self, number: int) -> str:
         """The best of one objective, where that is another trial."""
@@ -139,7 +140,7 @@ class Search:
     def say_goodbye(self) -> None:
         """What the search has found, and who else is at it."""
         for line in last_words(self.shared):
-            print(line, flush=True)
+            print(printable(line), flush=True)
         elsewhere = self.shared.elsewhere()
         if elsewhere:
             print(f"{elsewhere} trials are at work in other processes", flush=True)

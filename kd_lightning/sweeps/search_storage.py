@@ -21,7 +21,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from kd_lightning.errors import ConfigError, KDError, MissingExtraError
 from kd_lightning.inside import check_file
-from kd_lightning.redaction import without_passwords
+from kd_lightning.redaction import without_secrets
 
 MEMORY = "memory"
 JOURNAL = ".journal"
@@ -76,7 +76,7 @@ def storage_of(text: str | None, outputs: Path, study: str) -> Storage:
     if POSTGRES.match(text):
         return Postgres(text, study)
     raise ConfigError(
-        f"hydra.sweeper.storage={without_passwords(text)}: none of null, memory, FILE.journal, sqlite:///FILE.db, "
+        f"hydra.sweeper.storage={without_secrets(text)}: none of null, memory, FILE.journal, sqlite:///FILE.db, "
         "postgresql://USER:PASSWORD@HOST/DATABASE"
     )
 
@@ -183,8 +183,8 @@ class Postgres:
 
     def __init__(self, url: str, study: str) -> None:
         self.url = POSTGRES.sub("postgresql+psycopg://", url, count=1)
-        self.shown = without_passwords(url)
-        self.dashboard: str | None = f"optuna-dashboard '{without_passwords(self.url)}'"
+        self.shown = without_secrets(url)
+        self.dashboard: str | None = f"optuna-dashboard '{without_secrets(self.url)}'"
         self.study = study
 
     def open(self) -> BaseStorage:
@@ -246,4 +246,4 @@ def first_line(error: BaseException) -> str:
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return without_passwords(without_passwords(lines[0]))
+    return without_secrets(without_secrets(lines[0]))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 from rich.console import RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from kd_lightning.board import terminal
-from kd_lightning.errors import ConfigError, KDError
+from kd_lightning.errors import ConfigError
+from kd_lightning.redaction import HIDDEN
 from kd_lightning.sweeps.folder import DONE, LOST, RUNNING, is_sweep, read_sweep
 from kd_lightning.sweeps.live import drawn, ending, title
+from kd_lightning.terminal import printable
 
 USAGE = "kd status [SWEEP] [--watch]   SWEEP: the sweep's folder; without it the newest below outputs/sweeps"
 WATCH_SECONDS = 1.0
@@ -24,11 +26,7 @@ def status(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in words):
         print(USAGE)
         return 0
-    try:
-        folder = chosen([word for word in words if word != "--watch"])
-    except KDError as error:
-        print(f"kd: {type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+    folder = chosen([word for word in words if word != "--watch"])
     if "--watch" in words:
         watch(folder)
     return show(folder)
@@ -56,19 +54,22 @@ def chosen(words: list[str]) -> Path:
 def show(folder: Path) -> int:
     """Print the sweep's state once; the exit code."""
     sweep, console = read_sweep(folder), terminal()
-    state = "running" if sweep.running else sweep.info.get("state", "not known")
+    state = "running" if sweep.running else sweep.info.get("state") or "not known"
     if state == RUNNING and not sweep.running:
         state = "killed"
-    console.print(f"{folder}: {state}", soft_wrap=True, markup=False)
+    if problem := sweep.info.get("error"):
+        state = f"{state}: {problem}"
+    console.print(printable(f"{folder}: {state}"), soft_wrap=True, markup=False)
     console.print(drawn(sweep), soft_wrap=True)
     names, table = sweep.differing, Table(box=None, pad_edge=False, show_header=False)
     for job in sweep.jobs:
         text = ending(job, names) if job.state != RUNNING else f"{title(job, names)}: {RUNNING}"
-        table.add_row(text)
-    console.print(table, markup=False) if sweep.jobs else None
+        table.add_row(escape(text))
+    console.print(table) if sweep.jobs else None
     if sweep.count(*LOST) or (not sweep.running and sweep.count(DONE) < (sweep.planned or 0)):
         if command := sweep.info.get("command"):
-            console.print(f"go on with: {command}", soft_wrap=True, markup=False)
+            hidden = f"   (put in what {HIDDEN} hides)" if HIDDEN in command else ""
+            console.print(printable(f"go on with: {command}{hidden}"), soft_wrap=True, markup=False)
         return 1
     return 0
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kd_lightning.configuration_table import configuration_rows
 from kd_lightning.report.groups import accuracy_on, names_of
-from kd_lightning.report.numbers import metric_value, percent
+from kd_lightning.report.numbers import MISSING, finite, metric_value, percent
+from kd_lightning.report.sweep_files import usable
 from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
 from kd_lightning.sweeps.live import title
+from kd_lightning.terminal import printable
 from kd_lightning.verdict import difference
 from kd_lightning.verdict_over_seeds import configurations, sweep_sentences
 
@@ -24,20 +27,21 @@ def sum_up(folder: Path) -> int:
     from kd_lightning.board import TerminalBoard
 
     sweep = read_sweep(folder)
+    jobs = [job if usable(job) else replace(job, results=None) for job in sweep.jobs]
     board = TerminalBoard([])
-    header, rows = sweep_rows(sweep.jobs)
+    header, rows = sweep_rows(jobs)
     more = f", the first {JOBS_SHOWN}" if len(rows) > JOBS_SHOWN else ""
     board.table(f"{len(rows)} jobs, best validation first{more}", header, rows[:JOBS_SHOWN])
-    header, rows = sweep_group_rows(sweep.jobs)
+    header, rows = sweep_group_rows(jobs)
     if rows:
         board.table("distilled: test accuracy by group of classes", header, rows[:JOBS_SHOWN])
-    found = configurations(sweep.jobs)
+    found = configurations(jobs)
     if any(len(each.seeds) > 1 for each in found):
         board.table("configurations, best validation first", *configuration_rows(found))
-    for sentence in sweep_sentences(sweep.jobs, sweep.planned):
+    for sentence in sweep_sentences(jobs, sweep.planned):
         board.say(sentence)
     for sentence in lost(sweep.jobs):
-        print(sentence, file=sys.stderr)
+        print(printable(sentence), file=sys.stderr)
     return sum(job.state in LOST for job in sweep.jobs)
 
 
@@ -55,8 +59,9 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
         results: dict[str, Any] = job.results or {}
         baseline, student = results["models"]["baseline"], results["models"]["distilled"]
         shown = [metric_value(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
-        gained = difference(results["gain_over_baseline"], student["test"], metric, mode)
-        return [str(job.number), own(job, names), *shown, gained, percent(results["retention"])]
+        gain = finite(results.get("gain_over_baseline"))
+        gained = MISSING if gain is None else difference(gain, student["test"], metric, mode)
+        return [str(job.number), own(job, names), *shown, gained, percent(results.get("retention"))]
 
     rest = [[str(job.number), own(job, names), job.state, *[""] * 4] for job in jobs if not job.results]
     return header, [cells(job) for job in best_first(done)] + rest

@@ -22,7 +22,7 @@ from kd_lightning.cohort import Cohort, students_that_fit, unfit
 from kd_lightning.compute_thread import computing
 from kd_lightning.config import build
 from kd_lightning.inside import check_file
-from kd_lightning.job import carry_out, checked, end_recorded, overrides_of_job
+from kd_lightning.job import carry_out, checked, end_recorded
 from kd_lightning.launch import composed_and_run, single_run
 from kd_lightning.matmul import matmul_precision
 from kd_lightning.sharing import ALONE, Alone
@@ -102,7 +102,7 @@ def composed(order: Order) -> Composed | None:
     folder.mkdir(parents=True, exist_ok=True)
 
     def work(config: DictConfig) -> None:
-        overrides = overrides_of_job()
+        overrides = order.overrides
         begin_job(folder, order.number, overrides)
         with end_recorded(folder, order.number):
             found.append(Composed(order, checked(config, folder, overrides), overrides))

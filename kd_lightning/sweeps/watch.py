@@ -10,17 +10,19 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from kd_lightning.redaction import redacted_override
+from kd_lightning.redaction import HiddenValues, redacted_override
 from kd_lightning.sweeps.records import begin_sweep
 
 
 class SweepWatch(Callback):
-    """Hydra callback: writes ``sweep.json``, and remembers which folder the sweep of this process writes to."""
+    """Hydra callback: writes ``sweep.json``, and remembers of the sweep of this process what it writes to and hides."""
 
     folder: ClassVar[Path | None] = None
+    hidden: ClassVar[HiddenValues] = HiddenValues()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         SweepWatch.folder = Path(config.hydra.sweep.dir)
+        SweepWatch.hidden = HiddenValues()
         words = [redacted_override(word) for word in sys.argv[1:]]
         choices = config.hydra.runtime.choices
         begin_sweep(

@@ -93,7 +93,7 @@ def work(order: Order) -> int:
     folder = Path(order.folder)
     folder.mkdir(parents=True, exist_ok=True)
     with output_to(folder / OUTPUT):
-        return run_as_job(order.words, Place(order.sweep, order.number))
+        return run_as_job(order.words, Place(order.sweep, order.number, order.overrides))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from filelock import FileLock
 from kd_lightning.callbacks.mlflow_curves import MLflowCurves, load_client
 from kd_lightning.errors import ConfigError, KDError
 from kd_lightning.inside import check_file
-from kd_lightning.redaction import without_passwords
+from kd_lightning.redaction import without_secrets
 from kd_lightning.sweeps.folder import DONE, RESULTS, Job, read_json, read_sweep
 from kd_lightning.tracking.job import TrackedJob
 from kd_lightning.tracking.values import metrics_of, params_of
@@ -67,8 +67,8 @@ class MLflowRuns:
         except KDError:
             raise
         except Exception as error:
-            uri = without_passwords(self.logger.tracking_uri)
-            why = without_passwords(next(iter(str(error).splitlines()), type(error).__name__))
+            uri = without_secrets(self.logger.tracking_uri)
+            why = without_secrets(next(iter(str(error).splitlines()), type(error).__name__))
             raise ConfigError(
                 f"logger.mlflow.tracking_uri={uri}: no run can be opened there ({why}): start it, or leave the logger out"
             ) from error

@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-from kd_lightning.redaction import without_passwords
+from kd_lightning.redaction import without_secrets
 from kd_lightning.tracking.hparams import HParams
 from kd_lightning.tracking.job import TrackedJob, Tracker
 from kd_lightning.tracking.mlflow_runs import MLflowRuns
@@ -44,7 +44,7 @@ class Tracking:
             try:
                 tracker.finish(results)
             except Exception as error:  # whatever a database, a network or a disk can come up with
-                why = without_passwords(next(iter(str(error).splitlines()), type(error).__name__))
+                why = without_secrets(next(iter(str(error).splitlines()), type(error).__name__))
                 said.append(f"{name}: the results could not be logged there, only here: {why}")
         return said
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kd_lightning.redaction import redacted
 from kd_lightning.seed_groups import UNCOUNTED
 from kd_lightning.sweeps.folder import params
 
@@ -52,7 +53,7 @@ def hard_loss_name(node: Mapping[str, Any]) -> str:
     """
     if not node:
         return "cross_entropy"
-    given = ", ".join(f"{name}={value}" for name, value in node.items() if not name.startswith("_"))
+    given = ", ".join(f"{name}={value}" for name, value in redacted(dict(node)).items() if not name.startswith("_"))
     return f"{class_name(node)}({given})"
 
 

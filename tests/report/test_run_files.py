@@ -50,7 +50,12 @@ def test_an_environment_that_is_no_mapping_is_shown_whole(results: Results, writ
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "not there"), ("{", "not readable as JSON"), ("[]", "lacks"), ('{"mode": "min"}', "metric")],
+    [
+        (None, "not there"),
+        ("{", "not readable as JSON"),
+        ("[]", "a list, an object with fields is expected"),
+        ('{"mode": "min"}', "metric"),
+    ],
 )
 def test_results_that_cannot_be_used(tmp_path: Path, text: str | None, said: str) -> None:
     if text is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kd_lightning import json_files
 from kd_lightning.errors import KDError
 from kd_lightning.report.sweep_files import curve, mean, read_pool, reused, seconds
 from tests.report.sweep_sample import GRID, results, write_grid, write_job, write_json, write_sweep, write_troubled
@@ -71,7 +72,8 @@ def test_results_without_a_needed_number_are_told(tmp_path: Path) -> None:
     write_json(tmp_path / "1" / "results.json", found)
     pool = read_pool([tmp_path])
     assert [job.number for job in pool.scored] == [0]
-    assert pool.gaps == ("results.json of job 1 lacks what a report needs.",)
+    assert pool.jobs[1].state == "unreadable"
+    assert pool.jobs[1].error == "results.json: lacks models.distilled.val, models.distilled.test"
 
 
 def test_another_metric_is_not_compared(tmp_path: Path) -> None:
@@ -130,13 +132,13 @@ def test_means_leave_out_what_is_not_finite() -> None:
 def test_each_job_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_grid(tmp_path, {**GRID, "alpha": (0.1, 0.2, 0.3, 0.4)})
     opened: list[str] = []
-    read_text = Path.read_text
+    read_text = json_files.read_text
 
-    def counted(path: Path, *args: object, **kwargs: object) -> str:
+    def counted(path: Path) -> str:
         opened.append(path.name)
-        return read_text(path, *args, **kwargs)  # type: ignore[arg-type]
+        return read_text(path)
 
-    monkeypatch.setattr(Path, "read_text", counted)
+    monkeypatch.setattr(json_files, "read_text", counted)
     pool = read_pool([tmp_path])
     _ = pool.scored, pool.judged, pool.groups
     assert opened.count("results.json") == len(pool.jobs) == 36

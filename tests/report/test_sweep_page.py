@@ -176,7 +176,7 @@ def spoil_one(folder: Path) -> None:
         (spoil_nothing, "Tables Decided Repeat"),
         (spoil_all, "Tables Lost Decided Repeat"),
         (spoil_json, "Tables Heat Costs Curves Parallel Lost Decided Repeat"),
-        (spoil_numbers, "Tables Heat Costs Curves Parallel Decided Repeat"),
+        (spoil_numbers, "Tables Heat Costs Curves Parallel Lost Decided Repeat"),
         (spoil_seeds, "Tables Heat Costs Curves Decided Repeat"),
         (spoil_one, "Tables Heat Costs Curves Decided Repeat"),
     ],

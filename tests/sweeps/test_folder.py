@@ -85,14 +85,17 @@ def test_a_job_that_says_done_without_results_is_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"state": "do'])
-def test_torn_files_are_as_good_as_none(text: str, folder: Path) -> None:
+def test_torn_files_hide_nothing_of_the_rest(text: str, folder: Path) -> None:
     for name in ("job.json", "results.json", "progress.json"):
         (folder / "0" / name).write_text(text)
     (folder / "sweep.json").write_text(text)
     sweep = read_sweep(folder)
-    assert sweep.info == {}
+    assert (sweep.info["state"], sweep.running, sweep.planned) == ("unreadable", False, None)
+    assert sweep.info["error"].startswith("sweep.json: ")
+    assert [one.state for one in sweep.jobs] == ["unreadable", "done", "failed", "running", "killed"]
     assert (sweep.jobs[0].overrides, sweep.jobs[0].results) == ([], None)
-    assert glance(sweep).line()
+    assert sweep.jobs[0].error.startswith("job.json: ")
+    assert glance(sweep).best.startswith("job 1 ")
 
 
 def test_a_process_that_another_took_the_number_of_is_gone() -> None:

@@ -15,7 +15,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.redaction import without_passwords
+from kd_lightning.redaction import without_secrets
 from kd_lightning.sweeps.search_storage import Journal, Memory, Postgres, Sqlite, reaching, storage_of
 from tests.sweeps.search_support import search_in, shared_study
 
@@ -45,7 +45,7 @@ def test_a_text_names_a_storage(tmp_path: Path) -> None:
     ],
 )
 def test_no_password_is_shown(url: str, shown: str) -> None:
-    assert without_passwords(url) == shown
+    assert without_secrets(url) == shown
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"])

@@ -1,0 +1,53 @@
+"""The fields of the records that runs and sweeps leave, as far as somebody reads them: name -> kind, see ``json_files.py``."""
+
+from __future__ import annotations
+
+from kd_lightning.json_files import FLAG, NUMBER, TEXT, WHOLE, Fields
+
+PROCESS: Fields = {"pid": WHOLE, "born": TEXT, "host": TEXT, "started": TEXT, "finished": TEXT}
+SWEEP: Fields = {
+    **PROCESS,
+    **dict.fromkeys(("id", "command", "launcher", "sweeper", "state"), TEXT),
+    "words": [TEXT],
+    "jobs": WHOLE,
+    "differing": [TEXT],
+}
+JOB: Fields = {
+    **PROCESS,
+    **dict.fromkeys(("state", "error", "traceback"), TEXT),
+    "number": WHOLE,
+    "overrides": [TEXT],
+    "reused": [TEXT],
+    "seconds": NUMBER,
+    "clock": NUMBER,
+}
+PROGRESS: Fields = {"stage": TEXT, "step": WHOLE, "steps": WHOLE, "note": TEXT, "time": NUMBER}
+MODEL: Fields = {
+    **dict.fromkeys(("val", "test", "megabytes", "seconds", "throughput"), NUMBER),
+    **dict.fromkeys(("steps", "best_step", "parameters"), WHOLE),
+    "store_key": TEXT,
+    "stage": TEXT,
+    "reused": FLAG,
+    "metrics": {"*": NUMBER},
+}
+RESULTS: Fields = {
+    **dict.fromkeys(("task", "metric", "mode", "balancing", "hard_loss", "teacher_hard_loss", "throughput_unit"), TEXT),
+    **dict.fromkeys(("teacher_hash", "data_fingerprint", "command", "verdict"), TEXT),
+    **dict.fromkeys(("seed", "teacher_seed", "batch_size"), WHOLE),
+    **dict.fromkeys(("temperature", "alpha", "labelled", "retention", "gain_over_baseline", "gap_closed"), NUMBER),
+    "wall_seconds": NUMBER,
+    "annealing": [TEXT],
+    "objective": [TEXT],
+    "teacher_unchanged": FLAG,
+    "interval": {"low": NUMBER, "high": NUMBER, "level": NUMBER, "method": TEXT},
+    "class_groups": {"*": {"classes": [WHOLE], "training_rows": [WHOLE]}},
+    "models": {"*": MODEL},
+}
+STUDY: Fields = {
+    **dict.fromkeys(("name", "sampler", "pruner", "storage", "dashboard"), TEXT),
+    "objectives": [{"value": TEXT, "direction": TEXT}],
+    "trials": {"*": WHOLE},
+    "best": [WHOLE],
+    "importances": {"*": NUMBER},
+}
+TRIAL: Fields = {"number": WHOLE, "params": {}}
