@@ -74,8 +74,8 @@ def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
             check_kind(state[name], tensor, name, path)
         if name in state and state[name].shape != tensor.shape:
             raise ClassMismatchError(
-                f"teacher.checkpoint={path}: {printable(name)} is {list(state[name].shape)} in the file and {list(tensor.shape)} "
-                "in the configured teacher: set teacher.* to what it was trained with"
+                f"teacher.checkpoint={path}: {printable(name)} is {list(state[name].shape)} in the file and "
+                f"{list(tensor.shape)} in the configured teacher: set teacher.* to what it was trained with"
             )
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
