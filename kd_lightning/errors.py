@@ -70,7 +70,7 @@ class CheckpointWriteError(KDError):
 
 
 class DeadProcessError(RuntimeError):
-    """A process of a training ended without a word: killed, or crashed in native code. No defect of ours, nor a setting."""
+    """A process of a training ended without a word: it was killed, or crashed in native code."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

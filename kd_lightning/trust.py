@@ -36,10 +36,15 @@ def packages_in_environment() -> list[str]:
 
 
 def settings_file() -> Path:
-    """Where ``kd trust`` remembers."""
-    given = os.environ.get("XDG_CONFIG_HOME", "")
-    base = Path(given) if os.path.isabs(given) else Path.home() / ".config"
-    return base / "kd_lightning" / "trust.json"
+    """Where ``kd trust`` remembers.
+
+    Raises:
+        ConfigError: This user has no home: a relative one would be looked for in the working folder.
+    """
+    for base in (os.environ.get("XDG_CONFIG_HOME", ""), os.path.join(os.path.expanduser("~"), ".config")):
+        if os.path.isabs(base):
+            return Path(base) / "kd_lightning" / "trust.json"
+    raise ConfigError("there is no home folder to remember settings in: set XDG_CONFIG_HOME to a folder of your own")
 
 
 def remembered_packages() -> dict[str, str | None]:
@@ -48,7 +53,10 @@ def remembered_packages() -> dict[str, str | None]:
     Raises:
         ConfigError: Somebody else could have written the settings, or they cannot be read.
     """
-    path = settings_file()
+    try:
+        path = settings_file()
+    except ConfigError:
+        return {}
     if not path.is_file():
         return {}
     for place in (path.parent, path):

@@ -74,7 +74,7 @@ LAYERS = {
         {"torch", "pytorch_lightning"},
     ),
     "carrying": Layer({"store", "weights", "modules"}, set()),
-    "checkpoint_io": Layer({"errors", "inside", "store"}, {"torch", "lightning_fabric"}),
+    "checkpoint_io": Layer({"error_text", "errors", "inside", "store"}, {"torch", "lightning_fabric"}),
     "callbacks": Layer(
         {
             "types",

@@ -81,3 +81,15 @@ def test_what_others_can_write_to_is_not_trusted(which: str, settings: Path, cap
     answer = kd(capsys, "trust", "add", str(package))
     assert answer.code == 2
     assert "chmod go-w" in answer.err
+
+
+def test_without_a_home_nothing_is_remembered_and_nothing_is_looked_for_here(
+    settings: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    here = Path("~/.config/kd_lightning")
+    here.mkdir(parents=True)
+    (here / "trust.json").write_text('{"packages": {"kd_mine": null}}')
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
+    monkeypatch.setenv("HOME", "~")
+    assert trusted_packages() == []
+    assert "set XDG_CONFIG_HOME" in kd(capsys, "trust", "add", "safetensors").err
