@@ -21,6 +21,7 @@ PLACE = re.compile(r"(^|_)(dir|dirpath|path|file|uri|location|folder|host|base_u
 """Names of arguments that say where something is written or sent."""
 NAMED_PLACES = frozenset({"filename", "name", "version", "prefix", "sub_dir"})
 """Arguments of loggers that become parts of a path."""
+LIBRARIES = ("pytorch_lightning", "kd_lightning")
 OWN_FOLDERS = ("runs", "sweeps", "store", "studies")
 
 
@@ -68,8 +69,13 @@ def check_places(settings: Mapping[str, Any], folder: Path, overrides: Collectio
 
 
 def place_settings(node: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Each text in nested settings that says where something is written, with its dotted name."""
+    """Each text in nested settings that says where something is written, with its dotted name.
+
+    What a package of the user's own takes is not looked at: it is trusted, and may mean a file to read.
+    """
     if isinstance(node, Mapping):
+        if str(node.get("_target_", LIBRARIES[0])).split(".")[0] not in LIBRARIES:
+            return
         for key, value in node.items():
             if isinstance(value, str) and (PLACE.search(str(key)) or key in NAMED_PLACES):
                 yield f"{where}.{key}", value

@@ -57,6 +57,7 @@ def test_a_logger_of_a_file_overwrites_nothing_of_the_users(stranger: Path, caps
         ({"callbacks": {"c": {"dirpath": "/precious"}}}, "callbacks.c.dirpath", False),
         ({"trainer": {"profiler": {"filename": "/precious/x"}}}, "trainer.profiler.filename", False),
         ({"trainer": {"profiler": {"filename": "profile"}}}, "trainer.profiler.filename", True),
+        ({"callbacks": {"c": {"_target_": "my_pkg.Probe", "path": "/data"}}}, "callbacks.c.path", True),
         ({"trainer": {"default_root_dir": "/precious"}}, "trainer.default_root_dir", False),
     ],
 )
