@@ -156,13 +156,13 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
 
 
 def _check_optimizers(settings: Mapping[str, Any]) -> None:
-    """Rates and momenta with which something is learned, and not more than all; torch takes others."""
+    """Rates and momenta are in range: torch trains with others, and nothing is learned. What is no number is checked later."""
     for group in ("optimizer", "teacher_optimizer"):
-        node = settings[group]
-        if "lr" in node and not isinstance(node["lr"], str):
-            _number(node["lr"], f"{group}.lr", "a number > 0", lambda v: v > 0)
-        if "momentum" in node:
-            _number(node["momentum"], f"{group}.momentum", "a number in [0, 1)", lambda v: 0 <= v < 1)
+        lr, momentum = settings[group].get("lr"), settings[group].get("momentum")
+        if isinstance(lr, (int, float)):
+            _number(lr, f"{group}.lr", "a number > 0", lambda v: v > 0)
+        if isinstance(momentum, (int, float)):
+            _number(momentum, f"{group}.momentum", "a number in [0, 1)", lambda v: 0 <= v < 1)
     clip = settings["trainer"].get("gradient_clip_val")
     if clip is not None:
         _number(clip, "trainer.gradient_clip_val", "a number >= 0, or null,", lambda v: v >= 0)
@@ -170,7 +170,7 @@ def _check_optimizers(settings: Mapping[str, Any]) -> None:
 
 def _check_some_weight(objective: Mapping[str, Any], annealing: Mapping[str, Any]) -> None:
     """Some term of the soft loss counts."""
-    curves = annealing.get("weight") or {}
+    curves = as_settings(annealing.get("weight"))
     weights = [
         node.get("weight", 1) if isinstance(node, Mapping) and name not in curves else 1
         for name, node in objective.items()

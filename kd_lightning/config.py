@@ -123,20 +123,20 @@ def register(package: str) -> None:
 def trusted_packages() -> list[str]:
     """The user's trusted packages: from ``register``, the environment variable, ``kd trust`` and entry points; never a
     config."""
-    named = named_packages() if _named is None else _named
+    named = read_named_packages() if _named is None else _named
     return sorted(_registered | named | trusted_distributions())
 
 
-def named_packages() -> frozenset[str]:
+def read_named_packages() -> frozenset[str]:
     """What the environment variable names now, and what ``kd trust`` remembers."""
     return frozenset({*packages_in_environment(), *remembered_packages()})
 
 
 @contextmanager
-def trust_read_once() -> Iterator[None]:
+def freeze_trust() -> Iterator[None]:
     """Inside, these count as they are now: what a run sets for its jobs extends no trust."""
     global _named
-    outer, _named = _named, named_packages()
+    outer, _named = _named, read_named_packages()
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.errors import ConfigError, UntrustedTargetError
 from kd_lightning.file_settings import check_interpolations
-from kd_lightning.yaml_bounds import compose_within_bounds, describe_yaml_error, scalars
+from kd_lightning.yaml_bounds import compose_within_bounds, describe_yaml_error, iterate_scalars
 
 OWN_PACKAGES = frozenset({"hydra", "kd_lightning", "hydra_plugins"})
 
@@ -29,7 +29,7 @@ def is_ours(folder: str) -> bool:
     return Path(folder).resolve() == conf_dir().resolve()
 
 
-def shown(path: Path) -> Path:
+def shorten_path(path: Path) -> Path:
     """The path as the user would write it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
@@ -49,16 +49,16 @@ class CheckedFileSource(FileConfigSource):
             result = super().load_config(config_path)
             search_path = OmegaConf.select(result.config, "hydra.searchpath") if result.config else None
         except yaml.YAMLError as error:
-            raise ConfigError(describe_yaml_error(shown(path), error)) from error
+            raise ConfigError(describe_yaml_error(shorten_path(path), error)) from error
         except OmegaConfBaseException as error:
-            raise ConfigError(f"{shown(path)}: {str(error).splitlines()[0]}") from error
+            raise ConfigError(f"{shorten_path(path)}: {str(error).splitlines()[0]}") from error
         if search_path is not None:
             raise ConfigError(
-                f"{shown(path)} sets hydra.searchpath, which no file may: name the folder on the command line: "
+                f"{shorten_path(path)} sets hydra.searchpath, which no file may: name the folder on the command line: "
                 "kd run --config-dir FOLDER"
             )
         if posixpath.normpath(config_path).removesuffix(".yaml") == "config":
-            check_project(result, shown(path))
+            check_project(result, shorten_path(path))
         return result
 
 
@@ -72,10 +72,12 @@ def check_file(path: Path, folder: Path) -> int:
         ConfigError: It does not.
     """
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise ConfigError(f"{shown(path)} leads out of {shown(folder)}, to {path.resolve()}: put a copy there")
-    tree, values = compose_within_bounds(shown(path))
-    for node in scalars(tree) if tree is not None else ():
-        check_interpolations(node.value, f"{shown(path)}:{node.start_mark.line + 1}")
+        raise ConfigError(
+            f"{shorten_path(path)} leads out of {shorten_path(folder)}, to {path.resolve()}: put a copy there"
+        )
+    tree, values = compose_within_bounds(shorten_path(path))
+    for node in iterate_scalars(tree) if tree is not None else ():
+        check_interpolations(node.value, f"{shorten_path(path)}:{node.start_mark.line + 1}")
     return values
 
 

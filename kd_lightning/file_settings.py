@@ -19,6 +19,8 @@ HARMLESS_RESOLVERS = frozenset(
 )
 """They read the configuration and the clock; others read the environment or make new configuration."""
 RESOLVER_HEAD = re.compile(r"[^:{}$'\"]*")
+MAX_TEXT = 2_000
+MAX_INTERPOLATIONS = 50
 
 FILE_GROUPS = ("hydra/launcher", "hydra/sweeper")
 """Groups of Hydra's that a file may choose from, those inside them too."""
@@ -41,12 +43,17 @@ NAME = re.compile(r"[\w.:,+@%*=-]*", re.ASCII)
 
 
 def check_interpolations(text: str, where: str) -> None:
-    """A text of a file uses harmless resolvers alone, also where the interpolation is escaped.
+    """A text of a file uses harmless resolvers alone, also where the interpolation is escaped, and is short where it has any.
 
     Raises:
-        UntrustedTargetError: It does not.
+        UntrustedTargetError: It uses another.
+        ConfigError: It is long: reading it would take minutes, or what it stands for gigabytes.
     """
-    for name in resolvers_in(text):
+    if "${" in text and (len(text) > MAX_TEXT or text.count("${") > MAX_INTERPOLATIONS):
+        raise ConfigError(
+            f"{where}: a text with interpolations ${{...}} has at most {MAX_TEXT:,} characters and {MAX_INTERPOLATIONS} of them"
+        )
+    for name in find_resolvers(text):
         if name not in HARMLESS_RESOLVERS:
             raise UntrustedTargetError(
                 f"{where} uses the resolver {name!r}, which no file may use: write the value itself, or give it on "
@@ -54,7 +61,7 @@ def check_interpolations(text: str, where: str) -> None:
             )
 
 
-def resolvers_in(text: str) -> Iterator[str]:
+def find_resolvers(text: str) -> Iterator[str]:
     """Names of the resolvers that a text calls, or would call if it were resolved again."""
     for start in (match.end() for match in re.finditer(r"\$\{", text)):
         head = RESOLVER_HEAD.match(text, start)
@@ -77,24 +84,24 @@ def check_place(content: Mapping[str, Any], ours: Mapping[str, Any], shown: str)
     Raises:
         ConfigError: It does.
     """
-    known = dict(leaves(ours))
-    for path, value in leaves(content):
+    known = dict(iterate_leaves(ours))
+    for path, value in iterate_leaves(content):
         if path in known and known[path] == value:
             continue
         if path[0] == "hydra" and not is_harmless(path[1:], value):
-            raise ConfigError(f"{shown} sets {as_key(path)}, which no file may: {instead(path, value)}")
-        if path == ("outputs",) and not stays_below(value):
+            raise ConfigError(f"{shown} sets {join_path(path)}, which no file may: {suggest_instead(path)}")
+        if path[0] == "outputs" and not (len(path) == 1 and stays_below(value)):
             raise ConfigError(
                 f"{shown} sets outputs={value!r}: a file may name a folder inside the working folder; for another one "
                 f"write it on the command line: kd run outputs=FOLDER"
             )
 
 
-def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def iterate_leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Path -> value of everything in nested settings that holds no settings itself; lists are values."""
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
-            yield from leaves(value, (*path, str(key)))
+            yield from iterate_leaves(value, (*path, str(key)))
     elif path:
         yield path, node
 
@@ -132,17 +139,15 @@ def stays_below(folder: Any) -> bool:
     )
 
 
-def as_key(path: Sequence[str]) -> str:
+def join_path(path: Sequence[str]) -> str:
     return ".".join(path)
 
 
-def instead(path: Sequence[str], value: Any) -> str:
+def suggest_instead(path: Sequence[str]) -> str:
     """What to type."""
-    if path[:2] == ("hydra", "callbacks"):
-        return "remove it"
     if path[:3] == ("hydra", "sweeper", "params"):
         return "a sweep's parameters are settings of the experiment"
-    return f"write it on the command line: kd run {as_key(path)}=..."
+    return f"write it on the command line: kd run ++{join_path(path)}=..."
 
 
 def check_chosen_groups(groups: Sequence[str], ours: Sequence[str], config_path: str, shown: str) -> None:

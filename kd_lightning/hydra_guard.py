@@ -1,8 +1,6 @@
-"""Hydra's own part of a configuration: what may be set there, and what Hydra would import because of it.
+"""Where Hydra composes a configuration: each file is checked at its place, then the whole.
 
-Hydra builds callbacks, logging, launcher and sweeper before our job is called. So wherever a configuration is composed, the
-files it comes from are checked, and these five parts are resolved, checked and put back as plain data: what Hydra builds
-is what was checked, and nothing is resolved again.
+Hydra makes folders and builds callbacks, logging, launcher and sweeper before our job is called, so the job is too late.
 """
 
 from __future__ import annotations
@@ -10,7 +8,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,31 +21,19 @@ from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
-from kd_lightning.config_sources import CheckedFileSource, check_sources, is_ours, shown
-from kd_lightning.errors import ConfigError, UntrustedTargetError
-from kd_lightning.file_settings import check_chosen_groups, check_interpolations, check_place, leaves
+from kd_lightning.config_sources import CheckedFileSource, check_sources, is_ours, shorten_path
+from kd_lightning.errors import ConfigError
+from kd_lightning.file_settings import check_chosen_groups, check_place
+from kd_lightning.hydra_parts import settle_parts
 from kd_lightning.inspection import fitting_task, groups
-from kd_lightning.resolution import SettingsTooLargeError, check_size, escape, resolve
+from kd_lightning.resolution import check_size
 from kd_lightning.write_places import check_outputs
 
-OWN_CALLBACKS = frozenset({"kd_lightning.sweeps.watch.SweepWatch"})
-HYDRAS_PLUGINS = frozenset(
-    {
-        "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
-        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
-    }
-)
-OWN_PLUGINS = "hydra_plugins.kd_"
-LOGGING = ("job_logging", "hydra_logging")
-LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter")
-STREAMS = frozenset({"ext://sys.stdout", "ext://sys.stderr"})
 FOLDERS = ("outputs", "hydra.run.dir", "hydra.sweep.dir")
-LATE = ("hydra.runtime.output_dir", "hydra.job.num", "hydra.job.id")
-"""Known when a job begins: in the parts that are resolved early they stay interpolations."""
 TRIED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.GLOB_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 """Sweeps over values that can be counted."""
 MAX_FILES = 600
@@ -100,7 +87,7 @@ def guard(trusted: Callable[[], list[str]]) -> None:
         _loaded.set(Loaded())
         config = load(self, *args, **kwargs)
         check_composed(config, trusted)
-        check_outputs(*(found for name in FOLDERS if (found := folder_named(config, name))))
+        check_links(config)
         check_sweep(config, self)
         check_presets(config)
         announce(_loaded.get().replaced)
@@ -139,12 +126,12 @@ def check_single(result: ConfigResult, default: ResultDefault) -> None:
         if misplaced:
             raise ConfigError(f"{name}.yaml is put into {default.package}: only files of hydra/ belong there")
         return
-    file, twin = shown(Path(folder, f"{name}.yaml")), conf_dir() / f"{name}.yaml"
+    file, twin = shorten_path(Path(folder, f"{name}.yaml")), conf_dir() / f"{name}.yaml"
     ours: Any = OmegaConf.load(twin) if twin.is_file() and not misplaced else OmegaConf.create({})
     groups = [str(key).split(" ")[-1].split("@")[0] for entry in ours.pop("defaults", []) for key in as_mapping(entry)]
     at_its_place = ConfigLoaderImpl._embed_result_config(replace(result, config=ours), default.package).config
-    check_chosen_groups([group_of(each) for each in result.defaults_list or ()], groups, name, str(file))
-    check_place(unresolved(result.config), unresolved(at_its_place), str(file))
+    check_chosen_groups([get_group(each) for each in result.defaults_list or ()], groups, name, str(file))
+    check_place(to_unresolved_data(result.config), to_unresolved_data(at_its_place), str(file))
     if twin.is_file():
         _loaded.get(Loaded()).replaced.append(str(file))
 
@@ -154,12 +141,12 @@ def as_mapping(entry: Any) -> Any:
     return entry if isinstance(entry, DictConfig) else {}
 
 
-def group_of(entry: Any) -> str:
+def get_group(entry: Any) -> str:
     """The group that an entry of a defaults list chooses from; of one that names a file, the file."""
     return str(entry.group if isinstance(entry, GroupDefault) else entry.path)
 
 
-def unresolved(config: Any) -> Any:
+def to_unresolved_data(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=False)
 
 
@@ -168,7 +155,7 @@ def announce(files: Sequence[str]) -> None:
     new = [file for file in dict.fromkeys(files) if file not in _announced]
     _announced.update(new)
     if new and "COMP_LINE" not in os.environ:  # the shell asks for completions: the user is in the middle of a line
-        print(f"kd: replacing files of the same names that come with kd: {', '.join(new)}", file=sys.stderr, flush=True)
+        print(f"kd: these files are read instead of kd's own: {', '.join(new)}", file=sys.stderr, flush=True)
 
 
 # -- the whole --------------------------------------------------------------------------------------------------------
@@ -190,11 +177,7 @@ def check_composed(config: DictConfig, trusted: Callable[[], list[str]]) -> None
         raise ConfigError(
             "hydra.job.env_set.KD_LIGHTNING_TRUST: trust is read once, at the start: KD_LIGHTNING_TRUST=... kd run"
         )
-    for key in ("callbacks", "launcher", "sweeper", *LOGGING):
-        part = resolve_part(config, key)
-        check_part(key, part, trusted())
-        with read_write(hydra), open_dict(hydra):
-            hydra[key] = with_late_interpolations(escape(part))
+    settle_parts(config, trusted())
 
 
 def check_folder(config: DictConfig, name: str) -> None:
@@ -203,18 +186,29 @@ def check_folder(config: DictConfig, name: str) -> None:
     Raises:
         ConfigError: It has none.
     """
-    folder = folder_named(config, name)
-    if folder is not None and (not folder.strip() or "${" in folder or not folder.isprintable()):
-        raise ConfigError(f"{name}={folder!r}: the name of a folder is expected (is a shell variable unset?)")
-
-
-def folder_named(config: DictConfig, name: str) -> str | None:
-    """A setting that names a folder; None where it is not set, or what is wrong with it is said where it is needed."""
     try:
         folder = OmegaConf.select(config, name)
     except OmegaConfBaseException:
-        return None
-    return folder if isinstance(folder, str) else None
+        return  # said where it is needed
+    if name in config and not isinstance(folder, str):
+        raise ConfigError(f"{name}={folder!r}: a folder is expected")
+    if isinstance(folder, str) and (not folder.strip() or "${" in folder or not folder.isprintable()):
+        raise ConfigError(f"{name}={folder!r}: the name of a folder is expected (is a shell variable unset?)")
+
+
+def check_links(config: DictConfig) -> None:
+    """No folder that is written to is a link. Asked here: Hydra makes the run's or sweep's folder before it calls us.
+
+    Raises:
+        LinkError: One is.
+    """
+    found = []
+    for name in FOLDERS:
+        with suppress(OmegaConfBaseException):  # said where it is needed
+            found.append(OmegaConf.select(config, name))
+    outputs, *others = found or [None]
+    if isinstance(outputs, str):
+        check_outputs(outputs, *(folder for folder in others if isinstance(folder, str)))
 
 
 def check_sweep(config: DictConfig, loader: ConfigLoaderImpl) -> None:
@@ -226,9 +220,12 @@ def check_sweep(config: DictConfig, loader: ConfigLoaderImpl) -> None:
     params: Any = OmegaConf.select(config, "hydra.sweeper.params")
     swept: dict[str, Any] = dict(params) if OmegaConf.is_dict(params) else {}
     words = [f"{key}={value}" for key, value in swept.items() if isinstance(value, str)]
-    for change in OverridesParser.create(loader).parse_overrides([*words, *config.hydra.overrides.task]):
+    typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    for change in OverridesParser.create(loader).parse_overrides([*words, *typed]):
         if change.value_type in TRIED and next(change.sweep_iterator(), None) is None:
-            raise ConfigError(f"{change.input_line} names nothing to try: a sweep over it has no job")
+            raise ConfigError(
+                f"{change.input_line} names nothing to try: list values, as {change.key_or_group}=choice(...)"
+            )
 
 
 def check_presets(config: DictConfig) -> None:
@@ -244,104 +241,6 @@ def check_presets(config: DictConfig) -> None:
         fits = fitting_task(path) if path else ""
         if fits and fits != task:
             raise ConfigError(
-                f"{group}={choice} fits task={fits}, and the task is {task}: choose another (kd ls {group}), or make your own "
-                f"of it: kd cp {group}/{choice}"
+                f"{group}={choice} fits task={fits}, and the task is {task}: choose another (kd ls {group}), or make it fit: "
+                f"kd cp {group}/{choice}, and change its line '# Fits:'"
             )
-
-
-def resolve_part(config: DictConfig, key: str) -> Any:
-    """A part of Hydra's settings as plain data.
-
-    Raises:
-        ConfigError: An interpolation in it leads nowhere.
-    """
-    kept = {name: OmegaConf.select(config, name, throw_on_missing=False) for name in LATE}
-    missing = [name for name in LATE if kept[name] is None]
-    hydra = config.hydra
-    with read_write(hydra), open_dict(hydra):
-        for name in missing:
-            OmegaConf.update(config, name, f"\\${{{name}}}")
-        try:
-            return resolve(hydra[key])
-        except SettingsTooLargeError:
-            raise
-        except OmegaConfBaseException as error:
-            raise ConfigError(f"hydra.{key}: {str(error).splitlines()[0]}") from error
-        finally:
-            for name in missing:
-                OmegaConf.update(config, name, "???")
-
-
-def with_late_interpolations(node: Any) -> Any:
-    """The escaped data with what is known when a job begins as interpolations."""
-    if isinstance(node, dict):
-        return {key: with_late_interpolations(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [with_late_interpolations(value) for value in node]
-    if isinstance(node, str):
-        for name in LATE:
-            node = node.replace(f"\\${{{name}}}", f"${{{name}}}")
-    return node
-
-
-def check_part(key: str, part: Any, trusted: list[str]) -> None:
-    """A resolved part of Hydra's settings names no code but ours and the user's, and nothing that resolves again.
-
-    Raises:
-        UntrustedTargetError: It does.
-    """
-    for name in foreign_names(key, part):
-        top = name.removeprefix("ext://").split(".")[0]
-        if top not in trusted:
-            raise UntrustedTargetError(
-                f"hydra.{key} names {name!r}, which is not on the allowlist: remove it, or trust it with "
-                f"KD_LIGHTNING_TRUST={top}"
-            )
-    for path, value in leaves(part):
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str):
-                check_interpolations(text, ".".join(("hydra", key, *path)))
-
-
-def foreign_names(key: str, part: Any) -> Iterator[str]:
-    """Names in a part of Hydra's own settings that it would import, other than the usual ones."""
-    if key in LOGGING:
-        yield from named_in_logging(part)
-        return
-    known = OWN_CALLBACKS if key == "callbacks" else HYDRAS_PLUGINS
-    if key in ("launcher", "sweeper") and isinstance(part, Mapping):
-        target = part.get("_target_")
-        if not (target in known or str(target).startswith(OWN_PLUGINS)):
-            yield str(target)
-        # Hydra builds what is nested in these, too, unless they say otherwise; then the search checks it.
-        if part.get("_recursive_") is not False:
-            yield from targets_in([value for name, value in part.items() if name != "_target_"])
-        return
-    yield from (name for name in targets_in(part) if name not in known)
-
-
-def targets_in(node: Any) -> Iterator[str]:
-    """Every ``_target_`` inside plain settings."""
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for value in node.values():
-            yield from targets_in(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from targets_in(value)
-
-
-def named_in_logging(node: Any) -> Iterator[str]:
-    """Names that ``logging.config.dictConfig`` would import, other than the usual ones."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key == "()" or (key == "class" and value not in LOGGING_CLASSES):
-                yield str(value)
-            else:
-                yield from named_in_logging(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from named_in_logging(value)
-    elif isinstance(node, str) and node.startswith("ext://") and node not in STREAMS:
-        yield node

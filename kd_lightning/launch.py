@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import CONFIG_NAME, register_with_hydra, trust_read_once
+from kd_lightning.config import CONFIG_NAME, freeze_trust, register_with_hydra
 from kd_lightning.error_text import describe
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain
@@ -100,7 +100,7 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
     try:
         refuse_pickled_run(arguments)
         import_trusted_packages()
-        with trust_read_once(), composed_without_secrets(arguments):
+        with freeze_trust(), composed_without_secrets(arguments):
             compose_and_run(arguments, work or job)
         if _errors:
             raise _errors.pop()

@@ -22,6 +22,7 @@ from kd_lightning.errors import ConfigError
 MAX_VALUES = 150_000
 MAX_CHARACTERS = 20_000_000
 MAX_EVALUATIONS = 5_000
+MAX_DEPTH = 100
 
 
 class SettingsTooLargeError(ConfigError, InterpolationResolutionError):
@@ -35,17 +36,28 @@ class Budget:
     values: int = MAX_VALUES
     characters: int = MAX_CHARACTERS
     evaluations: int = MAX_EVALUATIONS
+    depth: int = MAX_DEPTH
 
-    def charge(self, value: Any = None, *, evaluation: bool = False) -> None:
-        """Take one value, or one evaluation and what came of it, from what is left.
+    @contextmanager
+    def enter(self, value: Any) -> Iterator[None]:
+        """A value, and inside what it holds.
 
         Raises:
             SettingsTooLargeError: Nothing is left.
         """
-        self.evaluations -= evaluation
-        self.values -= not evaluation
+        self.values, self.depth = self.values - 1, self.depth - 1
+        self.charge(value)
+        yield
+        self.depth += 1
+
+    def charge(self, value: Any) -> None:
+        """Take a text from what is left.
+
+        Raises:
+            SettingsTooLargeError: Nothing is left.
+        """
         self.characters -= len(value) if isinstance(value, str) else 0
-        if min(self.values, self.characters, self.evaluations) < 0:
+        if min(self.values, self.characters, self.evaluations, self.depth) < 0:
             raise SettingsTooLargeError(
                 "the settings' interpolations ${...} stand for too many values: some refer to each other "
                 "many times over; write them out"
@@ -56,9 +68,9 @@ _budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
 @contextmanager
-def bounded() -> Iterator[Budget]:
+def count_evaluations() -> Iterator[Budget]:
     """Inside, evaluations of interpolations are counted."""
-    bound_interpolations()
+    wrap_evaluation()
     budget = Budget()
     token = _budget.set(budget)
     try:
@@ -67,7 +79,7 @@ def bounded() -> Iterator[Budget]:
         _budget.reset(token)
 
 
-def bound_interpolations() -> None:
+def wrap_evaluation() -> None:
     """Make OmegaConf count evaluations: one text may refer twice to a text that refers twice to a text, ..."""
     if hasattr(Container.resolve_parse_tree, "__wrapped__"):
         return
@@ -78,9 +90,10 @@ def bound_interpolations() -> None:
         budget = _budget.get()
         if budget is None:
             return evaluate(*args, **kwargs)
-        budget.charge(evaluation=True)
+        budget.evaluations -= 1
+        budget.charge(None)
         value = evaluate(*args, **kwargs)
-        budget.charge(value, evaluation=True)
+        budget.charge(value)
         return value
 
     Container.resolve_parse_tree = counted  # type: ignore[method-assign]
@@ -93,17 +106,19 @@ def resolve(node: Any) -> Any:
         OmegaConfBaseException: An interpolation leads nowhere.
         SettingsTooLargeError: It stands for too much.
     """
-    with bounded() as budget:
-        return _plain(node, budget)
+    with count_evaluations() as budget:
+        return _resolve_node(node, budget)
 
 
-def _plain(node: Any, budget: Budget) -> Any:
-    budget.charge(node)
-    if isinstance(node, DictConfig):
-        return {key: "???" if OmegaConf.is_missing(node, key) else _plain(node[key], budget) for key in node}
-    if isinstance(node, ListConfig):
-        return ["???" if OmegaConf.is_missing(node, i) else _plain(node[i], budget) for i in range(len(node))]
-    return node
+def _resolve_node(node: Any, budget: Budget) -> Any:
+    with budget.enter(node):
+        if isinstance(node, DictConfig):
+            return {key: "???" if OmegaConf.is_missing(node, key) else _resolve_node(node[key], budget) for key in node}
+        if isinstance(node, ListConfig):
+            return [
+                "???" if OmegaConf.is_missing(node, i) else _resolve_node(node[i], budget) for i in range(len(node))
+            ]
+        return node
 
 
 def check_size(config: DictConfig) -> None:
@@ -112,25 +127,25 @@ def check_size(config: DictConfig) -> None:
     Raises:
         SettingsTooLargeError: It does not.
     """
-    with bounded() as budget:
+    with count_evaluations() as budget:
         _walk(config, budget)
 
 
 def _walk(node: Any, budget: Budget) -> None:
-    budget.charge(node)
-    if not isinstance(node, (DictConfig, ListConfig)):
-        return
-    keys: Iterable[Any] = node if isinstance(node, DictConfig) else range(len(node))
-    for key in keys:
-        if OmegaConf.is_missing(node, key):
-            continue
-        try:
-            value = node[key]
-        except SettingsTooLargeError:
-            raise
-        except OmegaConfBaseException:
-            continue
-        _walk(value, budget)
+    keys: Iterable[Any] = ()
+    if isinstance(node, (DictConfig, ListConfig)):
+        keys = node if isinstance(node, DictConfig) else range(len(node))
+    with budget.enter(node):
+        for key in keys:
+            if OmegaConf.is_missing(node, key):
+                continue
+            try:
+                value = node[key]
+            except SettingsTooLargeError:
+                raise
+            except OmegaConfBaseException:
+                continue
+            _walk(value, budget)
 
 
 def escape(node: Any) -> Any:

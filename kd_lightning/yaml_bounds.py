@@ -63,7 +63,7 @@ def count_values(tree: yaml.Node, path: Path) -> int:
         if len(above) == MAX_DEPTH:
             raise ConfigError(f"{path}:{line}: nested more than {MAX_DEPTH} levels deep")
         above.add(key)
-        counts[key] = 1 + sum(count(child) for child in children(node))
+        counts[key] = 1 + sum(count(child) for child in iterate_children(node))
         above.remove(key)
         if counts[key] > MAX_VALUES:
             raise ConfigError(
@@ -74,7 +74,7 @@ def count_values(tree: yaml.Node, path: Path) -> int:
     return count(tree)
 
 
-def children(node: yaml.Node) -> Iterator[yaml.Node]:
+def iterate_children(node: yaml.Node) -> Iterator[yaml.Node]:
     """Keys and values, or items, of a node."""
     if isinstance(node, yaml.MappingNode):
         for pair in node.value:
@@ -83,7 +83,7 @@ def children(node: yaml.Node) -> Iterator[yaml.Node]:
         yield from node.value
 
 
-def scalars(tree: yaml.Node) -> Iterator[yaml.ScalarNode]:
+def iterate_scalars(tree: yaml.Node) -> Iterator[yaml.ScalarNode]:
     """Every text of a tree, keys too; what an alias stands for comes once."""
     seen, left = set(), [tree]
     while left:
@@ -93,4 +93,4 @@ def scalars(tree: yaml.Node) -> Iterator[yaml.ScalarNode]:
         seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
             yield node
-        left += children(node)
+        left += iterate_children(node)

@@ -207,6 +207,7 @@ ABSURD = {
         "data.root is empty",
         "shell variable",
     ),
+    ("outputs={a: b}",): ("outputs={", "a folder is expected"),
     ("outputs=",): ("outputs=''", "shell variable"),
     ("outputs=' '",): ("outputs=' '", "shell variable"),
     ("hydra.run.dir=",): ("hydra.run.dir=''", "shell variable"),

@@ -234,7 +234,7 @@ def test_control_a_trusted_callback_of_hydra_is_imported(
 
 
 def test_trust_is_read_once(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with config.trust_read_once():
+    with config.freeze_trust():
         monkeypatch.setenv("KD_LIGHTNING_TRUST", "foreign_pkg")
         with pytest.raises(UntrustedTargetError):
             build({"_target_": "foreign_pkg.make", "size": 2})

@@ -10,7 +10,7 @@ import pytest
 from kd_lightning import hydra_guard
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.errors import ConfigError, UntrustedTargetError
-from kd_lightning.file_settings import check_chosen_groups, check_interpolations, check_place, resolvers_in
+from kd_lightning.file_settings import check_chosen_groups, check_interpolations, check_place, find_resolvers
 from tests.support.cli import kd, settings_of
 
 REFUSED: dict[str, dict[str, Any]] = {
@@ -65,7 +65,7 @@ def test_numbers_and_names_of_a_sweep_are_allowed(name: str) -> None:
     check_place({"hydra": ALLOWED[name], "temperature": 2}, {}, "conf/mine.yaml")
 
 
-@pytest.mark.parametrize("folder", ["/x", "a/../../x", "${vars.x}", None, 5])
+@pytest.mark.parametrize("folder", ["/x", "a/../../x", "${vars.x}", None, 5, {"a/../../x": 1}])
 def test_outputs_of_a_file_stay_in_the_working_folder(folder: Any) -> None:
     check_place({"outputs": "runs/mine"}, {}, "conf/mine.yaml")
     with pytest.raises(ConfigError, match="kd run outputs=FOLDER"):
@@ -122,8 +122,15 @@ def test_harmless_ones_pass(text: str) -> None:
     check_interpolations(text, "conf/x.yaml:3")
 
 
+@pytest.mark.parametrize("text", ["x" * 2000 + "${a}", "${a}" * 51])
+def test_a_text_that_would_take_minutes_or_gigabytes_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"conf/x.yaml:3: a text with interpolations"):
+        check_interpolations(text, "conf/x.yaml:3")
+    check_interpolations(text.replace("${a}", "a"), "conf/x.yaml:3")
+
+
 def test_all_of_ours_are_harmless() -> None:
-    names = {name for path in conf_dir().rglob("*.yaml") for name in resolvers_in(path.read_text(encoding="utf-8"))}
+    names = {name for path in conf_dir().rglob("*.yaml") for name in find_resolvers(path.read_text(encoding="utf-8"))}
     assert names == {"now", "kd_unique"}
 
 
@@ -137,7 +144,7 @@ FILES = {
     "data/sotu.yaml is put into hydra.callbacks": {
         "experiment/mine": "defaults: [/data/sotu@_global_.hydra.callbacks]\n"
     },
-    "the configuration is composed of more than 600 files": {
+    "the configuration is composed of more than 200 files": {
         "experiment/mine": "defaults: [{/vars@a: x0}, {/vars@b: x0}]\n",
         **{f"vars/x{i}": f"defaults: [{{/vars@a: x{i + 1}}}, {{/vars@b: x{i + 1}}}]\n" for i in range(12)},
         "vars/x12": "c: 1\n",
@@ -166,6 +173,7 @@ def test_a_file_is_refused_in_one_line(
 ) -> None:
     plant(FILES[said], tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hydra_guard, "MAX_FILES", 200)
     words = ["experiment=mine"] if "experiment/mine" in FILES[said] else []
     answer = kd(capsys, "run", *words)
     assert answer.code == 2
@@ -200,8 +208,8 @@ def test_a_copy_of_ours_works_and_is_said_once(
     assert settings_of("debug=fast_dev_run", "hydra/launcher=submitit_local", "sweep=pareto") == before
     settings_of("debug=fast_dev_run", "hydra/launcher=submitit_local", "sweep=pareto")
     said = capsys.readouterr().err
-    assert said.startswith("kd: replacing files of the same names that come with kd: ")
-    assert sorted(said.strip().split("kd: ")[-1].split(", ")) == sorted(f"conf/{name}.yaml" for name in names)
+    assert said.startswith("kd: these files are read instead of kd's own: ")
+    assert sorted(said.strip().split("kd's own: ")[-1].split(", ")) == sorted(f"conf/{name}.yaml" for name in names)
     assert said.count("\n") == 1
 
 

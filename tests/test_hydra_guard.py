@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +20,9 @@ from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import register_with_hydra
 from kd_lightning.config_sources import CheckedFileSource, TrustedPackageSource
 from kd_lightning.errors import ConfigError, UntrustedTargetError
-from kd_lightning.hydra_guard import check_part, foreign_names, named_in_logging, resolve_part
+from kd_lightning.hydra_parts import check_part, find_foreign_names, find_names_in_logging, resolve_part
+from kd_lightning.job import overrides_of_job
+from kd_lightning.sweeps.launching import hydra_overrides
 
 MKDIR = {"_target_": "os.mkdir", "path": "made"}
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -58,7 +61,7 @@ def test_foreign_code_is_refused_unless_it_is_trusted(case: str) -> None:
     key, part = FOREIGN[case]
     with pytest.raises(UntrustedTargetError, match=rf"hydra\.{key} names "):
         check_part(key, part, [])
-    names = [name.removeprefix("ext://").split(".")[0] for name in foreign_names(key, part)]
+    names = [name.removeprefix("ext://").split(".")[0] for name in find_foreign_names(key, part)]
     check_part(key, part, names)
 
 
@@ -67,8 +70,8 @@ def test_usual_parts_pass() -> None:
         "hydra/job_logging=default", "hydra/hydra_logging=default", "sweep=pareto", "hydra/launcher=cohort"
     )
     for key in ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging"):
-        assert list(foreign_names(key, OmegaConf.to_container(config.hydra[key]))) == []
-    assert list(named_in_logging({"handlers": {"console": {"stream": "ext://sys.stdout"}}})) == []
+        assert list(find_foreign_names(key, OmegaConf.to_container(config.hydra[key]))) == []
+    assert list(find_names_in_logging({"handlers": {"console": {"stream": "ext://sys.stdout"}}})) == []
 
 
 def test_a_target_behind_an_interpolation_is_seen() -> None:
@@ -101,6 +104,16 @@ def test_what_was_checked_is_what_hydra_builds() -> None:
     assert "${hydra.runtime.output_dir}/kd.log" in str(logging)
     again = composed("sweep=objectives", r"hydra.sweeper.params.seed='\${teacher_seed}'")
     assert again.hydra.sweeper.params.seed == "${teacher_seed}"  # for the jobs, not for us
+
+
+def test_words_are_kept_as_they_were_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are parsed and recorded; what they stand for may be a secret, or no word at all."""
+    monkeypatch.setenv("HERE", "hunter2")
+    config = composed("+vars.steps=${steps}", "+vars.here=${oc.env:HERE}", "hydra.verbose=${progress}")
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # put back afterwards
+    HydraConfig.instance().set_config(config)
+    assert overrides_of_job() == ["+vars.steps=${steps}", "+vars.here=${oc.env:HERE}"]
+    assert hydra_overrides(config) == ["hydra.verbose=${progress}"]
 
 
 def test_late_values_are_filled_in(tmp_path: Path) -> None:

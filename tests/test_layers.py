@@ -131,6 +131,7 @@ LAYERS = {
     "config": CONFIGURATION,
     "hydra_errors": CONFIGURATION,
     "hydra_guard": CONFIGURATION,
+    "hydra_parts": CONFIGURATION,
     "config_sources": Layer({"*"}, {"hydra", "omegaconf", "yaml"}),
     "resolution": Layer({"errors"}, {"omegaconf"}),
     "file_settings": Layer({"errors"}, set()),

@@ -18,6 +18,7 @@ BOMBS: dict[str, dict[str, Any]] = {
     "text": {"a0": "x" * 100} | {f"a{i}": f"${{a{i - 1}}}${{a{i - 1}}}" for i in range(1, 40)},
     "settings": {"a0": {"x": 1}} | {f"a{i}": {"p": f"${{a{i - 1}}}", "q": f"${{a{i - 1}}}"} for i in range(1, 40)},
     "wide": {"a": list(range(5000)), "b": ["${a}"] * 5000},
+    "deep": {"a0": {"p": 1}} | {f"a{i}": {"p": f"${{a{i - 1}}}"} for i in range(1, 150)},
     "long": {"a": "x" * 100_000, "b": ["${a}"] * 5000},
 }
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lightning.functional.divergence import ForwardKL
+from kd_lightning.functional.expectation import expectation
 from kd_lightning.functional.precision import at_least_float32
 from kd_lightning.functional.shapes import check_same_shape
 from kd_lightning.types import along_classes
@@ -22,7 +23,7 @@ class Decoupled:
 
     Attributes:
         target: [...] ``T^2 KL([p_t, 1 - p_t] || [q_t, 1 - q_t])``: how difficult the position is.
-        others: [...] ``T^2 KL(p' || q')``: what the teacher knows beyond the target.
+        others: [...] ``T^2 KL(p' || q')``: what the teacher knows beyond the target; 0 where it forbids all other classes.
         rest: [...] ``1 - p_t``.
         entropy: [...] ``T^2 H(p')``, which makes a cross-entropy of ``others``.
     """
@@ -62,11 +63,13 @@ def decoupled_kl(
     check_same_shape(student_logits, teacher_logits)
     student_pair, student_others = _apart(at_least_float32(student_logits) / along_classes(temperature), targets)
     teacher_pair, teacher_others = _apart(at_least_float32(teacher_logits) / along_classes(temperature), targets)
+    # Then all of p' lies on the target's place, the only one whose logit is finite.
+    alone = teacher_others.gather(-1, targets.unsqueeze(-1)).squeeze(-1) == 0
     return Decoupled(
         target=temperature**2 * KL.value(teacher_pair, student_pair),
-        others=temperature**2 * KL.value(teacher_others, student_others),
+        others=(temperature**2 * KL.value(teacher_others, student_others)).masked_fill(alone, 0.0),
         rest=teacher_pair[..., 1].exp(),
-        entropy=-(temperature**2) * (teacher_others.exp() * teacher_others).sum(dim=-1),
+        entropy=-(temperature**2) * expectation(teacher_others.exp(), teacher_others),
     )
 
 
@@ -87,10 +90,10 @@ def trusted_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, target
     Approach with Normalized Loss and Customized Soft Labels".
     """
     trust, log_prob = (
-        F.log_softmax(at_least_float32(logits), dim=-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+        F.log_softmax(at_least_float32(logits), dim=-1).gather(-1, targets.unsqueeze(-1))
         for logits in (teacher_logits, student_logits)
     )
-    return -trust.exp() * log_prob
+    return -expectation(trust.exp(), log_prob)
 
 
 def _apart(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

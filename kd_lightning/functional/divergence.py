@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lightning.functional.expectation import expectation
 from kd_lightning.functional.peaked_rows import PeakedRows
 from kd_lightning.functional.precision import at_least_float32
-from kd_lightning.functional.tempered_rows import TemperedRows, row_dots
+from kd_lightning.functional.tempered_rows import FORBIDDEN, TemperedRows, row_dots
 from kd_lightning.functional.terms import Divergence
 from kd_lightning.types import along_classes
 
@@ -50,7 +51,8 @@ class ForwardKL(Divergence):
 
 @dataclass(frozen=True)
 class ReverseKL(Divergence):
-    """``sum_c q log(q / p)``: the student keeps to what the teacher holds likely.
+    """``sum_c q log(q / p)``: the student keeps to what the teacher holds likely; infinite where the teacher forbids a class
+    (a logit of -inf) and the student does not.
 
     Reference: Gu, Dong, Wei, Huang 2023, "MiniLLM: Knowledge Distillation of Large Language Models", section 2.
     """
@@ -59,7 +61,8 @@ class ReverseKL(Divergence):
         return _kl(student_log_probs, teacher_log_probs)
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
-        flow = student.probs * (student.log_probs - teacher.log_probs)
+        logs = student.log_probs - teacher.log_probs.masked_fill(teacher.bits < FORBIDDEN, -torch.inf)
+        flow = student.probs * logs.masked_fill_(student.powers == 0, 0.0)
         return flow.sum(dim=-1), flow
 
 
@@ -86,9 +89,10 @@ class GeneralizedJSD(Divergence):
         return self.beta * _kl(teacher_log_probs, mixed) + (1 - self.beta) * _kl(student_log_probs, mixed)
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
-        mixed = _mixture(teacher, student, self.beta).log_()
-        flow = (student.log_probs - mixed).mul_(student.probs).mul_(1 - self.beta)
-        return self.beta * _kl_to(teacher, mixed) + flow.sum(dim=-1), flow
+        apart = student.probs - teacher.probs
+        to_teacher = row_dots(teacher.probs, _relative(apart * (1 - self.beta), teacher).log1p_())
+        flow = _relative(apart.mul_(-self.beta), student).log1p_().mul_(student.probs).mul_(self.beta - 1)
+        return flow.sum(dim=-1) - self.beta * to_teacher, flow
 
 
 def generalized_jsd(beta: float) -> Divergence:
@@ -132,10 +136,10 @@ class SkewKL(Divergence):
         return _kl(teacher_log_probs, mixed)
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
-        mixed = _mixture(teacher, student, self.skew)
-        # p / m first, at most 1 / skew, for q p may underflow.
-        flow = (teacher.probs / mixed).mul_(student.probs).mul_(self.skew - 1)
-        return _kl_to(teacher, mixed.log_()), flow
+        apart = (student.probs - teacher.probs).mul_(1 - self.skew)  # m - p
+        change = _relative(apart, teacher)
+        flow = (student.probs / (1 + change)).mul_(self.skew - 1)
+        return apart.sum(dim=-1) - row_dots(teacher.probs, change.log1p_()), flow
 
 
 @dataclass(frozen=True)
@@ -161,10 +165,11 @@ class SkewReverseKL(Divergence):
         return _kl(student_log_probs, mixed)
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
-        mixed = _mixture(student, teacher, self.skew)
-        ratio = student.probs / mixed
-        logs = student.log_probs - mixed.log_()
-        return row_dots(student.probs, logs), (logs - self.skew * ratio).mul_(student.probs)
+        apart = (teacher.probs - student.probs).mul_(1 - self.skew)  # m - q
+        change = _relative(apart, student)
+        ratio = self.skew / (1 + change)
+        logs = change.log1p_()
+        return apart.sum(dim=-1) - row_dots(student.probs, logs), (logs + ratio).mul_(student.probs).neg_()
 
 
 @dataclass(frozen=True)
@@ -256,23 +261,22 @@ def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
 def _kl(log_probs: Tensor, other_log_probs: Tensor) -> Tensor:
     """``sum_c p (log p - log q)`` [...] of two distributions [..., C]. Not ``F.kl_div``, which computes the same: ``vmap``
     has no rule for it (torch 2.13)."""
-    return (log_probs.exp() * (log_probs - other_log_probs)).sum(dim=-1)
+    return expectation(log_probs.exp(), log_probs - other_log_probs)
 
 
 def _log_mixture(first_log_probs: Tensor, second_log_probs: Tensor, share: float) -> Tensor:
-    """``log(share * first + (1 - share) * second)``."""
-    return torch.logaddexp(first_log_probs + math.log(share), second_log_probs + math.log1p(-share))
+    """``log(share * first + (1 - share) * second)``; finite where both are nothing: ``logaddexp`` has no gradient there."""
+    first, second = first_log_probs + math.log(share), second_log_probs + math.log1p(-share)
+    least = torch.finfo(first.dtype).min / 2
+    return torch.logaddexp(first.clamp(min=least), second.clamp(min=least))
 
 
-def _mixture(first: TemperedRows, second: TemperedRows, share: float) -> Tensor:
-    """``share * first + (1 - share) * second`` [n, C], and above 0 where both are nothing, so that its logarithm is finite."""
-    mixed = torch.lerp(second.probs, first.probs, share)
-    return mixed.clamp_(min=torch.finfo(mixed.dtype).tiny)
+def _relative(apart: Tensor, rows: TemperedRows) -> Tensor:
+    """``(m - p) / p`` [n, C] for ``m - p``, finite where p is 0; its ``log1p`` is ``log(m / p)``.
 
-
-def _kl_to(rows: TemperedRows, other_log_probs: Tensor) -> Tensor:
-    """``sum_c p (log p - log q)`` [n]."""
-    return rows.dots / rows.sums[:, 0] - rows.sums.log()[:, 0] - row_dots(rows.probs, other_log_probs)
+    At a high temperature all distributions are nearly the same, and a difference of two entropies would be little but rounding.
+    """
+    return apart / rows.probs.clamp(min=torch.finfo(apart.dtype).tiny)
 
 
 def _check_share(name: str, value: float) -> None:

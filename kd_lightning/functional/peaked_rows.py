@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from kd_lightning.functional.expectation import expectation
 from kd_lightning.functional.tempered_rows import NATS, TemperedRows
 from kd_lightning.types import Logits, PeakedLogits, Peaks
 
@@ -89,7 +90,7 @@ def _peaks_alone(peaks: Peaks, temperature: float) -> PeakedRows:
     log_probs = (peaks.logits / temperature).log_softmax(dim=-1)
     probs = log_probs.exp()
     rest = torch.zeros_like(peaks.level)
-    return PeakedRows(peaks.classes, probs, rest, None, probs, (probs * log_probs).sum(dim=-1))
+    return PeakedRows(peaks.classes, probs, rest, None, probs, expectation(probs, log_probs))
 
 
 def _with_rest(peaks: Peaks, shape_logits: Tensor, temperature: float) -> PeakedRows:
@@ -113,7 +114,7 @@ def _with_rest(peaks: Peaks, shape_logits: Tensor, temperature: float) -> Peaked
         rest=rest,
         shape=shape.to(rest.dtype),
         above=probs - rest * of_peaks.to(rest.dtype),
-        negative_entropy=(probs * log_probs).sum(dim=-1) + others[:, 0].to(rest.dtype),
+        negative_entropy=expectation(probs, log_probs) + others[:, 0].to(rest.dtype),
     )
 
 

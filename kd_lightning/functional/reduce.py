@@ -1,4 +1,4 @@
-"""The one mean of the package. Shape legend: ``...`` any leading dimensions."""
+"""The means of the package. Shape legend: ``...`` any leading dimensions."""
 
 from __future__ import annotations
 
@@ -31,6 +31,28 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     if values.shape != mask.shape:
         raise ValueError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} must have the same shape")
     return torch.where(mask, at_least_float32(values), 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def row_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean over the rows that count of each row's mean over what counts in it; 0 when nothing counts.
+
+    Args:
+        values: [B, ...].
+        mask: [B, ...] bool, True = counts.
+
+    Returns:
+        Scalar; float32 or wider.
+
+    Example:
+        >>> row_mean(torch.tensor([[1.0, 3.0], [8.0, 0.0]]), torch.tensor([[True, True], [True, False]]))
+        tensor(5.)
+    """
+    within = tuple(range(1, mask.dim()))
+    if not within:
+        return masked_mean(values, mask)
+    counted = mask.sum(dim=within)
+    means = torch.where(mask, at_least_float32(values), 0.0).sum(dim=within) / counted.clamp(min=1)
+    return masked_mean(means, counted > 0)
 
 
 def zeroed(values: Tensor, mask: Tensor) -> Tensor:

@@ -19,6 +19,10 @@ NATS = math.log(2)
 """Of a bit."""
 BITS = 1 / NATS
 """Of a nat."""
+LEAST = -(2.0**100)
+"""Bits of a class that a logit of -inf forbids: its power is 0, and 0 times this is 0."""
+FORBIDDEN = -(2.0**60)
+"""A class of fewer bits is forbidden, at whatever temperature its bits were first made."""
 DOT_BYTES = 2 * 2**20
 """Of products that are summed at once on the CPU."""
 
@@ -45,7 +49,7 @@ class TemperedRows:
     """``softmax(logits / T)`` as ``powers / sums``.
 
     Attributes:
-        bits: [n, C] ``(logits - max) / (T ln 2)``, <= 0.
+        bits: [n, C] ``(logits - max) / (T ln 2)``, <= 0 and finite; of forbidden classes (logits of -inf) ``LEAST`` or less.
         powers: [n, C] ``2 ** bits``.
         sums: [n, 1] sum of the powers, >= 1.
         origin: The same rows, where several hold them; what is derived for all of them is kept there.
@@ -64,7 +68,7 @@ class TemperedRows:
     @staticmethod
     def of_bits(scaled_logits: Tensor, out: Tensor | None = None) -> TemperedRows:
         """From ``logits / (T ln 2)`` [n, C], which is overwritten; the powers go into ``out`` [n, C] if that is given."""
-        bits = scaled_logits.sub_(scaled_logits.amax(dim=-1, keepdim=True))
+        bits = scaled_logits.sub_(scaled_logits.amax(dim=-1, keepdim=True)).clamp_(min=LEAST)
         powers = torch.exp2(bits, out=out)
         return TemperedRows(bits, powers, powers.sum(dim=-1, keepdim=True))
 
@@ -75,7 +79,7 @@ class TemperedRows:
 
     @_kept
     def log_probs(self) -> Tensor:
-        """[n, C]."""
+        """[n, C], finite: very low for forbidden classes."""
         return torch.add(-self.sums.log(), self.bits, alpha=NATS)
 
     @_kept

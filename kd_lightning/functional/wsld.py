@@ -38,4 +38,5 @@ def soft_label_weights(student_logits: Tensor, teacher_logits: Tensor, targets: 
         -F.log_softmax(at_least_float32(logits), dim=-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
         for logits in (student_logits, teacher_logits)
     )
-    return -torch.expm1(-student / (teacher + EPSILON))
+    # A teacher that forbids the target is the worse one, whatever the student says.
+    return -torch.expm1(-student / (teacher + EPSILON)).masked_fill(teacher.isinf(), 0.0)

@@ -228,12 +228,14 @@ class DistillationModule(SupervisedModule):
 
 
 def check_teacher_outputs(outputs: Outputs, batch: Batch, step: int) -> None:
-    """All that the teacher says about the batch is finite.
+    """All that the teacher says about the batch is finite. A loss may be infinite because it forbids classes, too.
 
     Raises:
         TeacherOutputError: It is not; names what, and the rows.
     """
-    for name, tensor in {"logits": outputs.logits, **outputs.features}.items():
+    forbidden = outputs.logits == -torch.inf
+    checked = {"logits": outputs.logits.masked_fill(forbidden, 0.0), **outputs.features}
+    for name, tensor in checked.items():
         bad = ~torch.isfinite(tensor.reshape(len(batch["index"]), -1)).all(dim=1)
         if bad.any():
             rows = batch["index"][bad].tolist()
@@ -241,6 +243,11 @@ def check_teacher_outputs(outputs: Outputs, batch: Batch, step: int) -> None:
                 f"the teacher's {name} are not finite at step {step} for {len(rows)} training rows, index "
                 f"{rows[:5]}: train the teacher again with a lower teacher_optimizer.lr, or choose another"
             )
+    if forbidden.any():
+        raise TeacherOutputError(
+            f"the loss is not finite at step {step}, and the teacher forbids classes (logits of -inf): an objective with a "
+            "reverse divergence, or one that reads logits as numbers, is infinite there; use kd, jsd or skew_kl"
+        )
 
 
 def _view(outputs: Outputs, name: str) -> Outputs:

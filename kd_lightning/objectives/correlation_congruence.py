@@ -35,6 +35,8 @@ class CorrelationCongruence(FeatureObjective):
     is ours: the kernels differ by about 0.1, so that 100 makes the term about 1.
     """
 
+    same_layout = False
+
     def __init__(
         self, match: Sequence[Pair], gamma: float = 0.4, order: int = 2, most_rows: int = 256, weight: float = 100.0
     ) -> None:

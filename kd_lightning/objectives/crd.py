@@ -14,6 +14,7 @@ from kd_lightning.functional.processes import rows_of_all_processes
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.relations import unit
 from kd_lightning.objectives.features import FeatureObjective, Pair
+from kd_lightning.objectives.labels import usable_labels
 from kd_lightning.objectives.projections import channels_last
 from kd_lightning.objectives.samples import counted_rows
 from kd_lightning.types import Aligned, Outputs
@@ -27,6 +28,10 @@ class CRD(FeatureObjective):
     running embedding of every training row, found by ``aligned.index``; it starts at random. Pixels, and positions that
     count, are averaged into the row's feature.
 
+    Of ``negatives`` rows drawn, those known to be of the row's own class are left out: the bank remembers the label of each row
+    that it has seen, where the student may read it. Tasks with a label for each position have no class of a row, and take
+    all.
+
     The banks are in resume points and in no exported network. On several devices all have the same banks, of the rows that
     any of them sees; the normaliser is that of the first device's first batch.
 
@@ -34,6 +39,7 @@ class CRD(FeatureObjective):
         match: Pairs of modules, see ``features.py``.
         width: Channels of the embeddings.
         negatives: Other rows for each row, drawn anew at each step from the step's seed; all others if there are no more.
+        same_class: True = rows of the row's own class are among its negatives, too, and no label is read.
         contrast_temperature: Of the similarities, > 0.
         momentum: Share of the old embedding in a bank's new one, in [0, 1).
         weight: Factor of this term among the objectives.
@@ -42,7 +48,8 @@ class CRD(FeatureObjective):
         ConfigError: As in ``FeatureObjective``; a number is out of range; or the task gives no ``aligned.index``.
 
     Reference: Tian, Krishnan, Isola 2020, "Contrastive Representation Distillation", section 3, and the authors' code for
-    the banks; all defaults are theirs, for CIFAR-100.
+    the banks; all defaults are theirs, for CIFAR-100. They draw ``negatives`` rows from other classes, ours are fewer by the
+    share of the row's own class.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class CRD(FeatureObjective):
         negatives: int = 16384,
         contrast_temperature: float = 0.07,
         momentum: float = 0.5,
+        same_class: bool = False,
         weight: float = 0.8,
     ) -> None:
         super().__init__("crd", match, weight)
@@ -65,6 +73,7 @@ class CRD(FeatureObjective):
         self.negatives = negatives
         self.contrast_temperature = contrast_temperature
         self.momentum = momentum
+        self.same_class = same_class
         self.contrasts = nn.ModuleDict()
         self.rows = 0
 
@@ -82,12 +91,19 @@ class CRD(FeatureObjective):
         index, counted = aligned.index, counted_rows(aligned.mask)
         if index is None:
             raise ConfigError("objective.crd needs to know which row is which: let the task's align give `index`")
-        others = self.other_rows(index)
+        others, labels = self.other_rows(index), self.labels(aligned)
         values = []
         for tap in self.taps:
             both = [row_feature(outputs.features[tap], aligned.mask) for outputs in (student, teacher)]
-            values.append(masked_mean(self.contrasts[tap](*both, index, others, counted), counted))
+            values.append(masked_mean(self.contrasts[tap](*both, index, labels, others, counted), counted))
         return sum(values[1:], values[0]) / len(values)
+
+    def labels(self, aligned: Aligned) -> Tensor:
+        """[B] int64: the class of each row; -1 where it is not to be read, or rows have none."""
+        targets, labelled = usable_labels(aligned)
+        if self.same_class or targets.dim() > 1:
+            return torch.full((len(targets),), -1, device=targets.device)
+        return torch.where(labelled, targets, -1)
 
     def other_rows(self, index: Tensor) -> Tensor:
         """[B, N] int64: rows other than each of ``index`` [B]; N = min(negatives, rows - 1)."""
@@ -109,6 +125,7 @@ class Contrast(nn.Module):
     """
 
     banks: Tensor
+    classes: Tensor
     log_means: Tensor
 
     def __init__(self, widths: tuple[int, int], width: int, rows: int, temperature: float, momentum: float) -> None:
@@ -117,39 +134,60 @@ class Contrast(nn.Module):
         self.momentum = momentum
         self.embeddings = nn.ModuleList(nn.Linear(channels, width) for channels in widths)
         self.register_buffer("banks", unit(torch.randn(2, rows, width)))
+        self.register_buffer("classes", torch.full((rows,), -1))  # of the rows seen; -1 = not known
         self.register_buffer("log_means", torch.full((2,), torch.nan))  # of the first batch, and kept
 
-    def forward(self, student: Tensor, teacher: Tensor, index: Tensor, others: Tensor, counted: Tensor) -> Tensor:
+    def forward(
+        self, student: Tensor, teacher: Tensor, index: Tensor, labels: Tensor, others: Tensor, counted: Tensor
+    ) -> Tensor:
         """Nats of each row; the banks learn of the rows that count.
 
         Args:
             student: [B, D], float32 or wider.
             teacher: [B, D of the teacher], likewise.
             index: [B] int64.
+            labels: [B] int64, -1 = not known.
             others: [B, N] int64.
             counted: [B] bool.
 
         Returns:
             [B].
         """
+        self.remember_labels(index, labels)
+        allowed = (labels[:, None] < 0) | (self.classes[others] != labels[:, None])
         embedded = [embed(*both) for both in zip(self.embeddings, (student, teacher), strict=True)]
         # A copy: the banks change below, and the gradient needs them as they are.
         banks = at_least_float32(self.banks.clone()).to(embedded[0].dtype)
-        nats = [self.nats(side, embedded[side], banks[1 - side], index, others, counted) for side in (0, 1)]
+        nats = [self.nats(side, embedded[side], banks[1 - side], index, others, allowed, counted) for side in (0, 1)]
         for side in (0, 1):
             self.remember(side, embedded[side].detach(), banks[side], index, counted)
         return nats[0] + nats[1]
 
-    def nats(self, side: int, anchors: Tensor, bank: Tensor, index: Tensor, others: Tensor, counted: Tensor) -> Tensor:
+    def nats(
+        self,
+        side: int,
+        anchors: Tensor,
+        bank: Tensor,
+        index: Tensor,
+        others: Tensor,
+        allowed: Tensor,
+        counted: Tensor,
+    ) -> Tensor:
         """Of the anchors [B, D'] of one side against the other's bank [M, D']; [B]."""
         # With all rows, and then a choice: numbers are gathered, B x N of them, and not vectors.
         similarities = exact_matmul(anchors, bank.T)
         own, other = similarities.gather(1, index[:, None])[:, 0], similarities.gather(1, others)
         with torch.no_grad():
-            first = log_mean_exp(own, other, self.temperature, counted).to(self.log_means.dtype)
+            first = log_mean_exp(own, other, self.temperature, counted, allowed).to(self.log_means.dtype)
             self.log_means[side] = torch.where(self.log_means[side].isnan(), first, self.log_means[side])
         log_mean = self.log_means[side].nan_to_num().to(anchors.dtype)
-        return contrastive_nats(own, other, self.temperature, log_mean)
+        return contrastive_nats(own, other, self.temperature, log_mean, allowed)
+
+    @torch.no_grad()
+    def remember_labels(self, index: Tensor, labels: Tensor) -> None:
+        """Note the classes of the rows ``index`` where they are known; those of all processes."""
+        index, labels = rows_of_all_processes(index), rows_of_all_processes(labels)
+        self.classes[index] = torch.where(labels < 0, self.classes[index], labels)
 
     @torch.no_grad()
     def remember(self, side: int, embedded: Tensor, bank: Tensor, index: Tensor, counted: Tensor) -> None:

@@ -28,6 +28,9 @@ class DKD(LogitObjective):
 
     Raises:
         ConfigError: ``temperature`` is not above 0.
+
+    Reference: at ``decoupled_kl``. The authors' code raises the term's weight linearly from 0 over the first 20 of 240 epochs:
+    ``+scheduler@annealing.weight.dkd=constant annealing.weight.dkd.value=1 annealing.weight.dkd.warmup=0.083``.
     """
 
     def __init__(

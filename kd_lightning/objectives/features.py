@@ -40,6 +40,8 @@ class FeatureObjective(Objective):
 
     Attributes:
         dimensions: How many a feature may have: 2 [B, D], 3 [B, T, D], 4 [B, D, H, W].
+        same_layout: The student's feature needs as many dimensions as the teacher's; False where relations between samples are
+            compared, to which a vector and a map are alike.
 
     Args:
         name: The objective's, for messages.
@@ -53,6 +55,7 @@ class FeatureObjective(Objective):
     reads_features = True
     classwise = False  # no logits are read
     dimensions: ClassVar[tuple[int, ...]] = (2, 3, 4)
+    same_layout: ClassVar[bool] = True
 
     def __init__(self, name: str, match: Sequence[Pair], weight: float = 1.0) -> None:
         super().__init__(weight)
@@ -84,7 +87,7 @@ class FeatureObjective(Objective):
                         f"objective.{self.name}.match: {path!r} of the {who} gives {tuple(feature.shape)}, but "
                         f"{' or '.join(LAYOUTS[wanted] for wanted in self.dimensions)} is needed: match other modules"
                     )
-            if student[tap].dim() < teacher[tap].dim():
+            if self.same_layout and student[tap].dim() < teacher[tap].dim():
                 raise ConfigError(
                     f"objective.{self.name}.match: {paths[0]!r} of the student gives {tuple(student[tap].shape)}, "
                     f"{paths[1]!r} of the teacher {tuple(teacher[tap].shape)}: the student's needs as many dimensions"

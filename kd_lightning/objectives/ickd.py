@@ -30,7 +30,8 @@ class ICKD(FeatureObjective):
         ConfigError: As in ``FeatureObjective``; or the features' shapes cannot be brought together.
 
     Reference: Liu et al. 2021, "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge Distillation"
-    (ICKD-C), with the rows of G at length 1 and divided by D, as in their code. The weight is ours: the value is below 4,
+    (ICKD-C), with the rows of G at length 1 and divided by D, as in their code. Their map ends in a batch norm, ours does not:
+    rows that do not count would enter its statistics. The weight is ours: the value is below 4,
     and about 1 for unrelated features.
     """
 

@@ -27,7 +27,8 @@ class MiniLM(FeatureObjective):
         weight: Factor of this term among the objectives.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; or the heads or positions are not equally many.
+        ConfigError: As in ``FeatureObjective``; the heads or positions are not equally many; or the heads do not
+            divide a width.
 
     Reference: Wang et al. 2020, "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained
     Transformers", section 3, of the last layers. Where the heads are not equally many, ``minilm2`` serves.
@@ -52,6 +53,12 @@ class MiniLM(FeatureObjective):
                     f"objective.{self.name}: {paths[0]} of the student has {own} heads, {paths[1]} of the teacher {others}: "
                     "set student.heads to as many, or use objective=minilm2"
                 )
+            for path, feature in zip(paths, (student[tap], teacher[tap]), strict=True):
+                if part == "value" and feature.shape[-1] % own:
+                    raise ConfigError(
+                        f"objective.{self.name}: {path} gives values of width {feature.shape[-1]}, which {own} heads do not "
+                        f"divide: set heads to a divisor of the width, or use objective=minilm2 with relation_heads"
+                    )
             self.heads[pair] = own
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:

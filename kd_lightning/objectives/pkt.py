@@ -32,6 +32,8 @@ class PKT(FeatureObjective):
     that, 30,000 is the usual weight (Tian et al. 2020) for batches of 64: ours is 30,000 / 64.
     """
 
+    same_layout = False
+
     def __init__(self, match: Sequence[Pair], most_rows: int = 256, weight: float = 470.0) -> None:
         super().__init__("pkt", match, weight)
         self.most_rows = most_rows

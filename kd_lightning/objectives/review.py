@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from kd_lightning.functional.precision import at_least_float32
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.objectives.features import FeatureObjective, Pair
-from kd_lightning.objectives.projections import channels, raster, resized
+from kd_lightning.objectives.projections import channels, raster
+from kd_lightning.objectives.samples import counted_rows
 from kd_lightning.types import Aligned, Outputs
 
 GRIDS = (4, 2, 1)
@@ -45,11 +46,12 @@ class Fusion(nn.Module):
         Returns:
             [B, D of the teacher, H, W] and [B, width, H, W].
         """
-        fused = self.narrow(resized(student, size).to(self.narrow.weight.dtype))
+        fused = self.narrow(student.to(self.narrow.weight.dtype))
         if self.attention is not None and deeper is not None:
-            other = resized(deeper, size)
+            other = nearest(deeper, raster(student.shape))
             here, there = self.attention(torch.cat([fused, other], dim=1)).sigmoid().split(1, dim=1)
             fused = here * fused + there * other
+        fused = nearest(fused, size)
         return self.out(fused), fused
 
 
@@ -57,9 +59,10 @@ class Review(FeatureObjective):
     """Hierarchical context loss between the teacher's features and the student's, fused from deep to early.
 
     Formula: ``sum_l w_l mean (pool_l(r) - pool_l(t))^2 / sum_l w_l``, where, from the last pair of ``match`` to the first,
-    ``x = conv1x1(s); x = a * x + b * (x of the deeper pair)`` with maps a and b in (0, 1) made from both, and
-    ``r = conv3x3(x)``; over the views l: all pixels with weight 1, then 4 x 4, 2 x 2 and 1 x 1 cells with 1/2, 1/4, 1/8, as
-    far as they are coarser than the feature; mean over the rows that count and over the pairs (the paper sums these).
+    ``x = conv1x1(s); x = a * x + b * (x of the deeper pair)`` with maps a and b in (0, 1) made from both, on the student's
+    raster, and ``r = conv3x3(x)`` on the teacher's; rasters are changed by the nearest pixel. Over the views l: all pixels with
+    weight 1, then 4 x 4, 2 x 2 and 1 x 1 cells with 1/2, 1/4, 1/8, as far as they are coarser than the feature; mean over the
+    rows that count and over the pairs (the paper sums these).
 
     All convolutions are learnt with the student. The paper's batch norms after them are left out: rows that do not count
     would enter their statistics.
@@ -71,7 +74,8 @@ class Review(FeatureObjective):
     Raises:
         ConfigError: As in ``FeatureObjective``.
 
-    Reference: Chen, Liu, Zhao, Jia 2021, "Distilling Knowledge via Knowledge Review", sections 3.2 to 3.4.
+    Reference: Chen, Liu, Zhao, Jia 2021, "Distilling Knowledge via Knowledge Review", sections 3.2 to 3.4; the rasters as in
+    the authors' code.
     """
 
     dimensions = (4,)
@@ -89,11 +93,17 @@ class Review(FeatureObjective):
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         values: list[Tensor] = []
         handed: Tensor | None = None
+        counted = counted_rows(aligned.mask)
         for tap, (own, its) in reversed(self.pairs(student, teacher, aligned).items()):
             reviewed, handed = self.fusions[tap](own, raster(its.shape), handed)
-            counted = aligned.mask.reshape(len(its), -1).any(dim=1)
-            values.append(masked_mean(context_distance(at_least_float32(reviewed), at_least_float32(its)), counted))
+            distances = context_distance(at_least_float32(reviewed), at_least_float32(its))
+            values.append(masked_mean(distances, counted))
         return sum(values[1:], values[0]) / len(values)
+
+
+def nearest(feature: Tensor, size: Sequence[int]) -> Tensor:
+    """The feature [B, D, H', W'] on a raster of H x W pixels, each that of the nearest one."""
+    return feature if raster(feature.shape) == tuple(size) else F.interpolate(feature, tuple(size), mode="nearest")
 
 
 def context_distance(student: Tensor, teacher: Tensor) -> Tensor:

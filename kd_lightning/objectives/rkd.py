@@ -36,6 +36,8 @@ class RKD(FeatureObjective):
     the paper speaks of, and takes the mean distance over those above 0.
     """
 
+    same_layout = False
+
     def __init__(
         self,
         match: Sequence[Pair],

@@ -56,7 +56,7 @@ def samples(student: Tensor, teacher: Tensor, mask: Tensor, most: int) -> Sample
 
 def counted_rows(mask: Tensor) -> Tensor:
     """[B] bool: rows of which any position counts, for a mask [B] or [B, T]."""
-    return mask.reshape(len(mask), -1).any(dim=1)
+    return mask.flatten(1).any(dim=1) if mask.dim() > 1 else mask
 
 
 def evenly_spaced(mask: Tensor, most: int) -> tuple[Tensor | slice, Tensor]:

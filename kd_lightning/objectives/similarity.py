@@ -31,6 +31,8 @@ class Similarity(FeatureObjective):
     theirs for CIFAR-10, and that of Tian et al. 2020 for batches of 64.
     """
 
+    same_layout = False
+
     def __init__(self, match: Sequence[Pair], most_rows: int = 256, weight: float = 3000.0) -> None:
         super().__init__("similarity", match, weight)
         self.most_rows = most_rows

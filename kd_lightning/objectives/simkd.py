@@ -30,7 +30,8 @@ class SimKD(FeatureObjective):
             weights; or the student's shares its weights with another one.
 
     Reference: Chen, Mei, Zhang, Wang, Feng, Chen 2022, "Knowledge Distillation with the Reused Teacher Classifier", section 3,
-    with the mean in the place of the sum.
+    with the mean in the place of the sum. Their student brings maps to the teacher's, before the pooling, by three convolutions
+    with batch norms; ours brings the pooled vector by one linear layer.
     """
 
     classwise = True  # the student answers through the teacher's layer, in its classes

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.divergence import tempered
-from kd_lightning.functional.interpolated import InterpolatedKL
+from kd_lightning.functional.interpolated import InterpolatedCrossEntropy
 from kd_lightning.functional.processes import mean_over_processes
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.functional.terms import SoftTerm
@@ -21,16 +21,20 @@ EPSILON = 1e-15
 
 
 class TAID(LogitObjective):
-    """Mean over the counted positions of ``T^2 * KL(softmax((1 - t) student + t teacher)_T || student_T)``.
+    """Mean over the counted positions of ``T^2 * CE(softmax((1 - t) student + t teacher)_T, student_T)``.
 
-    t, the teacher's share, never falls. After each batch, where the value went from J' to J and x is the progress of the
-    stage:
+    The cross-entropy has the gradient of the KL divergence and is larger by the entropy of its target: it does not fall to 0
+    with t, so its relative change says how well the student follows.
+
+    t, the teacher's share, never falls. After each batch in which a position counts, where the value went from J' to J and x
+    is the progress of the stage:
 
         m = beta m + (1 - beta) (J' - J) / J'
         t = min(end, max(start + (end - start) x, t + alpha sigmoid(m) (1 - t)))
 
-    t, m and J' are buffers: they are in every checkpoint, so that a resumed run goes on from them. Each stage begins anew
-    at ``start``. On several devices J is their mean, so that all have the same t.
+    After a batch in which none counts, t is at least ``start + (end - start) x``, and nothing else changes. t, m and J' are
+    buffers: they are in every checkpoint, so that a resumed run goes on from them. Each stage begins anew at ``start``. On
+    several devices J is the mean of those on which a position counts, so that all have the same t.
 
     Args:
         start: The teacher's share at the start, in [0, 1); 0.4 as in the authors' code.
@@ -81,23 +85,26 @@ class TAID(LogitObjective):
         self.register_buffer("last", torch.tensor(math.inf))  # infinite = there is no value yet
 
     def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        divergence = InterpolatedKL(self.share)
+        divergence = InterpolatedCrossEntropy(self.share)
         return masked_mean(tempered(divergence, student.logits, teacher.logits, temperature), aligned.mask)
 
     def soft_term(self, temperature: float, share: float) -> SoftTerm | None:
         if self.whole:
             return None
-        return SoftTerm(InterpolatedKL(self.share), self.own(temperature), share * self.weight)
+        return SoftTerm(InterpolatedCrossEntropy(self.share), self.own(temperature), share * self.weight)
 
     @torch.no_grad()
     def advance(self, progress: float, value: Tensor) -> None:
-        # In place and without a look at any number, for which the host would wait.
-        value = mean_over_processes(value.to(self.last))
+        # In place and without a look at any number, for which the host would wait. A cross-entropy of 0: nothing counts.
+        total, share_that_counts = mean_over_processes(torch.stack([value, value > 0]).to(self.last))
+        nothing = share_that_counts == 0
+        value = torch.where(nothing, self.last, total / share_that_counts)
         first = torch.isinf(self.last)
         change = (self.last - value) / (self.last + EPSILON)
         momentum = self.beta * self.momentum + (1 - self.beta) * change
         line = self.start + (self.end - self.start) * progress
-        share = (self.share + self.alpha * momentum.sigmoid() * (1 - self.share)).clamp(min=line).clamp(max=self.end)
-        self.momentum.copy_(torch.where(first, self.momentum, momentum))
+        step = torch.where(nothing, 0.0, self.alpha * momentum.sigmoid() * (1 - self.share))
+        share = (self.share + step).clamp(min=line).clamp(max=self.end)
+        self.momentum.copy_(torch.where(first | nothing, self.momentum, momentum))
         self.share.copy_(torch.where(first, self.share, share))
         self.last.copy_(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.functional.reduce import masked_mean, row_mean
 from kd_lightning.functional.universal import sorted_distance
 from kd_lightning.objectives.logit_objective import LogitObjective
 from kd_lightning.types import Aligned, Outputs
@@ -19,6 +19,8 @@ class UniversalLogit(LogitObjective):
     beside it.
 
     Args:
+        by_row: False = the mean over all counted positions of a batch, as in the paper; True = over the rows' own means, so
+            that short rows count as much as long ones, as in the authors' code.
         weight: Factor of this term among the objectives; the paper's 1.5 stands beside a hard loss of weight 1.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for. The paper's
             is 1.
@@ -31,8 +33,12 @@ class UniversalLogit(LogitObjective):
     classwise = False
     by_position = False
 
-    def __init__(self, weight: float = 1.5, temperature: float | None = None, standardize: bool = False) -> None:
+    def __init__(
+        self, by_row: bool = False, weight: float = 1.5, temperature: float | None = None, standardize: bool = False
+    ) -> None:
         super().__init__("universal_logit", weight, temperature, standardize)
+        self.by_row = by_row
 
     def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        return masked_mean(sorted_distance(student.logits, teacher.logits, temperature), aligned.mask)
+        distances = sorted_distance(student.logits, teacher.logits, temperature)
+        return row_mean(distances, aligned.mask) if self.by_row else masked_mean(distances, aligned.mask)

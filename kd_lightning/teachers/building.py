@@ -137,13 +137,14 @@ class Job:
         wrong = bad.reshape(len(bad), -1).any(dim=1)
         if wrong.any():
             rows = batch["index"][wrong].tolist()
-            finite = bool(values[bad].isfinite().all())
-            why = "are too large for teacher_outputs.dtype" if finite else "are not finite"
-            fix = (
-                "use teacher_outputs=live, or, for hidden states, another dtype"
-                if finite
-                else "train the teacher again with a lower teacher_optimizer.lr, or choose another"
-            )
+            if values[bad].isfinite().all():
+                why = "are too large for teacher_outputs.dtype"
+                fix = "use teacher_outputs=live, or, for hidden states, another dtype"
+            elif (values[bad] == -torch.inf).all():
+                why, fix = "forbid classes by -inf, which is not kept", "use teacher_outputs=topk or live"
+            else:
+                why = "are not finite"
+                fix = "train the teacher again with a lower teacher_optimizer.lr, or choose another"
             raise TeacherOutputError(
                 f"the teacher's {what} {why} for {len(rows)} of {len(wrong)} training rows, index {rows[:5]}: {fix}"
             )

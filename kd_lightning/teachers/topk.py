@@ -70,7 +70,7 @@ class TopK(Policy):
         return task.logits(network, batch)
 
     def holds(self, said: Tensor) -> Tensor:
-        return said.isfinite()
+        return said < torch.inf  # -inf forbids a class, NaN is no number
 
     def kept(self, said: Tensor) -> dict[str, Tensor]:
         log_probs = said.float().log_softmax(dim=-1)

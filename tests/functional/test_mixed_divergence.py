@@ -9,7 +9,7 @@ import torch
 
 from kd_lightning.functional.chunked import chunked_loss
 from kd_lightning.functional.divergence import ForwardKL, ReverseKL, tempered
-from kd_lightning.functional.interpolated import InterpolatedKL
+from kd_lightning.functional.interpolated import InterpolatedCrossEntropy
 from kd_lightning.functional.mixed_divergence import AdaptiveKL, Jeffreys
 from kd_lightning.functional.tempered_rows import TemperedRows
 from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
@@ -20,9 +20,9 @@ DIVERGENCES = [
     Jeffreys(),
     AdaptiveKL(0.5),
     AdaptiveKL(0.9),
-    InterpolatedKL(0.4),
-    InterpolatedKL(torch.tensor(0.7)),
-    InterpolatedKL(1.0),
+    InterpolatedCrossEntropy(0.4),
+    InterpolatedCrossEntropy(torch.tensor(0.7)),
+    InterpolatedCrossEntropy(1.0),
 ]
 every_divergence = pytest.mark.parametrize("divergence", DIVERGENCES, ids=str)
 
@@ -89,10 +89,12 @@ def test_a_teacher_that_is_sure_of_its_first_class_has_it_alone_in_the_head() ->
 
 def test_interpolation_ends_at_student_and_teacher() -> None:
     student, teacher = logits(4, 5), logits(4, 5, seed=1)
-    torch.testing.assert_close(
-        tempered(InterpolatedKL(1.0), student, teacher, 3.0), tempered(ForwardKL(), student, teacher, 3.0)
-    )
-    assert tempered(InterpolatedKL(0.0), student, teacher, 3.0).abs().max() < 1e-12
+    for share, target in ((1.0, teacher), (0.0, student)):  # both are cross-entropies: KL and the target's entropy
+        entropy = torch.distributions.Categorical(logits=target / 3.0).entropy() * 3.0**2
+        torch.testing.assert_close(
+            tempered(InterpolatedCrossEntropy(share), student, teacher, 3.0),
+            tempered(ForwardKL(), student, target, 3.0) + entropy,
+        )
 
 
 @pytest.mark.parametrize("mu", [0.0, 1.0, -0.1, math.nan])

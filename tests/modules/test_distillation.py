@@ -20,6 +20,7 @@ from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective
 from kd_lightning.objectives.kd import KD
+from kd_lightning.objectives.reverse_kl import ReverseKLObjective
 from kd_lightning.schedules import Constant, Linear, Step
 from kd_lightning.stage import QUIET, lightning_is_quiet
 from kd_lightning.tasks.examples import ArrayExample
@@ -485,3 +486,20 @@ def test_a_teacher_that_is_not_finite_is_named_with_its_rows(poison: float, tmp_
     assert all(rows(24, 0)["inputs"][row, 0] > 1 for row in sick)
     assert f"logits are not finite at step {len(seen) - 1} for {len(sick)} training rows" in str(error.value)
     assert f"index {sick[:5]}" in str(error.value)
+
+
+def test_a_teacher_may_forbid_classes_and_is_named_where_an_objective_is_infinite_there(tmp_path: Path) -> None:
+    class Forbidding(nn.Module):
+        """Holds its second class impossible for every row."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.well = net(width=9, seed=1)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            logits = self.well(inputs)
+            return logits.masked_fill(torch.arange(logits.shape[-1]) == 1, -math.inf)
+
+    fit(distilling(teacher=Forbidding()), data(), tmp_path)
+    with pytest.raises(TeacherOutputError, match=r"forbids classes \(logits of -inf\).*use kd, jsd or skew_kl"):
+        fit(distilling(teacher=Forbidding(), objective={"reverse": ReverseKLObjective()}), data(), tmp_path)

@@ -196,3 +196,50 @@ def test_in_two_processes_the_banks_learn_of_all_rows(tmp_path: Path) -> None:
     moved = (carried[name] != start).any(dim=-1)
     assert moved.shape == (2, 40)
     assert moved.all()
+
+
+CLASSES = [0, 1, 0, 1, 0, 1, 0, 1]
+"""Of the training rows."""
+
+
+def test_rows_of_its_own_class_are_no_negatives_once_their_labels_were_read() -> None:
+    objective, student, teacher = built(), features(0, 3), features(1, 2)
+    contrast = objective.contrasts["0"]
+    contrast.log_means.fill_(0.3)
+    labelled = torch.tensor([True, True, True, False, True])  # of rows 6, 0, 3, 5, 1; row 3 does not count
+    aligned = Aligned(torch.tensor([CLASSES[i] for i in INDEX.tolist()]), MASK, labelled, INDEX)
+    banks = contrast.banks.tolist()
+    index, kept = INDEX.tolist(), MASK.nonzero().flatten().tolist()
+    known = {index[i] for i in range(5) if labelled[i] and MASK[i]}
+    expected = 0.0
+    for anchors, bank in ((embeddings(objective, 0, student), banks[1]), (embeddings(objective, 1, teacher), banks[0])):
+        for i in kept:
+            own = CLASSES[index[i]] if index[i] in known else None
+            others = [j for j in range(ROWS) if j != index[i] and (own is None or j not in known or CLASSES[j] != own)]
+            even = 0.3 + math.log(len(others))
+
+            def logit(row: int, anchor: list[float] = anchors[i], bank: list[list[float]] = bank) -> float:
+                return sum(a * b for a, b in zip(anchor, bank[row], strict=True)) / 0.07
+
+            told = math.log1p(math.exp(even - logit(index[i])))
+            expected += (told + sum(math.log1p(math.exp(logit(j) - even)) for j in others)) / len(kept)
+    assert value(objective, student, teacher, aligned).item() == pytest.approx(expected, abs=1e-6)
+    assert [contrast.classes[row].item() for row in range(ROWS)] == [
+        CLASSES[row] if row in known else -1 for row in range(ROWS)
+    ]
+    every = built(same_class=True)
+    every.contrasts["0"].log_means.fill_(0.3)
+    assert value(every, student, teacher, aligned).item() != pytest.approx(expected, abs=1e-3)
+    assert (every.contrasts["0"].classes == -1).all()
+
+
+def test_a_row_without_negatives_adds_nothing() -> None:
+    own = torch.tensor([0.3, 0.2], dtype=torch.float64, requires_grad=True)
+    others = torch.tensor([[0.1, 0.5], [0.4, 0.1]], dtype=torch.float64, requires_grad=True)
+    allowed = torch.tensor([[True, False], [False, False]])
+    found = contrastive_nats(own, others, 0.5, torch.tensor(0.1, dtype=torch.float64), allowed)
+    assert found[1] == 0
+    assert found[0] == contrastive_nats(own[:1], others[:1, :1], 0.5, torch.tensor(0.1, dtype=torch.float64))[0]
+    for gradient in torch.autograd.grad(found.sum(), (own, others)):
+        assert gradient.isfinite().all()
+        assert not gradient[1].any()

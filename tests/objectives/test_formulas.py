@@ -88,8 +88,9 @@ def adaptive(p: Row, q: Row) -> float:
 def taid(positions: list[Position], temperature: float) -> float:
     values = []
     for each in positions:
-        between = mix(each.student, each.teacher, 0.6)
-        values.append(temperature**2 * kl(softmax(between, temperature), softmax(each.student, temperature)))
+        between = softmax(mix(each.student, each.teacher, 0.6), temperature)
+        student = softmax(each.student, temperature)
+        values.append(-(temperature**2) * math.fsum(r * math.log(q) for r, q in zip(between, student, strict=True)))
     return mean(values)
 
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from kd_lightning.functional.decoupled import decoupled_kl
+from kd_lightning.functional.wsld import soft_label_weights
 from kd_lightning.objectives.labels import usable_labels
 from kd_lightning.types import Aligned, Outputs
 from tests.objectives.test_formulas import example
@@ -76,3 +78,19 @@ def test_flags_of_usable_labels() -> None:
     assert (targets.tolist(), usable.tolist()) == ([4, 0, 0], [True, False, False])
     targets, usable = usable_labels(Aligned(None, mask, labelled))
     assert (targets.tolist(), usable.tolist()) == ([0, 0, 0], [False] * 3)
+
+
+def test_a_teacher_that_forbids_the_target_gives_no_soft_label_for_wsld() -> None:
+    student, teacher = torch.tensor([[0.3, 1.0, -0.5]]), torch.tensor([[-torch.inf, 1.0, 2.0]])
+    weights = [soft_label_weights(each, teacher, torch.tensor([0])).item() for each in (student, teacher)]
+    assert weights == [0.0, 0.0]
+
+
+def test_a_teacher_that_forbids_all_but_the_target_says_nothing_of_the_others() -> None:
+    student = torch.tensor([[0.3, 1.0, -0.5]], dtype=torch.float64, requires_grad=True)
+    teacher = torch.tensor([[2.0, -torch.inf, -torch.inf]], dtype=torch.float64)
+    parts = decoupled_kl(student, teacher, torch.tensor([0]), 2.0)
+    assert (parts.others.item(), parts.entropy.item(), parts.rest.item()) == (0.0, 0.0, 0.0)
+    (gradient,) = torch.autograd.grad(parts.others.sum() + parts.target.sum(), student)
+    expected = student.detach().div(2.0).softmax(-1) - torch.tensor([1.0, 0.0, 0.0])  # of cross-entropy with the target
+    torch.testing.assert_close(gradient, 2.0 * expected)

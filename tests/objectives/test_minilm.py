@@ -76,3 +76,14 @@ def test_a_position_that_does_not_count_is_not_attended_to() -> None:
 def test_other_numbers_of_heads_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"of the student has 1 heads, .* of the teacher 2"):
         attached(MiniLM(LAST), student_heads=1)
+
+
+def test_heads_that_do_not_divide_the_width_are_an_error_when_built() -> None:
+    objective = MiniLM([{"student": "layer", "teacher": "layer"}])
+
+    def features(width: int) -> dict[str, torch.Tensor]:
+        return {"0/scores": torch.zeros(2, 2, 4, 4), "0/value": torch.zeros(2, 4, width)}
+
+    objective.build(features(8), features(6))
+    with pytest.raises(ConfigError, match="layer:value gives values of width 7, which 2 heads do not divide"):
+        objective.build(features(8), features(7))

@@ -48,13 +48,35 @@ def test_deeper_features_are_fused_into_earlier_ones() -> None:
     early, deep = objective.fusions["0"], objective.fusions["1"]
     handed = deep.narrow(student["1"])
     own = early.narrow(student["0"])
-    other = torch.nn.functional.interpolate(handed, size=(4, 4), mode="bilinear")
+    other = handed.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)  # the nearest pixel
     maps = torch.sigmoid(early.attention(torch.cat([own, other], dim=1)))
     fused = maps[:, :1] * own + maps[:, 1:] * other
     expected = 0.0
     for reviewed, its in ((early.out(fused), teacher["0"]), (deep.out(handed), teacher["1"])):
         expected += sum(naive_context(reviewed[row].detach(), its[row]) for row in (0, 2)) / 2 / 2
     assert abs(value(objective, student, teacher, MASK).item() - expected) < 1e-6
+
+
+def test_rasters_are_changed_by_the_nearest_pixel_after_the_fusion() -> None:
+    """As in the authors' code: fused on the student's raster, compared and handed on on the teacher's."""
+    student = features((3, 2, 3, 3), (3, 3, 2, 2))
+    teacher = features((3, 4, 4, 4), (3, 5, 5, 5), seed=1)
+    objective = built(Review(match(2)), student, teacher)
+    early, deep = objective.fusions["0"], objective.fusions["1"]
+
+    def nearest(feature: Tensor, side: int) -> Tensor:
+        places = [i * feature.shape[-1] // side for i in range(side)]
+        return feature[:, :, places][:, :, :, places]
+
+    handed = nearest(deep.narrow(student["1"]), 5)
+    own, other = early.narrow(student["0"]), nearest(handed, 3)
+    maps = torch.sigmoid(early.attention(torch.cat([own, other], dim=1)))
+    fused = nearest(maps[:, :1] * own + maps[:, 1:] * other, 4)
+    expected = [
+        context_distance(layer.out(each), its)[[0, 2]].mean().item()
+        for layer, each, its in ((early, fused, teacher["0"]), (deep, handed, teacher["1"]))
+    ]
+    assert value(objective, student, teacher, MASK).item() == pytest.approx(sum(expected) / 2, abs=1e-9)
 
 
 def test_gradient_is_that_of_the_value() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.functional.chunked import chunked_loss
-from kd_lightning.functional.interpolated import InterpolatedKL
+from kd_lightning.functional.interpolated import InterpolatedCrossEntropy
 from kd_lightning.functional.reduce import masked_mean
 from kd_lightning.objectives.taid import TAID
 from kd_lightning.types import Outputs
@@ -59,6 +59,36 @@ def test_shares_are_those_of_the_algorithm(setting: tuple[float, float, float, f
 def test_without_adaptive_steps_it_is_a_straight_line() -> None:
     found = shares(TAID(0.4, 1.0, alpha=0.0))
     assert found[2:] == pytest.approx([0.4 + 0.6 * step / 10 for step in range(1, 9)])
+
+
+def test_a_batch_in_which_nothing_counts_moves_the_share_along_the_line_alone() -> None:
+    objective = TAID(0.4, 1.0, alpha=0.1)
+    for step, value in enumerate((3.0, 2.5)):
+        objective.advance(step / 10, torch.tensor(value))
+    before = {name: tensor.item() for name, tensor in objective.state_dict().items()}
+    objective.advance(0.2, torch.tensor(0.0))
+    after = {name: tensor.item() for name, tensor in objective.state_dict().items()}
+    assert after == before | {"share": pytest.approx(max(before["share"], 0.4 + 0.6 * 0.2))}
+    objective.advance(0.9, torch.tensor(0.0))
+    assert objective.share.item() == pytest.approx(0.4 + 0.6 * 0.9)
+    first = TAID(0.4)
+    first.advance(0.0, torch.tensor(0.0))
+    assert first.last.isinf()  # there is no value yet
+
+
+def test_from_a_share_of_zero_the_momentum_stays_small() -> None:
+    """The KL divergence would be 0 there, and its relative change without bounds."""
+    objective = TAID(start=0.0, alpha=0.1)
+    student, teacher, aligned = example((7, 5))
+    value = objective(Outputs(student), Outputs(teacher), aligned, 1.0)
+    probs = student[aligned.mask].softmax(-1)
+    assert value.item() == pytest.approx(
+        -(probs * probs.log()).sum(-1).mean().item(), abs=1e-9
+    )  # the student's entropy
+    for step in range(10):
+        objective.advance(step / 10, objective(Outputs(student), Outputs(teacher), aligned, 1.0))
+    assert objective.momentum.abs() < 1
+    assert objective.share > 0.5
 
 
 def test_forward_changes_nothing() -> None:
@@ -108,7 +138,7 @@ def test_by_chunks_of_rows_it_has_the_same_value() -> None:
     student, teacher = head(), teacher_head()
     term = objective.soft_term(2.0, 1.0)
     assert term is not None
-    assert isinstance(term.divergence, InterpolatedKL)
+    assert isinstance(term.divergence, InterpolatedCrossEntropy)
     found = chunked_loss(student, teacher, SOME, None, [term], rows=3).total
     args: Any = Outputs(student.dense()), Outputs(teacher.dense()), example((7, 5))[2]
     args[2].mask.copy_(SOME)
@@ -187,6 +217,6 @@ def test_numbers_out_of_range_are_refused(setting: dict[str, float]) -> None:
 def test_the_mean_is_over_what_counts() -> None:
     student, teacher, aligned = example((7, 5))
     found = TAID(0.3)(Outputs(student), Outputs(teacher), aligned, 1.0)
-    divergence = InterpolatedKL(0.3)
+    divergence = InterpolatedCrossEntropy(0.3)
     by_position = divergence.value(teacher.log_softmax(-1), student.log_softmax(-1))
     torch.testing.assert_close(found, masked_mean(by_position, aligned.mask))

@@ -222,3 +222,12 @@ def test_renormalised_top_k_turns_the_gradient_when_it_is_hot() -> None:
         cosines.append(gradient_cosine(student, full, kept, mask, temperature))
         assert cosines[-1] == pytest.approx(float(torch.cosine_similarity(*gradients, dim=0)), abs=1e-5)
     assert cosines[1] < cosines[0] - 0.1
+
+
+def test_the_top_k_of_a_teacher_that_forbids_classes_are_kept() -> None:
+    policy, said = TopK(3, "uniform"), torch.tensor([[2.0, -torch.inf, 1.0, -torch.inf, -torch.inf]])
+    assert policy.holds(said).all()
+    assert not policy.holds(torch.tensor([torch.nan, torch.inf])).any()
+    policy.classes = 5
+    found = policy.logits(policy.kept(said), None, {}).dense().softmax(dim=-1)
+    torch.testing.assert_close(found, said.softmax(dim=-1), atol=1e-3, rtol=0)
