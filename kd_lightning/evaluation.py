@@ -23,9 +23,12 @@ from kd_lightning.store import Entry, publish, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.tasks.parts import logits_by_parts
+from kd_lightning.tasks.predictions import Predictions
 
 TIMED_BATCHES = 12
 UNTIMED_BATCHES = 2
+PREDICTIONS = "_predictions"
+"""Among the metrics of the test, beside the task's own."""
 
 
 def evaluated(
@@ -49,7 +52,8 @@ def evaluated(
         chunked: As in ``SupervisedModule``.
 
     Returns:
-        ``{"test", "metrics", "throughput", "parameters"}`` and ``index``, ``sums``, ``counts`` of the monitored metric.
+        ``{"test", "metrics", "predictions", "throughput", "parameters"}``; ``index``, ``sums``, ``counts`` of the monitored
+        metric, and ``predicted``, the class at each counted position.
     """
     with entry.lock(waiting=lambda: board.say("test: another process is at it, waiting")):
         if entry.problem() is not None:
@@ -67,19 +71,22 @@ def measure(
     chunked: bool,
 ) -> None:
     """Evaluate on the test split and publish the result."""
-    module = evaluation_module(network, task, chunked)
+    module, predictions = evaluation_module(network, task, chunked), Predictions()
+    module.metrics.add_metrics({PREDICTIONS: predictions})  # in the same pass over the rows
     tester = trainer(devices=1, strategy="auto", logger=False, default_root_dir=entry.folder, **QUIET)
     with lightning_is_quiet():
         tester.test(module, datamodule=data, verbose=False)
     monitor = module.metrics[task.monitor]
     assert isinstance(monitor, RowMetric)
-    metrics = {name: float(value) for name, value in module.metrics.compute().items()}
-    publish(entry.path("rows.safetensors"), save(monitor.rows()))
+    metrics = {name: float(value) for name, value in module.metrics.compute().items() if name != PREDICTIONS}
+    predicted = predictions.positions()["predicted"]
+    publish(entry.path("rows.safetensors"), save({**monitor.rows(), "predicted": predicted}))
     publish_json(
         entry.path("result.json"),
         {
             "test": metrics[task.monitor],
             "metrics": metrics,
+            "predictions": predictions.scores(task.num_classes),
             "throughput": throughput(module.network, task, data, tester, chunked),
             "parameters": sum(p.numel() for p in network.parameters()),
         },

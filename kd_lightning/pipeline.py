@@ -32,7 +32,7 @@ from kd_lightning.preflight import (
     splits_networks,
     world_size,
 )
-from kd_lightning.recipe import SUPERVISED_CODE, Build, Recipe, Settings, Softness, TeacherSource
+from kd_lightning.recipe import SUPERVISED_CODE, TEST_CODE, Build, Recipe, Settings, Softness, TeacherSource
 from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.stage import QUIET, WEIGHTS, Stage, StageBoard, obtain, stored
 from kd_lightning.store import Entry, content_key
@@ -302,7 +302,7 @@ class Experiment:
                 "accelerator": self.recipe.settings["trainer"].get("accelerator"),
                 "eval_batch_size": self.recipe.settings["data"]["eval_batch_size"],
                 "chunked": self.recipe.chunked(role_of(stage)),
-                "code": self.recipe.code(SUPERVISED_CODE, self.recipe.settings["task"]),
+                "code": self.recipe.code(TEST_CODE, self.recipe.settings["task"]),
             }
         )
         record, rows = evaluated(

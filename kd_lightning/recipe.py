@@ -34,6 +34,7 @@ from kd_lightning.objectives.base import Objective, lasting, teacher_taps
 from kd_lightning.precision import with_possible_precision
 from kd_lightning.preflight import check_processes, check_row_shape, check_trainer
 from kd_lightning.profiling import NoProfiler
+from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.seeds import derive
 from kd_lightning.sharing import Alone
 from kd_lightning.stage import StageBoard, TrainerSettings
@@ -63,6 +64,7 @@ Top-level settings need no such list: a stage's ingredients name what counts."""
 
 ROWS_CODE = ("kd_lightning.data.base", "kd_lightning.data.labels")
 SUPERVISED_CODE = ("kd_lightning.modules.supervised", *ROWS_CODE)
+TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.tasks.predictions")
 DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.attaching", *ROWS_CODE)
 CARRYING_CODE = ("kd_lightning.carrying",)
 """Of stages between which objectives carry something."""
@@ -215,7 +217,7 @@ class Recipe:
         prepared.check(classes)
         check_row_shape(prepared, self.settings["data"].get("shape"))
         sizes = ", ".join(f"{split} {len(prepared.splits[split]['inputs'])}" for split in SPLITS)
-        self.board.done("data", f"{sizes} rows" + (f" (reused {entry.key})" if reused else ""))
+        self.board.done("data", f"{sizes} rows" + (f" (reused {shorten_hash(entry.key)})" if reused else ""))
         if int((class_rows(prepared.splits["train"], classes) > 0).sum()) == 1:
             self.board.say(
                 "warning: all training rows have the same class, so there is nothing to learn: look at data.source"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kd_lightning.board import TerminalBoard
 from kd_lightning.error_text import one_line
 from kd_lightning.errors import KDError
+from kd_lightning.report.run_files import read_run
 from kd_lightning.report.run_report import write_report
 from kd_lightning.report.sweep_files import is_run, neither
 from kd_lightning.report.sweep_report import write_sweep_report
+from kd_lightning.run_summary import print_summary
 from kd_lightning.sweeps.folder import is_sweep
 from kd_lightning.terminal import printable
 from kd_lightning.verbs import say
@@ -17,7 +20,7 @@ from kd_lightning.verbs import say
 HELP = """\
 kd report FOLDER [...] [--out FOLDER]
 
-  kd report outputs/runs/RUN               the report of a run, anew
+  kd report outputs/runs/RUN               the report of a run, anew; its tables and verdict on the terminal
   kd report outputs/sweeps/SWEEP           a sweep, also while it runs or after a crash
   kd report SWEEP SWEEP RUN --out FOLDER   all their jobs on one page; what is no run is skipped with a line
 
@@ -38,7 +41,11 @@ def report(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in words):
         print(HELP, end="")
         return 0
-    print(printable(str(write(parse(words)))))
+    request = parse(words)
+    page = write(request)
+    if is_single_run(request):
+        print_summary(TerminalBoard([]), read_run(request.folders[0]).results)
+    print(printable(str(page)))
     return 0
 
 
@@ -103,6 +110,11 @@ def folder(word: str) -> Path:
     return path
 
 
+def is_single_run(request: Request) -> bool:
+    """One run gets a page of its own; all else is pooled as sweeps are."""
+    return len(request.folders) == 1 and request.out is None and not is_sweep(request.folders[0])
+
+
 def write(request: Request) -> Path:
     """Write what was asked for; the page's path.
 
@@ -110,7 +122,7 @@ def write(request: Request) -> Path:
         KDError: A folder cannot be reported, or there is no place for the report.
     """
     folders, sweeps = request.folders, [path for path in request.folders if is_sweep(path)]
-    if len(folders) == 1 and not sweeps and request.out is None:
+    if is_single_run(request):
         return write_report(folders[0])
     if request.out is None and not sweeps:
         raise KDError(f"{len(folders)} runs and no sweep: say where their common report goes with --out FOLDER")

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from kd_lightning.pipeline import MODELS, Experiment
-from kd_lightning.report.table import retention
+from kd_lightning.report.gap import share_closed
 from kd_lightning.tasks.class_groups import METRIC, class_groups
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.tracking.values import hard_loss_name, teacher_hard_loss_name
-from kd_lightning.verdict import gain, gap_closed, paired_interval, verdict_sentence
+from kd_lightning.verdict import gain, paired_interval, verdict_sentence
 
 KEPT = (
     "val",
     "test",
     "metrics",
+    "predictions",
     "parameters",
     "megabytes",
     "steps",
@@ -44,6 +45,10 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         name: {key: records[stage][key] for key in KEPT if key in records[stage]} if stage in records else None
         for name, stage in MODELS.items()
     }
+    for name in ("baseline", "pretrained", "distilled"):
+        if model := models[name]:
+            agreement = agree(found["rows"]["teacher"], found["rows"][MODELS[name]])
+            model["predictions"] = {**model["predictions"], "agreement": agreement}
     tests = {name: model["test"] for name, model in models.items() if model}
     results: dict[str, Any] = {
         "task": settings["task"]["name"],
@@ -63,16 +68,21 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         **_long_tail(experiment),
         "models": models,
         "throughput_unit": f"{task.unit}/s",
-        "retention": retention(tests["distilled"], tests["teacher"], task.mode),
         "gain_over_baseline": gain(tests["baseline"], tests["distilled"], task.mode),
-        "gap_closed": gap_closed(tests["teacher"], tests["baseline"], tests["distilled"]),
-        "interval": _interval(experiment, found["rows"]),
+        "interval": _interval(experiment, found["rows"], "distill"),
+        "gap_interval": _interval(experiment, found["rows"], "teacher"),
         "teacher_unchanged": all(r["teacher_unchanged"] for r in records.values() if "teacher_unchanged" in r),
         "teacher_hash": records["distill"]["teacher_hash"],
         "data_fingerprint": experiment.recipe.fingerprint,
         "command": command,
     }
+    results["gap_closed"] = share_closed(results, tests["distilled"])
     return {**results, "verdict": verdict_sentence(results)}
+
+
+def agree(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> float:
+    """Share of the counted test positions where both predict the same class."""
+    return float((teacher["predicted"] == student["predicted"]).double().mean())
 
 
 def _long_tail(experiment: Experiment) -> dict[str, Any]:
@@ -96,15 +106,16 @@ def annealed(annealing: Mapping[str, Any]) -> list[str]:
     return [*plain, *(f"weight.{name}" for name in weights)]
 
 
-def _interval(experiment: Experiment, rows: Mapping[str, Any]) -> dict[str, Any] | None:
+def _interval(experiment: Experiment, rows: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
+    """Of the gain of a stage's model over the student alone."""
     metric = experiment.recipe.task.metrics()[experiment.recipe.task.monitor]
     assert isinstance(metric, RowMetric)
     index = rows["baseline"]["index"].numpy()
-    assert np.array_equal(index, rows["distill"]["index"].numpy()), "both models see the same test rows"
+    assert np.array_equal(index, rows[stage]["index"].numpy()), "both models see the same test rows"
     group = experiment.recipe.prepared.splits["test"].get("group")
     interval = paired_interval(
         baseline={name: rows["baseline"][name].numpy() for name in ("sums", "counts")},
-        student={name: rows["distill"][name].numpy() for name in ("sums", "counts")},
+        student={name: rows[stage][name].numpy() for name in ("sums", "counts")},
         group=index if group is None else group.numpy()[index],
         finish=metric.finish,
         mode=experiment.recipe.task.mode,

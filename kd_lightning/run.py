@@ -14,11 +14,10 @@ from kd_lightning.error_text import describe
 from kd_lightning.inside import check_file
 from kd_lightning.pipeline import STAGES, Experiment
 from kd_lightning.redaction import redacted
-from kd_lightning.report.groups import group_rows, has_groups
 from kd_lightning.report.run_report import write_report
-from kd_lightning.report.table import model_rows
 from kd_lightning.results import results_of
-from kd_lightning.run_folder import environment, gather, summary_lines
+from kd_lightning.run_folder import environment, gather
+from kd_lightning.run_summary import print_summary
 from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.store import publish, publish_json
 from kd_lightning.sweeps.folder import PROGRESS
@@ -76,11 +75,9 @@ def execute(
             publish_json(folder / "results.json", {**results, "wall_seconds": seconds})
             report = write_report(folder)
             refused = tracked.finish(results)
-        board.table("", *model_rows(results))
-        if has_groups(results):
-            board.table("", *group_rows(results))
-        for line in [*summary_lines(results), *refused]:
-            board.say(line)
+        print_summary(board, results)
+        for sentence in refused:
+            board.say(sentence)
         board.say(f"report: {report}")
         board.say(str(folder))
     except BaseException as error:

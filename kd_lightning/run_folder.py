@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -77,9 +76,3 @@ def link(source: Path, target: Path) -> None:
         raise write_error(target, error) from error
     publish_file(draft, target)
     draft.unlink(missing_ok=True)  # a rename does nothing where both names are the same file already
-
-
-def summary_lines(results: Mapping[str, Any]) -> list[str]:
-    """The sentences below the table."""
-    unchanged = "unchanged" if results["teacher_unchanged"] else "CHANGED: this is a defect, please report it"
-    return [results["verdict"], f"Teacher's parameters and buffers before and after distillation: {unchanged}."]

@@ -25,6 +25,7 @@ from kd_lightning.checkpoint_io import AtomicCheckpointIO
 from kd_lightning.data.base import ExperimentData
 from kd_lightning.errors import NonFiniteLossError
 from kd_lightning.modules.supervised import SupervisedModule
+from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.store import Entry, publish, publish_json
 
 WEIGHTS = "weights.safetensors"
@@ -155,7 +156,7 @@ def made_again(entry: Entry, force: str) -> Entry:
 def reuse(stage: Stage, entry: Entry, board: StageBoard) -> dict[str, Any]:
     """The record of a stage that is done already."""
     record = entry.read_json("result.json")
-    board.done(stage.name, note(record, f"reused {entry.key}"))
+    board.done(stage.name, note(record, f"reused {shorten_hash(entry.key)}"))
     return {**record, "reused": True}
 
 

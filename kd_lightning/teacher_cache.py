@@ -16,6 +16,7 @@ from kd_lightning.data.labels import readable_targets
 from kd_lightning.objectives.base import teacher_taps
 from kd_lightning.preflight import PROGRESS
 from kd_lightning.recipe import Recipe, Settings, TeacherSource
+from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.sizes import size
 from kd_lightning.stage import QUIET, StageBoard
 from kd_lightning.store import Entry, content_key
@@ -65,7 +66,7 @@ class TeacherCache:
         policy = ", ".join(str(value) for name, value in self.job.policy.settings().items() if name != "_target_")
         count = turns.computed(lambda: self.job.bytes)  # it may ask the teacher about a row
         what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {size(count)}"
-        board.done(STAGE, f"{what} ({'reused ' if reused else ''}{self.entry.key})")
+        board.done(STAGE, f"{what} ({'reused ' if reused else ''}{shorten_hash(self.entry.key)})")
         return shards
 
     def _opened(self) -> Shards | None:

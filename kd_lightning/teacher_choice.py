@@ -12,6 +12,7 @@ from torch import nn
 
 from kd_lightning.errors import TeacherOutputError
 from kd_lightning.recipe import Recipe, TeacherSource
+from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.sizes import free_bytes, size
 from kd_lightning.stage import Stage, begun, stored
 from kd_lightning.store import Entry, content_key
@@ -76,7 +77,7 @@ def decided(
     """The source that costs less, and why."""
     cache = teacher_cache(recipe, cached, network)
     if cache.entry.status_path.is_file():
-        return cached, f"{cache.entry.key} is there already"
+        return cached, f"{shorten_hash(cache.entry.key)} is there already"
     use = Use(planned_jobs(recipe), recipe.steps["student"], recipe.settings["data"]["batch_size"], cache.job.count)
     free = free_bytes(cache.entry.folder)
     if not use.pays:

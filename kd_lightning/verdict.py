@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.report.numbers import is_share, metric_value, significant
+from kd_lightning.report.gap import share_closed, weak_teacher
+from kd_lightning.report.numbers import difference, metric_value, percent
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -31,11 +32,6 @@ class Interval:
 def gain(baseline: float, student: float, mode: str) -> float:
     """How much better the student is than the baseline, in the metric's unit; positive = better."""
     return student - baseline if mode == "max" else baseline - student
-
-
-def gap_closed(teacher: float, baseline: float, student: float) -> float | None:
-    """Share of the way from baseline to teacher that the student has gone; None if there is no way to go."""
-    return None if teacher == baseline else (student - baseline) / (teacher - baseline)
 
 
 def paired_interval(
@@ -85,12 +81,17 @@ def resamples(groups: int) -> Array:
     return np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES).astype(np.float64)
 
 
-def verdict_sentence(results: Mapping[str, Any]) -> str:
-    """What the run shows, and what it does not.
+def verdict_sentence(results: dict[str, Any]) -> str:
+    """What the run shows, and what it does not; before all else that the teacher is not better than the student alone.
 
     Args:
         results: The content of ``results.json`` without the verdict.
     """
+    return " ".join(filter(None, [weak_teacher(results), compare_students(results)]))
+
+
+def compare_students(results: dict[str, Any]) -> str:
+    """The distilled student against the student alone."""
     models, metric, mode = results["models"], results["metric"], results["mode"]
     baseline, student = models["baseline"]["test"], models["distilled"]["test"]
     pair = f"{metric_value(student, metric, mode)} against {metric_value(baseline, metric, mode)} test {metric}"
@@ -109,11 +110,13 @@ def verdict_sentence(results: Mapping[str, Any]) -> str:
             f"No difference shown: distilled {pair} for the student alone, {steps}; {bounds}, which holds 0, so the effect "
             f"is within the noise of the test set. {ONE_SEED}"
         )
-    kept = "" if results["retention"] is None else f" It keeps {results['retention']:.1%} of the teacher."
-    kind = "Better" if interval["low"] > 0 else "Worse"
+    better = interval["low"] > 0
+    kind = "Better" if better else "Worse"
     gained = difference(results["gain_over_baseline"], student, metric, mode)
     sentence = f"{kind} than the student alone on this test set: distilled {pair}, {steps}; gain {gained}, {bounds}."
-    return f"{sentence}{kept} {ONE_SEED}"
+    closed = share_closed(results, student) if better else None
+    way = f" It closes {percent(closed, 0)} of the gap between the student alone and the teacher." if closed else ""
+    return f"{sentence}{way} {ONE_SEED}"
 
 
 def budgets(models: Mapping[str, Any]) -> str:
@@ -121,16 +124,6 @@ def budgets(models: Mapping[str, Any]) -> str:
     alone = models["baseline"]["steps"]
     distilled = models["distilled"]["steps"] + (models.get("pretrained") or {"steps": 0})["steps"]
     return f"{alone} steps each" if alone == distilled else f"NOT in equal steps: {distilled} against {alone}"
-
-
-def difference(value: float, example: float, metric: str, mode: str) -> str:
-    """A difference of two values of a metric; shares differ by points, not by percent.
-
-    Example:
-        >>> difference(0.125, 0.9, "accuracy", "max"), difference(1.94, 37.3, "perplexity", "min")
-        ('12.5 points', '1.940')
-    """
-    return f"{100 * value:.1f} points" if is_share(example, metric, mode) else significant(value)
 
 
 ONE_SEED = "This is one seed: seed=0,1,2 with -m shows how much of it is luck."

@@ -49,7 +49,7 @@ LAYERS = {
     "checks": Layer({"errors"}, set()),
     "turns": Layer(set(), set()),
     "store": Layer({"errors", "inside", "json_files", "turns"}, {"filelock"}),
-    "verdict": Layer({"report.numbers"}, {"numpy"}),
+    "verdict": Layer({"report.gap", "report.numbers"}, {"numpy"}),
     "types": Layer(set(), TORCH),
     # The things an experiment is made of; each knows types, and hardly each other.
     "functional": Layer({"types", "functional"}, TORCH),
@@ -95,12 +95,16 @@ LAYERS = {
     "record_fields": Layer({"json_files"}, set()),
     "report": Layer(
         {
-            *("errors", "inside", "json_files", "record_fields", "report", "sweeps.folder", "seed_groups"),
+            *("errors", "inside", "json_files", "record_fields", "report", "sizes", "sweeps.folder", "pairwise"),
+            *("seed_groups", "sweep_sentences"),
             "verdict_over_seeds",
         },
         set(),
     ),
-    "reporting": Layer({"error_text", "errors", "report", "sweeps.folder", "terminal", "verbs"}, set()),
+    "run_summary": Layer({"board", "report.summary"}, set()),
+    "reporting": Layer(
+        {"board", "error_text", "errors", "report", "run_summary", "sweeps.folder", "terminal", "verbs"}, set()
+    ),
     "redaction": Layer(set(), set()),
     "terminal": Layer(set(), set()),
     "error_text": Layer({"redaction", "terminal"}, set()),
@@ -112,17 +116,30 @@ LAYERS = {
     "allocator": Layer(set(), set()),
     "sweeps.folder": Layer({"errors", "inside", "json_files", "record_fields"}, set()),
     "sweeps.records": Layer({"inside", "sweeps.folder", "store"}, set()),
-    "paired_test": Layer(set(), {"scipy"}),
+    "critical_values": Layer(set(), {"numpy", "scipy"}),
+    "simultaneous_test": Layer({"critical_values"}, {"numpy"}),
+    "power": Layer({"critical_values"}, {"scipy"}),
     "seed_groups": Layer({"verdict", "sweeps.folder"}, set()),
-    "seed_sentences": Layer({"paired_test", "report.numbers", "seed_groups"}, set()),
+    "seed_sentences": Layer({"report.numbers", "seed_groups", "simultaneous_test"}, set()),
+    "pooled_tasks": Layer({"seed_groups"}, {"numpy"}),
     "verdict_over_seeds": Layer(
-        {"paired_test", "report.numbers", "seed_groups", "seed_sentences", "sweeps.folder"}, set()
+        {"critical_values", "seed_groups", "seed_sentences", "simultaneous_test", "sweeps.folder"}, set()
+    ),
+    "pairwise": Layer(
+        {"critical_values", "seed_groups", "simultaneous_test", "verdict_over_seeds"}, {"numpy", "scipy"}
+    ),
+    "sweep_sentences": Layer(
+        {
+            *("pairwise", "pooled_tasks", "power", "report.numbers", "seed_groups", "seed_sentences"),
+            *("simultaneous_test", "sweeps.folder", "verdict_over_seeds"),
+        },
+        set(),
     ),
     "configuration_table": Layer({"report.numbers", "seed_sentences", "verdict_over_seeds"}, set()),
     "tracking": Layer(
         {
             *("tracking", "callbacks.mlflow_curves", "errors", "inside", "redaction", "seed_groups"),
-            *("sweeps.folder", "verdict_over_seeds"),
+            *("sweeps.folder", "sweep_sentences"),
         },
         {"torch", "lightning_fabric", "filelock", "mlflow"},
     ),

@@ -36,7 +36,13 @@ def write_run(folder: Path, value: float = 40.0) -> Path:
 
 def test_a_run_gets_its_own_report(kd: Kd, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
-    assert kd(run) == (0, f"{run / 'report.html'}\n", "")
+    code, out, err = kd(run)
+    assert (code, err) == (0, "")
+    head, *_, verdict, teacher, path = out.splitlines()
+    assert head.split()[:3] == ["model", "validation", "perplexity"]
+    assert verdict == "This run recorded no verdict."
+    assert teacher.startswith("Teacher's parameters")
+    assert path == str(run / "report.html")
     assert "Distillation report" in (run / "report.html").read_text(encoding="utf-8")
     assert not (run / "results.csv").exists()
 

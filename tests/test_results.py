@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kd_lightning import code
 from kd_lightning.errors import ConfigError
 from kd_lightning.pipeline import MODELS
+from kd_lightning.recipe import CARRYING_CODE, DISTILLATION_CODE, STORING_CODE, SUPERVISED_CODE, TEST_CODE
 from kd_lightning.results import results_of
 from kd_lightning.run_folder import gather
 from tests.support.parts import TinyNet, TinyRows
@@ -29,7 +31,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
 
 def test_keys_of_the_record(finished: tuple[dict[str, Any], Path]) -> None:
     results, _ = finished
-    assert {"task", "metric", "mode", "seed", "models", "retention", "gain_over_baseline", "verdict"} <= set(results)
+    assert {"task", "metric", "mode", "seed", "models", "gap_closed", "gain_over_baseline", "verdict"} <= set(results)
     assert results["teacher_unchanged"] is True
     assert (results["task"], results["metric"], results["mode"]) == ("classification", "cross_entropy", "min")
     for model in MODELS:
@@ -53,21 +55,23 @@ def test_test_values_are_those_of_the_weights_in_the_run_folder(finished: tuple[
         assert (folder / "metrics" / f"{MODELS[model]}.csv").is_file()
 
 
-def test_retention_gain_and_gap_by_hand(finished: tuple[dict[str, Any], Path]) -> None:
+def test_gain_and_gap_by_hand(finished: tuple[dict[str, Any], Path]) -> None:
     results, _ = finished
     teacher, baseline, student = (results["models"][name]["test"] for name in ("teacher", "baseline", "distilled"))
-    assert results["retention"] == pytest.approx(teacher / student)
     assert results["gain_over_baseline"] == pytest.approx(baseline - student)
-    assert results["gap_closed"] == pytest.approx((student - baseline) / (teacher - baseline))
+    assert baseline < teacher  # lower is better: this teacher learnt less in 12 steps than the student alone in 10
+    assert results["gap_closed"] is None
+    assert results["verdict"].startswith("The teacher is no better than the student alone: 1.0")
     assert results["interval"]["low"] <= results["gain_over_baseline"] <= results["interval"]["high"]
+    assert results["gap_interval"]["low"] <= baseline - teacher <= results["gap_interval"]["high"]
 
 
-def test_accuracy_is_kept_the_other_way_round(tmp_path: Path) -> None:
+def test_accuracy_is_compared_the_other_way_round(tmp_path: Path) -> None:
     one = experiment(tmp_path, task__monitor="accuracy")
     results = results_of(one, one.run(), "kd run")
     teacher, baseline, student = (results["models"][name]["test"] for name in ("teacher", "baseline", "distilled"))
     assert results["mode"] == "max"
-    assert results["retention"] == pytest.approx(student / teacher)
+    assert results["gap_interval"]["low"] <= teacher - baseline <= results["gap_interval"]["high"]
     assert results["gain_over_baseline"] == pytest.approx(student - baseline)
 
 
@@ -81,6 +85,18 @@ def test_the_teacher_hash_is_that_of_its_stored_weights(finished: tuple[dict[str
     with torch.no_grad():
         teacher.norm.running_mean += 1e-6  # positive control: buffers count
     assert results["teacher_hash"] != state_hash(teacher)
+
+
+def test_what_is_measured_on_the_test_split_alone_enters_no_training_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    parse = code._parse
+    monkeypatch.setattr(code, "_parse", lambda module: seen.append(module) or parse(module))
+    task = "kd_lightning.tasks.position.PositionTask"
+    code.code_fingerprint([*SUPERVISED_CODE, *DISTILLATION_CODE, *CARRYING_CODE, *STORING_CODE, task], [])
+    assert "kd_lightning.tasks.metrics" in seen
+    assert "kd_lightning.tasks.predictions" not in seen
+    code.code_fingerprint([*TEST_CODE, task], [])  # while tests of earlier versions are done again
+    assert {"kd_lightning.tasks.predictions", "kd_lightning.tasks.calibration"} <= set(seen)
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])

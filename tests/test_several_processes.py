@@ -20,13 +20,14 @@ from kd_lightning.strategies import SpawnedDDP, SpawnedModelParallel
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
 from kd_lightning.tasks.position import PositionTask
-from tests.support.parts import CLASSES, FEATURES, TinyNet
+from tests.support.parts import CLASSES, FEATURES, TinyNet, TinyRows
 from tests.support.processes import DDP, FSDP, in_two
 from tests.support.tiny import SilentBoard, experiment
 from tests.test_resume import STAGES, run
 
 SIZES = (1, 2, 3, 9, 53, 54)
 STUDENT = {"_target_": "torch.nn.Linear", "in_features": FEATURES, "out_features": CLASSES}
+TEST_ROWS = TinyRows().sizes["test"]
 PLAIN: dict[str, Any] = {"student": STUDENT, "teacher": {**STUDENT, "checkpoint": None}}
 """No BatchNorm or dropout: then two halves of a batch make the same step as the whole."""
 
@@ -134,6 +135,7 @@ def test_a_whole_run_in_two_processes_is_that_of_one(
     found = experiment(tmp_path, **changes).run()
     assert found["records"]["distill"]["teacher_unchanged"]
     assert found["records"]["distill"]["steps"] == 6
+    assert {record["predictions"]["positions"] for record in found["records"].values()} == {TEST_ROWS}
     one, two = weights(alone), weights(tmp_path)
     assert list(two) == list(one)
     for name, tensor in one.items():

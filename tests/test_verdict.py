@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kd_lightning.verdict import difference, gain, gap_closed, paired_interval, verdict_sentence
+from kd_lightning.report.numbers import difference
+from kd_lightning.verdict import gain, paired_interval, verdict_sentence
 
 Rows = dict[str, list[float]]
 
@@ -133,24 +134,18 @@ def test_gain_is_positive_where_the_student_is_better() -> None:
     assert gain(40.0, 50.0, "min") == -10.0
 
 
-def test_gap_closed_is_a_share_in_either_mode() -> None:
-    assert gap_closed(20.0, 50.0, 35.0) == 0.5
-    assert gap_closed(0.9, 0.5, 0.7) == pytest.approx(0.5)
-    assert gap_closed(0.9, 0.5, 0.4) == pytest.approx(-0.25)
-    assert gap_closed(0.9, 0.9, 0.4) is None
-
-
 def results(interval: tuple[float, float] | None, metric: str = "perplexity", **changes: Any) -> dict[str, Any]:
     return {
         "metric": metric,
         "mode": "max" if metric == "accuracy" else "min",
         "models": {
+            "teacher": {"test": 42.0, "steps": 1000},
             "baseline": {"test": 48.5, "steps": 1000},
             "distilled": {"test": 45.25, "steps": 1000},
         },
         "interval": interval and {"low": interval[0], "high": interval[1]},
         "gain_over_baseline": 3.25,
-        "retention": 0.875,
+        "gap_interval": {"low": 5.0, "high": 8.0, "level": 0.95},
         **changes,
     }
 
@@ -162,7 +157,7 @@ def test_sentence_of_a_better_student() -> None:
         "1000 steps each",
         "gain 3.250",
         "95% interval of the gain 2.500 to 4.000",
-        "87.5% of the teacher",
+        "It closes 50% of the gap between the student alone and the teacher.",
         "one seed",
     ):
         assert part in sentence
@@ -172,6 +167,21 @@ def test_sentence_of_a_worse_student() -> None:
     sentence = verdict_sentence(results((-4.0, -2.5), gain_over_baseline=-3.25))
     assert sentence.startswith("Worse than the student alone")
     assert "gain -3.250, 95% interval of the gain -4.000 to -2.500" in sentence
+
+
+def test_a_worse_student_closes_nothing_and_no_share_is_told() -> None:
+    models = {**results(None)["models"], "distilled": {"test": 52.0, "steps": 1000}}
+    assert "gap" not in verdict_sentence(results((-4.0, -2.5), gain_over_baseline=-3.5, models=models))
+
+
+@pytest.mark.parametrize("interval", [(2.5, 4.0), (-1.0, 4.0), (-4.0, -2.5), None])
+def test_a_teacher_that_is_no_better_than_the_student_alone_comes_first(interval: tuple[float, float] | None) -> None:
+    models = {**results(None)["models"], "teacher": {"test": 48.75, "steps": 1000}}
+    gap = {"low": -0.5, "high": -0.1, "level": 0.95}
+    sentence = verdict_sentence(results(interval, models=models, gap_interval=gap))
+    assert sentence.startswith("The teacher is no better than the student alone: 48.75 against 48.50 test perplexity")
+    assert "of the gap" not in sentence
+    assert "45.25 against 48.50" in sentence  # and the students are compared all the same
 
 
 @pytest.mark.parametrize("interval", [(-1.0, 4.0), (0.0, 4.0), (-4.0, 0.0), (0.0, 0.0)])
@@ -195,9 +205,7 @@ def test_accuracies_are_told_in_percent_and_their_differences_in_points() -> Non
     assert difference(-0.01, 0.5, "accuracy", "max") == "-1.0 points"
     assert difference(45.25123, 40.0, "perplexity", "min") == "45.25"
     models = {"baseline": {"test": 0.8, "steps": 5}, "distilled": {"test": 0.9, "steps": 5}}
-    sentence = verdict_sentence(
-        results((0.05, 0.15), metric="accuracy", models=models, gain_over_baseline=0.1, retention=0.95)
-    )
+    sentence = verdict_sentence(results((0.05, 0.15), metric="accuracy", models=models, gain_over_baseline=0.1))
     for part in ("90.00% against 80.00% test accuracy", "gain 10.0 points", "gain 5.0 points to 15.0 points"):
         assert part in sentence
 
@@ -215,5 +223,5 @@ def test_unequal_steps_are_said() -> None:
 
 def test_what_is_not_finite_is_not_judged() -> None:
     models = {"baseline": {"test": math.inf, "steps": 4}, "distilled": {"test": 45.25, "steps": 4}}
-    sentence = verdict_sentence(results((math.nan, math.nan), models=models, retention=None))
+    sentence = verdict_sentence(results((math.nan, math.nan), models=models))
     assert sentence.startswith("No statement")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from kd_lightning.report.gap import share_closed, weak_teacher
 from kd_lightning.report.groups import groups, has_groups
-from kd_lightning.report.numbers import count, finite, is_share, significant
+from kd_lightning.report.numbers import count, finite, is_share, percent, shorten_hash, significant
 from kd_lightning.report.roles import ALONE, DISTILLED, PRETRAINED, TEACHER, Role, present, record
 from kd_lightning.report.run_files import RunFiles
 
@@ -38,11 +39,6 @@ def title(results: dict[str, Any]) -> str:
     return f"Distillation report: {results.get('task') or 'a run'}".replace("_", " ")
 
 
-def verdict(results: dict[str, Any]) -> str:
-    """The sentence that the run ended in."""
-    return results.get("verdict") or "This run recorded no verdict."
-
-
 def command(run: RunFiles) -> str:
     """The command that repeats the run; where it was not recorded, built from the overrides."""
     if run.results.get("command"):
@@ -53,22 +49,25 @@ def command(run: RunFiles) -> str:
 
 
 def metric(results: dict[str, Any]) -> str:
-    """Which number decides, and how a share of the teacher is taken from it."""
-    minimum = results["mode"] == "min"
-    direction, ratio = ("lower", "teacher / model") if minimum else ("higher", "model / teacher")
-    return f"Test {results['metric']}, {direction} is better. The column 'of the teacher' is {ratio}."
+    """Which number decides, and what is made of it."""
+    direction = "lower" if results["mode"] == "min" else "higher"
+    return (
+        f"Test {results['metric']}, {direction} is better. The column 'gap closed' is how far a model has gone from the "
+        "student alone (0%) to the teacher (100%)."
+    )
 
 
 def gain(results: dict[str, Any]) -> str:
     """Distilled against alone, and how much of the distance to the teacher that closes."""
-    number, closed = finite(results.get("gain_over_baseline")), finite(results.get("gap_closed"))
+    number = finite(results.get("gain_over_baseline"))
     if number is None:
         return "Not known: a student's test result is missing or not finite."
     side = "better" if number >= 0 else "WORSE"
     size = f"{amount(abs(number), results)} {unit(results)} {side} than the student alone."
-    if closed is None:
-        return size
-    return f"{size} Of the gap between the student alone and the teacher, {100 * closed:.0f}% is closed."
+    weak, closed = weak_teacher(results), share_closed(results, record(results, DISTILLED).get("test"))
+    if closed is not None and closed > 0:
+        return f"{size} Of the gap between the student alone and the teacher, {percent(closed, 0)} is closed."
+    return f"{size} {weak}" if weak else size
 
 
 def in_points(results: dict[str, Any]) -> bool:
@@ -164,7 +163,7 @@ def teacher(results: dict[str, Any]) -> str:
         frozen = f"Not recorded whether it stayed unchanged ({proof})."
     else:
         frozen = f"Unchanged: {proof} are equal." if unchanged else f"CHANGED: {proof} differ. Do not trust this run."
-        frozen += f" Hash {results['teacher_hash']}." if unchanged and results.get("teacher_hash") else ""
+        frozen += f" Hash {shorten_hash(results['teacher_hash'])}." if unchanged and results.get("teacher_hash") else ""
     trained = f" Trained with the hard loss {results['teacher_hard_loss']}." if results.get("teacher_hard_loss") else ""
     reused = " Taken from the store, trained by an earlier run." if record(results, TEACHER).get("reused") else ""
     return frozen + trained + reused
@@ -172,7 +171,7 @@ def teacher(results: dict[str, Any]) -> str:
 
 def data(results: dict[str, Any]) -> str:
     """Which data, and who saw rows without a label."""
-    fingerprint = f"Fingerprint {results.get('data_fingerprint') or 'not recorded'}."
+    fingerprint = f"Fingerprint {shorten_hash(results.get('data_fingerprint') or '') or 'not recorded'}."
     if results.get("labelled") is None:
         return fingerprint
     return (
@@ -183,5 +182,7 @@ def data(results: dict[str, Any]) -> str:
 
 def keys(results: dict[str, Any]) -> str:
     """Under which key each stage lies in the store."""
-    found = [f"{role.label} {model['store_key']}" for role, model in present(results) if model.get("store_key")]
+    found = [
+        f"{role.label} {shorten_hash(model['store_key'])}" for role, model in present(results) if model.get("store_key")
+    ]
     return f"{', '.join(found)}." if found else "Not recorded."

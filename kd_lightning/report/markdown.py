@@ -5,21 +5,21 @@ from __future__ import annotations
 import html
 import re
 
-from kd_lightning.report.evidence import command, facts, title, verdict
-from kd_lightning.report.groups import group_rows, has_groups
+from kd_lightning.report.evidence import command, facts, title
 from kd_lightning.report.run_files import RunFiles
-from kd_lightning.report.table import model_rows
+from kd_lightning.report.summary import summary_sentences, summary_tables
 
 
 def markdown_page(run: RunFiles) -> str:
     """The whole file."""
+    verdict, *more = summary_sentences(run.results)
     return (
         "\n\n".join(
             [
                 f"# {plain(title(run.results))}",
-                f"**{plain(verdict(run.results))}**",
-                table(*model_rows(run.results)),
-                *([table(*group_rows(run.results))] if has_groups(run.results) else []),
+                f"**{plain(verdict)}**",
+                *map(plain, more),
+                *(table(found.header, found.rows) for found in summary_tables(run.results)),
                 "Learning curves and loss terms: [report.html](report.html).",
                 "## What the verdict rests on",
                 "\n".join(f"- **{plain(about)}**: {plain(sentences)}" for about, sentences in facts(run)),

@@ -1,4 +1,4 @@
-"""Numbers as text: metrics, shares, counts. One rule for the table, the sentences and the charts.
+"""Numbers as text: metrics, shares, counts, sizes, hashes. One rule for the table, the sentences and the charts.
 
 A value that was not recorded reads ``–``; one that was recorded but is NaN or infinite reads ``not finite``.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 
+from kd_lightning.sizes import size
+
+HASH_DIGITS = 8
 MISSING = "–"  # noqa: RUF001 - an en dash, as tables are set
 NOT_FINITE = "not finite"
 
@@ -24,11 +27,11 @@ def substitute(value: object) -> str:
 
 
 def significant(value: object, digits: int = 4) -> str:
-    """At least ``digits`` significant digits, never fewer digits than the whole part has.
+    """A number with ``digits`` significant digits.
 
     Example:
         >>> significant(33.1), significant(0.012345), significant(12345.6), significant(9.99996)
-        ('33.10', '0.01235', '12,346', '10.00')
+        ('33.10', '0.01235', '12,350', '10.00')
     """
     number = finite(value)
     if number is None:
@@ -38,7 +41,8 @@ def significant(value: object, digits: int = 4) -> str:
     exponent = int(f"{number:.{digits - 1}e}".partition("e")[2])  # after rounding: 9.99996 counts as 10
     if not -5 <= exponent < 9:
         return f"{number:.{digits - 1}e}"
-    return f"{number:,.{max(0, digits - 1 - exponent)}f}"
+    decimals = digits - 1 - exponent
+    return f"{round(number, decimals):,.{max(0, decimals)}f}"
 
 
 def count(value: object) -> str:
@@ -48,9 +52,17 @@ def count(value: object) -> str:
 
 
 def percent(share: object, decimals: int = 1) -> str:
-    """A share of one as percent: 0.625 reads ``62.5%``."""
+    """A share of one as percent, with at most four significant digits: 0.625 reads ``62.5%``.
+
+    Example:
+        >>> percent(0.9137, 2), percent(1.0, 2)
+        ('91.37%', '100.0%')
+    """
     number = finite(share)
-    return substitute(share) if number is None else f"{100 * number:.{decimals}f}%"
+    if number is None:
+        return substitute(share)
+    whole_digits = len(f"{abs(100 * number):.{decimals}f}".partition(".")[0])
+    return f"{100 * number:.{max(0, min(decimals, 4 - whole_digits))}f}%"
 
 
 def is_share(value: object, metric: str, mode: str) -> bool:
@@ -75,9 +87,52 @@ def metric_value(value: object, metric: str, mode: str) -> str:
     return percent(value, 2) if is_share(value, metric, mode) else significant(value)
 
 
+def difference(value: float, example: object, metric: str, mode: str) -> str:
+    """A difference of two values of a metric; shares differ by points, not by percent.
+
+    Example:
+        >>> difference(0.125, 0.9, "accuracy", "max"), difference(1.94, 37.3, "perplexity", "min")
+        ('12.5 points', '1.940')
+    """
+    return f"{100 * value:.1f} points" if is_share(example, metric, mode) else significant(value)
+
+
 def tick(value: float) -> str:
     """A tick of an axis, short: ``0.3``, ``1,500``, ``20k``, ``1.5M``."""
-    for size, letter in ((1e6, "M"), (1e4, "k")):
-        if size <= abs(value) < 1e9:
+    for least, letter in ((1e6, "M"), (1e4, "k")):
+        if least <= abs(value) < 1e9:
             return f"{value / (1e6 if letter == 'M' else 1e3):.6g}{letter}"
     return f"{value:,.6g}"
+
+
+def format_size(megabytes: object) -> str:
+    """A size in the unit that fits it.
+
+    Example:
+        >>> format_size(0.00808), format_size(2.75), format_size(None)
+        ('8.1 kB', '2.8 MB', '–')
+    """
+    number = finite(megabytes)
+    return substitute(megabytes) if number is None else size(1e6 * number)
+
+
+def shorten_hash(digits: object) -> str:
+    """The first digits of a hash: enough to tell two apart, and to find a store entry by ``ls store/*/DIGITS*``."""
+    return str(digits)[:HASH_DIGITS]
+
+
+def shorten_number(text: str) -> str:
+    """A setting as a table shows it: a fraction with more than four significant digits is rounded, all else stays as typed.
+
+    Example:
+        >>> shorten_number("0.48372619"), shorten_number("1e-3"), shorten_number("12345"), shorten_number("mlp_tiny")
+        ('0.4837', '1e-3', '12345', 'mlp_tiny')
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if text.lstrip("+-").isdecimal():
+        return text  # a whole number may be a name, as a seed is
+    rounded = f"{number:.4g}"
+    return text if float(rounded) == number or not math.isfinite(number) else rounded

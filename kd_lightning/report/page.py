@@ -5,20 +5,20 @@ Each chart stands in the page twice, wide and narrow; the style sheet shows the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from kd_lightning.report.chart import Chart
 from kd_lightning.report.curves import learning_curves, loss_terms
-from kd_lightning.report.evidence import command, facts, title, verdict
-from kd_lightning.report.groups import group_rows, has_groups
+from kd_lightning.report.evidence import command, facts, title
 from kd_lightning.report.numbers import MISSING
+from kd_lightning.report.predictions import class_rows
 from kd_lightning.report.roles import present
 from kd_lightning.report.run_files import RunFiles
+from kd_lightning.report.summary import PREDICTIONS, ModelTable, summary_sentences, summary_tables
 from kd_lightning.report.svg import draw
-from kd_lightning.report.table import model_rows
 
 # Even if a text slipped through unescaped, the browser would run no script and fetch nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -27,6 +27,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def html_page(run: RunFiles) -> str:
     """The whole page."""
     heading = escape(title(run.results))
+    verdict, *sentences = summary_sentences(run.results)
+    main, *others = summary_tables(run.results)
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -34,10 +36,11 @@ def html_page(run: RunFiles) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{heading}</title>",
             f"<style>\n{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>\n</head>",
-            f'<body>\n<main>\n<h1>{heading}</h1>\n<p class="verdict">{escape(verdict(run.results))}</p>',
-            *table(run.results, "Models of this run", *model_rows(run.results)),
-            *(table(run.results, "By group of classes", *group_rows(run.results)) if has_groups(run.results) else ()),
+            f'<body>\n<main>\n<h1>{heading}</h1>\n<p class="verdict">{escape(verdict)}</p>',
+            *model_table(run.results, main),
             *figure(learning_curves(run), "curves", 380),
+            *(f"<p>{escape(sentence)}</p>" for sentence in sentences),
+            *beside(run.results, others),
             *figure(loss_terms(run), "terms", 320),
             *rests_on(run),
             *repeat(run),
@@ -46,13 +49,38 @@ def html_page(run: RunFiles) -> str:
     )
 
 
-def table(results: dict[str, Any], name: str, header: list[str], rows: list[list[str]]) -> Iterator[str]:
-    """A row for each model, in a box of its own that scrolls sideways, also by keyboard."""
-    yield f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">\n<table>'
-    yield "<thead><tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in header) + "</tr></thead>\n<tbody>"
-    for (role, _), (name, *cells) in zip(present(results), rows, strict=True):
+def beside(results: dict[str, Any], tables: Sequence[ModelTable]) -> Iterator[str]:
+    """What was measured beside the main metric, each under its heading."""
+    for found in tables:
+        yield f"<section>\n<h2>{escape(found.name)}</h2>"
+        yield from model_table(results, found)
+        if found.name == PREDICTIONS:
+            yield from class_table(results)
+        yield "</section>"
+
+
+def model_table(results: dict[str, Any], found: ModelTable) -> Iterator[str]:
+    """A table with a row for each model."""
+    yield from table(found, [role.key for role, _ in present(results)])
+
+
+def class_table(results: dict[str, Any]) -> Iterator[str]:
+    """A row for each class, under a summary that opens it; nothing where rows have no class of their own."""
+    header, rows = class_rows(results)
+    if rows:
+        yield f"<details>\n<summary>Each of the {len(rows)} classes on the test split</summary>"
+        yield from table(ModelTable("Classes", header, rows), [""] * len(rows))
+        yield "</details>"
+
+
+def table(found: ModelTable, kinds: Sequence[str]) -> Iterator[str]:
+    """A table in a box of its own that scrolls sideways, also by keyboard; ``kinds`` are the CSS classes of its rows."""
+    yield f'<div class="scroll" role="region" aria-label="{found.name}" tabindex="0">\n<table>'
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in found.header)
+    yield f"<thead><tr>{heads}</tr></thead>\n<tbody>"
+    for kind, (name, *cells) in zip(kinds, found.rows, strict=True):
         values = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        yield f'<tr class="{role.key}"><th scope="row">{escape(name)}</th>{values}</tr>'
+        yield f'<tr class="{kind}"><th scope="row">{escape(name)}</th>{values}</tr>'
     yield "</tbody>\n</table>\n</div>"
 
 

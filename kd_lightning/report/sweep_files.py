@@ -50,7 +50,6 @@ class Pool:
         labels: Job number -> its name on the page: the number, or ``folder/number`` where folders are pooled.
         metric: What models are chosen on; the most common one where jobs differ.
         mode: ``min`` or ``max``.
-        unit: Of the throughput.
         varied: Names of the overrides that differ between jobs and can change a result, seeds last.
         studies: ``study.json`` of the sweeps that have one.
         gaps: Sentences: what could not be read or compared.
@@ -61,7 +60,6 @@ class Pool:
     labels: dict[int, str]
     metric: str
     mode: str
-    unit: str
     varied: tuple[str, ...]
     studies: tuple[dict[str, Any], ...]
     gaps: tuple[str, ...]
@@ -88,10 +86,10 @@ class Pool:
 
     @cached_property
     def groups(self) -> list[list[Job]]:
-        """Jobs that differ in their seeds alone, those without a result too, in order of the first job."""
+        """Exploring jobs that differ in their seeds alone, those without a result too, in order of the first job."""
         found: dict[tuple[str | None, ...], list[Job]] = {}
         for job in self.jobs:
-            if job.record:
+            if job.record and not job.confirm:
                 found.setdefault(tuple(value_of(job, name) for name in self.plain), []).append(job)
         return list(found.values())
 
@@ -122,7 +120,7 @@ def pooled(sweeps: Sequence[Sweep], found: Sequence[tuple[str, Job]], single: bo
     else:
         jobs = tuple(replace(job, number=number) for number, (_, job) in enumerate(found))
         labels = {number: name for number, (name, _) in enumerate(found)}
-    metric, mode, unit = common_metric(jobs)
+    metric, mode = common_metric(jobs)
     names = [name for name in varied(jobs) if name.partition(".")[0] not in UNCOUNTED]
     studies = [study for sweep in sweeps if (study := read_json(sweep.folder / "study.json", record_fields.STUDY))]
     return Pool(
@@ -131,7 +129,6 @@ def pooled(sweeps: Sequence[Sweep], found: Sequence[tuple[str, Job]], single: bo
         labels=labels,
         metric=metric,
         mode=mode,
-        unit=unit,
         varied=(*(n for n in names if n not in SEEDS), *(n for n in names if n in SEEDS)),
         studies=tuple(studies),
         gaps=tuple(gaps(jobs, labels, metric)),
@@ -169,14 +166,13 @@ def usable(job: Job) -> bool:
     )
 
 
-def common_metric(jobs: Sequence[Job]) -> tuple[str, str, str]:
-    """Metric, mode and unit of throughput of most jobs that are done."""
+def common_metric(jobs: Sequence[Job]) -> tuple[str, str]:
+    """Metric and mode of most jobs that are done."""
     known = [job.results for job in jobs if usable(job) and job.results]
     if not known:
-        return "metric", "min", "throughput"
+        return "metric", "min"
     (metric, mode), _ = Counter((r["metric"], r["mode"]) for r in known).most_common(1)[0]
-    unit = Counter(r.get("throughput_unit") or "throughput" for r in known).most_common(1)[0][0]
-    return str(metric), str(mode), str(unit)
+    return str(metric), str(mode)
 
 
 def gaps(jobs: Sequence[Job], labels: dict[int, str], metric: str) -> list[str]:

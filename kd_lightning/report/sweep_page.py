@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kd_lightning.report import heat_table, parallel, scatter, sweep_curves, sweep_facts
 from kd_lightning.report.page import folded
+from kd_lightning.report.pair_table import CAPTION, pair_html
 from kd_lightning.report.pareto import Tradeoff
 from kd_lightning.report.ramp import LINES
 from kd_lightning.report.sweep_commands import job_command, sweep_command
@@ -40,6 +41,7 @@ def html_page(report: Report, into: Path) -> str:
             f'<body class="sweep">\n<main>\n<h1>{heading}</h1>',
             *sentences(report),
             *tables(report, into),
+            *pairs(report),
             *heat(report),
             *costs(report),
             *curves(report),
@@ -74,7 +76,7 @@ def section(name: str, heading: str, parts: Iterable[str]) -> Iterator[str]:
 
 def sentences(report: Report) -> Iterator[str]:
     """What the sweep shows, and its state: what matters most is set largest."""
-    own = {c.sentence for c in report.configurations if c.chosen}
+    own = set() if report.confirmations else {c.sentence for c in report.configurations if c.chosen}
     first = True
     for sentence in report.sentences:
         provisional = sentence.startswith("Provisional")
@@ -108,6 +110,14 @@ def tables(report: Report, into: Path) -> Iterator[str]:
     yield '<div class="view" data-view="jobs">\n<h3>Jobs one by one</h3>'
     yield from table(report.jobs, "jobs", {job.number: href(job, into) for job in report.pool.jobs})
     yield "</div>\n</section>"
+
+
+def pairs(report: Report) -> Iterator[str]:
+    """The configurations against the chosen one; nothing where there is one alone."""
+    if report.pairs:
+        yield from section(
+            "pairs", "Against the chosen configuration", [f"<p>{escape(CAPTION)}.</p>", *pair_html(report.pairs)]
+        )
 
 
 def href(job: Job, into: Path) -> str | None:
@@ -150,13 +160,13 @@ def heat(report: Report) -> Iterator[str]:
 
 
 def costs(report: Report) -> Iterator[str]:
-    """Quality against size and throughput with the Pareto fronts, or why there are none."""
+    """Quality against size with the Pareto front, or why there is none."""
     if not report.pool.scored:
         return
     parts = ['<div class="pair">']
     for number, chart in enumerate(report.tradeoffs):
         parts += tradeoff(chart, f"tradeoff{number}", report.share)
-    yield from section("costs", "Quality against size and speed", [*parts, "</div>"])
+    yield from section("costs", "Quality against size", [*parts, "</div>"])
 
 
 def tradeoff(chart: Tradeoff, name: str, share: bool) -> Iterator[str]:

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from kd_lightning.report.gap import NO_GAP, share_closed
 from kd_lightning.report.groups import accuracy_on
-from kd_lightning.report.numbers import MISSING, count, finite, metric_value, percent, significant
+from kd_lightning.report.numbers import MISSING, count, finite, format_size, metric_value, percent, significant
 from kd_lightning.report.roles import ALONE, DISTILLED
 from kd_lightning.report.sweep_cells import Cell, Column, Row, Table, number, words
 from kd_lightning.report.sweep_commands import configuration_command, job_command
@@ -21,7 +22,7 @@ from kd_lightning.sweeps.folder import DONE, Job
 from kd_lightning.verdict_over_seeds import Configuration
 
 VERDICTS = ("better", "no difference shown", "one seed shows nothing", "no statement", "worse")  # order of sorting
-SIZES = ("parameters", "MB")
+SIZES = ("parameters", "size")
 
 
 def gains(pool: Pool) -> Differences:
@@ -41,7 +42,7 @@ def job_table(pool: Pool, found: Sequence[Configuration]) -> Table:
         Column("state", numeric=False),
         *(Column(name, numeric=numeric(pool.jobs, name)) for name in pool.varied),
         *(Column(f"{name} {pool.metric}") for name in ("validation", "test")),
-        *map(Column, ("student alone", gain, "of the teacher", *on_groups(pool), *SIZES, pool.unit, "seconds")),
+        *map(Column, ("student alone", gain, "gap closed", *on_groups(pool), *SIZES, "seconds")),
         *(Column(name, numeric=False) for name in ("reused", "verdict over seeds")),
     ]
     rows = [job_row(job, pool, of.get(job.number)) for job in pool.jobs]
@@ -59,11 +60,10 @@ def job_row(job: Job, pool: Pool, configuration: Configuration | None) -> Row:
         metric(student.get("test"), results.get("metric", pool.metric), mode),
         metric(alone.get("test"), results.get("metric", pool.metric), mode),
         number(measure(job, "gain"), gains(pool).text(measure(job, "gain"))),
-        number(results.get("retention"), percent(results.get("retention"))),
+        closed([job] if comparable else []),
         *(accuracy(accuracy_on(name, student)) for name in pool.class_groups),
         number(student.get("parameters"), count(student.get("parameters"))),
-        number(student.get("megabytes"), significant(student.get("megabytes"), 3)),
-        number(student.get("throughput"), count(student.get("throughput"))),
+        number(student.get("megabytes"), format_size(student.get("megabytes"))),
         number(seconds(job), significant(seconds(job), 3)),
     ]
     cells = [
@@ -80,6 +80,15 @@ def job_row(job: Job, pool: Pool, configuration: Configuration | None) -> Row:
 def metric(value: object, name: str, mode: str) -> Cell:
     """A metric's value."""
     return number(value, metric_value(value, name, mode))
+
+
+def closed(jobs: Sequence[Job]) -> Cell:
+    """The mean share of the gap to the teacher that the jobs closed; ``no gap`` where one of them had none to close."""
+    shares = [share_closed(job.results or {}, model(job, DISTILLED).get("test")) for job in jobs]
+    if None in shares:
+        return Cell(NO_GAP)
+    share = mean(shares)
+    return number(share, percent(share, 0))
 
 
 def on_groups(pool: Pool) -> list[str]:
@@ -134,12 +143,10 @@ def configuration_table(pool: Pool, found: Sequence[Configuration]) -> Table:
             Column,
             (
                 "95% interval of the gain",
-                "p",
-                "p after Holm",
-                "of the teacher",
+                "p, adjusted",
+                "gap closed",
                 *on_groups(pool),
                 *SIZES,
-                pool.unit,
                 "seconds, all seeds",
             ),
         ),
@@ -159,17 +166,14 @@ def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Po
     times = [time for job in jobs if (time := finite(seconds(job))) is not None]
     total = sum(times) if times else None
     done = [job for job in jobs if job in pool.scored]
-    kept = mean([(job.results or {}).get("retention") for job in done])
-    speed = mean([model(job, DISTILLED).get("throughput") for job in done])
     cells = [
         Cell(labels(jobs, pool), float(min(numbers))),
         states(jobs),
         *(words(value_of(jobs[0], name)) for name in pool.plain),
-        *(compared(found, pool) if found else [Cell("0", 0.0), *[Cell(MISSING)] * 4, Cell(""), *[Cell(MISSING)] * 3]),
-        number(kept, percent(kept)),
+        *(compared(found, pool) if found else [Cell("0", 0.0), *[Cell(MISSING)] * 4, Cell(""), *[Cell(MISSING)] * 2]),
+        closed(done),
         *(accuracy(mean([accuracy_on(name, model(job, DISTILLED)) for job in done])) for name in pool.class_groups),
         *sizes(done),
-        number(speed, count(speed)),
         number(total, significant(total, 3)),
         reuse(jobs),
     ]
@@ -177,7 +181,7 @@ def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Po
 
 
 def compared(c: Configuration, pool: Pool) -> list[Cell]:
-    """The numbers of a configuration, from its seeds to Holm's p."""
+    """The numbers of a configuration, from its seeds to its p."""
     shown = gains(pool)
     return [
         Cell(str(len(c.seeds)), float(len(c.seeds))),
@@ -187,8 +191,7 @@ def compared(c: Configuration, pool: Pool) -> list[Cell]:
         number(c.gain_mean, shown.text(c.gain_mean, c.gain_sd)),
         verdict(c),
         interval(c.interval, shown),
-        number(c.p, probability(c.p)),
-        number(c.p_holm, probability(c.p_holm)),
+        number(c.p_adjusted, probability(c.p_adjusted)),
     ]
 
 
@@ -234,11 +237,11 @@ def probability(p: float | None) -> str:
 
 
 def sizes(jobs: Sequence[Job]) -> list[Cell]:
-    """Parameters and megabytes of the configuration's student."""
+    """Parameters and size of the configuration's student."""
     record = model(jobs[0], DISTILLED) if jobs else {}
     return [
         number(record.get("parameters"), count(record.get("parameters"))),
-        number(record.get("megabytes"), significant(record.get("megabytes"), 3)),
+        number(record.get("megabytes"), format_size(record.get("megabytes"))),
     ]
 
 

@@ -23,7 +23,9 @@ KNOWN_DIRECTIONS = {
     "throughput": MAXIMIZE,
 }
 """Last part of a path -> the direction that goes without saying."""
-FROM_TEST = frozenset({"test", "metrics", "retention", "gain_over_baseline", "gap_closed", "interval", "verdict"})
+FROM_TEST = frozenset(
+    {"test", "metrics", "predictions", "gain_over_baseline", "gap_closed", "interval", "gap_interval", "verdict"}
+)
 """Parts of ``results.json`` that are, or are computed from, values on the test split."""
 KEYS = ("value", "direction")
 

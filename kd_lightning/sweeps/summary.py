@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.configuration_table import configuration_rows
+from kd_lightning.report.gap import gap_closed
 from kd_lightning.report.groups import accuracy_on, names_of
-from kd_lightning.report.numbers import MISSING, finite, metric_value, percent
+from kd_lightning.report.numbers import MISSING, difference, finite, metric_value, percent
 from kd_lightning.report.sweep_files import usable
+from kd_lightning.sweep_sentences import sweep_sentences
 from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
 from kd_lightning.sweeps.live import title
 from kd_lightning.terminal import printable
-from kd_lightning.verdict import difference
-from kd_lightning.verdict_over_seeds import configurations, sweep_sentences
+from kd_lightning.verdict_over_seeds import configurations
 
 JOBS_SHOWN = 40
 """Rows of the terminal's table; the report has all."""
@@ -53,7 +54,7 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
     done = [job for job in jobs if job.results]
     metric, mode = (done[0].results or {})["metric"] if done else "metric", mode_of(done)
     names = set(varied(jobs))
-    header = ["job", "overrides", f"val {metric}", f"test {metric}", "student alone", "gain", "of the teacher"]
+    header = ["job", "overrides", f"val {metric}", f"test {metric}", "student alone", "gain", "gap closed"]
 
     def cells(job: Job) -> list[str]:
         results: dict[str, Any] = job.results or {}
@@ -61,7 +62,7 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
         shown = [metric_value(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
         gain = finite(results.get("gain_over_baseline"))
         gained = MISSING if gain is None else difference(gain, student["test"], metric, mode)
-        return [str(job.number), own(job, names), *shown, gained, percent(results.get("retention"))]
+        return [str(job.number), own(job, names), *shown, gained, gap_closed(results, student["test"])]
 
     rest = [[str(job.number), own(job, names), job.state, *[""] * 4] for job in jobs if not job.results]
     return header, [cells(job) for job in best_first(done)] + rest

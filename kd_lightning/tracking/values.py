@@ -86,9 +86,13 @@ def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
         f"baseline_test_{metric}": models["baseline"]["test"],
         f"teacher_test_{metric}": models["teacher"]["test"],
         "gain": results["gain_over_baseline"],
-        "retention": results["retention"],
         "gap_closed": results["gap_closed"],
     }
+    for role, before in (("distilled", ""), ("baseline", "baseline_"), ("teacher", "teacher_")):
+        predictions = models[role].get("predictions") or {}
+        found |= {
+            f"{before}test_{name}": predictions.get(name) for name in ("agreement", "calibration_error", "macro_f1")
+        }
     for name in [f"accuracy_{group}" for group in results.get("class_groups", ())]:
         found |= {
             f"test_{name}": models["distilled"]["metrics"][name],

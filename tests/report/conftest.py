@@ -42,7 +42,6 @@ def results() -> dict[str, Any]:
             "distilled": model(39.0, 40.0, 174000, 100),
         },
         "throughput_unit": "tokens/s",
-        "retention": 0.75,
         "gain_over_baseline": 10.0,
         "gap_closed": 0.5,
         "interval": {
@@ -52,7 +51,7 @@ def results() -> dict[str, Any]:
             "method": "paired bootstrap over 25 groups",
             "groups": 25,
         },
-        "verdict": "The student keeps 75.0% of the teacher.",
+        "verdict": "The student closes half of the gap.",
         "teacher_unchanged": True,
         "data_fingerprint": "9c1185a5",
         "command": "kd run temperature=2",

@@ -56,7 +56,6 @@ def results(value: float, seed: int, **more: Any) -> dict[str, Any]:
             "distilled": model(value, 174_000, 400),
         },
         "throughput_unit": "tokens/s",
-        "retention": 31 / (value + 1),
         "gain_over_baseline": alone - value,
         "gap_closed": (alone - value) / (alone - 30),
         "teacher_unchanged": True,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report.evidence import command, facts, interval, objective
+from kd_lightning.report.evidence import command, facts, gain, interval, objective
 from kd_lightning.report.run_files import RunFiles, read_run
 
 Results = dict[str, Any]
@@ -22,7 +22,10 @@ def said(write_run: Write) -> Callable[..., dict[str, str]]:
 
 def test_the_whole_of_it(results: Results, said: Callable[..., dict[str, str]]) -> None:
     found = said(results)
-    assert found["Metric"] == "Test perplexity, lower is better. The column 'of the teacher' is teacher / model."
+    assert found["Metric"] == (
+        "Test perplexity, lower is better. The column 'gap closed' is how far a model has gone from the student alone (0%) "
+        "to the teacher (100%)."
+    )
     assert found["Gain"].startswith("10.0 perplexity better than the student alone. ")
     assert found["Gain"].endswith("50% is closed.")
     assert found["Interval"] == (
@@ -58,17 +61,25 @@ def test_an_interval_around_zero_or_without_ends(results: Results) -> None:
 
 
 def test_no_interval_is_admitted(results: Results, said: Callable[..., dict[str, str]]) -> None:
-    del results["interval"], results["gap_closed"]
-    found = said(results)
-    assert found["Interval"] == "None, so this run cannot tell the gain from chance."
-    assert found["Gain"] == "10.0 perplexity better than the student alone."
+    del results["interval"]
+    assert said(results)["Interval"] == "None, so this run cannot tell the gain from chance."
+
+
+def test_without_a_gap_no_share_of_it_is_told(results: Results) -> None:
+    results["models"]["teacher"]["test"] = 52.0
+    assert gain(results).startswith(
+        "10.0 perplexity better than the student alone. The teacher is no better than the student alone: 52.00 against"
+    )
+    del results["models"]["teacher"]
+    assert gain(results) == "10.0 perplexity better than the student alone."
 
 
 def test_a_loss_is_called_worse_and_accuracy_is_in_points(
     results: Results, said: Callable[..., dict[str, str]]
 ) -> None:
-    results |= {"metric": "accuracy", "mode": "max", "gain_over_baseline": -0.0125, "gap_closed": None}
-    results["models"]["baseline"]["test"] = 0.8
+    results |= {"metric": "accuracy", "mode": "max", "gain_over_baseline": -0.0125}
+    for name, test in (("teacher", 0.9), ("baseline", 0.8), ("distilled", 0.7875)):
+        results["models"][name]["test"] = test
     assert said(results)["Gain"] == "1.25 percentage points of accuracy WORSE than the student alone."
 
 
@@ -78,13 +89,13 @@ def test_a_gain_that_is_not_finite(results: Results, said: Callable[..., dict[st
 
 
 def test_what_newer_runs_record_besides(results: Results, said: Callable[..., dict[str, str]]) -> None:
-    results |= {"labelled": 1000, "objective": ["kd", "hint"], "teacher_hash": "ab12", "teacher_seed": 7}
+    results |= {"labelled": 1000, "objective": ["kd", "hint"], "teacher_hash": "ab12" * 16, "teacher_seed": 7}
     results["models"]["teacher"] |= {"steps": 0, "best_step": 0}
     found = said(results)
     assert found["Seeds"].startswith("One (0, teacher 7).")
     assert "1,000 training rows keep a label" in found["Data"]
     assert found["Objective"].startswith("0.1 x hard loss + 0.9 x soft loss (kd, hint), temperature 2.")
-    assert "are equal. Hash ab12." in found["Teacher"]
+    assert "are equal. Hash ab12ab12." in found["Teacher"]
     assert "Step of the stage: student alone 200 of 200" in found["Checkpoint"]  # a teacher from outside has no steps
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from kd_lightning.report.numbers import count, is_share, percent, significant, tick
+from kd_lightning.report.numbers import (
+    count,
+    format_size,
+    is_share,
+    percent,
+    shorten_hash,
+    shorten_number,
+    significant,
+    tick,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,7 +23,7 @@ from kd_lightning.report.numbers import count, is_share, percent, significant, t
         (9.99996, "10.00"),
         (0.012345, "0.01235"),
         (1234.56, "1,235"),
-        (123456.7, "123,457"),
+        (123456.7, "123,500"),
         (-5.25, "-5.250"),
         (0, "0"),
         (1e-9, "1.000e-09"),
@@ -28,6 +37,36 @@ def test_four_significant_digits(value: float | None, text: str) -> None:
 
 def test_counts_and_shares() -> None:
     assert (count(688000), percent(0.625), percent(float("nan"))) == ("688,000", "62.5%", "not finite")
+    assert [percent(share, 2) for share in (0.0501, 0.9137, 0.99999, 1.0)] == ["5.01%", "91.37%", "100.0%", "100.0%"]
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "text"),
+    [(0.000032, "32 B"), (0.00808, "8.1 kB"), (0.394752, "394.8 kB"), (2.75, "2.8 MB"), (1234.0, "1.2 GB")],
+)
+def test_sizes_have_a_unit_that_fits(megabytes: float, text: str) -> None:
+    assert format_size(megabytes) == text
+
+
+def test_hashes_are_shown_with_eight_digits() -> None:
+    assert shorten_hash("3f9a77abcdef0123") == "3f9a77ab"
+    assert shorten_hash("3f9a") == "3f9a"
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("0.48372619", "0.4837"),
+        ("0.000312345678", "0.0003123"),
+        ("2", "2"),
+        ("12345678", "12345678"),  # a seed
+        ("12345.678", "1.235e+04"),
+        ("nan", "nan"),
+        ("[kd,hint]", "[kd,hint]"),
+    ],
+)
+def test_settings_show_at_most_four_significant_digits(text: str, short: str) -> None:
+    assert shorten_number(text) == short
 
 
 def test_what_counts_as_a_share() -> None:

@@ -18,7 +18,7 @@ def test_one_sweep_keeps_its_numbers(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path)])
     assert [job.number for job in pool.jobs] == list(range(18))
     assert pool.labels[11] == "11"
-    assert (pool.metric, pool.mode, pool.unit) == ("perplexity", "min", "tokens/s")
+    assert (pool.metric, pool.mode) == ("perplexity", "min")
     assert pool.varied == ("temperature", "alpha", "seed")
     assert pool.plain == ["temperature", "alpha"]
     assert [[job.number for job in group] for group in pool.groups][:2] == [[0, 1, 2], [3, 4, 5]]

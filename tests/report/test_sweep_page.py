@@ -39,7 +39,7 @@ def test_the_order_of_the_page(tmp_path: Path) -> None:
     assert page.all("h2") == [
         "Jobs and configurations",
         "optimizer.lr by temperature",
-        "Quality against size and speed",
+        "Quality against size",
         "Learning curves of all jobs",
         "All parameters at once",
         "The search",
@@ -123,7 +123,7 @@ def test_ids_are_unique_and_named(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
     named = {name for _, a in page.elements for name in (a.get("aria-labelledby") or "").split()}
     assert named <= set(ids)
-    assert len(named) == 14  # seven charts, title and description each
+    assert len(named) == 10  # five charts, title and description each
 
 
 def test_two_hundred_jobs_stay_below_two_megabytes(tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def spoil_one(folder: Path) -> None:
     [
         (spoil_nothing, "Tables Decided Repeat"),
         (spoil_all, "Tables Lost Decided Repeat"),
-        (spoil_json, "Tables Heat Costs Curves Parallel Lost Decided Repeat"),
-        (spoil_numbers, "Tables Heat Costs Curves Parallel Lost Decided Repeat"),
+        (spoil_json, "Tables Pairs Heat Costs Curves Parallel Lost Decided Repeat"),
+        (spoil_numbers, "Tables Pairs Heat Costs Curves Parallel Lost Decided Repeat"),
         (spoil_seeds, "Tables Heat Costs Curves Decided Repeat"),
         (spoil_one, "Tables Heat Costs Curves Decided Repeat"),
     ],

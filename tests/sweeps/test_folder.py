@@ -29,7 +29,7 @@ from kd_lightning.sweeps.records import (
 from tests.support.cli import kd
 
 RESULTS = {
-    "metric": "accuracy", "mode": "max", "retention": 0.9, "gain_over_baseline": 0.1,
+    "metric": "accuracy", "mode": "max", "gain_over_baseline": 0.1,
     "models": {"baseline": {"test": 0.5}, "distilled": {"val": 0.75, "test": 0.7}},
 }  # fmt: skip
 

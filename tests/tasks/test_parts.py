@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torchmetrics import MetricCollection
 
 from kd_lightning.functional import chunked
 from kd_lightning.models.lstm_lm import LSTMLM
@@ -13,6 +14,7 @@ from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.metrics import Accuracy, Perplexity
 from kd_lightning.tasks.parts import logits_by_parts
 from kd_lightning.tasks.position import PositionTask
+from kd_lightning.tasks.predictions import Predictions
 
 CLASSES, ROWS, CONTEXT = 50, 7, 5
 TASK = PositionTask(
@@ -46,6 +48,25 @@ def evaluated(by_parts: bool) -> tuple[dict[str, float], list[int]]:
             lengths.append(len(logits))
             TASK.update(metrics, logits, TASK.align(part, logits), part)
     return {name: float(value) for name, value in metrics.compute().items()}, lengths
+
+
+def test_predictions_are_those_of_whole_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunked, "FEWEST_ROWS", 10)
+    monkeypatch.setitem(chunked.CHUNK_BYTES, "cpu", 1)
+
+    def predictions(by_parts: bool) -> Predictions:
+        found = Predictions()
+        metrics = MetricCollection({"predictions": found}, compute_groups=False)
+        with torch.no_grad():
+            for part, logits in logits_by_parts(TASK, network(), batch(), by_parts):
+                assert not by_parts or len(logits) <= 2  # whole logits are never there
+                TASK.update(metrics, logits, TASK.align(part, logits), part)
+        return found
+
+    whole, parts = predictions(by_parts=False), predictions(by_parts=True)
+    assert torch.equal(parts.positions()["predicted"], whole.positions()["predicted"])
+    assert len(whole.positions()["predicted"]) == int((batch()["mask"] & batch()["labelled"][:, None]).sum())
+    assert parts.scores(CLASSES) == pytest.approx(whole.scores(CLASSES), rel=1e-6)
 
 
 @pytest.mark.parametrize(("fewest", "lengths"), [(1, [1] * 7), (10, [2, 2, 2, 1]), (64, [7])])

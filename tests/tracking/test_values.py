@@ -48,7 +48,6 @@ def test_metrics_are_the_numbers_of_the_results() -> None:
             "distilled": {"val": 0.85, "test": 0.84},
         },
         "gain_over_baseline": math.nan,
-        "retention": 0.84 / 0.9,
         "gap_closed": None,
     }
     assert metrics_of(results) == {
@@ -56,7 +55,6 @@ def test_metrics_are_the_numbers_of_the_results() -> None:
         "test_accuracy": 0.84,
         "baseline_val_accuracy": 0.8,
         "teacher_test_accuracy": 0.9,
-        "retention": 0.84 / 0.9,
     }
 
 
@@ -67,6 +65,30 @@ def test_hard_losses_are_told_apart_whoever_set_them(tmp_path: Path) -> None:
     assert "teacher_hard_loss" not in found  # of a teacher that was trained elsewhere
 
 
+def test_agreement_calibration_and_f1_are_told() -> None:
+    def model(**predictions: float) -> dict[str, Any]:
+        return {"val": 30.0, "test": 31.0, "predictions": {"accuracy": 0.4, **predictions}}
+
+    results = {
+        "metric": "perplexity",
+        "models": {
+            "teacher": model(calibration_error=0.01),
+            "baseline": model(calibration_error=math.nan, agreement=0.5, macro_f1=0.25),
+            "distilled": model(calibration_error=0.03, agreement=0.75, macro_f1=0.5),
+        },
+        **dict.fromkeys(("gain_over_baseline", "gap_closed")),
+    }
+    found = metrics_of(results)
+    assert {name: value for name, value in found.items() if "perplexity" not in name} == {
+        "test_agreement": 0.75,
+        "test_calibration_error": 0.03,
+        "test_macro_f1": 0.5,
+        "baseline_test_agreement": 0.5,
+        "baseline_test_macro_f1": 0.25,
+        "teacher_test_calibration_error": 0.01,
+    }
+
+
 def test_accuracies_on_groups_of_classes_are_told() -> None:
     def model(head: float) -> dict[str, Any]:
         return {"val": 0.5, "test": 0.5, "metrics": {"accuracy_head": head, "accuracy_tail": math.nan}}
@@ -74,7 +96,7 @@ def test_accuracies_on_groups_of_classes_are_told() -> None:
     results = {
         "metric": "accuracy",
         "models": {"teacher": model(0.9), "baseline": model(0.7), "distilled": model(0.8)},
-        **dict.fromkeys(("gain_over_baseline", "retention", "gap_closed")),
+        **dict.fromkeys(("gain_over_baseline", "gap_closed")),
         "class_groups": {"head": {}, "tail": {}},
     }
     found = metrics_of(results)
