@@ -18,9 +18,10 @@ from rich.table import Table
 
 from kd_lightning.board import terminal
 from kd_lightning.errors import ConfigError, KDError
+from kd_lightning.inside import inside, is_plain_folder
 from kd_lightning.json_files import WHOLE, Fields, read_record
 from kd_lightning.sizes import size
-from kd_lightning.store import Entry
+from kd_lightning.store import Entry, is_entry
 from kd_lightning.terminal import printable
 
 USAGE = """\
@@ -129,7 +130,7 @@ def cache(words: list[str]) -> int:
     given = parsed(words)
     if given.outputs != OUTPUTS and not Path(given.outputs).is_dir():
         raise ConfigError(f"kd cache: --outputs {given.outputs}: there is no such folder")
-    found = all_cached(Path(given.outputs) / "store" / STAGE)
+    found = all_cached(inside(Path(given.outputs), Path(given.outputs) / "store" / STAGE))
     if given.action == "ls":
         return ls(found)
     return verify(found) if given.action == "verify" else prune(found, given)
@@ -177,7 +178,8 @@ def amount_of(example: str, units: dict[str, float] | dict[str, int]) -> Any:
 
 def all_cached(folder: Path) -> list[Cached]:
     """All of a store, the least recently used first."""
-    found = [Cached(Entry(path)) for path in folder.glob("*") if path.is_dir()]
+    # By the name that an entry has, and no link: nothing else in the folder is ours to count or to remove.
+    found = [Cached(Entry(path)) for path in folder.glob("*") if is_entry(path.name) and is_plain_folder(path)]
     return sorted(found, key=lambda each: each.used)
 
 

@@ -14,6 +14,7 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from kd_lightning.error_text import one_line
 from kd_lightning.errors import CheckpointCorruptError
+from kd_lightning.inside import is_plain_file
 from kd_lightning.store import TEMPORARY, file_digest, publish, publish_file, write_error
 
 
@@ -25,6 +26,7 @@ class AtomicCheckpointIO(CheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{TEMPORARY}{path.name}")
         try:
+            draft.unlink(missing_ok=True)
             torch.save(checkpoint, draft)
             publish(digest_path(path), file_digest(draft) + "\n")
         except (OSError, RuntimeError) as error:
@@ -54,9 +56,9 @@ def digest_path(path: Path) -> Path:
 
 def checkpoint_problem(path: Path) -> str:
     """What is wrong with a checkpoint of ours; empty = nothing."""
-    if not path.is_file():
+    if not is_plain_file(path):
         return "is not there"
-    if not digest_path(path).is_file():
+    if not is_plain_file(digest_path(path)):
         return "has no digest beside it"
     if digest_path(path).read_bytes().strip() != file_digest(path).encode():
         return f"({path.stat().st_size} bytes) does not match its digest"

@@ -1,11 +1,15 @@
 """``kd``: the command line. Verbs that do not train import neither torch nor Lightning."""
 
-from __future__ import annotations
-
-import os
 import sys
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` has put the working folder first: not even `os` or `__future__` may come from there.
+    del sys.path[0]
+
+import os
+
 from kd_lightning.errors import KDError, did_you_mean
+from kd_lightning.import_paths import keep_working_folder_out
 from kd_lightning.terminal import printable
 from kd_lightning.verbs import USER_ERROR, run_verb
 
@@ -17,6 +21,7 @@ kd: knowledge distillation experiments.
   kd status [SWEEP]       how a sweep is doing; --watch follows it
   kd report FOLDER [...]  one page over sweeps and runs, also while they run or after a crash
   kd cache VERB           teacher outputs on disk: ls, verify, prune
+  kd trust VERB           packages of yours that configurations may name: add, ls, remove
   kd ls [GROUP]           configuration groups and choices, with what each is for
   kd cp FILE [...]        copy configuration files to ./conf, where your edits win
   kd env                  versions and machine, for bug reports
@@ -28,6 +33,7 @@ kd run experiment=digits  images with few labels
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
+    keep_working_folder_out()
     words = sys.argv[1:] if arguments is None else arguments
     return run_verb(words[0] if words else "help", lambda: answer(words))
 
@@ -67,6 +73,10 @@ def answer(words: list[str]) -> int:
         from kd_lightning.cache_admin import cache
 
         return cache(rest)
+    if verb == "trust":
+        from kd_lightning.trust_verb import trust
+
+        return trust(rest)
     if verb in ("ls", "cp", "env"):
         from kd_lightning import inspection
 

@@ -10,9 +10,10 @@ import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
+
+from kd_lightning.import_paths import find_source
 
 OWN = "kd_lightning"
 WITHOUT_EFFECT = frozenset({"kd_lightning", "kd_lightning.errors"})
@@ -72,7 +73,7 @@ def _source(module: str) -> Path | None:
         name = f"{name}.{part}" if name else part
         if name != part and places is None:
             return None  # something below a module that is no package
-        spec = PathFinder.find_spec(name, places)
+        spec = find_source(name, places)
         if spec is None:
             return None
         places = spec.submodule_search_locations

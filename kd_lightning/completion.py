@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from kd_lightning.terminal import printable
 
-VERBS = ("run", "status", "report", "cache", "ls", "cp", "env")
-CACHE_VERBS = ("ls", "verify", "prune")
+VERBS = ("run", "status", "report", "cache", "trust", "ls", "cp", "env")
+VERBS_OF = {"cache": ("ls", "verify", "prune"), "trust": ("add", "ls", "remove")}
 LINE, POINT = "COMP_LINE", "COMP_POINT"
 
 
@@ -26,8 +26,8 @@ def complete(arguments: list[str]) -> int:
         from kd_lightning.inspection import groups
 
         print("\n".join(printable(group) for group in groups() if group.startswith(overrides.strip())))
-    if verb == "cache" and " " not in overrides.lstrip():
-        print("\n".join(word for word in CACHE_VERBS if word.startswith(overrides.strip())))
+    if verb in VERBS_OF and " " not in overrides.lstrip():
+        print("\n".join(word for word in VERBS_OF[verb] if word.startswith(overrides.strip())))
     if verb != "run":
         return 0
     word = overrides.split(" ")[-1]

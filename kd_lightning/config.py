@@ -31,9 +31,9 @@ from kd_lightning.error_text import one_line
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError, did_you_mean
 from kd_lightning.hydra_guard import guard
 from kd_lightning.resolution import SettingsTooLargeError, resolve
+from kd_lightning.trust import TRUST_VARIABLE, missing_beside, packages_in_environment, remembered_packages
 
 CONFIG_NAME = "config"
-TRUST_VARIABLE = "KD_LIGHTNING_TRUST"
 TRUST_GROUP = "kd_lightning.trust"
 OWN_LAYERS = (
     *("models", "data", "tasks", "objectives", "balancing", "teachers", "callbacks", "schedules", "functional"),
@@ -121,19 +121,20 @@ def register(package: str) -> None:
 
 
 def trusted_packages() -> list[str]:
-    """The user's trusted packages: from ``register``, the environment variable and entry points; never a config."""
+    """The user's trusted packages: from ``register``, the environment variable, ``kd trust`` and entry points; never a
+    config."""
     named = read_named_packages() if _named is None else _named
     return sorted(_registered | named | trusted_distributions())
 
 
 def read_named_packages() -> frozenset[str]:
-    """What the environment variable names now."""
-    return frozenset(name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",") if name.strip())
+    """What the environment variable names now, and what ``kd trust`` remembers."""
+    return frozenset({*packages_in_environment(), *remembered_packages()})
 
 
 @contextmanager
 def freeze_trust() -> Iterator[None]:
-    """Inside, the environment variable counts as it is now: what a run sets for its jobs extends no trust."""
+    """Inside, these count as they are now: what a run sets for its jobs extends no trust."""
     global _named
     outer, _named = _named, read_named_packages()
     try:
@@ -159,7 +160,8 @@ def check_target(target: str) -> None:
     if target in ALLOWED_CALLS or top in trusted_packages() or _is_allowed_class(target):
         return
     raise UntrustedTargetError(
-        f"_target_ {target!r} is not on the allowlist: if {top!r} is your own package, set {TRUST_VARIABLE}={top}"
+        f"_target_ {target!r} is not on the allowlist: if {top!r} is your own package, set {TRUST_VARIABLE}={top} or, once "
+        f"for all, kd trust add {top}"
     )
 
 
@@ -180,7 +182,9 @@ def locate(target: str) -> Any:
     except KDError:
         raise
     except (ImportError, ValueError, AttributeError) as error:
-        raise ConfigError(f"_target_ {target!r} cannot be found: {str(error).splitlines()[0]}") from error
+        raise ConfigError(
+            f"_target_ {target!r} cannot be found: {str(error).splitlines()[0]}{missing_beside(error)}"
+        ) from error
     if target in ALLOWED_CALLS or target in ALLOWED_CLASSES:
         return found
     # Where it is defined counts, too: a module's attributes include all that it imports.

@@ -9,6 +9,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from kd_lightning.file_settings import check_chosen_groups, check_place
 from kd_lightning.hydra_parts import settle_parts
 from kd_lightning.inspection import fitting_task, groups
 from kd_lightning.resolution import check_size
+from kd_lightning.write_places import check_outputs
 
 FOLDERS = ("outputs", "hydra.run.dir", "hydra.sweep.dir")
 TRIED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.GLOB_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
@@ -85,6 +87,7 @@ def guard(trusted: Callable[[], list[str]]) -> None:
         _loaded.set(Loaded())
         config = load(self, *args, **kwargs)
         check_composed(config, trusted)
+        check_links(config)
         check_sweep(config, self)
         check_presets(config)
         announce(_loaded.get().replaced)
@@ -191,6 +194,21 @@ def check_folder(config: DictConfig, name: str) -> None:
         raise ConfigError(f"{name}={folder!r}: a folder is expected")
     if isinstance(folder, str) and (not folder.strip() or "${" in folder or not folder.isprintable()):
         raise ConfigError(f"{name}={folder!r}: the name of a folder is expected (is a shell variable unset?)")
+
+
+def check_links(config: DictConfig) -> None:
+    """No folder that is written to is a link. Asked here: Hydra makes the run's or sweep's folder before it calls us.
+
+    Raises:
+        LinkError: One is.
+    """
+    found = []
+    for name in FOLDERS:
+        with suppress(OmegaConfBaseException):  # said where it is needed
+            found.append(OmegaConf.select(config, name))
+    outputs, *others = found or [None]
+    if isinstance(outputs, str):
+        check_outputs(outputs, *(folder for folder in others if isinstance(folder, str)))
 
 
 def check_sweep(config: DictConfig, loader: ConfigLoaderImpl) -> None:

@@ -57,7 +57,7 @@ def purpose(path: Path) -> str:
 def head_comments(path: Path) -> list[str]:
     """The comment lines that a file opens with, without Hydra's package directive."""
     try:
-        text = read_text(path, errors="replace")
+        text = read_text(path, errors="replace", links=True)
     except (KDError, FileNotFoundError) as error:  # one file that cannot be read hides no other
         return [str(error)]
     lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())

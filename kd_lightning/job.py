@@ -25,6 +25,7 @@ from kd_lightning.stopping import Terminated
 from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED, PRUNED
 from kd_lightning.sweeps.records import begin_job, end_job
 from kd_lightning.turns import Interrupted
+from kd_lightning.write_places import check_places
 
 Results = dict[str, Any]
 PARTS = (
@@ -83,6 +84,7 @@ def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str,
         )
     check_settings(settings)
     check_additions(overrides)
+    check_places(settings, folder, overrides)
     teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}
     check_arguments({**settings, "teacher": teacher})
     return with_real_numbers(settings)

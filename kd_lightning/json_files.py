@@ -36,21 +36,22 @@ NAMES: Mapping[Any, str] = {
 }
 
 
-def read_text(path: Path, largest: int = LARGEST, errors: str = "strict") -> str:
+def read_text(path: Path, largest: int = LARGEST, errors: str = "strict", links: bool = False) -> str:
     """The text of a regular file.
 
     Args:
         path: The file.
         largest: Bytes that it may have.
         errors: What becomes of bytes that are no UTF-8, as for ``bytes.decode``.
+        links: The file may be a link to one; not so where what it holds is copied or shown as our own.
 
     Raises:
         FileNotFoundError: There is none.
-        KDError: It is no regular file, too large, not readable, or no UTF-8.
+        KDError: It is a link or no regular file, too large, not readable, or no UTF-8.
     """
     try:
         # Without O_NONBLOCK, opening a named pipe waits for somebody who writes into it.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW))
         with open(handle, "rb") as file:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
@@ -59,7 +60,8 @@ def read_text(path: Path, largest: int = LARGEST, errors: str = "strict") -> str
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise KDError(f"{path}: cannot be read: {error.strerror}") from error
+        why = "it is a link" if path.is_symlink() and not links else error.strerror
+        raise KDError(f"{path}: cannot be read: {why}") from error
     if len(content) > largest:
         raise KDError(f"{path}: larger than {largest / 2**20:.4g} MiB, so it is not read")
     try:

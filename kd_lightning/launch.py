@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import CONFIG_NAME, TRUST_VARIABLE, freeze_trust, register_with_hydra
+from kd_lightning.config import CONFIG_NAME, freeze_trust, register_with_hydra
 from kd_lightning.error_text import describe
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain
@@ -32,6 +32,7 @@ from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED
 from kd_lightning.sweeps.records import end_sweep
 from kd_lightning.sweeps.watch import SweepWatch
 from kd_lightning.terminal import printable
+from kd_lightning.trust import import_trusted_packages
 from kd_lightning.verbs import DEFECT, INTERRUPTED_CODE, OK, TERMINATED_CODE, TRACEBACK, say, say_error
 
 _errors: list[BaseException] = []
@@ -96,13 +97,12 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
     _errors.clear()
     SweepWatch.folder = None
     register_with_hydra()
-    if os.environ.get(TRUST_VARIABLE) and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the user's own package, beside their ./conf
     try:
         nameless = next((word for word in arguments if word.lstrip("+~").startswith("=")), None)
         if nameless is not None:
             raise ConfigError(f"{nameless!r} has no name in front of '=': write NAME=VALUE")
         refuse_pickled_run(arguments)
+        import_trusted_packages()
         with freeze_trust(), composed_without_secrets(arguments):
             compose_and_run(arguments, work or job)
         if _errors:

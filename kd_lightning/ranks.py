@@ -39,6 +39,7 @@ from kd_lightning.callbacks.progress import StageProgress
 from kd_lightning.errors import ConfigError, DeadProcessError, KDError
 from kd_lightning.stage import lightning_is_quiet
 from kd_lightning.store import TEMPORARY, write_error
+from kd_lightning.trust import import_trusted_packages
 
 POLL = 0.5  # seconds between two looks at whether we were asked to end
 GRACE = 5.0  # seconds to end by oneself, and to say why, after another has failed
@@ -302,6 +303,7 @@ def handed_over(task: Task, start_method: str, folder: Path) -> Iterator[Task | 
 def write(task: Task, path: Path) -> None:
     """The task, as a file."""
     try:
+        path.unlink(missing_ok=True)
         torch.save(task, path, pickle_protocol=pickle.HIGHEST_PROTOCOL)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ConfigError(
@@ -394,6 +396,7 @@ def work(parcel: Task | Path, channel: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     seat: Seat = pickle.loads(channel.recv_bytes())[1]
     seat.take()
+    import_trusted_packages()
     keep_freed_memory()
     try:
         task = parcel if isinstance(parcel, Task) else torch.load(parcel, mmap=True, weights_only=False)

@@ -27,6 +27,7 @@ from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.errors import ConfigError
+from kd_lightning.lazy_networks import with_all_sizes
 from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective, lasting, teacher_taps
@@ -217,6 +218,10 @@ class Recipe:
         check_row_shape(prepared, self.settings["data"].get("shape"))
         sizes = ", ".join(f"{split} {len(prepared.splits[split]['inputs'])}" for split in SPLITS)
         self.board.done("data", f"{sizes} rows" + (f" (reused {shorten_hash(entry.key)})" if reused else ""))
+        if int((class_rows(prepared.splits["train"], classes) > 0).sum()) == 1:
+            self.board.say(
+                "warning: all training rows have the same class, so there is nothing to learn: look at data.source"
+            )
         return prepared, fingerprint
 
     @property
@@ -339,7 +344,7 @@ class Recipe:
     def network(self, role: str) -> nn.Module:
         """The untrained network of a role; its start depends on the role's seed alone."""
         torch.manual_seed(derive(self.seed(role), "init"))
-        return self.build(self.network_settings(role))
+        return with_all_sizes(self.build(self.network_settings(role)), self._task, role)
 
     def network_settings(self, role: str) -> Settings:
         """What the network of a role is built from."""

@@ -11,6 +11,7 @@ from typing import Any
 from kd_lightning.allocator import keep_freed_memory
 from kd_lightning.board import TerminalBoard
 from kd_lightning.error_text import describe
+from kd_lightning.inside import check_file
 from kd_lightning.pipeline import STAGES, Experiment
 from kd_lightning.redaction import redacted
 from kd_lightning.report.run_report import write_report
@@ -112,7 +113,7 @@ def file_logger(path: Path) -> logging.Logger:
     log = logging.getLogger(f"kd_lightning.run.{path}")
     log.propagate = False
     log.setLevel(logging.INFO)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(check_file(path.parent, path), encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     return log

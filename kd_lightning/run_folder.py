@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from kd_lightning.git_state import git_state
+from kd_lightning.inside import inside
 from kd_lightning.pipeline import MODELS, Experiment, role_of
 from kd_lightning.redaction import redacted
 from kd_lightning.stage import WEIGHTS
@@ -31,25 +32,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def git_state(folder: Path) -> dict[str, Any]:
-    """Commit and cleanliness of the checkout around a folder; empty outside of one."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        return {"git commit": git("rev-parse", "HEAD"), "git changes": len(git("status", "--porcelain").splitlines())}
-    except (OSError, subprocess.SubprocessError):
-        return {}
-
-
 def gather(folder: Path, experiment: Experiment) -> None:
     """Put each stage's metrics and weights into the run folder, as links where the file system has them."""
-    (folder / "metrics").mkdir(exist_ok=True)
-    (folder / "weights").mkdir(exist_ok=True)
+    for name in ("metrics", "weights"):
+        inside(folder, folder / name).mkdir(exist_ok=True)
     for model, stage in MODELS.items():
         entry = experiment.entries.get(stage)
         if entry is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from kd_lightning import turns
 from kd_lightning.errors import CheckpointWriteError, ConfigError
+from kd_lightning.inside import inside, is_plain_file, open_new, remove
 from kd_lightning.json_files import read_json
 
 KEY_LENGTH = 20
@@ -47,19 +49,21 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish(path: Path, content: bytes | str) -> None:
+def publish(path: Path, content: bytes | str, mode: int = 0o666) -> None:
     """Write a file so that under its name stands either what was there before or all of the new content.
 
     Args:
         path: The final name; its folder must exist.
         content: The bytes, or the text (UTF-8).
+        mode: Of the file, before the umask.
 
     Raises:
         CheckpointWriteError: The file could not be written; names the path and the free space. What was there stays.
     """
     draft = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
-        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        with open_new(draft, mode) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise write_error(path, error) from error
@@ -87,9 +91,9 @@ def write_error(path: Path, error: Exception) -> CheckpointWriteError:
     return CheckpointWriteError(f"cannot write {path}: {error} ({_free_bytes(path.parent)} bytes free)")
 
 
-def publish_json(path: Path, value: Any) -> None:
+def publish_json(path: Path, value: Any, mode: int = 0o666) -> None:
     """``publish`` a value as indented JSON; NaN and infinities are refused where the reader would choke on them."""
-    publish(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=True) + "\n")
+    publish(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=True) + "\n", mode)
 
 
 def safe_name(name: str, what: str) -> str:
@@ -101,6 +105,16 @@ def safe_name(name: str, what: str) -> str:
     if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name:
         raise ConfigError(f"{what} {name!r} must be a plain name, without '/' and not starting with '.'")
     return name
+
+
+def is_entry(name: str) -> bool:
+    """A folder of this name is an entry's: a key, or one that is made again.
+
+    Example:
+        >>> is_entry("0123456789abcdef0123"), is_entry("0123456789abcdef0123.again"), is_entry("precious")
+        (True, True, False)
+    """
+    return re.fullmatch(f"[0-9a-f]{{{KEY_LENGTH}}}(\\.again)?", name) is not None
 
 
 class Entry:
@@ -124,6 +138,20 @@ class Entry:
         """Path of a file of the entry."""
         return self.folder / name
 
+    def check_place(self) -> None:
+        """The folder and its lock lie in the store: what is emptied and written is ours.
+
+        Raises:
+            LinkError: A link stands there.
+        """
+        root = self.folder.parent.parent
+        inside(root, self.folder)
+        inside(root, self.lock_path)
+
+    @property
+    def lock_path(self) -> Path:
+        return self.folder.with_name(f"{self.key}.lock")
+
     def read_json(self, name: str) -> Any:
         """A JSON file of the entry."""
         return read_json(self.path(name))
@@ -135,17 +163,17 @@ class Entry:
             digests: The files are read; else it is enough that they are there.
         """
         try:
-            status = read_json(self.status_path)
+            status = self.read_json(self.status_path.name)
             files, seal = dict(status["files"]), status.pop("seal")
         except FileNotFoundError:
             return ""
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return "status.json cannot be read"
         if seal != self.seal(status):
             return "status.json is damaged, or another entry's"
         for name, digest in files.items():
             path = self.path(name)
-            if not path.is_file():
+            if path.parent != self.folder or not is_plain_file(path):
                 return f"{name} is missing"
             if digests and file_digest(path) != digest:
                 return f"{name} is damaged"
@@ -155,7 +183,7 @@ class Entry:
     def forced_by(self) -> str | None:
         """Which run or sweep had the entry made again although it was whole."""
         try:
-            status = read_json(self.status_path)
+            status = self.read_json(self.status_path.name)
         except (OSError, ValueError):
             return None
         by = status.get("forced_by") if isinstance(status, dict) else None
@@ -173,7 +201,12 @@ class Entry:
         other.folder.rmdir()
 
     def finish(self, files: list[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Declare the entry whole: ``status.json`` with the digests of ``files``, and nothing else left behind."""
+        """Declare the entry whole: ``status.json`` with the digests of ``files``, and nothing else left behind.
+
+        Raises:
+            LinkError: The entry's folder is a link: what it points to is not ours to tidy up.
+        """
+        self.check_place()
         status: dict[str, Any] = {
             "state": "done",
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -183,14 +216,19 @@ class Entry:
         publish_json(self.status_path, {**status, "seal": self.seal(status)})
         for path in self.folder.iterdir():
             if path.name not in {*files, "status.json"}:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
 
     def seal(self, status: Mapping[str, Any]) -> str:
         """What binds a status to this entry: neither a flipped bit nor another entry's folder goes unseen."""
         return content_key({"stage": self.stage, "key": self.key, "status": status})
 
     def clear(self) -> None:
-        """Forget everything in the entry, the claim to be whole first."""
+        """Forget everything in the entry, the claim to be whole first.
+
+        Raises:
+            LinkError: The entry's folder is a link.
+        """
+        self.check_place()
         self.status_path.unlink(missing_ok=True)
         if self.folder.is_dir():
             fsync_folder(self.folder)
@@ -199,10 +237,9 @@ class Entry:
 
     def busy(self) -> bool:
         """Another process holds the entry, at this moment."""
-        path = self.folder.with_name(f"{self.key}.lock")
-        if not path.is_file():
+        if not is_plain_file(self.lock_path):
             return False
-        lock = FileLock(path)
+        lock = FileLock(self.lock_path)
         try:
             lock.acquire(timeout=0)
         except (Timeout, OSError):
@@ -219,13 +256,14 @@ class Entry:
 
         Raises:
             CheckpointWriteError: The folder or its lock cannot be made.
+            LinkError: A link stands where they belong.
         """
-        path = self.folder.with_name(f"{self.key}.lock")
-        lock = FileLock(path)
-        with turns.holding(str(path), waiting):
+        lock = FileLock(self.lock_path)
+        with turns.holding(str(self.lock_path), waiting):
+            self.check_place()
             try:
                 # Not the folder itself: whoever holds the lock may be clearing it this moment.
-                path.parent.mkdir(parents=True, exist_ok=True)
+                self.lock_path.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire(timeout=0)
             except Timeout:
                 waiting()
@@ -277,7 +315,7 @@ class Store:
 def sweep_temporaries(folder: Path) -> None:
     """Remove what a killed writer left; the caller holds the folder's lock."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def fsync_folder(folder: Path) -> None:

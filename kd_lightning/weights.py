@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,9 @@ import torch
 from safetensors.torch import load_file, load_model
 from torch import Tensor, nn
 
-from kd_lightning.error_text import one_line
 from kd_lightning.errors import CheckpointCorruptError, ClassMismatchError, ConfigError, VocabMismatchError
 from kd_lightning.json_files import TEXT, read_record
+from kd_lightning.terminal import printable
 
 PREFIXES = ("network.", "student.", "model.", "module.")
 
@@ -34,6 +36,8 @@ def find_teacher(path: str) -> Path:
         raise CheckpointCorruptError(
             f"teacher.checkpoint={path}: {found} is not there; name a weights file or a run folder"
         )
+    if not os.access(found, os.R_OK):
+        raise CheckpointCorruptError(f"teacher.checkpoint={path}: {found} is not readable: chmod u+r {found}")
     if found.stat().st_size == 0:
         raise CheckpointCorruptError(f"teacher.checkpoint={path}: {found} is empty (0 bytes)")
     return found
@@ -66,15 +70,17 @@ def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
             f"missing {missing[:3]}, {len(extra)} are unknown {extra[:3]}: choose the model@teacher it was trained as"
         )
     for name, tensor in wanted.items():
+        if name in state:
+            check_kind(state[name], tensor, name, path)
         if name in state and state[name].shape != tensor.shape:
             raise ClassMismatchError(
-                f"teacher.checkpoint={path}: {name} is {list(state[name].shape)} in the file and {list(tensor.shape)} "
-                "in the configured teacher: set teacher.* to what it was trained with"
+                f"teacher.checkpoint={path}: {printable(name)} is {list(state[name].shape)} in the file and "
+                f"{list(tensor.shape)} in the configured teacher: set teacher.* to what it was trained with"
             )
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointCorruptError(
-                f"teacher.checkpoint={path}: {name} holds NaN or infinity: choose another file"
+                f"teacher.checkpoint={path}: {printable(name)} holds NaN or infinity: choose another file"
             )
     network.load_state_dict(state, strict=False)
     return network
@@ -89,9 +95,29 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # what a damaged file raises in pickle, zip or safetensors shares no base class
         raise _unreadable(path, error) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(each, str) for each in state):
         raise CheckpointCorruptError(f"{path} holds no tensors by name: save network.state_dict() or use safetensors")
+    others = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if others:
+        raise CheckpointCorruptError(
+            f"{path}: {printable(others[0])} is no tensor: save network.state_dict() or use safetensors"
+        )
     return state
+
+
+def check_kind(found: Tensor, wanted: Tensor, name: str, path: Path) -> None:
+    """The tensor holds numbers of the kind that the network has, plainly: nothing else is turned into them unseen.
+
+    Raises:
+        CheckpointCorruptError: It holds whole or complex numbers for fractions, or is sparse or quantized.
+    """
+    kinds = [(each.is_floating_point(), each.is_complex(), each.dtype == torch.bool) for each in (found, wanted)]
+    if found.layout != torch.strided or found.is_quantized or kinds[0] != kinds[1]:
+        what = "quantized" if found.is_quantized else f"{found.layout} {found.dtype}".replace("torch.", "")
+        raise CheckpointCorruptError(
+            f"teacher.checkpoint={path}: {printable(name)} is {what} in the file and {wanted.dtype} in the teacher: save the "
+            "weights as plain tensors of such numbers".replace("torch.", "")
+        )
 
 
 def check_description(path: Path, tokenizer: str) -> None:
@@ -102,7 +128,7 @@ def check_description(path: Path, tokenizer: str) -> None:
     theirs = read_record(description, {"tokenizer_sha256": TEXT}).get("tokenizer_sha256", tokenizer) or ""
     if theirs != tokenizer:
         raise VocabMismatchError(
-            f"teacher.checkpoint={path}: the teacher's tokenizer ({theirs[:12] or 'none'}) is not this run's "
+            f"teacher.checkpoint={path}: the teacher's tokenizer ({printable(theirs[:12]) or 'none'}) is not this run's "
             f"({tokenizer[:12] or 'none'}): use the data settings that the teacher was trained with"
         )
 
@@ -126,5 +152,11 @@ def _alias(state: dict[str, Tensor], name: str, present: set[str]) -> bool:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointCorruptError:
-    first = one_line(error).partition("; ")[0] or type(error).__name__
-    return CheckpointCorruptError(f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {first}")
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in first:
+        # torch's own words tell how to run what the file carries.
+        return CheckpointCorruptError(
+            f"{path} is damaged, or holds more than tensors, and nothing that a file carries is run: save the weights alone, "
+            "with safetensors.torch.save_file(network.state_dict(), 'teacher.safetensors')"
+        )
+    return CheckpointCorruptError(f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {printable(first)}")

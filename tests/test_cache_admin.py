@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ import pytest
 
 from kd_lightning.cache_admin import all_cached
 from kd_lightning.store import Entry, publish, publish_json
-from tests.support.cli import kd
+from tests.support.cli import Answer
+from tests.support.cli import kd as answered
 
 DAY = 86400
 
@@ -22,9 +24,24 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def key_of(name: str) -> str:
+    """A key as the store has them, which tells its name."""
+    return name.encode().hex().ljust(20, "0")
+
+
+def name_of(key: str) -> str:
+    return bytes.fromhex(key).rstrip(b"\0").decode()
+
+
+def kd(capsys: pytest.CaptureFixture[str], *words: str) -> Answer:
+    """Run ``kd WORDS``; names stand for the keys in its output."""
+    answer = answered(capsys, *words)
+    return Answer(answer.code, re.sub(r"\b[0-9a-f]{20}\b", lambda key: name_of(key[0]), answer.out), answer.err)
+
+
 def cached(key: str, megabytes: int, days: float, whole: bool = True) -> Entry:
     """A cache of so many MB, last used so many days ago."""
-    entry = Entry(Path("outputs/store/teacher_outputs") / key)
+    entry = Entry(Path("outputs/store/teacher_outputs") / key_of(key))
     entry.clear()
     publish(entry.path("shard-00000.npy"), b"x" * (megabytes * 10**6))
     of = {"outputs": {"_target_": "kd_lightning.teachers.hidden.Hidden", "dtype": "fp16"}}
@@ -38,7 +55,7 @@ def cached(key: str, megabytes: int, days: float, whole: bool = True) -> Entry:
 
 
 def left() -> set[str]:
-    return {each.entry.key for each in all_cached(Path("outputs/store/teacher_outputs"))}
+    return {name_of(each.entry.key) for each in all_cached(Path("outputs/store/teacher_outputs"))}
 
 
 def test_ls_shows_what_there_is_the_least_recently_used_first(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,6 +148,25 @@ def test_prune_leaves_what_is_being_written(capsys: pytest.CaptureFixture[str]) 
     with cached("busy", 1, 5).lock(waiting=lambda: None):
         assert "busy  stays" in kd(capsys, "cache", "prune", "--all").out
     assert left() == {"busy"}
+
+
+def test_nothing_is_counted_or_removed_through_a_link_or_under_another_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "precious" / "deep").mkdir(parents=True)
+    (tmp_path / "precious" / "deep" / "thesis").write_text("years")
+    store = cached("mine", 1, 1).folder.parent
+    (store / key_of("link")).symlink_to(tmp_path / "precious")
+    (tmp_path / "precious").rename(store / "notes")
+    (tmp_path / "precious").symlink_to(store / "notes")
+    assert "1 in all" in kd(capsys, "cache", "ls").out
+    assert "mine  removed" in kd(capsys, "cache", "prune", "--all").out
+    assert (store / "notes" / "deep" / "thesis").read_text() == "years"
+    store.rename(tmp_path / "moved")
+    store.symlink_to(tmp_path / "moved")
+    answer = kd(capsys, "cache", "prune", "--all")
+    assert answer.code == 2
+    assert f"is a link to {tmp_path / 'moved'}" in answer.err
 
 
 def test_another_place(capsys: pytest.CaptureFixture[str]) -> None:

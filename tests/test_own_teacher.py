@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from kd_lightning.callbacks.checkpoints import save_weights
 from kd_lightning.cli import main
-from kd_lightning.errors import CheckpointCorruptError
+from kd_lightning.errors import CheckpointCorruptError, KDError
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.models.transformer_lm import TransformerLM
 from kd_lightning.weights import find_teacher, load_teacher, load_weights
@@ -196,6 +196,8 @@ def test_a_malicious_file_is_refused_and_runs_nothing(
     assert "CheckpointCorruptError" in line
     assert str(path) in line
     assert not mark.exists()
+    assert "weights_only" not in line, "nobody is told how to run it"
+    assert "pickle" not in line.replace(str(path), "")
     # The control: read as plain torch or pickle would, it does run.
     if name.endswith(".pkl"):
         pickle.loads(path.read_bytes())
@@ -240,6 +242,54 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointCorruptError, match="weight holds NaN"):
         load_teacher(network, tmp_path / "nan.pt", tokenizer="")
     assert torch.isfinite(network.weight).all()
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ({"weight": torch.ones(2, 2).to_sparse(), "bias": torch.zeros(2)}, "weight is sparse_coo float32 in the file"),
+        ({"weight": torch.ones(2, 2).int(), "bias": torch.zeros(2)}, "weight is strided int32 in the file"),
+        ({"weight": torch.ones(2, 2).bool(), "bias": torch.zeros(2)}, "weight is strided bool in the file"),
+        ({"weight": torch.ones(2, 2, dtype=torch.complex64), "bias": torch.zeros(2)}, "complex64 in the file"),
+        ({"weight": torch.ones(2, 2), "bias": torch.zeros(2), "a\x1b[2J": 3}, r"a\\x1b\[2J is no tensor"),
+        ({"weight": torch.ones(2, 2), 7: torch.zeros(2)}, "no tensors by name"),
+    ],
+)
+def test_numbers_of_another_kind_are_not_taken_unseen(state: dict[Any, Any], says: str, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointCorruptError, match=says) as caught:
+        load_teacher(torch.nn.Linear(2, 2), tmp_path / "odd.pt", tokenizer="")
+    assert "\x1b" not in str(caught.value)
+
+
+def test_other_precisions_of_fractions_are_taken(tmp_path: Path) -> None:
+    torch.save(
+        {"weight": torch.full((2, 2), 0.5, dtype=torch.bfloat16), "bias": torch.zeros(2).double()}, tmp_path / "b.pt"
+    )
+    network = load_teacher(torch.nn.Linear(2, 2), tmp_path / "b.pt", tokenizer="")
+    assert network.weight.dtype == torch.float32
+    assert torch.equal(network.weight.detach(), torch.full((2, 2), 0.5))
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"tokenizer_sha256": [1]}', "{", "[" * 100_000, "\udcff"])
+def test_a_description_that_is_none_is_said(content: str, tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "mine.pt")
+    (tmp_path / "mine.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(KDError, match=r"mine\.json"):
+        load_teacher(torch.nn.Linear(2, 2), tmp_path / "mine.pt", tokenizer="")
+
+
+def test_weights_too_large_to_compute_with_are_refused(
+    origin: tuple[Path, dict[str, Any]], outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = weights_of(origin[0])
+    huge = {name: tensor.fill_(1e30) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    save_file(huge, tmp_path / "huge.safetensors")
+    words = (*CONVNET, f"teacher.checkpoint={tmp_path / 'huge.safetensors'}", f"outputs={outputs}")
+    answer = kd(capsys, "run", *words)
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert "its logits of the first validation rows are not finite (its largest weight is 1e+30)" in line
 
 
 def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -137,3 +138,48 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 40, done.stderr
     assert done.stdout == f"{sweep / 'report.html'}\n"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "overrides.txt", "environment.json"])
+def test_no_linked_file_is_copied_into_a_page(name: str, kd: Kd, tmp_path: Path) -> None:
+    private = tmp_path / "key"
+    private.write_text("BEGIN OPENSSH PRIVATE KEY", encoding="utf-8")
+    run = write_run(tmp_path / "run")
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(private)
+    assert kd(run)[0] == 0
+    assert "OPENSSH" not in (run / "report.html").read_text(encoding="utf-8")
+    (run / name).unlink()
+    (run / name).write_bytes(private.read_bytes())
+    assert kd(run)[0] == 0
+    assert "OPENSSH" in (run / "report.html").read_text(encoding="utf-8"), "the control: a file of the run is shown"
+
+
+def test_numbers_are_read_through_no_link_and_pages_written_through_none(kd: Kd, tmp_path: Path) -> None:
+    run, private = write_run(tmp_path / "run"), tmp_path / "private"
+    private.mkdir()
+    (private / "teacher.csv").write_text("step,split,name,value\n1,train,loss,1\n", encoding="utf-8")
+    (run / "metrics").symlink_to(private)
+    (run / "report.html").symlink_to(private / "teacher.csv")
+    assert kd(run)[0] == 0
+    assert "metrics/teacher.csv is not there" in (run / "report.html").read_text(encoding="utf-8")
+    assert not (run / "report.html").is_symlink()
+    assert (private / "teacher.csv").read_text(encoding="utf-8").startswith("step")
+
+
+def test_nobody_waits_for_a_pipe(kd: Kd, tmp_path: Path) -> None:
+    run, sweep = write_run(tmp_path / "run"), write_grid(tmp_path / "sweep", {"temperature": (1, 2)})
+    os.mkfifo(run / "config.yaml")
+    for name in ("sweep.json", "0/job.json", "0/results.json", "1/progress.json", "study.json"):
+        (sweep / name).unlink(missing_ok=True)
+        os.mkfifo(sweep / name)
+    assert kd(run)[0] == 0
+    assert kd(sweep)[0] == 0
+
+
+def test_a_job_that_is_a_link_is_none_of_the_sweeps(kd: Kd, tmp_path: Path) -> None:
+    sweep = write_grid(tmp_path / "sweep", {"temperature": (1, 2, 3)})
+    (sweep / "2").rename(tmp_path / "elsewhere")
+    (sweep / "2").symlink_to(tmp_path / "elsewhere")
+    assert kd(sweep)[0] == 0
+    assert "2 jobs" in (sweep / "report.html").read_text(encoding="utf-8")

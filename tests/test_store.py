@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import resource
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 
 from kd_lightning.errors import CheckpointWriteError, ConfigError
-from kd_lightning.store import TEMPORARY, Entry, Store, content_key, publish, publish_json
+from kd_lightning.inside import LinkError
+from kd_lightning.store import TEMPORARY, Entry, Store, content_key, file_digest, publish, publish_json
 from tests.support import disk
 from tests.support.processes import wait_until
 
@@ -220,3 +222,65 @@ def test_a_dead_owners_lock_is_taken_over(tmp_path: Path) -> None:
         assert waited == [True]
         assert not list(entry.folder.glob(f"{TEMPORARY}*")), "what the dead owner left half-written is gone"
     owner.join()
+
+
+def test_an_entry_that_is_a_link_is_neither_emptied_nor_written(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    (precious / "deep").mkdir(parents=True)
+    (precious / "deep" / "thesis").write_text("years")
+    (tmp_path / "store" / "teacher").mkdir(parents=True)
+    entry = Store(tmp_path / "store").entry("teacher", "abc")
+    entry.folder.symlink_to(precious)
+    for deed in (lambda: entry.finish([]), entry.clear, lambda: entry.lock(print).__enter__()):
+        with pytest.raises(LinkError, match="outputs=FOLDER"):
+            deed()
+    assert [path.name for path in precious.rglob("*")] == ["deep", "thesis"]
+
+
+@pytest.mark.parametrize("what", ["lock", "stage", "file", "status.json", "temporary", "folder inside"])
+def test_links_in_the_store_lead_nowhere(what: str, tmp_path: Path) -> None:
+    """Each would have something of the user's truncated, emptied, or taken for a result."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis").write_text("years")
+    entry = Store(tmp_path / "store").entry("teacher", "abc")
+    entry.clear()
+    publish(entry.path("weights"), b"numbers")
+    entry.finish(["weights"])
+    assert entry.problem() is None
+    if what == "lock":
+        entry.lock_path.symlink_to(precious / "thesis")
+        with pytest.raises(LinkError), entry.lock(print):
+            pass
+    elif what == "stage":
+        entry.folder.parent.rename(tmp_path / "moved")
+        entry.folder.parent.symlink_to(tmp_path / "moved")
+        with pytest.raises(LinkError), entry.lock(print):
+            pass
+    elif what in ("file", "status.json"):
+        path = entry.path("weights" if what == "file" else what)
+        path.rename(precious / "copy")
+        path.symlink_to(precious / "copy")
+        assert entry.problem() == ("weights is missing" if what == "file" else "status.json cannot be read")
+    else:
+        place = entry.path(f"{TEMPORARY}{os.getpid()}-weights" if what == "temporary" else "more")
+        place.symlink_to(precious / "thesis" if what == "temporary" else precious)
+        publish(entry.path("weights"), b"numbers")
+        entry.finish(["weights"])
+        assert not place.is_symlink()
+    assert (precious / "thesis").read_text() == "years"
+
+
+def test_a_status_names_files_of_its_own_folder_and_is_a_file(tmp_path: Path) -> None:
+    entry = finished(tmp_path)
+    status = json.loads(entry.status_path.read_text())
+    del status["seal"]
+    (entry.folder.parent / "beside").write_bytes(b"x")
+    status["files"] = {"../beside": file_digest(entry.folder.parent / "beside")}
+    publish_json(entry.status_path, {**status, "seal": entry.seal(status)})
+    assert entry.problem() == "../beside is missing"
+    publish(entry.status_path, "[" * 100_000)
+    assert entry.problem() == "status.json cannot be read"
+    entry.status_path.unlink()
+    os.mkfifo(entry.status_path)
+    assert entry.problem() == "status.json cannot be read", "and nobody waits for a pipe"

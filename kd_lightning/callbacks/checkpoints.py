@@ -211,6 +211,7 @@ def save_weights(network: HasState, path: Path) -> None:
     """Write a network's parameters and buffers as safetensors, atomically; tied tensors once."""
     draft = path.with_name(f"{TEMPORARY}{path.name}")
     try:
+        draft.unlink(missing_ok=True)
         save_model(_Apart(network), str(draft))  # type: ignore[arg-type]  # it only asks for the state
     except (OSError, RuntimeError, SafetensorError) as error:
         raise write_error(path, error) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from kd_lightning.inside import is_plain_file
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.store import publish, write_error
 
@@ -93,7 +94,7 @@ class MetricsLog(pl.Callback):
 
 def lines_up_to(path: Path, step: int) -> list[str]:
     """The whole lines of a metrics file that belong to the first ``step`` steps: what a resumed run keeps."""
-    if not path.is_file() or step == 0:
+    if not is_plain_file(path) or step == 0:
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
     return [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) <= step]

@@ -25,6 +25,14 @@ BATCH = 1000
 """Values in one message: MLflow takes no more."""
 EPOCH = "epoch"
 """Lightning adds it to what it logs by itself. One epoch is one stage, so it says nothing."""
+ENVIRONMENT = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # no news of its database between our lines
+    # MLflow's own would try for four minutes, in silence, before it says that nobody answers. What does not arrive during
+    # a training is added at the job's end.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+"""For MLflow, where the user has not said otherwise."""
 
 
 class MLflowCurves(Logger):
@@ -109,7 +117,8 @@ class MLflowCurves(Logger):
 
 def load_client() -> Any:
     """``mlflow.MlflowClient``."""
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # no news of its database between our lines
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     return MlflowClient

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from kd_lightning.callbacks.metrics_log import PREFIX
 from kd_lightning.callbacks.pruning_files import PRUNE, REPORTS, TRIAL
 from kd_lightning.errors import TrialPruned
+from kd_lightning.inside import check_file
 
 PRUNED_STAGE = "distill"
 """The stages before it are shared by trials, and made whole for the next one."""
@@ -35,7 +36,7 @@ class PruningReports(pl.Callback):
             return
         step, value = trainer.global_step, float(trainer.callback_metrics[PREFIX + self.monitor])
         if trainer.is_global_zero:
-            with (self.folder / REPORTS).open("a", encoding="utf-8") as file:
+            with check_file(self.folder, self.folder / REPORTS).open("a", encoding="utf-8") as file:
                 file.write(f"{step},{value!r}\n")
         wanted = step < trainer.max_steps and (self.folder / PRUNE).is_file()
         # All processes of a job stop at the same step, or none.

@@ -1,5 +1,7 @@
 """What a run folder holds, read once and tolerantly: the last line of a killed run's CSV may be torn.
 
+Nothing is read through a link: what it points to, wherever that is, would stand in the page.
+
 results.json            needed: the numbers and the verdict
 metrics/<stage>.csv     step,split,name,value; step counts optimizer steps of that stage, split is train or val
 config.yaml  overrides.txt  environment.json            shown when there
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 
 from kd_lightning import record_fields
 from kd_lightning.errors import KDError
+from kd_lightning.inside import is_plain_file, is_plain_folder
 from kd_lightning.json_files import read_json, read_record, read_text
 from kd_lightning.report.roles import present
 
@@ -61,7 +64,7 @@ def read_run(folder: Path) -> RunFiles:
         results=results,
         metrics=metrics,
         config=text_or_nothing(folder / "config.yaml"),
-        overrides=text_or_nothing(path).splitlines() if (path := folder / "overrides.txt").is_file() else None,
+        overrides=text_or_nothing(path).splitlines() if is_plain_file(path := folder / "overrides.txt") else None,
         environment=read_environment(folder / "environment.json"),
         gaps=gaps,
     )
@@ -69,7 +72,7 @@ def read_run(folder: Path) -> RunFiles:
 
 def read_results(path: Path) -> dict[str, Any]:
     """``results.json``, with the keys that nothing can be said without."""
-    if not path.is_file():
+    if not is_plain_file(path):
         raise KDError(f"{path}: not there, so the run has no result yet; repeat its command to finish it")
     try:
         return read_record(path, record_fields.RESULTS, NEEDED)
@@ -79,7 +82,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 def read_metrics(path: Path) -> tuple[list[Measurement], list[str]]:
     """The values of one stage, and a sentence for each thing that is left out of the charts."""
-    if not path.is_file():
+    if not (is_plain_file(path) and is_plain_folder(path.parent)):
         return [], [f"metrics/{path.name} is not there."]
     try:
         lines = list(csv.reader(io.StringIO(read_text(path, errors="replace"), newline="")))[1:]
@@ -106,7 +109,7 @@ def parsed(cells: list[str]) -> Measurement | None:
 
 def text_or_nothing(path: Path) -> str:
     """A text file, or the empty string."""
-    return read_text(path, errors="replace").strip() if path.is_file() else ""
+    return read_text(path, errors="replace").strip() if is_plain_file(path) else ""
 
 
 def read_environment(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kd_lightning.errors import CheckpointWriteError
+from kd_lightning.inside import open_new
 from kd_lightning.report.markdown import markdown_page
 from kd_lightning.report.page import html_page
 from kd_lightning.report.run_files import read_run
@@ -38,7 +39,8 @@ def replace(path: Path, text: str) -> Path:
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+        with open_new(part) as file:
+            file.write(text.encode(errors="replace"))
         os.replace(part, path)
     except OSError as error:
         with suppress(OSError):

@@ -14,6 +14,7 @@ from typing import Any
 
 from kd_lightning import record_fields
 from kd_lightning.errors import KDError
+from kd_lightning.inside import is_plain_file
 from kd_lightning.report.curves import logged
 from kd_lightning.report.groups import names_of
 from kd_lightning.report.numbers import finite
@@ -144,7 +145,7 @@ def neither(folder: Path) -> str:
 
 def is_run(folder: Path) -> bool:
     """The folder is a single run's."""
-    return (folder / "results.json").is_file() or (folder / "overrides.txt").is_file()
+    return any(is_plain_file(folder / name) for name in ("results.json", "overrides.txt"))
 
 
 def read_single(folder: Path) -> Job:

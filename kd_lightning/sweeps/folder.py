@@ -18,6 +18,7 @@ from typing import Any
 
 from kd_lightning import record_fields
 from kd_lightning.errors import KDError
+from kd_lightning.inside import is_plain_file, is_plain_folder
 from kd_lightning.json_files import Fields, read_record
 from kd_lightning.json_files import read_json as read_any_json
 
@@ -117,7 +118,7 @@ class Sweep:
 
 def read_sweep(folder: Path) -> Sweep:
     """All that is known of a sweep; what is damaged says so, and hides nothing of the rest."""
-    names = [path.name for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+    names = [path.name for path in folder.iterdir() if path.name.isdecimal() and is_plain_folder(path)]
     numbers = sorted(int(name) for name in names if name == str(int(name)))
     info, problem = read_or_say(folder / SWEEP, record_fields.SWEEP)
     unreadable = {"state": UNREADABLE, "error": problem}
@@ -170,7 +171,7 @@ def lacking(results: dict[str, Any]) -> str:
 
 def is_sweep(folder: Path) -> bool:
     """The folder is a sweep's, also an empty or old one's."""
-    return (folder / SWEEP).is_file() or any(folder.glob(f"[0-9]*/{JOB}"))
+    return is_plain_file(folder / SWEEP) or any(folder.glob(f"[0-9]*/{JOB}"))
 
 
 def read_json(path: Path, fields: Fields | None = None) -> dict[str, Any] | None:

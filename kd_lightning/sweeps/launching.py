@@ -15,6 +15,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.errors import ConfigError
+from kd_lightning.inside import inside
 from kd_lightning.sweeps.crew import Crew
 from kd_lightning.sweeps.folder import differing
 from kd_lightning.sweeps.live import SweepDisplay
@@ -55,7 +56,7 @@ def orders_for(
         Order(
             sweep=folder.name,
             number=number,
-            folder=str(folder / str(number)),
+            folder=str(inside(folder, folder / str(number))),
             words=[*shared, *words, "hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder / str(number)))}"],
             overrides=shown,
             cwd=os.getcwd(),

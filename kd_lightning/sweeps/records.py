@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.inside import open_new
 from kd_lightning.sweeps.folder import FINAL, JOB, PROGRESS, RUNNING, SWEEP, read_json, started
 
 PROGRESS_SECONDS = 1.0
@@ -128,7 +129,8 @@ class ProgressFile:
         draft = self.path.with_suffix(".part")
         text = json.dumps({"stage": stage, "step": step, "steps": steps, "note": note, "time": moment})
         try:  # no fsync: nobody needs it after a crash; and no disk trouble of this file's stops a run
-            draft.write_text(text, encoding="utf-8")
+            with open_new(draft) as file:
+                file.write(text.encode())
             os.replace(draft, self.path)
         except OSError:
             pass

@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kd_lightning.inside import inside
 from kd_lightning.store import publish, publish_json
 from kd_lightning.sweeps.search_study import FOLDER, SharedStudy, best_trials, job_of, params_text
 
@@ -146,6 +147,6 @@ def command_of(trial: FrozenTrial) -> str:
 
 def write_trial(folder: Path, number: int, params: dict[str, Any], pruning: bool, name: str) -> None:
     """``trial.json`` in the folder of a job that is about to start."""
-    folder.mkdir(parents=True, exist_ok=True)
+    inside(folder.parent, folder).mkdir(parents=True, exist_ok=True)
     content: dict[str, Sequence[Any] | Any] = {"number": number, "params": params, "pruning": pruning}
     publish(folder / name, json.dumps(content, indent=2) + "\n")

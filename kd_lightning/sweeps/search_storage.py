@@ -20,6 +20,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from kd_lightning.errors import ConfigError, KDError, MissingExtraError
+from kd_lightning.inside import check_file
 from kd_lightning.redaction import without_secrets
 
 MEMORY = "memory"
@@ -107,6 +108,7 @@ class Journal:
 
     def open(self) -> BaseStorage:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        check_file(self.path.parent, self.path)
         lock = KernelLock(self.path)
         lock.acquire()
         try:
@@ -126,7 +128,7 @@ class KernelLock:
     """Optuna's lock of a journal as one that the kernel drops when its owner dies: nobody waits for the dead."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path.with_name(f"{path.name}.write.lock"))
+        self._lock = FileLock(check_file(path.parent, path.with_name(f"{path.name}.write.lock")))
 
     def acquire(self) -> bool:
         self._lock.acquire(poll_interval=0.01)
@@ -163,6 +165,7 @@ class Sqlite:
 
     def open(self) -> BaseStorage:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        check_file(self.path.parent, self.path)
         with self.lock():  # two processes must not make the tables at once
             return RDBStorage(self.url, engine_kwargs={"connect_args": {"timeout": PATIENCE}})
 
@@ -213,7 +216,7 @@ class Postgres:
 def beside(path: Path) -> Iterator[None]:
     """A file lock beside a study's file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f"{path.name}.claim.lock")).acquire(poll_interval=0.02):
+    with FileLock(check_file(path.parent, path.with_name(f"{path.name}.claim.lock"))).acquire(poll_interval=0.02):
         yield
 
 

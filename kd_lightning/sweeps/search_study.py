@@ -32,6 +32,7 @@ from kd_lightning.sweeps.folder import DONE, INTERRUPTED, KILLED, PREEMPTED, PRU
 from kd_lightning.sweeps.records import process
 from kd_lightning.sweeps.search_grid import FIXED, Grid
 from kd_lightning.sweeps.search_objectives import Objective, values_at
+from kd_lightning.sweeps.search_pickles import load_states_as_data
 from kd_lightning.sweeps.search_space import Space
 from kd_lightning.sweeps.search_storage import Storage, reaching
 
@@ -117,6 +118,7 @@ class SharedStudy:
         self.seed = seed
         self.mine: set[int] = set()
         directions = [StudyDirection[objective.direction.upper()] for objective in objectives]
+        load_states_as_data()
         with reaching(storage), quiet():
             self._opened = storage.open()
             with storage.lock():

@@ -21,6 +21,7 @@ from kd_lightning import stopping
 from kd_lightning.cohort import Cohort, students_that_fit, unfit
 from kd_lightning.compute_thread import computing
 from kd_lightning.config import build
+from kd_lightning.inside import check_file
 from kd_lightning.job import carry_out, checked, end_recorded
 from kd_lightning.launch import composed_and_run, single_run
 from kd_lightning.matmul import matmul_precision
@@ -155,7 +156,7 @@ _own_output: ContextVar[TextIO | None] = ContextVar("own_output", default=None)
 @contextmanager
 def own_output_to(path: Path) -> Iterator[None]:
     """What this thread prints is appended to a file."""
-    with path.open("a", encoding="utf-8", buffering=1, errors="backslashreplace") as file:
+    with check_file(path.parent, path).open("a", encoding="utf-8", buffering=1, errors="backslashreplace") as file:
         token = _own_output.set(file)
         try:
             yield

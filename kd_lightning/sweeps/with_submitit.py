@@ -2,11 +2,17 @@
 
 The command waits for them and shows how they do; a job that the cluster takes off a machine is queued again by submitit
 and goes on from its resume point. Store and sweep folder must lie on a file system that all machines share.
+
+submitit hands jobs over as pickles, which run what they hold and hold the words of the command, secrets included. So they
+lie in a new folder that this user alone can read or write, and are removed when the jobs are over.
 """
 
 from __future__ import annotations
 
+import shlex
 import signal
+import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +24,7 @@ from omegaconf import DictConfig
 from submitit.helpers import DelayedSubmission
 
 from kd_lightning.errors import ConfigError
+from kd_lightning.inside import refuse_link
 from kd_lightning.stopping import Terminated
 from kd_lightning.sweeps.crew import close
 from kd_lightning.sweeps.folder import FAILED
@@ -55,8 +62,11 @@ def run_with_submitit(
     Raises:
         ConfigError: There is no such cluster here, or it knows no such parameter.
     """
+    private = private_folder(Path(folder))
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        # Slurm may be set up to leave out our environment, and with it what keeps the working folder off the import path.
+        safe = f"{shlex.quote(sys.executable)} -P"
+        executor = submitit.AutoExecutor(folder=private, cluster=cluster, local_python=safe, slurm_python=safe)
         executor.update_parameters(**{name: value for name, value in parameters.items() if value is not None})
         with executor.batch():
             jobs = [executor.submit(Do(), order) for order in orders]
@@ -68,6 +78,7 @@ def run_with_submitit(
         OSError,
         submitit.core.utils.FailedSubmissionError,
     ) as error:
+        remove_pickles(private)
         raise ConfigError(f"hydra.launcher: submitit on {cluster}: {str(error).splitlines()[0]}") from error
     try:
         with SweepDisplay(Path(str(config.hydra.sweep.dir)), bars=bool(config.progress)) as display:
@@ -83,3 +94,22 @@ def run_with_submitit(
             if not job.done():
                 job.cancel()
         raise
+    finally:
+        remove_pickles(private)
+
+
+def private_folder(base: Path) -> Path:
+    """A new folder below the one that is set, for this user alone.
+
+    Raises:
+        LinkError: The one that is set is a link.
+    """
+    refuse_link(base)
+    base.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="jobs-", dir=base.absolute()))
+
+
+def remove_pickles(folder: Path) -> None:
+    """Leave submitit's logs alone, and nothing that could be run or holds a secret."""
+    for path in folder.glob("*.pkl"):
+        path.unlink(missing_ok=True)

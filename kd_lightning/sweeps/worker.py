@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.inside import check_file
 from kd_lightning.sweeps.folder import gone
 
 OUTPUT = "output.log"
@@ -101,7 +102,7 @@ def output_to(path: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    with path.open("ab", buffering=0) as file:
+    with check_file(path.parent, path).open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         out, err = sys.stdout, sys.stderr

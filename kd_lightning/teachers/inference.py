@@ -12,6 +12,7 @@ recorded, has hooks, or says something else on an example afterwards, stays as i
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -111,6 +112,6 @@ def _put(network: nn.Module, path: str, module: nn.Module) -> None:
 def _close(one: Tensor, other: Tensor) -> bool:
     """Up to half of the digits, of the largest."""
     most = float(other.abs().max()) if other.numel() else 0.0
-    return one.shape == other.shape and torch.allclose(
-        one, other, rtol=0, atol=most * torch.finfo(other.dtype).eps ** 0.5
-    )
+    if one.shape != other.shape or not math.isfinite(most):
+        return False
+    return torch.allclose(one, other, rtol=0, atol=most * torch.finfo(other.dtype).eps ** 0.5)

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from kd_lightning.callbacks.mlflow_curves import MLflowCurves, load_client
 from kd_lightning.errors import ConfigError, KDError
+from kd_lightning.inside import check_file
 from kd_lightning.redaction import without_secrets
 from kd_lightning.sweep_sentences import sweep_sentences
 from kd_lightning.sweeps.folder import DONE, RESULTS, Job, read_json, read_sweep
@@ -97,7 +98,7 @@ class MLflowRuns:
         outputs = Path(self.job.settings["outputs"])
         path = Path(f"{uri.removeprefix(file)}.lock") if uri.startswith(file) else outputs / "mlflow.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path)
+        return FileLock(check_file(path.parent, path))
 
     def _experiment(self) -> str:
         """The experiment's id; it is made if there is none."""

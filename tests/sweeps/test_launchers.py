@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
 PROBE = '''
 import gc
 import json
+import stat
 import os
 
 import pytorch_lightning as pl
@@ -67,6 +69,10 @@ def test_submitit_does_the_jobs_and_tells_of_the_one_that_failed(
     assert [job.state for job in sweep.jobs] == ["failed", "done"]
     assert "ConfigError" in sweep.jobs[0].error
     assert sweep.info["launcher"] == "submitit_local"
+    (files,) = (sweep.folder / ".submitit").iterdir()
+    assert stat.S_IMODE(files.stat().st_mode) == 0o700
+    assert list(files.glob("*.out"))
+    assert not list(files.glob("*.pkl")), "they hold the command's words"
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.callbacks.mlflow_curves import MLflowCurves
+from kd_lightning.callbacks.mlflow_curves import ENVIRONMENT, MLflowCurves, load_client
 from kd_lightning.errors import ConfigError
 from kd_lightning.stopping import Terminated
 from kd_lightning.sweeps.records import begin_job, begin_sweep
@@ -191,6 +192,20 @@ def test_an_unreachable_server_is_an_error_before_anything_is_trained(tmp_path: 
         run_job(tmp_path, tmp_path / "run", node, [])
     assert "hunter2" not in str(caught.value)
     assert not (tmp_path / "store").exists()
+
+
+def test_nobody_tries_for_minutes_unless_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    load_client()
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    began = time.monotonic()
+    client = MLflowCurves("teacher", "http://127.0.0.1:9", "x").client
+    with pytest.raises(Exception, match="HTTPConnectionPool"):
+        client.get_experiment_by_name("x")
+    assert time.monotonic() - began < 10
 
 
 def test_a_store_that_breaks_on_the_way_costs_no_result(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""A study that somebody else has made runs none of their code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.samplers import CmaEsSampler, _cmaes
+
+from kd_lightning.errors import ConfigError
+from kd_lightning.sweeps.search_pickles import StatePickle
+from kd_lightning.sweeps.search_storage import Journal
+from tests.sweeps.search_support import search_in, shared_study
+
+
+class Payload:
+    """Makes the marker when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.marker,)
+
+
+def cma_sampler(kind: str) -> CmaEsSampler:
+    with pytest.warns(optuna.exceptions.ExperimentalWarning) if kind else pytest.MonkeyPatch.context():
+        return CmaEsSampler(seed=0, use_separable_cma=kind == "separable", with_margin=kind == "margin")
+
+
+@pytest.mark.parametrize("kind", ["", "separable", "margin"])
+def test_states_of_every_kind_are_restored(kind: str, tmp_path: Path) -> None:
+    """Eight trials are more than one generation: each goes on from the state that the one before has left."""
+    shared = shared_study(Journal(tmp_path / "a.journal"), n_trials=8, sampler=lambda seed: cma_sampler(kind))
+    search_in(tmp_path / "sweep", shared)
+    trials = shared.trials(optuna.trial.TrialState.COMPLETE)
+    assert len(trials) == 8
+    states = [name for trial in trials for name in trial.system_attrs if "optimizer" in name]
+    assert states, "the control: there was a state to restore"
+
+
+def test_a_payload_in_the_place_of_a_state_does_not_run(tmp_path: Path) -> None:
+    def sampler(seed: int) -> CmaEsSampler:
+        return CmaEsSampler(seed=0, n_startup_trials=1)
+
+    shared = shared_study(Journal(tmp_path / "a.journal"), n_trials=4, sampler=sampler)
+    search_in(tmp_path / "sweep", shared)
+    marker = tmp_path / "marker"
+    state = pickle.dumps(Payload(marker))
+    for trial in shared.study.get_trials():
+        for name in [name for name in trial.system_attrs if "optimizer" in name]:
+            shared._opened.set_trial_system_attr(trial._trial_id, name, state.hex())
+    pickle.loads(state)
+    assert marker.exists(), "the control: loaded as Optuna loads it, it runs"
+    marker.unlink()
+    more = shared_study(Journal(tmp_path / "a.journal"), n_trials=6, sampler=sampler)
+    with pytest.raises(ConfigError, match="is no part of such a state"):
+        search_in(tmp_path / "again", more)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x04K\x01", b"cos\nsystem\n(S'true'\ntR."])
+def test_only_states_are_loaded(data: bytes) -> None:
+    if data == b"\x80\x04K\x01":
+        data += b"\x8c\x08builtins\x8c\x04eval\x93."
+    with pytest.raises(ConfigError, match="study_name"):
+        StatePickle.loads(data)
+
+
+def test_optuna_loads_by_the_name_that_is_replaced() -> None:
+    """A private name of Optuna's: if it goes, this says so."""
+    assert "pickle.loads(" in Path(_cmaes.__file__).read_text(encoding="utf-8")
+    assert isinstance(_cmaes.pickle, type)
+
+
+@pytest.mark.parametrize("place", ["a.journal", "a.journal.claim.lock", "a.journal.write.lock"])
+def test_a_journal_that_is_a_link_is_neither_cut_nor_written(place: str, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("years of work without a last line's end")
+    (tmp_path / place).symlink_to(precious)
+    with pytest.raises(ConfigError, match="is a link to"):
+        shared_study(Journal(tmp_path / "a.journal"))
+    assert precious.read_text() == "years of work without a last line's end"
