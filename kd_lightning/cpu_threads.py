@@ -6,18 +6,22 @@ for each core is too many: threads wait for each other at every operation, and a
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-from kd_lightning.machine_load import measure_busy_cores, usable_cores
+from kd_lightning.machine_load import LoadMeter, usable_cores
 
 OWN_CHOICE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables by which a user decides."""
 
 _fixed_by_launcher: list[int] = []
+_load = LoadMeter()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_load.restart)  # what the parent has spent is not the child's
 
 
 def fix_threads(count: int) -> None:
@@ -52,8 +56,8 @@ def chosen_threads(recorded: int | None, say: Callable[[str], None]) -> Iterator
 
 def choose_threads(most: int, say: Callable[[str], None]) -> int:
     """A thread for each core that is free, at least one and at most ``most``; ``say`` gets a line if it is fewer."""
-    cores, busy = usable_cores(), measure_busy_cores()
-    count = max(1, min(most, round(cores - busy)))
+    cores, busy = usable_cores(), _load.measure()
+    count = max(1, min(most, cores - math.floor(busy + 0.5)))
     if count < most:
         threads = "1 CPU thread" if count == 1 else f"{count} CPU threads"
         say(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-SPINS = 2_000
+SPINS = 1_000
 """Looks before a thread sleeps: measured, see "Beside other programs" in docs/performance.md."""
 BLOCK_MILLISECONDS = 1
 """The same for the OpenMP of Clang and Intel, which counts time."""

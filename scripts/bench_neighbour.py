@@ -2,10 +2,11 @@
 
     python scripts/bench_neighbour.py                           # 40 steps of the teacher, 3 rounds; about 5 minutes on 2 cores
     python scripts/bench_neighbour.py --rounds 5 --steps 100
-    python scripts/bench_neighbour.py --spins 0 1000 300000     # ours with other numbers of looks before a thread sleeps
+    python scripts/bench_neighbour.py --spins 0 1000 300000     # and with other numbers of looks before a thread sleeps
 
-Each side is a process that trains the teacher of ``kd run`` for some steps, by the stage's own trainer or by hand, alone, beside
-one and beside two processes that compute all the time. Sides are asked in turn within a round.
+Each side is a process that trains the teacher of ``kd run`` for some steps, by the stage's own trainer or by hand: alone,
+beside one, and beside two processes that compute all the time. Sides take turns within a round. Ours chooses its number of
+threads when the training begins; with a thread for every core it is as if the neighbours came later.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from side_by_side import Answers, Side, Silent, head, median, ratio, row, rounds, serve
+from side_by_side import Answers, Side, Silent, head, median, ratio, rounds, row, serve
 
+from kd_lightning.machine_load import usable_cores
 from kd_lightning.openmp import limit_spinning
 
 NEIGHBOURS = {"alone": 0, "beside one": 1, "beside two": 2}
@@ -122,7 +124,14 @@ def begin_sides(steps: int, spins: list[int]) -> list[Side]:
     """The processes, each with its own environment."""
     environments = {
         OURS: (OURS, []),
-        **{f"{OURS}, {count} looks": (OURS, [f"GOMP_SPINCOUNT={count}"]) for count in spins},
+        f"{OURS}, a thread for every core": (OURS, [f"OMP_NUM_THREADS={usable_cores()}"]),
+        **{
+            f"{OURS}, a thread for every core, {count} looks": (
+                OURS,
+                [f"OMP_NUM_THREADS={usable_cores()}", f"GOMP_SPINCOUNT={count}"],
+            )
+            for count in spins
+        },
         f"{BY_HAND}, two threads": (BY_HAND, ["OMP_NUM_THREADS=2"]),
         f"{BY_HAND}, one thread": (BY_HAND, ["OMP_NUM_THREADS=1"]),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 
 from kd_lightning import cpu_threads, machine_load
 from kd_lightning.cpu_threads import OWN_CHOICE, chosen_threads, fix_threads
-from kd_lightning.machine_load import busy_share, measure_busy_cores, read_core_times, usable_core_ids
+from kd_lightning.machine_load import LoadMeter, Reading, busy_share, busy_with_others, read_core_times, usable_cores
 from tests.support.tiny import SilentBoard, experiment
 from tests.test_resume import Stop, run, stored
 
@@ -28,7 +29,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     for name in OWN_CHOICE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cpu_threads, "usable_cores", lambda: CORES)
-    monkeypatch.setattr(cpu_threads, "measure_busy_cores", lambda: found[0])
+    monkeypatch.setattr(cpu_threads._load, "measure", lambda: found[0])
     monkeypatch.setattr(cpu_threads, "_fixed_by_launcher", [])
     torch.set_num_threads(CORES)
     yield found
@@ -42,7 +43,7 @@ def threads_of_a_training(recorded: int | None = None) -> tuple[int, list[str]]:
     return count, lines
 
 
-@pytest.mark.parametrize(("cores", "count"), [(0.0, 4), (0.3, 4), (1.0, 3), (1.9, 2), (3.0, 1), (4.0, 1)])
+@pytest.mark.parametrize(("cores", "count"), [(0.0, 4), (0.4, 4), (0.6, 3), (1.0, 3), (1.9, 2), (3.0, 1), (4.0, 1)])
 def test_a_thread_for_each_free_core(cores: float, count: int, busy: list[float]) -> None:
     busy[0] = cores
     found, lines = threads_of_a_training()
@@ -135,21 +136,46 @@ def test_a_key_does_not_hold_the_number(tmp_path: Path, busy: list[float]) -> No
 
 
 @pytest.mark.skipif(not read_core_times(), reason="the system does not tell")
-def test_a_process_that_computes_is_seen() -> None:
-    before = measure_busy_cores(0.3)
+def test_others_are_seen_and_this_process_is_not() -> None:
+    before = Reading()
+    spin(0.3)
+    alone = Reading()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as neighbour:
-        after = measure_busy_cores(0.3)
+        spin(0.3)
+        beside = Reading()
         neighbour.kill()
-    cores = len(usable_core_ids())
-    assert 0 <= before <= cores
-    assert after > min(before + 0.5, cores - 0.5), "unless the machine was busy already"
+    cores = usable_cores()
+    first, second = busy_with_others(before, alone), busy_with_others(alone, beside)
+    assert 0 <= first <= cores - 0.3, "unless this process hardly got a core"
+    assert second > min(first + 0.3, cores - 1.2), "it has a core of its own, or half of ours"
 
 
-def test_cores_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    readings = iter([{0: [0] * 10, 1: [0] * 10}, {0: [5, 0, 0, 5, 0, 0, 0, 0, 0, 0], 1: [10] + [0] * 9}])
-    monkeypatch.setattr(machine_load, "read_core_times", lambda: next(readings))
-    monkeypatch.setattr(machine_load, "usable_core_ids", lambda: {0})
-    assert measure_busy_cores(0) == 0.5
+def spin(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def reading(seconds: float, *busy: float, own: float = 0.0) -> Reading:
+    """Of cores that have been busy for so long."""
+    cores = {core: [int(100 * each), 0, 0, int(100 * (seconds - each)), 0, 0, 0, 0] for core, each in enumerate(busy)}
+    return Reading(seconds, cores, own)
+
+
+def test_what_has_just_ended_or_begun_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_load, "usable_core_ids", lambda: {0, 1})
+    monkeypatch.setattr(machine_load, "WINDOW", 0)
+    for busy, found in [((0, 10, 10), 0.0), ((0, 0, 1), 0.0), ((0, 10, 11), 1.0)]:
+        times = (reading(0, busy[0], 0), reading(10, busy[1], 0), reading(11, busy[2], 0))
+        readings = iter(times)
+        monkeypatch.setattr(machine_load, "Reading", lambda readings=readings: next(readings))
+        assert LoadMeter().measure() == pytest.approx(found)
+
+
+def test_cores_of_others_and_own_time_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_load, "usable_core_ids", lambda: {0, 1})
+    found = busy_with_others(reading(0, 0, 0, 0), reading(10, 10, 5, 10, own=8.0))
+    assert found == pytest.approx(0.7)
 
 
 def test_a_guest_is_counted_once_and_a_disk_is_no_core() -> None:
