@@ -1,4 +1,4 @@
-"""Every test runs on one thread: tiny networks gain nothing from more, and sums are the same on every machine."""
+"""Every test runs on one thread, unless ``OMP_NUM_THREADS`` says another number: tiny networks gain nothing from more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tests.support.disk  # noqa: F401 - nobody waits for it
 from tests.support.commands import share_one_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 share_one_server()
 
 
