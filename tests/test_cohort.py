@@ -145,7 +145,14 @@ STORED = {"teacher_outputs": {"_target_": "kd_lightning.teachers.logits.AllLogit
 HEAVY = {"addmm", "mm", "native_batch_norm", "_fused_adamw_"}
 
 
-@pytest.mark.parametrize(("stack", "cached"), [(True, False), (False, False), (False, True)])
+@pytest.mark.parametrize(
+    ("stack", "cached"),
+    [
+        (True, False),
+        pytest.param(False, False, marks=pytest.mark.full),
+        pytest.param(False, True, marks=pytest.mark.full),
+    ],
+)
 def test_the_threads_of_jobs_compute_nothing_that_weighs(
     tmp_path: Path, two_threads: ComputeThread, stack: bool, cached: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,14 +8,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from kd_lightning import cpu_threads, machine_load
+from kd_lightning.cohort import Cohort
 from kd_lightning.cpu_threads import OWN_CHOICE, chosen_threads, fix_threads
 from kd_lightning.machine_load import LoadMeter, Reading, busy_share, busy_with_others, read_core_times, usable_cores
+from kd_lightning.sweeps import together
 from tests.support.tiny import SilentBoard, experiment
 from tests.test_resume import Stop, run, stored
 
@@ -133,6 +137,18 @@ def test_a_key_does_not_hold_the_number(tmp_path: Path, busy: list[float]) -> No
     busy[0] = 3.0
     run(tmp_path / "one")
     assert stored(tmp_path / "four").keys() == stored(tmp_path / "one").keys()
+
+
+def test_a_cohort_chooses_once_for_all_its_jobs(busy: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    busy[0] = 2.0
+    found: list[int] = []
+    monkeypatch.setattr(
+        together, "in_thread", lambda job, cohort, turns: found.append(turns.arithmetic.do(torch.get_num_threads))
+    )
+    job: Any = SimpleNamespace(settings={"trainer": {"accelerator": "cpu"}}, order=SimpleNamespace(number=0))
+    together.in_threads([job, job], Cohort(), most=2)
+    assert found == [2, 2]
+    assert torch.get_num_threads() == CORES, "afterwards as before"
 
 
 @pytest.mark.skipif(not read_core_times(), reason="the system does not tell")

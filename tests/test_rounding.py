@@ -8,8 +8,9 @@ import torch
 from tests.support.rounding import MARGIN, tolerance
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("terms", [8, 64, 4096])
+@pytest.mark.parametrize(
+    ("terms", "dtype"), [(8, torch.float32), (64, torch.float32), (1024, torch.float32), (64, torch.bfloat16)]
+)
 def test_sums_in_another_order_are_within_it_and_without_a_term_are_not(terms: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     worst = 0.0

@@ -121,8 +121,15 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return outputs
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("strategy", [DDP, FSDP], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    ("strategy", "accumulate"),
+    [
+        pytest.param(DDP, 1, id="ddp-1"),
+        pytest.param(FSDP, 2, id="fsdp-2"),
+        pytest.param(DDP, 2, id="ddp-2", marks=pytest.mark.full),
+        pytest.param(FSDP, 1, id="fsdp-1", marks=pytest.mark.full),
+    ],
+)
 def test_a_whole_run_in_two_processes_is_that_of_one(
     strategy: dict[str, Any], accumulate: int, alone: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +188,7 @@ def test_a_fork_server_starts_the_processes_of_all_stages_and_progress_is_heard(
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_spawned_processes_are_the_same(tmp_path: Path) -> None:
     """What Windows has. One stage: each of its processes imports everything anew."""
     trainer = pl.Trainer(

@@ -166,7 +166,9 @@ def test_it_can_be_stopped_and_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("traced")
-@pytest.mark.parametrize("strategy", [DDP, FSDP], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    "strategy", [pytest.param(DDP, id="ddp"), pytest.param(FSDP, id="fsdp", marks=pytest.mark.full)]
+)
 def test_in_two_processes_as_well(strategy: dict[str, Any], tmp_path: Path) -> None:
     experiment(tmp_path / "plain", **in_two(strategy)).run()
     experiment(tmp_path / "compiled", compile=True, **in_two(strategy)).run()
@@ -193,6 +195,7 @@ def test_nothing_is_compiled_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_really_compiled_it_is_the_same_within_rounding(tmp_path: Path) -> None:
     if shutil.which("g++") is None:
         pytest.skip("compile=true needs a C++ compiler on the CPU, and g++ is not installed")

@@ -6,8 +6,7 @@ the size of what is summed. A training adds those of each step to those that it 
 sums of ``terms`` terms, is the result of ``steps * terms`` roundings.
 
 ``MARGIN`` covers what the square root does not: the largest of many values is compared, a quotient of two small sums (Adam's
-step) has more of their errors, and a network's steps let an error grow a little. Measured under ``scripts/check_cpus.sh``, the
-stacks of ``tests/test_stacking.py`` use MEASURED of it.
+step) has more of their errors, and a network's steps let an error grow a little.
 """
 
 from __future__ import annotations
