@@ -9,7 +9,7 @@ RUN_EXTRAS := text,vision
 DEV_EXTRAS := text,vision,logging,sweep,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup dev test quick check format clean
+.PHONY: help run setup dev test full quick check format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,11 +17,14 @@ help: ## this list
 run: $(VENV)/.run ## set up, then run the main job; settings: make run ARGS="temperature=2"
 	$(BIN)/kd run $(ARGS)
 
-test: $(VENV)/.dev ## set up, then run all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+test: $(VENV)/.dev ## set up, then run the tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not full" $(ARGS)
+
+full: $(VENV)/.dev ## the rest: more cells of matrices of which `make test` runs a few
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m full $(ARGS)
 
 quick: $(VENV)/.dev ## the tests that take seconds
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not full" $(ARGS)
 
 check: $(VENV)/.dev ## style, types
 	$(BIN)/ruff format --check .

@@ -22,6 +22,7 @@ from kd_lightning.attaching import attach
 from kd_lightning.balancing.base import Balancing
 from kd_lightning.chunking import chunks
 from kd_lightning.code import code_fingerprint, targets_of
+from kd_lightning.compute_thread import on_cpu
 from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
@@ -32,7 +33,7 @@ from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective, lasting, teacher_taps
 from kd_lightning.precision import with_possible_precision
-from kd_lightning.preflight import check_processes, check_row_shape, check_trainer
+from kd_lightning.preflight import check_processes, check_row_shape, check_trainer, world_size
 from kd_lightning.profiling import NoProfiler
 from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.seeds import derive
@@ -475,6 +476,7 @@ class Recipe:
             log_every=settings["log_every"],
             accumulate=accumulate,
             folder=settings["folder"],
+            on_cpu=on_cpu(node.get("accelerator")) and world_size(node.get("devices")) == 1,
         )
 
 

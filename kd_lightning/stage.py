@@ -17,11 +17,12 @@ import torchmetrics
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from kd_lightning import carrying, stopping
-from kd_lightning.callbacks.checkpoints import TRAINED, Checkpoints, best_path, newest_resume_point
+from kd_lightning.callbacks.checkpoints import TRAINED, Checkpoints, best_path, newest_resume_point, resume_files
 from kd_lightning.callbacks.metrics_log import MetricsLog
 from kd_lightning.callbacks.progress import Board, StageProgress
 from kd_lightning.callbacks.pruning import pruning_reports
 from kd_lightning.checkpoint_io import AtomicCheckpointIO
+from kd_lightning.cpu_threads import chosen_threads
 from kd_lightning.data.base import ExperimentData
 from kd_lightning.errors import NonFiniteLossError
 from kd_lightning.modules.supervised import SupervisedModule
@@ -77,6 +78,7 @@ class TrainerSettings:
         log_every: Optimizer steps between logged values.
         accumulate: Batches for each optimizer step.
         folder: The run folder, where a search may ask a job to end early; None = there is none.
+        on_cpu: They are trained in this process, on the CPU, so that its number of threads is part of the rounding.
     """
 
     trainer: Callable[..., pl.Trainer]
@@ -87,6 +89,7 @@ class TrainerSettings:
     log_every: int
     accumulate: int
     folder: str | None = None
+    on_cpu: bool = False
 
 
 def obtain(
@@ -167,7 +170,21 @@ def note(record: Mapping[str, Any], how: str) -> str:
 
 def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
     """Run or go on with the training inside the entry's folder."""
-    fit(begin(stage, entry, settings, board))
+    if not settings.on_cpu:
+        fit(begin(stage, entry, settings, board))
+        return
+    with chosen_threads(recorded_threads(entry), lambda text: board.say(f"{stage.name}: {text}")):
+        fit(begin(stage, entry, settings, board))
+
+
+def recorded_threads(entry: Entry) -> int | None:
+    """CPU threads of the training that has left a resume point here; None = there is none, or nobody knows."""
+    if not (begun(entry) and resume_files(entry.folder)):
+        return None
+    try:
+        return entry.read_json("description.json").get("threads")
+    except ValueError:  # damaged; what the training goes on from is its resume points
+        return None
 
 
 @dataclass(frozen=True)
@@ -225,6 +242,14 @@ class Training:
 def begin(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> Training:
     """Describe the training in its folder, build what is trained, and find the point from which it goes on."""
     description = {"stage": stage.name, "key": entry.key, "versions": versions(), **stage.ingredients}
+    if settings.on_cpu:
+        began_with, threads = recorded_threads(entry), torch.get_num_threads()
+        description["threads"] = began_with or threads
+        if began_with not in (None, threads):
+            board.say(
+                f"{stage.name}: began with {began_with} CPU threads, goes on with {threads}: the last digits may differ "
+                f"(OMP_NUM_THREADS={began_with}: they do not)"
+            )
     publish_json(entry.path("description.json"), description)
     module = stage.module()
     resume, refused = newest_resume_point(entry.folder)

@@ -1,9 +1,11 @@
-"""Every test runs on one thread: tiny networks gain nothing from more, and sums are the same on every machine."""
+"""Every test runs on one thread, unless ``OMP_NUM_THREADS`` says another number: tiny networks gain nothing from more."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,8 +14,16 @@ import tests.support.disk  # noqa: F401 - nobody waits for it
 from tests.support.commands import share_one_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 share_one_server()
+
+
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts, also where pytest was started with it ignored, as every job in a script's background is."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

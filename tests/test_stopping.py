@@ -23,6 +23,7 @@ from tests.test_kill import FORK, command
 from tests.test_resume import TOTAL, run, stored
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_a_second_interrupt_does_not_disturb_the_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

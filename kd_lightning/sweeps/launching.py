@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.inside import inside
+from kd_lightning.machine_load import usable_cores
 from kd_lightning.sweeps.crew import Crew
 from kd_lightning.sweeps.folder import differing
 from kd_lightning.sweeps.live import SweepDisplay
@@ -142,11 +143,6 @@ def run_crew(config: DictConfig, orders: list[Order], workers: int, fresh: bool,
 def share_of_cores(jobs: int) -> int:
     """CPU threads for each of so many jobs at once."""
     return max(1, usable_cores() // jobs)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def whole(value: Any, name: str) -> int:

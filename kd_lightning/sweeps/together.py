@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,9 @@ from omegaconf import DictConfig
 
 from kd_lightning import stopping
 from kd_lightning.cohort import Cohort, students_that_fit, unfit
-from kd_lightning.compute_thread import computing
+from kd_lightning.compute_thread import computing, on_cpu
 from kd_lightning.config import build
+from kd_lightning.cpu_threads import chosen_threads
 from kd_lightning.inside import check_file
 from kd_lightning.job import carry_out, checked, end_recorded
 from kd_lightning.launch import composed_and_run, single_run
@@ -115,7 +116,8 @@ def composed(order: Order) -> Composed | None:
 def in_threads(jobs: Sequence[Composed], cohort: Cohort, most: int) -> None:
     """Run the jobs side by side, at most so many in step; returns when all have ended."""
     accelerator = jobs[0].settings["trainer"].get("accelerator")
-    with routed(), lightning_is_quiet(), stopping.deferred(), computing(accelerator) as arithmetic:
+    number = chosen_threads(None, print) if on_cpu(accelerator) else nullcontext()
+    with routed(), lightning_is_quiet(), stopping.deferred(), number, computing(accelerator) as arithmetic:
         turns = Turns(len(jobs), most, arithmetic)
         threads = [
             threading.Thread(target=in_thread, args=(job, cohort, turns), name=f"job {job.order.number}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.inside import check_file
+from kd_lightning.openmp import limit_spinning
 from kd_lightning.sweeps.folder import gone
 
 OUTPUT = "output.log"
@@ -77,15 +78,15 @@ def work(order: Order) -> int:
     """Do the job in this process; the exit code of ``kd run``."""
     os.environ.update(order.environ)
     os.chdir(order.cwd)
-    import torch
-
+    limit_spinning()  # a cluster may hand on no environment
+    from kd_lightning.cpu_threads import fix_threads
     from kd_lightning.job import Place
     from kd_lightning.launch import as_jobs, run_as_job
 
     if order.leader and all(thread.name != WATCH for thread in threading.enumerate()):
         end_with(order.leader)
     if order.threads:
-        torch.set_num_threads(order.threads)
+        fix_threads(order.threads)
     if order.companions:
         from kd_lightning.sweeps.together import run_together
 

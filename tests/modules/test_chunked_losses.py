@@ -22,8 +22,11 @@ from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.types import Aligned, LinearLogits, Outputs
 from tests.support.parts import CLASSES, FEATURES, TinyNet
 from tests.support.processes import FSDP, in_two
+from tests.support.rounding import tolerance
 from tests.support.tiny import experiment
 
+NEAR = tolerance(terms=64, steps=26)
+"""The teacher's 12 steps, then the student's 14 or less."""
 STAGES = ("teacher", "baseline", "pretrain", "distill")
 
 
@@ -88,7 +91,7 @@ def weights(outputs: Path) -> dict[str, Tensor]:
 
 
 def both(tmp_path: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The records with and without chunks; the weights of all stages are equal at 1e-6."""
+    """The records with and without chunks; the weights of all stages are equal up to rounding."""
     changes = {**NETWORKS, **changes}
     records = {
         name: experiment(tmp_path / name, chunked_loss=setting, **changes).run()["records"]
@@ -98,7 +101,7 @@ def both(tmp_path: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]
     assert list(one) == list(other)
     assert len(one) >= 12
     for name, tensor in one.items():
-        torch.testing.assert_close(other[name], tensor, rtol=0, atol=1e-6)
+        torch.testing.assert_close(other[name], tensor, rtol=0, atol=NEAR)
     return records["whole"], records["chunks"]
 
 
@@ -107,7 +110,7 @@ def both(tmp_path: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]
 def test_weights_are_those_of_whole_logits(objective: dict[str, Any], alpha: float, tmp_path: Path) -> None:
     whole, chunked_run = both(tmp_path, objective=objective, alpha=alpha)
     for stage in STAGES:
-        assert chunked_run[stage]["test"] == pytest.approx(whole[stage]["test"], abs=1e-6)
+        assert chunked_run[stage]["test"] == pytest.approx(whole[stage]["test"], abs=NEAR)
         assert chunked_run[stage]["store_key"] != whole[stage]["store_key"]
 
 
@@ -121,7 +124,7 @@ def test_log_holds_the_same_terms(tmp_path: Path) -> None:
         tables.append({(row["step"], row["split"], row["name"]): float(row["value"]) for row in rows})
     assert {name for _, split, name in tables[0] if split == "train"} >= {"loss", "hard", "kd", "reverse"}
     timeless = [{key: value for key, value in table.items() if "second" not in key[2]} for table in tables]
-    assert timeless[1] == pytest.approx(timeless[0], abs=1e-6)
+    assert timeless[1] == pytest.approx(timeless[0], abs=NEAR)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def test_validation_and_tests_take_few_rows_at_a_time(
     assert len(made) > len(judged) / 2, "there are two metrics, and the speed is measured so, too"
     for stage in STAGES:
         for value in ("val", "test"):
-            assert found[stage][value] == pytest.approx(whole[stage][value], abs=1e-6)
+            assert found[stage][value] == pytest.approx(whole[stage][value], abs=NEAR)
 
 
 def test_auto_takes_each_network_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

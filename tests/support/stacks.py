@@ -21,10 +21,11 @@ from kd_lightning.seeds import derive
 from kd_lightning.stage import Stage, TrainerSettings, Training, begin, train
 from kd_lightning.store import Entry
 from tests.support.parts import CLASSES, FEATURES
+from tests.support.rounding import tolerance
 from tests.support.tiny import SilentBoard, experiment
 
 STEPS = 30
-TOLERANCE = 1e-6
+TOLERANCE = tolerance(terms=64, steps=STEPS)
 SIDE = 6  # pixels
 
 

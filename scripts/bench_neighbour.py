@@ -1,0 +1,178 @@
+"""The default job beside busy processes, against a loop by hand with one and with two threads.
+
+    python scripts/bench_neighbour.py                           # 40 steps of the teacher, 3 rounds; about 5 minutes on 2 cores
+    python scripts/bench_neighbour.py --rounds 5 --steps 100
+    python scripts/bench_neighbour.py --spins 0 1000 300000     # and with other numbers of looks before a thread sleeps
+
+Each side is a process that trains the teacher of ``kd run`` for some steps, by the stage's own trainer or by hand: alone,
+beside one, and beside two processes that compute all the time. Sides take turns within a round. Ours chooses its number of
+threads when the training begins; with a thread for every core it is as if the neighbours came later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from side_by_side import Answers, Side, Silent, head, median, ratio, rounds, row, serve
+
+from kd_lightning.machine_load import usable_cores
+from kd_lightning.openmp import limit_spinning
+
+NEIGHBOURS = {"alone": 0, "beside one": 1, "beside two": 2}
+OURS, BY_HAND = "ours", "by hand"
+
+
+class Teacher:
+    """The default job's teacher, trained for a few steps.
+
+    Args:
+        steps: How many.
+        outputs: A folder.
+    """
+
+    def __init__(self, steps: int, outputs: str) -> None:
+        import logging
+
+        from hydra import compose, initialize_config_dir
+
+        from kd_lightning.conf_files import conf_dir
+        from kd_lightning.config import build, plain
+        from kd_lightning.pipeline import Experiment
+
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        words = [f"outputs={outputs}", "folder=x", "data.limit=6000", f"steps.teacher={steps}"]
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            self.settings = plain(compose("config", words))
+        self.steps, self.outputs, self.build = steps, Path(outputs), build
+        self.experiment = Experiment(self.settings, build, [], Silent())
+
+    def train_by_framework(self) -> None:
+        """As a stage of a run, its validation and files included."""
+        from kd_lightning.stage import train
+        from kd_lightning.store import Store
+
+        entry = Store(self.outputs / "bench").entry("teacher", str(os.getpid()))
+        entry.clear()
+        train(self.experiment.teacher(), entry, self.experiment.recipe.trainer, Silent())
+
+    def train_by_hand(self) -> None:
+        """The loop that a careful person writes, with one validation."""
+        import torch
+        from torch.nn import functional as F
+
+        from kd_lightning.data.samplers import TrainingBatches
+
+        network = self.experiment.recipe.network("teacher").train()
+        optimizer = self.build(self.settings["teacher_optimizer"])(network.parameters())
+        curve, rate = self.build(self.settings["teacher_scheduler"]), optimizer.param_groups[0]["lr"]
+        rows = self.experiment.recipe.rows("teacher", self.steps, only_labelled=True)
+        ids = torch.arange(len(rows.train_set))
+
+        def loss_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            return F.cross_entropy(network(batch["inputs"]).flatten(0, -2), batch["targets"].flatten())
+
+        for step, chosen in enumerate(TrainingBatches(ids, rows.batch_size, self.steps, rows.seed)):
+            optimizer.param_groups[0]["lr"] = rate * curve((step + 0.5) / self.steps)
+            loss = loss_of(rows.train_set.__getitems__(chosen))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), self.settings["trainer"]["gradient_clip_val"])
+            optimizer.step()
+        with torch.no_grad():
+            for batch in rows.val_dataloader():
+                loss_of(batch)
+
+
+def be(side: str, steps: int) -> None:
+    """Answer with the seconds that the steps take."""
+    if side == OURS:
+        limit_spinning()
+    with tempfile.TemporaryDirectory() as outputs:
+        teacher = Teacher(steps, outputs)
+        train = teacher.train_by_framework if side == OURS else teacher.train_by_hand
+
+        def answer(question: dict[str, Any]) -> dict[str, Any]:
+            started = time.perf_counter()
+            train()
+            return {"seconds": time.perf_counter() - started}
+
+        serve(answer)
+
+
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """Inside, so many other processes compute all the time."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def begin_sides(steps: int, spins: list[int]) -> list[Side]:
+    """The processes, each with its own environment."""
+    environments = {
+        OURS: (OURS, []),
+        f"{OURS}, a thread for every core": (OURS, [f"OMP_NUM_THREADS={usable_cores()}"]),
+        **{
+            f"{OURS}, a thread for every core, {count} looks": (
+                OURS,
+                [f"OMP_NUM_THREADS={usable_cores()}", f"GOMP_SPINCOUNT={count}"],
+            )
+            for count in spins
+        },
+        f"{BY_HAND}, two threads": (BY_HAND, ["OMP_NUM_THREADS=2"]),
+        f"{BY_HAND}, one thread": (BY_HAND, ["OMP_NUM_THREADS=1"]),
+    }
+    command = [sys.executable, __file__, "--steps", str(steps), "--side"]
+    return [Side(name, "env", [*words, *command, side]) for name, (side, words) in environments.items()]
+
+
+def bench(steps: int, count: int, spins: list[int]) -> None:
+    """Print the table."""
+    sides = begin_sides(steps, spins)
+    for side in sides:  # what only the first steps cost
+        side.ask()
+    found: dict[str, dict[str, Answers]] = {name: {side.name: [] for side in sides} for name in NEIGHBOURS}
+    for _ in range(count):
+        for name, busy in NEIGHBOURS.items():
+            with neighbours(busy):
+                for side, answers in rounds(sides, 1).items():
+                    found[name][side] += answers
+    for side in sides:
+        side.close()
+    print(f"seconds of {steps} steps, {count} rounds, {os.cpu_count()} cores; times the same side alone in brackets")
+    print(head("side", *NEIGHBOURS))
+    for side in sides:
+        beside = [{"beside": found[name][side.name], "alone": found["alone"][side.name]} for name in NEIGHBOURS]
+        cells = [f"{median(each['beside']):.1f} ({ratio(each, 'beside', 'alone')})" for each in beside]
+        print(row(side.name, *cells), flush=True)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--spins", type=int, nargs="*", default=[])
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        be(arguments.side, arguments.steps)
+    else:
+        bench(arguments.steps, arguments.rounds, arguments.spins)
+
+
+if __name__ == "__main__":
+    main()
