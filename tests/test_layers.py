@@ -75,7 +75,7 @@ LAYERS = {
         {"types", "errors", "stopping", "store", "turns", "carrying", "checkpoint_io", "modules", "callbacks"}, TRAINING
     ),
     # Reads files, writes pages: must work where torch is not.
-    "report": Layer({"errors", "report", "sizes", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, set()),
+    "report": Layer({"errors", "report", "sizes", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, {"fpdf"}),
     "run_summary": Layer({"board", "report.summary"}, set()),
     "reporting": Layer({"board", "errors", "report", "run_summary", "sweeps.folder"}, set()),
     "redaction": Layer(set(), set()),

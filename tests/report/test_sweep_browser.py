@@ -171,7 +171,7 @@ def test_keys_sort(quiet: Page, pages: dict[str, Path], key: str) -> None:
     quiet.press(key)
     assert column(quiet, "jobs", "seed") == ["0", "1", "2"] * 6 != before  # by number of the job
     quiet.press("Tab")
-    assert quiet.ask("document.activeElement.textContent") == "state"
+    assert quiet.ask("document.activeElement.textContent") == "validation perplexity"
     assert quiet.ask("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
@@ -215,8 +215,8 @@ def test_a_row_lights_up_its_lines(quiet: Page, pages: dict[str, Path]) -> None:
     quiet.open(pages["grid"])
     assert quiet.ask("document.querySelectorAll('.hot').length") == 0
     quiet.point(*quiet.place("#configurations tbody tr:first-child"))
-    hot = "[...document.querySelectorAll('#curves svg.wide .hot')].map(line => line.dataset.job)"
-    assert sorted(quiet.ask(hot)) == ["10", "11", "9"]
+    hot = "[...document.querySelectorAll('#curves svg.wide .hot')].map(line => line.dataset.jobs)"
+    assert quiet.ask(hot) == ["9 10 11"]
     quiet.point(2, 2)
     assert quiet.ask(hot) == []
 
@@ -224,11 +224,11 @@ def test_a_row_lights_up_its_lines(quiet: Page, pages: dict[str, Path]) -> None:
 # -- hover ------------------------------------------------------------------------------------------------------------
 
 
-def corner(page: Page, chart: str, job: int, at: int) -> tuple[float, float]:
+def corner(page: Page, chart: str, jobs: str, at: int) -> tuple[float, float]:
     """Where on the screen a line's point lies."""
     page.place(chart)
     x, y = page.ask(
-        f"(() => {{ const line = document.querySelector('{chart} [data-job=\"{job}\"]');"
+        f"(() => {{ const line = document.querySelector('{chart} [data-jobs=\"{jobs}\"]');"
         f"const [x, y] = line.getAttribute('points').split(' ')[{at}].split(',').map(Number);"
         "const p = new DOMPoint(x, y).matrixTransform(line.getScreenCTM()); return [p.x, p.y] })()"
     )
@@ -241,17 +241,18 @@ TIP = "document.querySelector('.tip').hidden ? null : [...document.querySelector
 def test_a_curve_tells_its_job_its_settings_and_the_value(quiet: Page, pages: dict[str, Path]) -> None:
     quiet.open(pages["grid"])
     assert quiet.ask(TIP) is None
-    quiet.point(*corner(quiet, "#curves svg.wide", 12, 0))  # the worst configuration: its line is the topmost
+    quiet.point(*corner(quiet, "#curves svg.wide", "12 13 14", 0))  # the worst configuration: its line is the topmost
     title, *lines = quiet.ask(TIP)
-    number = int(title.split()[1])
-    assert number in (12, 13, 14)
-    assert lines[:3] == ["temperature = 4", "alpha = 0.3", f"seed = {number - 12}"]
-    values = (pages["grid"].parent / str(number) / "metrics" / "distill.csv").read_text().splitlines()
-    first = float(next(line for line in values if ",val," in line).rpartition(",")[2])
-    assert lines[3] == f"step 450: {first:.2f}"
-    assert lines[4].startswith("validation perplexity 42.")
-    hot = "[...new Set([...document.querySelectorAll('.line.hot')].map(line => line.dataset.job))]"
-    assert quiet.ask(hot) == [str(number)]
+    assert title == "temperature=4 alpha=0.3"
+    firsts = []
+    for number in (12, 13, 14):
+        values = (pages["grid"].parent / str(number) / "metrics" / "distill.csv").read_text().splitlines()
+        firsts.append(float(next(line for line in values if ",val," in line).rpartition(",")[2]))
+    assert lines[0] == f"step 450: {sum(firsts) / 3:.2f} ({min(firsts):.2f} to {max(firsts):.2f} over 3 seeds)"
+    assert lines[1].startswith("validation perplexity 42.")
+    assert lines[2].startswith("test perplexity 43.")
+    hot = "[...new Set([...document.querySelectorAll('#curves .line.hot')].map(line => line.dataset.jobs))]"
+    assert quiet.ask(hot) == ["12 13 14"]
     quiet.point(5, 5)
     assert quiet.ask(TIP) is None
     assert quiet.ask("document.querySelectorAll('.hot, .some-hot').length") == 0
@@ -259,13 +260,13 @@ def test_a_curve_tells_its_job_its_settings_and_the_value(quiet: Page, pages: di
 
 def test_the_chosen_one_says_so(quiet: Page, pages: dict[str, Path]) -> None:
     quiet.open(pages["grid"])
-    quiet.point(*corner(quiet, "#curves svg.wide", 9, 0))
+    quiet.point(*corner(quiet, "#curves svg.wide", "9 10 11", 0))
     assert quiet.ask(TIP)[0].endswith("★ chosen")
 
 
 def test_parallel_lines_tell_their_job(quiet: Page, pages: dict[str, Path]) -> None:
     quiet.open(pages["study"])
-    quiet.point(*corner(quiet, "#parallel svg", 13, 0))
+    quiet.point(*corner(quiet, "#parallel svg", "13", 0))
     title, *lines = quiet.ask(TIP)
     assert title.startswith("job ")
     assert lines[0].startswith("optimizer.lr = ")
@@ -283,14 +284,17 @@ def test_marks_tell_their_configuration(quiet: Page, pages: dict[str, Path]) -> 
     assert quiet.ask(TIP)[1:] == ["teacher"]
 
 
-def test_arrow_keys_step_through_the_jobs_best_first(quiet: Page, pages: dict[str, Path]) -> None:
+def test_arrow_keys_step_through_the_lines_best_first(quiet: Page, pages: dict[str, Path]) -> None:
     quiet.open(pages["grid"])
     quiet.ask("document.querySelector('#curves .stage').focus()")
     told = []
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
         quiet.press(key)
         told.append(quiet.ask(TIP)[0])
-    assert told == ["job 9 ★ chosen", "job 10 ★ chosen", "job 9 ★ chosen"]
+    assert told == ["temperature=2 alpha=0.9 ★ chosen", "temperature=2 alpha=0.3", "temperature=2 alpha=0.9 ★ chosen"]
+    quiet.ask("document.querySelector('#parallel .stage').focus()")
+    quiet.press("ArrowRight")
+    assert quiet.ask(TIP)[0] == "job 9 ★ chosen"
     assert quiet.ask("document.querySelector('.tip').getAttribute('role')") == "status"
     quiet.press("Escape")
     assert quiet.ask(TIP) is None
@@ -299,7 +303,7 @@ def test_arrow_keys_step_through_the_jobs_best_first(quiet: Page, pages: dict[st
 def test_the_tip_stays_inside_the_window(quiet: Page, pages: dict[str, Path]) -> None:
     quiet.open(pages["grid"], width=390, height=500)
     for at in (0, 7):
-        quiet.point(*corner(quiet, "#curves svg.narrow", 9, at))
+        quiet.point(*corner(quiet, "#curves svg.narrow", "9 10 11", at))
         box = quiet.ask(
             "(b => [b.left, b.top, b.right, b.bottom])(document.querySelector('.tip').getBoundingClientRect())"
         )
@@ -389,7 +393,7 @@ def test_hostile_texts_are_inert(quiet: Page, pages: dict[str, Path]) -> None:
     quiet.type("<img src=x onerror=window.hacked=1>")
     quiet.ask("document.querySelector('#curves .stage').focus()")
     quiet.press("ArrowRight")
-    assert HOSTILE in quiet.ask(TIP)[1]
+    assert HOSTILE in quiet.ask(TIP)[0]
     quiet.ask("navigator.clipboard && document.querySelector('td.command button').click()")
     assert quiet.ask("window.hacked") is None
     assert quiet.ask("document.querySelectorAll('img, iframe, object, link').length") == 0
@@ -447,7 +451,7 @@ def test_without_a_script_everything_is_there(browser: Page, pages: dict[str, Pa
         )
         assert browser.ask("document.querySelectorAll('#jobs thead button, select, input, .tip').length") == 0
         assert browser.ask("document.querySelectorAll('.heat td.v8').length") == 1
-        assert browser.ask("document.querySelectorAll('#curves svg.wide polyline').length") == 14
+        assert browser.ask("document.querySelectorAll('#curves svg.wide polyline').length") == 6
         assert browser.ask("document.querySelectorAll('#curves polyline title').length") > 0  # the browser's own hints
     finally:
         browser.send("Emulation.setScriptExecutionDisabled", value=False)
