@@ -50,7 +50,7 @@ def test_the_legend_lies_below_the_chart_and_wraps() -> None:
     entries = [line_entry("line s1", "a name of some length"), line_entry("line s2", "another one")]
     root = ET.fromstring(standalone_svg(PAGE_SVG, entries))
     assert float(root.get("height", "")) == float(plain.get("height", "")) + 2 * 20 + 8
-    marks = [element for element in root.iter(f"{SVG}path")]
+    marks = list(root.iter(f"{SVG}path"))
     assert [mark.get("stroke") for mark in marks] == ["#c44e00", "#00795a"]
 
 
