@@ -79,7 +79,7 @@ def test_a_page_has_its_figures_beside_it(tmp_path: Path, write: object) -> None
         root = ET.fromstring(text)
         assert "var(" not in text
         assert not root.findall(f".//{SVG}text[@class]")
-        assert {element.get("fill") for element in root.iter(f"{SVG}text")} <= {*light_colors().values()}
+        assert {element.get("fill") for element in root.iter(f"{SVG}text")} <= {*light_colors().values(), "#14171b"}
 
 
 @needs_fpdf

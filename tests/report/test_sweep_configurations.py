@@ -17,6 +17,10 @@ from kd_lightning.report.sweep_report import write_sweep_report
 from tests.report.sweep_sample import results, write_grid, write_job, write_sweep
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
 def test_a_row_for_each_configuration_in_full_precision(tmp_path: Path) -> None:
     report = Report(read_pool([write_grid(tmp_path)]))
     rows = list(csv.DictReader(io.StringIO(csv_text(report))))
@@ -37,12 +41,12 @@ def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
         write_job(tmp_path, number, [f"vars.note={note}", "seed=0"], results(40.0 + number, 0, task="@SUM(1)"))
     write_sweep_report([tmp_path], tmp_path)
     for name in ("results.csv", "configurations.csv"):
-        rows = list(csv.DictReader((tmp_path / name).open(newline="")))
+        rows = read_rows(tmp_path / name)
         assert [row["params.vars.note"] for row in rows] == ["'=HYPERLINK(1)", "-2"]
         started = [cell for row in rows for cell in row.values() if re.match(r"[=+@\t]|-(?![\d.])", cell or "")]
         assert started == []
     assert rows[0]["configuration"] == "vars.note==HYPERLINK(1)"  # begins with a letter: text in any case
-    table = list(csv.DictReader((tmp_path / "results.csv").open(newline="")))
+    table = read_rows(tmp_path / "results.csv")
     assert table[0]["task"] == "'@SUM(1)"
 
 
