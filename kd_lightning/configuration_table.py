@@ -31,11 +31,11 @@ def configuration_rows(found: Sequence[Configuration]) -> tuple[list[str], list[
             metric_value(one.baseline_mean, one.metric, one.mode),
             apart(one.gain_mean) + plus_minus(one.gain_sd),
             "" if one.interval is None else f"{apart(one.interval[0])} to {apart(one.interval[1])}",
-            "" if one.p_holm is None else significant(one.p_holm, 2),
+            "" if one.p_adjusted is None else significant(one.p_adjusted, 2),
             one.verdict,
         ]
 
     def order(one: Configuration) -> tuple[bool, float]:
         return not math.isfinite(one.val_mean), -one.val_mean if one.mode == "max" else one.val_mean
 
-    return [*header, "p (Holm)", "verdict"], [cells(one) for one in sorted(found, key=order)]
+    return [*header, "p, adjusted", "verdict"], [cells(one) for one in sorted(found, key=order)]

@@ -38,6 +38,7 @@ class Run:
         gain: On test, positive = the distilled one is better.
         steps: Optimizer steps of the student alone, and of the distilled one.
         baseline_key: The student alone's place in the store.
+        teacher: The teacher's test value; NaN where it is not known.
     """
 
     job: int
@@ -52,6 +53,22 @@ class Run:
     gain: float
     steps: tuple[int, int]
     baseline_key: str
+    teacher: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The configuration that validation chose among the jobs that explore.
+
+    Attributes:
+        name: As in ``Group``.
+        overrides: All overrides of its jobs but ``seed``, and ``teacher_seed`` where the sweep varies it.
+        seeds: Student's seeds that the exploring jobs of the sweep use, those of unfinished jobs included.
+    """
+
+    name: str
+    overrides: list[str]
+    seeds: list[int]
 
 
 @dataclass(frozen=True)
@@ -79,18 +96,47 @@ class Group:
         """A value for each of ``seeds``: the mean over its teachers; NaN where one is not finite."""
         return [average([value(run) for run in self.runs if run.seed == seed]) for seed in self.seeds]
 
+    def gains(self) -> dict[int, float]:
+        """Seed -> gain on test."""
+        return dict(zip(self.seeds, self.by_seed(lambda run: run.gain), strict=True))
+
+    @property
+    def baseline_keys(self) -> frozenset[str]:
+        """Its students alone."""
+        return frozenset(run.baseline_key for run in self.runs)
+
     @property
     def silenced(self) -> list[Job]:
         """Lost jobs that were lost for what they showed: the mean over the others flatters the configuration."""
         return [job for job in self.lost if job.state == PRUNED or job.error.startswith(DIVERGED)]
 
 
-def gather(jobs: Sequence[Job]) -> list[Group]:
+def gather_exploring(jobs: Sequence[Job]) -> list[Group]:
+    """The configurations that the sweep tried."""
+    return gather([job for job in jobs if not job.confirm])
+
+
+def gather_confirming(jobs: Sequence[Job]) -> list[Group]:
+    """The configuration that was trained again on fresh seeds, as often as there are sweeps that did so."""
+    exploring = [job for job in jobs if not job.confirm]
+    return gather([job for job in jobs if job.confirm], names_of_settings(exploring))
+
+
+def names_of_settings(jobs: Sequence[Job]) -> list[str]:
+    """Settings that differ between the jobs and can change a result, seeds left out."""
+    return [name for name in varied(jobs) if name not in SEEDS and name.split(".")[0] not in UNCOUNTED]
+
+
+def gather(jobs: Sequence[Job], names: Sequence[str] | None = None) -> list[Group]:
     """The configurations that have a finished job, in order of their first job.
 
     Of two jobs with the same seeds the first counts: the other one is the same run, found in the store.
+
+    Args:
+        jobs: Of one sweep or several.
+        names: Settings that tell configurations apart; by default all that differ.
     """
-    names = [name for name in varied(jobs) if name not in SEEDS and name.split(".")[0] not in UNCOUNTED]
+    names = names_of_settings(jobs) if names is None else names
     members: dict[frozenset[tuple[str, str]], list[Job]] = {}
     for job in sorted((job for job in jobs if job.record), key=lambda job: job.number):
         values = params(job.overrides)
@@ -139,6 +185,7 @@ def run_of(number: int, results: dict[str, Any]) -> Run:
         gain=gain(alone["test"], student["test"], results["mode"]),
         steps=(alone["steps"], before + student["steps"]),
         baseline_key=alone.get("store_key", ""),
+        teacher=(models.get("teacher") or {}).get("test", math.nan),
     )
 
 
@@ -150,6 +197,18 @@ def average(values: Sequence[float]) -> float:
 def spread(values: Sequence[float]) -> float | None:
     """Sample standard deviation; None with fewer than two values, or one that is not finite."""
     return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
+
+
+def split_by_task(groups: Sequence[Group]) -> list[list[int]]:
+    """Numbers of the groups that measure the same thing on the same rows, a list for each such task."""
+    tasks: list[list[int]] = []
+    for i, group in enumerate(groups):
+        same = next((task for task in tasks if comparable([*(groups[j] for j in task), group])), None)
+        if same is None:
+            tasks.append([i])
+        else:
+            same.append(i)
+    return tasks
 
 
 def comparable(groups: Sequence[Group]) -> bool:
@@ -188,6 +247,24 @@ def choose(groups: Sequence[Group]) -> int | None:
     if not comparable(groups):
         return None
     return best_of(groups, {i: group.by_seed(lambda run: run.val) for i, group in enumerate(groups) if not flaw(group)})
+
+
+def choose_configuration(jobs: Sequence[Job]) -> Choice | None:
+    """What a confirmation on fresh seeds trains again; None where validation cannot choose."""
+    exploring = [job for job in jobs if not job.confirm]
+    groups = gather_exploring(jobs)
+    best = choose(groups)
+    if best is None:
+        return None
+    number = groups[best].runs[0].job
+    words = next(job.overrides for job in exploring if job.number == number)
+    planned = [_seeds(job)[0] or "" for job in exploring]
+    dropped = {"seed", *(SEEDS & set(varied(exploring)))}
+    return Choice(
+        name=groups[best].name,
+        overrides=[word for word in words if next(iter(params([word]))) not in dropped],
+        seeds=sorted({run.seed for group in groups for run in group.runs} | {int(s) for s in planned if s.isdecimal()}),
+    )
 
 
 def best_of(groups: Sequence[Group], values: dict[int, list[float]]) -> int | None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kd_lightning.paired_test import LEVEL, Paired
 from kd_lightning.report.numbers import is_share, metric_value, significant
 from kd_lightning.seed_groups import Group, Run, average, spread, unfit
+from kd_lightning.simultaneous_test import LEVEL, GainTest
 
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
 ONE_SEED, NO_STATEMENT = "one seed shows nothing", "no statement"
-MORE_SEEDS = "seed=0,1,2,3,4 with -m shows how much of it is luck"
+MORE_SEEDS = "seed=0,1,2,3,4 with -m shows how much of it is luck, and then how many seeds it takes"
 
 
-def judge(group: Group, paired: Paired, p_holm: float | None, comparisons: int) -> tuple[str, str]:
-    """Verdict and sentence."""
+def judge(group: Group, test: GainTest | None, comparisons: int) -> tuple[str, str]:
+    """Verdict and sentence.
+
+    Args:
+        group: A configuration.
+        test: Of its gain; None where there was nothing to test.
+        comparisons: How many configurations the test makes up for.
+    """
     _, metric, mode = group.runs[0].kind
     tests, alone = group.by_seed(lambda run: run.test), group.by_seed(lambda run: run.baseline)
     student, baseline = (with_sd(values, metric, mode) for values in (tests, alone))
@@ -27,24 +33,33 @@ def judge(group: Group, paired: Paired, p_holm: float | None, comparisons: int) 
     def apart(value: float, digits: int = 3) -> str:
         return difference(value, tests[0], metric, mode, digits)
 
-    n = f"over {len(tests)} seeds"
-    if paired.p is None:
-        same = f"distilled {pair}, {n}, and each seed has the same gain of {apart(paired.mean)}"
-        return NO_STATEMENT, f"No statement: {same}: nothing tells how much luck there is. Does the seed matter here?"
-    if paired.interval is None or p_holm is None:
+    gains = list(group.gains().values())
+    mean, n = average(gains), f"over {len(tests)} seeds"
+    if test is None and equal_students(group):
         return NO_DIFFERENCE, f"No difference shown: both students are equal for each of {len(tests)} seeds: {pair}."
-    low, high = paired.interval
-    corrected = f", after Holm's correction for {comparisons} comparisons {p_text(p_holm)}" if comparisons > 1 else ""
+    if test is None:
+        same = f"distilled {pair}, {n}, and each seed has the same gain of {apart(mean)}"
+        return NO_STATEMENT, f"No statement: {same}: nothing tells how much luck there is. Does the seed matter here?"
+    low, high = test.interval
+    corrected = f", both corrected for {comparisons} comparisons" if comparisons > 1 else ""
     numbers = (
-        f"distilled {pair}, {n}; paired gain {apart(paired.mean)} ± {apart(paired.sd or 0.0, 2)}, "
-        f"{LEVEL:.0%} interval {apart(low)} to {apart(high)}, {p_text(paired.p)}{corrected}."
+        f"distilled {pair}, {n}; paired gain {apart(mean)} ± {apart(spread(gains) or 0.0, 2)}, "
+        f"{LEVEL:.0%} interval {apart(low)} to {apart(high)}, {p_text(test.p)}{corrected}."
     )
-    if p_holm < 1 - LEVEL:
-        verdict = BETTER if paired.mean > 0 else WORSE
+    if low > 0 or high < 0:
+        verdict = BETTER if low > 0 else WORSE
         return verdict, f"{verdict.capitalize()} than the student alone on this test set: {numbers}"
-    if not low <= 0 <= high:
-        numbers += f" The interval alone leaves out 0; of {comparisons} comparisons, some do so by luck."
     return NO_DIFFERENCE, f"No difference shown: {numbers}"
+
+
+def equal_students(group: Group) -> bool:
+    """Distilled and alone are the same on each seed, up to rounding."""
+    return all(abs(run.gain) <= rounding(group) for run in group.runs)
+
+
+def rounding(group: Group) -> float:
+    """A spread of the group's values up to this is that of floating-point numbers."""
+    return 1e-12 * max(abs(value) for run in group.runs for value in (run.test, run.baseline))
 
 
 def with_sd(values: Sequence[float], metric: str, mode: str) -> str:

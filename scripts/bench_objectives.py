@@ -11,8 +11,8 @@ as the papers and the YAML files have it. Nothing is tuned for an objective: eac
 is: which rows are labelled, the start, the order.
 
 Training is the product's own sweep, ``kd run -m hydra/launcher=cohort`` over objective and seed; what it costs is one pass of
-the teacher for all jobs of a seed that tap alike. Differences to the student alone are paired by seed, intervals are Student's
-t, p values are corrected by Holm for all objectives of the table (``kd_lightning/paired_test.py``).
+the teacher for all jobs of a seed that tap alike. Differences to the student alone are paired by seed, intervals and
+p values hold for all objectives of the table at once (``kd_lightning/simultaneous_test.py``).
 
 Times are those of loss, gradient, clipping and optimizer with the teacher inside, without the trainer around them, which would
 make ratios look smaller: kd and the objective in turn, A B A B, in one process, in seconds of the processor, on one thread.
@@ -232,7 +232,9 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         f"{student['parameters']:,} parameters, {student['steps']} steps; {len(baselines)} seeds."
     )
     yield ""
-    yield head("objective", "test accuracy", "gain, points", "95 % interval", "p (Holm)", "verdict", "step, times kd")
+    yield head(
+        "objective", "test accuracy", "gain, points", "95 % interval", "p, adjusted", "verdict", "step, times kd"
+    )
     yield row("student alone", show(list(baselines.values())), *[""] * 5)
     for each in sorted(configurations(jobs), key=lambda each: -each.test_mean):
         name = objective_of([f"objective={each.params['objective']}"])
@@ -251,7 +253,7 @@ def cells(one: Configuration) -> list[str]:
     value = with_sd([one.test_mean], one.metric, one.mode)
     spread = "" if one.test_sd is None else f" ± {points(one.test_sd, digits=2)}"
     interval = "" if one.interval is None else " to ".join(f"{100 * bound:+.1f}" for bound in one.interval)
-    p = "" if one.p_holm is None else significant(one.p_holm, 2)
+    p = "" if one.p_adjusted is None else significant(one.p_adjusted, 2)
     return [value + spread, f"{100 * one.gain_mean:+.1f}", interval, p, one.verdict]
 
 

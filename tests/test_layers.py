@@ -75,7 +75,19 @@ LAYERS = {
         {"types", "errors", "stopping", "store", "turns", "carrying", "checkpoint_io", "modules", "callbacks"}, TRAINING
     ),
     # Reads files, writes pages: must work where torch is not.
-    "report": Layer({"errors", "report", "sizes", "sweeps.folder", "seed_groups", "verdict_over_seeds"}, {"fpdf"}),
+    "report": Layer(
+        {
+            "errors",
+            "report",
+            "sizes",
+            "sweeps.folder",
+            "pairwise",
+            "seed_groups",
+            "sweep_sentences",
+            "verdict_over_seeds",
+        },
+        {"fpdf"},
+    ),
     "run_summary": Layer({"board", "report.summary"}, set()),
     "reporting": Layer({"board", "errors", "report", "run_summary", "sweeps.folder"}, set()),
     "redaction": Layer(set(), set()),
@@ -86,17 +98,30 @@ LAYERS = {
     "allocator": Layer(set(), set()),
     "sweeps.folder": Layer(set(), set()),
     "sweeps.records": Layer({"sweeps.folder", "store"}, set()),
-    "paired_test": Layer(set(), {"scipy"}),
+    "critical_values": Layer(set(), {"numpy", "scipy"}),
+    "simultaneous_test": Layer({"critical_values"}, {"numpy"}),
+    "power": Layer({"critical_values"}, {"scipy"}),
     "seed_groups": Layer({"verdict", "sweeps.folder"}, set()),
-    "seed_sentences": Layer({"paired_test", "report.numbers", "seed_groups"}, set()),
+    "seed_sentences": Layer({"report.numbers", "seed_groups", "simultaneous_test"}, set()),
+    "pooled_tasks": Layer({"seed_groups"}, {"numpy"}),
     "verdict_over_seeds": Layer(
-        {"paired_test", "report.numbers", "seed_groups", "seed_sentences", "sweeps.folder"}, set()
+        {"critical_values", "seed_groups", "seed_sentences", "simultaneous_test", "sweeps.folder"}, set()
+    ),
+    "pairwise": Layer(
+        {"critical_values", "seed_groups", "simultaneous_test", "verdict_over_seeds"}, {"numpy", "scipy"}
+    ),
+    "sweep_sentences": Layer(
+        {
+            *("pairwise", "pooled_tasks", "power", "report.numbers", "seed_groups", "seed_sentences"),
+            *("simultaneous_test", "sweeps.folder", "verdict_over_seeds"),
+        },
+        set(),
     ),
     "configuration_table": Layer({"report.numbers", "seed_sentences", "verdict_over_seeds"}, set()),
     "tracking": Layer(
         {
             *("tracking", "callbacks.mlflow_curves", "errors", "redaction", "seed_groups"),
-            *("sweeps.folder", "verdict_over_seeds"),
+            *("sweeps.folder", "sweep_sentences"),
         },
         {"torch", "lightning_fabric", "filelock", "mlflow"},
     ),

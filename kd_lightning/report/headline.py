@@ -20,8 +20,13 @@ def headline(report: Report) -> str:
     if chosen is None or chosen.verdict not in PHRASES or finite(chosen.gain_mean) is None:
         return next((sentence for sentence in report.sentences if not sentence.startswith("Provisional")), "")
     total = len(report.configurations)
+    confirmed = next(
+        (c for c in report.confirmations if c.verdict in PHRASES and finite(c.gain_mean) is not None), None
+    )
+    judged = confirmed or chosen
     who = f"{shorten_name(chosen.name)}, chosen on validation from {total} configurations" if total > 1 else "Distilled"
-    ends = f" (95% interval {' to '.join(map(report.gains.text, chosen.interval))})" if chosen.interval else ""
-    seeds = "1 seed" if len(chosen.seeds) == 1 else f"{len(chosen.seeds)} seeds"
-    gain = f"test gain {report.gains.text(chosen.gain_mean)} {report.gains.unit}{ends} over {seeds}"
-    return f"{who}: {PHRASES[chosen.verdict]}; {gain}."
+    ends = f" (95% interval {' to '.join(map(report.gains.text, judged.interval))})" if judged.interval else ""
+    fresh = "fresh " if confirmed else ""
+    seeds = f"{len(judged.seeds)} {fresh}seed{'' if len(judged.seeds) == 1 else 's'}"
+    gain = f"test gain {report.gains.text(judged.gain_mean)} {report.gains.unit}{ends} over {seeds}"
+    return f"{who}: {PHRASES[judged.verdict]}; {gain}."

@@ -70,8 +70,7 @@ def csv_row(c: Configuration) -> dict[str, Any]:
         "gain_sd": c.gain_sd,
         "gain_low": low,
         "gain_high": high,
-        "p": c.p,
-        "p_holm": c.p_holm,
+        "p_adjusted": c.p_adjusted,
         "verdict": c.verdict,
         "jobs": " ".join(map(str, c.jobs)),
     }

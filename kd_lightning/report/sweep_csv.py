@@ -2,7 +2,7 @@
 Text that a spreadsheet would run as a formula has an apostrophe in front.
 
 job, folder, state, error, seconds, reused, command      what became of the job
-configuration, chosen, verdict                           over seeds
+configuration, chosen, confirm, verdict                  over seeds; confirm: a fresh seed of the chosen one
 params.<name>                                            every override, as text
 the rest                                                 ``results.json``, a key for each level: models.distilled.val
 """
@@ -39,7 +39,7 @@ def csv_text(report: Report) -> str:
 
 def row(job: Job, report: Report) -> dict[str, Any]:
     """One job."""
-    configuration = next((c for c in report.configurations if job.number in c.jobs), None)
+    configuration = next((c for c in [*report.configurations, *report.confirmations] if job.number in c.jobs), None)
     trial = read_json(job.folder / "trial.json") or {}
     return {
         "job": report.pool.labels[job.number],
@@ -49,6 +49,7 @@ def row(job: Job, report: Report) -> dict[str, Any]:
         "reused": " ".join(reused(job)),
         "configuration": configuration.name if configuration else None,
         "chosen": configuration.chosen if configuration else None,
+        "confirm": job.confirm,
         "verdict": configuration.verdict if configuration else None,
         "trial": trial.get("number"),
         **{f"params.{name}": value for name, value in params(job.overrides).items()},

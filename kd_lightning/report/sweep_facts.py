@@ -55,15 +55,15 @@ def choice(pool: Pool) -> str:
 
 
 def comparisons(found: Sequence[Configuration]) -> str:
-    """How many p values there are, and that they are corrected."""
-    tested = [c for c in found if c.p_holm is not None]
+    """How many comparisons there are, and how they are corrected."""
+    tested = [c for c in found if c.p_adjusted is not None]
     if not tested:
         return "None: a comparison with the student alone needs two seeds at least." if found else ""
     if len(tested) == 1:
         return "One, so nothing needs to be corrected: a paired t test of distilled against alone, seed by seed."
     return (
-        f"{len(tested)} paired t tests of distilled against alone, seed by seed. Of so many, some come out small by luck: "
-        "the verdicts go by p after Holm's correction, the intervals are those of one comparison."
+        f"{len(tested)} of distilled against alone, paired by seed. Of so many, some look good by luck: intervals hold for all "
+        "of them at once, p is adjusted for them, and the verdicts go by both."
     )
 
 
@@ -107,7 +107,7 @@ def fingerprint(results: dict[str, Any]) -> str:
 def repeated(pool: Pool, found: Sequence[Configuration]) -> str:
     """Jobs that are done and counted under another job's number."""
     counted = {number for c in found for number in c.jobs}
-    twice = [job for job in pool.scored if job.number not in counted]
+    twice = [job for job in pool.scored if job.number not in counted and not job.confirm]
     if not twice:
         return ""
     return f"Job {labels(twice, pool)} repeats the settings and seeds of another one and is not counted again."

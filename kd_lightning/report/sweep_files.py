@@ -73,10 +73,10 @@ class Pool:
 
     @cached_property
     def groups(self) -> list[list[Job]]:
-        """Jobs that differ in their seeds alone, those without a result too, in order of the first job."""
+        """Exploring jobs that differ in their seeds alone, those without a result too, in order of the first job."""
         found: dict[tuple[str | None, ...], list[Job]] = {}
         for job in self.jobs:
-            if job.record:
+            if job.record and not job.confirm:
                 found.setdefault(tuple(value_of(job, name) for name in self.plain), []).append(job)
         return list(found.values())
 

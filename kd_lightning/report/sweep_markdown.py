@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kd_lightning.report import heat_table, sweep_facts
 from kd_lightning.report.heat_table import STAR
 from kd_lightning.report.markdown import fenced, plain, table
+from kd_lightning.report.pair_table import CAPTION
 from kd_lightning.report.sweep_cells import Table
 from kd_lightning.report.sweep_commands import job_command, sweep_command
 from kd_lightning.report.sweep_model import Report
@@ -28,6 +29,9 @@ def parts(report: Report) -> Iterator[str]:
     if report.configurations:
         yield "## Configurations"
         yield rows(report.means)
+    if report.pairs:
+        yield f"{CAPTION}."
+        yield rows(report.pairs)
     if pool.jobs:
         yield "## Jobs"
         yield rows(report.jobs)

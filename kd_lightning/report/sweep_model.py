@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from kd_lightning.pairwise import compare_with_chosen
 from kd_lightning.report.gain_chart import GainChart, gain_chart
 from kd_lightning.report.heat_map import HeatMap, default_pair, heat_map
 from kd_lightning.report.levels import Parameter, parameters
+from kd_lightning.report.pair_table import pair_table
 from kd_lightning.report.parallel import Parallel, parallel
 from kd_lightning.report.pareto import Tradeoff, tradeoffs
 from kd_lightning.report.sweep_cells import Table
@@ -15,7 +17,9 @@ from kd_lightning.report.sweep_curves import SweepCurves, sweep_curves
 from kd_lightning.report.sweep_files import Pool
 from kd_lightning.report.sweep_numbers import Differences
 from kd_lightning.report.sweep_table import configuration_table, gains, job_table
-from kd_lightning.verdict_over_seeds import Configuration, configurations, sweep_sentences
+from kd_lightning.seed_groups import gather_exploring
+from kd_lightning.sweep_sentences import sweep_sentences
+from kd_lightning.verdict_over_seeds import Configuration, configurations, confirmations
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,11 @@ class Report:
     def configurations(self) -> list[Configuration]:
         """With their verdicts."""
         return configurations(self.pool.judged)
+
+    @cached_property
+    def confirmations(self) -> list[Configuration]:
+        """The chosen configuration on fresh seeds."""
+        return confirmations(self.pool.judged)
 
     @cached_property
     def sentences(self) -> list[str]:
@@ -45,12 +54,18 @@ class Report:
     @cached_property
     def jobs(self) -> Table:
         """One row a job."""
-        return job_table(self.pool, self.configurations)
+        return job_table(self.pool, [*self.configurations, *self.confirmations])
 
     @cached_property
     def means(self) -> Table:
         """One row a configuration."""
         return configuration_table(self.pool, self.configurations)
+
+    @cached_property
+    def pairs(self) -> Table | None:
+        """The other configurations against the chosen one; None where there is nothing to compare."""
+        found = compare_with_chosen(gather_exploring(self.pool.judged), self.configurations)
+        return pair_table(found, self.gains) if found else None
 
     @cached_property
     def swept(self) -> list[Parameter]:

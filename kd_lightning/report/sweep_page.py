@@ -16,6 +16,7 @@ from kd_lightning.report import gain_chart, heat_table, parallel, scatter, sweep
 from kd_lightning.report.figures import NO_PDF, can_write_pdf, link_files
 from kd_lightning.report.headline import headline
 from kd_lightning.report.page import folded, read_style
+from kd_lightning.report.pair_table import CAPTION, pair_html
 from kd_lightning.report.pareto import Tradeoff
 from kd_lightning.report.standalone import LegendEntry
 from kd_lightning.report.sweep_commands import job_command, sweep_command
@@ -48,6 +49,7 @@ def html_page(report: Report, into: Path) -> str:
             *gains(report),
             "</div>",
             *sentences(report),
+            *pairs(report),
             *heat(report),
             *costs(report),
             *curves(report),
@@ -114,6 +116,14 @@ def tables(report: Report, into: Path) -> Iterator[str]:
     yield '<div class="view" data-view="jobs">\n<h3>Jobs one by one</h3>'
     yield from table(report.jobs, "jobs", {job.number: href(job, into) for job in report.pool.jobs})
     yield "</div>\n</section>"
+
+
+def pairs(report: Report) -> Iterator[str]:
+    """The configurations against the chosen one; nothing where there is one alone."""
+    if report.pairs:
+        yield from section(
+            "pairs", "Against the chosen configuration", [f"<p>{escape(CAPTION)}.</p>", *pair_html(report.pairs)]
+        )
 
 
 def href(job: Job, into: Path) -> str | None:

@@ -166,7 +166,7 @@ def configuration_table(pool: Pool, found: Sequence[Configuration]) -> Table:
         Column("configuration", numeric=False),
         *map(Column, (*results, f"gain, {gains(pool).unit}")),
         Column("verdict", numeric=False),
-        *map(Column, ("95% interval of the gain", "student alone", "seeds", "p", "p after Holm", "gap closed")),
+        *map(Column, ("95% interval of the gain", "student alone", "seeds", "p, adjusted", "gap closed")),
         *map(Column, on_groups(pool)),
         *(Column(name, numeric=numeric(pool.jobs, name)) for name in pool.plain),
         *map(Column, (*SIZES, "seconds, all seeds")),
@@ -189,11 +189,7 @@ def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Po
     missing = Cell(MISSING)
     cells = [
         Cell(name_of(jobs[0], pool), float(min(numbers))),
-        *(
-            compared(found, pool)
-            if found
-            else [*[missing] * 3, Cell(""), *[missing] * 2, Cell("0", 0.0), *[missing] * 2]
-        ),
+        *(compared(found, pool) if found else [*[missing] * 3, Cell(""), *[missing] * 2, Cell("0", 0.0), missing]),
         closed(done),
         *(accuracy(mean([accuracy_on(name, model(job, DISTILLED)) for job in done])) for name in pool.class_groups),
         *(setting(jobs[0], name) for name in pool.plain),
@@ -213,7 +209,7 @@ def name_of(job: Job, pool: Pool) -> str:
 
 
 def compared(c: Configuration, pool: Pool) -> list[Cell]:
-    """The numbers of a configuration, from its mean validation to Holm's p."""
+    """The numbers of a configuration, from its mean validation to its adjusted p."""
     shown = gains(pool)
     return [
         number(c.val_mean, mean_sd(c.val_mean, c.val_sd, c.metric, c.mode)),
@@ -223,8 +219,7 @@ def compared(c: Configuration, pool: Pool) -> list[Cell]:
         interval(c.interval, shown),
         metric(c.baseline_mean, c.metric, c.mode),
         Cell(str(len(c.seeds)), float(len(c.seeds))),
-        number(c.p, probability(c.p)),
-        number(c.p_holm, probability(c.p_holm)),
+        number(c.p_adjusted, probability(c.p_adjusted)),
     ]
 
 

@@ -49,6 +49,11 @@ class Job:
         """What the job changed, as on the command line of a single run; secrets are out."""
         return [str(word) for word in self.record.get("overrides", [])]
 
+    @property
+    def confirm(self) -> bool:
+        """It trains the configuration that validation chose on a seed that the sweep had not used."""
+        return self.record.get("confirm") is True
+
     @cached_property
     def state(self) -> str:
         """``running`` where its process lives; ``killed`` where it ended without a word."""

@@ -11,9 +11,10 @@ from kd_lightning.configuration_table import configuration_rows
 from kd_lightning.report.gap import gap_closed
 from kd_lightning.report.groups import accuracy_on, names_of
 from kd_lightning.report.numbers import difference, metric_value, percent
+from kd_lightning.sweep_sentences import sweep_sentences
 from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
 from kd_lightning.sweeps.live import title
-from kd_lightning.verdict_over_seeds import configurations, sweep_sentences
+from kd_lightning.verdict_over_seeds import configurations
 
 JOBS_SHOWN = 40
 """Rows of the terminal's table; the report has all."""

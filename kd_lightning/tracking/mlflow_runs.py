@@ -18,10 +18,10 @@ from filelock import FileLock
 from kd_lightning.callbacks.mlflow_curves import MLflowCurves, load_client
 from kd_lightning.errors import ConfigError, KDError
 from kd_lightning.redaction import without_passwords
+from kd_lightning.sweep_sentences import sweep_sentences
 from kd_lightning.sweeps.folder import DONE, RESULTS, Job, read_json, read_sweep
 from kd_lightning.tracking.job import TrackedJob
 from kd_lightning.tracking.values import metrics_of, params_of
-from kd_lightning.verdict_over_seeds import sweep_sentences
 
 SWEEP, JOB, PARENT, NOTE = "kd.sweep", "kd.job", "mlflow.parentRunId", "mlflow.note.content"
 ARTIFACTS = ("results.json", "report.md", "report.html")

@@ -22,8 +22,8 @@ def test_the_whole_of_it(tmp_path: Path) -> None:
     assert found["Test"].startswith(
         "Measured once for each model, after its checkpoint had been chosen, and never used"
     )
-    assert found["Comparisons"].startswith("6 paired t tests")
-    assert "Holm" in found["Comparisons"]
+    assert found["Comparisons"].startswith("6 of distilled against alone, paired by seed.")
+    assert "intervals hold for all of them at once" in found["Comparisons"]
     assert found["Seeds"].endswith("6 of them with a result, each on 3 seeds (0, 1, 2).")
     assert found["Budget"].startswith("The same for both students.")
     assert found["Teacher"].startswith("Unchanged: ")

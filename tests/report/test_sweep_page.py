@@ -181,8 +181,8 @@ def spoil_one(folder: Path) -> None:
     [
         (spoil_nothing, "Tables Shown Decided Files Repeat"),
         (spoil_all, "Tables Shown Lost Decided Files Repeat"),
-        (spoil_json, "Tables Gains Shown Heat Costs Curves Parallel Lost Decided Files Repeat"),
-        (spoil_numbers, "Tables Gains Shown Heat Costs Curves Parallel Decided Files Repeat"),
+        (spoil_json, "Tables Gains Shown Pairs Heat Costs Curves Parallel Lost Decided Files Repeat"),
+        (spoil_numbers, "Tables Gains Shown Pairs Heat Costs Curves Parallel Decided Files Repeat"),
         (spoil_seeds, "Tables Gains Shown Heat Costs Curves Decided Files Repeat"),
         (spoil_one, "Tables Gains Shown Heat Costs Curves Decided Files Repeat"),
     ],

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kd_lightning.report.sweep_csv import csv_text
+from kd_lightning.report.sweep_facts import facts
 from kd_lightning.report.sweep_files import Pool, read_pool
+from kd_lightning.report.sweep_markdown import markdown_page
+from kd_lightning.report.sweep_model import Report
+from kd_lightning.report.sweep_numbers import MINUS
+from kd_lightning.report.sweep_page import html_page
 from kd_lightning.report.sweep_states import reason, state, state_line
 from kd_lightning.report.sweep_table import configuration_table, job_table, labels
 from kd_lightning.verdict_over_seeds import configurations
@@ -50,7 +59,7 @@ def test_a_jobs_row() -> None:
         "size": "696.0 kB",
         "seconds": "–",  # noqa: RUF001
         "reused": "",
-        "verdict over seeds": "better",  # gains of 4 and 3.75: t = 31, p = 0.0205, after Holm 0.041
+        "verdict over seeds": "better",  # gains of 4 and 3.75: t = 31, p = 0.0205 alone, 0.0406 of two
     }
 
 
@@ -77,7 +86,9 @@ def test_a_configurations_row() -> None:
     assert first["student alone"] == "43.12"  # mean of 43 and 43.25, to even
     chosen = next(c for c in found if c.chosen)
     assert chosen.interval is not None
-    assert first["95% interval of the gain"] == " to ".join(f"{end:+.2f}" for end in chosen.interval)
+    assert first["95% interval of the gain"] == " to ".join(
+        f"{end:+.2f}".replace("-", MINUS) for end in chosen.interval
+    )
     assert first["verdict"] == chosen.verdict
     assert second["gain, perplexity"].startswith("+1.62 ± ")
     rows = configuration_table(pool, found).rows
@@ -91,7 +102,7 @@ def test_a_configuration_without_a_result_is_listed_too() -> None:
     rows = cells(configuration_table(pool, configurations(pool.judged)))
     assert [row["jobs"] for row in rows] == ["0, 1", "2, 3"]
     assert (rows[1]["state"], rows[1]["seeds"], rows[1]["verdict"]) == ("failed", "0", "")
-    assert rows[1]["validation perplexity"] == rows[1]["p"] == "–"  # noqa: RUF001
+    assert rows[1]["validation perplexity"] == rows[1]["p, adjusted"] == "–"  # noqa: RUF001
 
 
 def test_accuracy_is_sorted_the_other_way_and_gains_are_points(tmp_path: Path) -> None:
@@ -162,3 +173,31 @@ def test_numbers_in_a_row_are_a_range(numbers: tuple[int, ...], text: str) -> No
 def test_jobs_in_memory_are_as_read() -> None:
     done, lost = jobs_of([["a=1"], ["a=2"]], [1.0, None])
     assert (done.state, lost.state) == ("done", "failed")
+
+
+def test_jobs_that_confirm_have_rows_but_are_no_configuration() -> None:
+    words = [*WORDS, ["temperature=2", "seed=2"], ["temperature=2", "seed=3"]]
+    pool = pool_of(words, [40.0, 41.0, 38.0, 38.5, 38.2, 38.9])
+    marked = [replace(each, record={**each.record, "confirm": each.number > 3}) for each in pool.jobs]
+    pool = replace(pool, jobs=tuple(marked))
+    report = Report(pool)
+    assert [row["jobs"] for row in cells(report.means)] == ["2, 3", "0, 1"]
+    assert {row["job"]: row["verdict over seeds"] for row in cells(report.jobs)}["4"] == report.confirmations[0].verdict
+    assert report.sentences[0].startswith("Confirmation of temperature=2 on 2 seeds")
+    assert "Repeats" not in dict(facts(pool, report.configurations))
+    rows = list(csv.DictReader(io.StringIO(csv_text(report))))
+    assert [row["confirm"] for row in rows] == ["False"] * 4 + ["True"] * 2
+
+
+def test_pairs_with_the_chosen_one_stand_in_all_files(tmp_path: Path) -> None:
+    report = Report(read_pool([write_grid(tmp_path)]))
+    assert report.pairs is not None
+    rows = cells(report.pairs)
+    assert len(rows) == 5
+    first = rows[0]
+    assert (first["configuration"], first["on test"]) == ("temperature=1 alpha=0.9", "worse")
+    page, text = html_page(report, tmp_path), markdown_page(report)
+    assert 'id="pairs"' in page
+    for row in rows:
+        assert row["configuration"] in page
+        assert row["configuration"] in text

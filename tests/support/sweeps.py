@@ -45,7 +45,14 @@ def results(
     }
 
 
-def job(number: int, words: str, found: dict[str, Any] | None = None, state: str = "done", error: str = "") -> Job:
+def job(
+    number: int,
+    words: str,
+    found: dict[str, Any] | None = None,
+    state: str = "done",
+    error: str = "",
+    confirm: bool = False,
+) -> Job:
     """A job with the overrides ``words``, and what it found where it is done."""
-    record = {"number": number, "overrides": words.split(), "state": state, "error": error}
+    record = {"number": number, "overrides": words.split(), "state": state, "error": error, "confirm": confirm}
     return Job(number, Path("sweep") / str(number), record, found)
