@@ -30,6 +30,7 @@ def html_page(run: RunFiles) -> str:
     """The whole page."""
     heading = escape(title(run.results))
     verdict, *sentences = summary_sentences(run.results)
+    headline, stop, rest = verdict.partition(". ")
     main, *others = summary_tables(run.results)
     curves, *more = run_charts(run)
     return "\n".join(
@@ -39,10 +40,10 @@ def html_page(run: RunFiles) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{heading}</title>",
             f"<style>\n{read_style('page.css', 'charts.css')}</style>\n</head>",
-            f'<body class="run">\n<main>\n<h1>{heading}</h1>\n<p class="verdict">{escape(verdict)}</p>',
+            f'<body class="run">\n<main>\n<h1>{heading}</h1>\n<p class="verdict">{escape(headline + stop.strip())}</p>',
             *model_table(run.results, main),
             *figure(*curves),
-            *(f"<p>{escape(sentence)}</p>" for sentence in sentences),
+            *(f"<p>{escape(sentence)}</p>" for sentence in filter(None, [rest, *sentences])),
             *beside(run.results, others),
             *(part for chart in more for part in figure(*chart)),
             *rests_on(run),

@@ -72,6 +72,13 @@ def test_the_verdict_comes_first_then_table_charts_and_evidence(results: Results
     assert len([tag for tag, _ in found.elements if tag == "svg"]) == 4  # two charts, wide and narrow
 
 
+def test_the_first_sentence_of_a_verdict_stands_alone(results: Results, read: Callable[..., Page]) -> None:
+    results["verdict"] = "Better: 97.38% against 84.91%. This is one seed: seed=0,1,2 with -m shows more."
+    found = read(results)
+    assert found.all("p")[0] == "Better: 97.38% against 84.91%."
+    assert "This is one seed: seed=0,1,2 with -m shows more." in found.all("p")
+
+
 def test_ids_are_unique_and_every_name_is_found(results: Results, read: Callable[..., Page]) -> None:
     elements = read(results).elements
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
