@@ -31,6 +31,14 @@ GROUPS = (
     "vars",
 )
 """Settings that hold settings."""
+CHOSEN_BY = {
+    "teacher": "model@teacher",
+    "student": "model@student",
+    "teacher_optimizer": "optimizer@teacher_optimizer",
+    "teacher_scheduler": "scheduler@teacher_scheduler",
+    "teacher_hard_loss": "hard_loss@teacher_hard_loss",
+}
+"""Settings whose group has another name -> what chooses one of its files."""
 KEYS = frozenset(
     {
         *GROUPS,
@@ -73,6 +81,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             hint = did_you_mean(key, KEYS) or "; free-form values belong under vars"
             raise ConfigError(f"unknown setting {key!r}{hint}")
     _check_shape(settings)
+    _check_named(settings)
     _check_trainer(settings["trainer"])
     if settings["teacher"].get("checkpoint") and "teacher" in settings["force"]:
         raise ConfigError(
@@ -103,6 +112,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"force={stage}: not one of {', '.join(FORCEABLE)}{did_you_mean(str(stage), FORCEABLE)}")
     if not settings["objective"]:
         raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
+    _check_optimizers(settings)
+    _check_some_weight(settings["objective"], settings["annealing"])
     for name, node in settings["objective"].items():
         if name in RESERVED:
             raise ConfigError(f"objective.{name}: the log has that name for {RESERVED[name]}: choose another")
@@ -110,13 +121,19 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             what = f"a number >= 0 (a curve for it belongs under annealing.weight.{name})"
             _number(node["weight"], f"objective.{name}.weight", what, lambda v: v >= 0)
     _check_annealing(settings["annealing"], settings["objective"])
+    for name, node in settings["callbacks"].items():
+        if isinstance(node, Mapping) and "patience" in node:
+            _integer(node["patience"], f"callbacks.{name}.patience", 0)
 
 
 def _check_shape(settings: Mapping[str, Any]) -> None:
     """Settings that hold others do, lists are lists, flags are flags, paths are texts."""
     for key in GROUPS:
         if not isinstance(settings[key], Mapping):
-            raise ConfigError(f"{key}={settings[key]!r}: settings are expected here; set one inside, as {key}.NAME=...")
+            chosen = f"choose a file with {CHOSEN_BY.get(key, key)}={settings[key]}, or " if settings[key] else ""
+            raise ConfigError(
+                f"{key}={settings[key]!r}: settings are expected here; {chosen}set one inside, as {key}.NAME=..."
+            )
     for group, names in NEEDED.items():
         for name in names:
             if name not in settings[group]:
@@ -136,6 +153,47 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     checkpoint = settings["teacher"].get("checkpoint")
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")
+
+
+def _check_optimizers(settings: Mapping[str, Any]) -> None:
+    """Rates and momenta are in range: torch trains with others, and nothing is learned. What is no number is checked later."""
+    for group in ("optimizer", "teacher_optimizer"):
+        lr, momentum = settings[group].get("lr"), settings[group].get("momentum")
+        if isinstance(lr, (int, float)):
+            _number(lr, f"{group}.lr", "a number > 0", lambda v: v > 0)
+        if isinstance(momentum, (int, float)):
+            _number(momentum, f"{group}.momentum", "a number in [0, 1)", lambda v: 0 <= v < 1)
+    clip = settings["trainer"].get("gradient_clip_val")
+    if clip is not None:
+        _number(clip, "trainer.gradient_clip_val", "a number >= 0, or null,", lambda v: v >= 0)
+
+
+def _check_some_weight(objective: Mapping[str, Any], annealing: Mapping[str, Any]) -> None:
+    """Some term of the soft loss counts."""
+    curves = as_settings(annealing.get("weight"))
+    weights = [
+        node.get("weight", 1) if isinstance(node, Mapping) and name not in curves else 1
+        for name, node in objective.items()
+    ]
+    if not any(weights):
+        names = ", ".join(f"objective.{name}.weight" for name in objective)
+        raise ConfigError(
+            f"{names}: 0, so no soft loss is left: give one a weight above 0, or train on labels with alpha=0"
+        )
+
+
+def _check_named(settings: Mapping[str, Any]) -> None:
+    """What names a file or a folder is not empty, as it is where a shell variable is not set."""
+    named = {f"data.{name}": value for name, value in settings["data"].items()}
+    named |= {f"data.source.{name}": value for name, value in as_settings(settings["data"].get("source")).items()}
+    for name, value in {**named, "teacher.checkpoint": settings["teacher"].get("checkpoint")}.items():
+        if isinstance(value, str) and not value.strip():
+            raise ConfigError(f"{name} is empty (is a shell variable unset?): give it a value, or leave it out")
+
+
+def as_settings(node: Any) -> Mapping[str, Any]:
+    """A node's settings; of a plain value, none."""
+    return node if isinstance(node, Mapping) else {}
 
 
 def _check_annealing(annealing: Mapping[str, Any], objective: Mapping[str, Any]) -> None:

@@ -5,6 +5,8 @@ Nothing that a configuration names is imported, let alone called, before its nam
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -13,14 +15,13 @@ import secrets
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.errors import InstantiationException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
@@ -29,6 +30,7 @@ from kd_lightning.conf_files import conf_dir, user_conf_dir
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError, did_you_mean
 from kd_lightning.hydra_errors import one_line
 from kd_lightning.hydra_guard import guard
+from kd_lightning.resolution import SettingsTooLargeError, resolve
 
 CONFIG_NAME = "config"
 TRUST_VARIABLE = "KD_LIGHTNING_TRUST"
@@ -72,6 +74,7 @@ REFUSED_ARGUMENT = "trust_remote_code"
 """With it, ``from_pretrained`` runs code from wherever the weights come from."""
 
 _registered: set[str] = set()
+_named: frozenset[str] | None = None
 
 
 # -- Hydra ------------------------------------------------------------------------------------------------------------
@@ -119,8 +122,24 @@ def register(package: str) -> None:
 
 def trusted_packages() -> list[str]:
     """The user's trusted packages: from ``register``, the environment variable and entry points; never a config."""
-    named = {name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",") if name.strip()}
+    named = read_named_packages() if _named is None else _named
     return sorted(_registered | named | trusted_distributions())
+
+
+def read_named_packages() -> frozenset[str]:
+    """What the environment variable names now."""
+    return frozenset(name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",") if name.strip())
+
+
+@contextmanager
+def freeze_trust() -> Iterator[None]:
+    """Inside, the environment variable counts as it is now: what a run sets for its jobs extends no trust."""
+    global _named
+    outer, _named = _named, read_named_packages()
+    try:
+        yield
+    finally:
+        _named = outer
 
 
 @cache
@@ -205,7 +224,9 @@ def target_nodes(node: Any, where: str = "") -> Iterator[tuple[str, Mapping[str,
 
 
 def build(node: Any) -> Any:
-    """The object that a settings node describes; plain values come back as they are.
+    """The object that plain settings describe; plain values come back as they are.
+
+    Names are checked before the first one is imported, and nothing is interpolated: what is built is what was checked.
 
     Raises:
         UntrustedTargetError: A ``_target_`` in it is not allowed.
@@ -213,21 +234,33 @@ def build(node: Any) -> Any:
         KDError: As raised by the constructor itself.
     """
     _check_targets(node)
-    if not (isinstance(node, Mapping) and "_target_" in node):
+    return _construct(node) if isinstance(node, Mapping) and "_target_" in node else node
+
+
+def _construct(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_construct(value) for value in node]
+    if not isinstance(node, Mapping):
         return node
-    unwanted = DESCRIPTIVE - set(inspect.signature(locate(_target_name(node))).parameters)
-    arguments = {key: value for key, value in node.items() if key not in unwanted}
+    if "_target_" not in node:
+        return {key: _construct(value) for key, value in node.items()}
+    target = locate(_target_name(node))
+    make = _construct if node.get("_recursive_", True) else copy.deepcopy
+    unwanted = DIRECTIVES | (DESCRIPTIVE - set(inspect.signature(target).parameters))
+    positional = [make(value) for value in node.get("_args_", ())]
+    named = {key: make(value) for key, value in node.items() if key not in unwanted}
+    if node.get("_partial_"):
+        return functools.partial(target, *positional, **named)
     try:
-        return hydra.utils.instantiate(OmegaConf.create(arguments), _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        while cause is not None and not isinstance(cause, KDError) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        if isinstance(cause, KDError):
-            raise cause from error
-        raise ConfigError(f"{node['_target_']}: {str(cause or error).splitlines()[0]}") from error
+        return target(*positional, **named)
+    except KDError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{node['_target_']}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 
 
+DIRECTIVES = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
+"""Say how an object is made; everything is made of plain values, so ``_convert_`` changes nothing."""
 DESCRIPTIVE = frozenset({"name"})
 """Keys beside ``_target_`` that are not arguments, where the constructor has no such argument."""
 
@@ -329,7 +362,9 @@ def plain(config: DictConfig) -> dict[str, Any]:
     for missing in _unset(OmegaConf.to_container(config, resolve=False)):
         raise ConfigError(f"{missing} is not set: give it a value with {missing}=...")
     try:
-        settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        settings = resolve(config)
+    except SettingsTooLargeError as error:
+        raise ConfigError(one_line(error)) from error
     except InterpolationKeyError as error:
         raise ConfigError(
             f"{error.full_key}: {one_line(error)}: choose data, task and models that fit together"

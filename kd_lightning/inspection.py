@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import shutil
@@ -13,6 +14,8 @@ from kd_lightning.conf_files import conf_dir, search_dirs
 from kd_lightning.errors import did_you_mean
 from kd_lightning.objective_docs import objective_rows
 from kd_lightning.versions import installed
+
+FITS = "Fits: task="
 
 
 def ls(arguments: list[str]) -> int:
@@ -46,14 +49,21 @@ def groups() -> dict[str, dict[str, Path]]:
 
 def purpose(path: Path) -> str:
     """The first comment line of a file that is not Hydra's package directive; after a command, the next one too."""
-    comments: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        if not line.startswith("# @package"):
-            comments.append(line.removeprefix("#").strip())
+    comments = head_comments(path)
     shown = comments[:2] if comments and comments[0].startswith("kd run") and ":" not in comments[0] else comments[:1]
-    return ": ".join(shown)
+    task = fitting_task(path)
+    return ": ".join(shown) + (f" (fits task={task})" if task else "")
+
+
+def head_comments(path: Path) -> list[str]:
+    """The comment lines that a file opens with, without Hydra's package directive."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    return [line.removeprefix("#").strip() for line in lines if not line.startswith("# @package")]
+
+
+def fitting_task(path: Path) -> str:
+    """The one task that a preset fits, from its line ``# Fits: task=NAME``; empty where it fits any."""
+    return next((line.removeprefix(FITS) for line in head_comments(path) if line.startswith(FITS)), "")
 
 
 def cp(arguments: list[str]) -> int:

@@ -148,7 +148,8 @@ def state_of(error: BaseException) -> str:
 
 def overrides_of_job() -> list[str]:
     """The words that Hydra composed the job at work from, secrets out."""
-    return [redacted_override(word) for word in HydraConfig.get().overrides.task]
+    words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return [redacted_override(word) for word in words]
 
 
 def in_multirun() -> bool:

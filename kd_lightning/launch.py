@@ -10,11 +10,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hydra
 from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -22,7 +23,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import CONFIG_NAME, TRUST_VARIABLE, register_with_hydra
+from kd_lightning.config import CONFIG_NAME, TRUST_VARIABLE, freeze_trust, register_with_hydra
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain
 from kd_lightning.job import Place, describe, in_multirun, overrides_of_job, perform, perform_in_sweep
@@ -96,7 +97,9 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
     if os.environ.get(TRUST_VARIABLE) and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # the user's own package, beside their ./conf
     try:
-        compose_and_run(arguments, work or job)
+        refuse_pickled_run(arguments)
+        with freeze_trust():
+            compose_and_run(arguments, work or job)
         if _errors:
             raise _errors.pop()
         return OK
@@ -113,6 +116,19 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
         sys.argv = words
         if not wants_traceback:
             del os.environ[TRACEBACK]
+
+
+def refuse_pickled_run(arguments: list[str]) -> None:
+    """Hydra's ``--experimental-rerun`` is not taken: it loads a pickle, which may run anything.
+
+    Raises:
+        ConfigError: It is there.
+    """
+    if get_args_parser().parse_args(arguments).experimental_rerun is not None:
+        raise ConfigError(
+            "--experimental-rerun loads a pickle, which may run any code: run the words in the run folder's overrides.txt "
+            "again: kd run WORDS"
+        )
 
 
 @contextmanager
@@ -163,6 +179,13 @@ def job(config: DictConfig) -> None:
             _errors.append(RuntimeError(describe(stop)))
         except Exception as error:
             _errors.append(error)  # raised by `run`: through Hydra it would be announced a second time
+            remove_if_empty(folder)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """A run whose settings are refused leaves no folder: Hydra makes it before they are checked."""
+    with suppress(OSError):  # there is something in it
+        folder.rmdir()
 
 
 def conclude(state: str) -> int:

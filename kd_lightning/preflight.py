@@ -78,6 +78,23 @@ def check_network(
     return int(logits.shape[-1])
 
 
+def check_row_shape(prepared: Prepared, shape: Any) -> None:
+    """The rows have the shape that the settings say, which networks and examples are made by.
+
+    Args:
+        prepared: The data.
+        shape: ``data.shape``; None where a data set has no such setting.
+
+    Raises:
+        ConfigError: They have another.
+    """
+    found = list(prepared.splits["train"]["inputs"].shape[1:])
+    if shape is not None and list(shape) != found:
+        raise ConfigError(
+            f"data.shape={list(shape)}, and a row of the data has the shape {found}: set data.shape={found}"
+        )
+
+
 def check_class_count(
     classes: int, task: Task, prepared: Prepared, who: str, classwise: Collection[str] | None
 ) -> None:

@@ -31,7 +31,7 @@ from kd_lightning.modules.distillation import DistillationModule
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.objectives.base import Objective, lasting, teacher_taps
 from kd_lightning.precision import with_possible_precision
-from kd_lightning.preflight import check_processes, check_trainer
+from kd_lightning.preflight import check_processes, check_row_shape, check_trainer
 from kd_lightning.profiling import NoProfiler
 from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.seeds import derive
@@ -214,6 +214,7 @@ class Recipe:
         made_of = ("data", str(entry.folder), imbalance, classes, limit)
         prepared, fingerprint, reused = self.sharing.once(made_of, read)
         prepared.check(classes)
+        check_row_shape(prepared, self.settings["data"].get("shape"))
         sizes = ", ".join(f"{split} {len(prepared.splits[split]['inputs'])}" for split in SPLITS)
         self.board.done("data", f"{sizes} rows" + (f" (reused {shorten_hash(entry.key)})" if reused else ""))
         return prepared, fingerprint

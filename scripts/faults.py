@@ -1271,6 +1271,24 @@ def disk(rng: random.Random, n: int, folder: Path) -> Outcome:
     return outcome
 
 
+# -- a stranger's files -----------------------------------------------------------------------------------------------
+
+
+def strangers(rng: random.Random, n: int, folder: Path) -> Outcome:
+    """``kd`` in folders that a stranger made: every root of ``hostile.py``, or so many of them."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from hostile import all_roots, problems_of
+
+    multiprocessing.set_forkserver_preload(["kd_lightning.cli", "kd_lightning.launch", "kd_lightning.run"])
+    roots = list(all_roots().values())
+    outcome = Outcome()
+    for root in rng.sample(roots, min(n, len(roots))):
+        struck, problems = problems_of(root, folder / root.name)
+        outcome.add(struck, problems, root.name)
+    outcome.note = "struck: the same payload runs where the user allows it"
+    return outcome
+
+
 # -- the table --------------------------------------------------------------------------------------------------------
 
 
@@ -1347,6 +1365,9 @@ ROWS = {
     ),
     "forced": Row(
         "force=[teacher]", "a stage made again while three processes read it", 50, "nobody reads a torn entry", forced
+    ),
+    "hostile": Row(
+        "a stranger's files", "./conf and others in the working folder", 100, "no payload runs; refused in one line", strangers
     ),
 }  # fmt: skip
 

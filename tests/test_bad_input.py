@@ -109,6 +109,9 @@ WORDS = {
     "temperature=abc": ("ConfigError", "temperature='abc'", "a number"),
     "steps.pretrain=2": ("ConfigError", "steps.pretrain=2", "steps.student=2"),
     "outputs=null": ("ConfigError", "outputs=None", "a folder"),
+    "student=mlp": ("ConfigError", "student='mlp'", "model@student=mlp"),
+    "teacher_optimizer=sgd": ("ConfigError", "teacher_optimizer='sgd'", "optimizer@teacher_optimizer=sgd"),
+    "sweep=pareto": ("ConfigError", "sweep=pareto fits task=language_modelling", "kd ls sweep"),
     "student=null": ("ConfigError", "student=None", "student.NAME="),
     "data=null": ("ConfigError", "data=null", "kd ls data"),
     "objective=[]": ("ConfigError", "objective is empty", "objective=[kd]"),
@@ -177,6 +180,11 @@ VALUES = {
     "channels_last=maybe": ("ConfigError", "channels_last='maybe'", "true or false"),
     "compile=maybe": ("ConfigError", "compile='maybe'", "true or false"),
     "force=teacher": ("ConfigError", "force='teacher'", "force=[teacher]"),
+    "optimizer.lr=0": ("ConfigError", "optimizer.lr=0", "> 0"),
+    "teacher_optimizer.lr=-1": ("ConfigError", "teacher_optimizer.lr=-1", "> 0"),
+    "trainer.gradient_clip_val=-1": ("ConfigError", "trainer.gradient_clip_val=-1", ">= 0"),
+    "objective.kd.weight=0": ("ConfigError", "objective.kd.weight", "above 0", "alpha=0"),
+    "teacher.checkpoint=''": ("ConfigError", "teacher.checkpoint is empty", "shell variable"),
     "teacher.checkpoint=5": ("ConfigError", "teacher.checkpoint=5", "run folder"),
 }
 
@@ -186,6 +194,45 @@ def test_value_is_refused(word: str, refused_value: Any) -> None:
     line = refused_value((*DIGITS, *MLP), word)
     for part in VALUES[word]:
         assert part in line
+
+
+ABSURD = {
+    ("optimizer=sgd", "optimizer.momentum=2"): ("optimizer.momentum=2", "[0, 1)"),
+    ("callbacks=[early_stopping]", "callbacks.early_stopping.mode=max", "callbacks.early_stopping.patience=-1"): (
+        "callbacks.early_stopping.patience=-1",
+        "0 or more",
+    ),
+    ("data=text_files", "data.root=", "task=language_modelling", "model@teacher=lstm_lm", "model@student=lstm_lm"): (
+        "data.root is empty",
+        "shell variable",
+    ),
+    ("outputs={a: b}",): ("outputs={", "a folder is expected"),
+    ("outputs=",): ("outputs=''", "shell variable"),
+    ("outputs=' '",): ("outputs=' '", "shell variable"),
+    ("hydra.run.dir=",): ("hydra.run.dir=''", "shell variable"),
+    ("-m", "seed=1,2", "hydra.sweep.dir="): ("hydra.sweep.dir=''", "shell variable"),
+    ("-m", "seed=range(0,0)"): ("seed=range(0,0)", "nothing to try"),
+    ("-m", "model@student=glob(zz*)"): ("model@student=glob(zz*)", "nothing to try"),
+    ("-m", "sweep=objectives", "hydra.sweeper.params.seed='range(1,1)'"): ("seed=range(1,1)", "nothing to try"),
+}
+
+
+@pytest.mark.parametrize("words", ABSURD)
+def test_empty_and_absurd_words_are_refused(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = kd(capsys, "run", *words[:1], *DIGITS, *words[1:])
+    assert_refused(answer)
+    for part in ABSURD[words]:
+        assert part in answer.err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_refused_run_leaves_no_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert_refused(kd(capsys, "run", *DIGITS, f"outputs={tmp_path}", "temperature=-1"))
+    assert list(tmp_path.glob("runs/*")) == []
+    assert_refused(kd(capsys, "run", *DIGITS, f"outputs={tmp_path}", "data.batch_size=100"))  # known when it runs
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -242,6 +289,7 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "teacher of 5 classes": (["teacher.num_classes=5"], ["ClassMismatchError", "teacher", "5 classes", "10"]),
     "teacher of 1 class": (["teacher.num_classes=1"], ["ClassMismatchError", "teacher", "1 classes", "10"]),
     "student of 5 classes": (["student.num_classes=5"], ["ClassMismatchError", "student", "5 classes", "10"]),
+    "rows of another shape": (["data.shape=[64]"], ["ConfigError", "data.shape=[64]", "data.shape=[1, 8, 8]"]),
     "one class": (["data.num_classes=1"], ["ConfigError", "task.num_classes is 1", "at least 2"]),
     "rows of 1 with BatchNorm": (
         ["data.batch_size=1", "model@teacher=convnet"],
@@ -276,7 +324,7 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["ConfigError", "callbacks.early_stopping.mode=min", "higher", "callbacks.early_stopping.mode=max"],
     ),
     "mode is not set": (["callbacks=[early_stopping]"], ["ConfigError", "callbacks.early_stopping.mode is not set"]),
-    "negative rate": (["optimizer.lr=-1"], ["ConfigError", "optimizer", "learning rate: -1"]),
+    "negative rate": (["optimizer.lr=-1"], ["ConfigError", "optimizer.lr=-1", "> 0"]),
     "no device": (["trainer.devices=0"], ["ConfigError", "trainer", "devices=0"]),
     "unknown precision": (["trainer.precision=17"], ["ConfigError", "trainer", "Precision 17"]),
     "warm-up of all": (["scheduler.warmup=1"], ["ConfigError", "warmup is 1", "[0, 1)"]),

@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 from kd_lightning import config
 from kd_lightning.config import ALLOWED_CALLS, build, check_arguments, check_target, locate, plain
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError
-from kd_lightning.hydra_guard import foreign_names, named_in_logging
 from kd_lightning.models.mlp import MLP
 from tests.support.cli import DIGITS, kd
 
@@ -222,30 +221,6 @@ def test_what_is_not_there_is_said_in_one_line(target: str, capfd: pytest.Captur
 
 # -- what Hydra itself would import -----------------------------------------------------------------------------------
 
-HYDRA_NODES = {
-    "callback": "  callbacks:\n    mine:\n      _target_: foreign_pkg.Thing\n",
-    "handler factory": "  job_logging:\n    version: 1\n    handlers:\n      mine:\n        (): foreign_pkg.Thing\n",
-    "handler class": "  job_logging:\n    version: 1\n    handlers:\n      mine:\n        class: foreign_pkg.Thing\n",
-    "external object": "  hydra_logging:\n    version: 1\n    handlers:\n      mine:\n"
-    "        class: logging.StreamHandler\n        stream: ext://foreign_pkg.os\n",
-}
-
-
-@pytest.mark.parametrize("case", HYDRA_NODES)
-def test_hydras_own_settings_import_nothing_foreign(
-    case: str, package: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    text = f"# @package _global_\n# kd run experiment=mine\nhydra:\n{HYDRA_NODES[case]}"
-    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(text)
-    monkeypatch.chdir(tmp_path)
-    words = ("run", "experiment=mine", "temperature=-1", "progress=false")
-    answer = kd(capsys, *words)
-    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
-    assert "UntrustedTargetError" in answer.err
-    assert "foreign_pkg" in answer.err
-    assert not package.exists()
-
 
 @pytest.mark.filterwarnings("ignore:Callback Thing")
 def test_control_a_trusted_callback_of_hydra_is_imported(
@@ -258,14 +233,12 @@ def test_control_a_trusted_callback_of_hydra_is_imported(
     assert package.exists()
 
 
-def test_usual_logging_passes() -> None:
-    usual = {
-        "version": 1,
-        "formatters": {"simple": {"format": "%(message)s"}},
-        "handlers": {"console": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}},
-        "root": {"handlers": ["console"]},
-    }
-    assert list(named_in_logging(usual)) == []
+def test_trust_is_read_once(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with config.freeze_trust():
+        monkeypatch.setenv("KD_LIGHTNING_TRUST", "foreign_pkg")
+        with pytest.raises(UntrustedTargetError):
+            build({"_target_": "foreign_pkg.make", "size": 2})
+    assert build({"_target_": "foreign_pkg.make", "size": 2}).size == 2
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------
@@ -326,6 +299,30 @@ def test_build_makes_objects_and_leaves_values() -> None:
     )
 
 
+def test_what_is_built_is_never_interpolated() -> None:
+    text = "${oc.create:{_target_: os.mkdir, path: made}}"
+    settings = plain(
+        OmegaConf.create({"node": {"_target_": "torch.nn.ModuleDict", "modules": None}, "text": "\\" + text})
+    )
+    assert settings["text"] == text
+    layer = {"_target_": "torch.nn.Linear", "_partial_": True, "device": settings["text"]}
+    assert build(layer).keywords == {"device": text}
+
+
+def test_directives_of_hydra() -> None:
+    inner = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}
+    assert isinstance(build({"_target_": "torch.nn.Sequential", "_args_": [inner, inner]})[1], torch.nn.Linear)
+    kept = {
+        "_target_": "torch.nn.Linear",
+        "_partial_": True,
+        "_recursive_": False,
+        "_convert_": "none",
+        "device": inner,
+    }
+    assert build(kept).keywords == {"device": inner}
+    assert build(kept).keywords["device"] is not inner
+
+
 def test_our_errors_come_through_as_they_are() -> None:
     with pytest.raises(ConfigError, match="MLP: dropout=3 is not a probability") as error:
         build({**MLP_NODE, "dropout": 3})
@@ -376,11 +373,3 @@ def test_secrets_are_written_nowhere(capsys: pytest.CaptureFixture[str], tmp_pat
     # The control: what is no secret stands where it should.
     assert {"config.yaml", "overrides.txt", "results.json"} <= holding[b"hunter3"]
     assert os.environ.get("HYDRA_FULL_ERROR") is None  # `kd run` leaves the environment as it was
-
-
-@pytest.mark.parametrize("key", ["sweeper", "launcher"])
-def test_what_hydra_would_build_inside_a_sweeper_is_refused_where_it_would(key: str) -> None:
-    node = {"_target_": "hydra_plugins.mine.Mine", "parts": [{"of": {"_target_": "os.system", "command": "true"}}]}
-    assert list(foreign_names(OmegaConf.create({key: node}))) == ["os.system"]
-    assert list(foreign_names(OmegaConf.create({key: {**node, "_recursive_": True}}))) == ["os.system"]
-    assert list(foreign_names(OmegaConf.create({key: {**node, "_recursive_": False}}))) == []

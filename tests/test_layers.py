@@ -77,13 +77,7 @@ LAYERS = {
     # Reads files, writes pages: must work where torch is not.
     "report": Layer(
         {
-            "errors",
-            "report",
-            "sizes",
-            "sweeps.folder",
-            "pairwise",
-            "seed_groups",
-            "sweep_sentences",
+            *("errors", "report", "sizes", "sweeps.folder", "pairwise", "seed_groups", "sweep_sentences"),
             "verdict_over_seeds",
         },
         {"fpdf"},
@@ -130,6 +124,11 @@ LAYERS = {
     "config": CONFIGURATION,
     "hydra_errors": CONFIGURATION,
     "hydra_guard": CONFIGURATION,
+    "hydra_parts": CONFIGURATION,
+    "config_sources": Layer({"*"}, {"hydra", "omegaconf", "yaml"}),
+    "resolution": Layer({"errors"}, {"omegaconf"}),
+    "file_settings": Layer({"errors"}, set()),
+    "yaml_bounds": Layer({"errors"}, {"yaml"}),
     "real_numbers": CONFIGURATION,
     "launch": CONFIGURATION,
     "job": CONFIGURATION,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.redaction import redacted_override
@@ -103,7 +103,7 @@ def flags(arguments: list[str]) -> list[str]:
 
 def hydra_overrides(config: DictConfig) -> list[str]:
     """The user's overrides of Hydra's own settings that a single job has use for."""
-    words = [str(word) for word in config.hydra.overrides.hydra]
+    words: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     names = {word: word.lstrip("+~").partition("=")[0].partition("@")[0] for word in words}
     return [word for word in words if not any(_inside(names[word], name) for name in LEADERS_OWN)]
 
