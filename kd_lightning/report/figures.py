@@ -6,7 +6,7 @@ The PDFs need fpdf2 (``pip install 'kd-lightning[figures]'``); without it the pa
 from __future__ import annotations
 
 import datetime
-import importlib.util
+import importlib.metadata
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,8 +40,12 @@ class Figure:
 
 
 def can_write_pdf() -> bool:
-    """fpdf2 is installed."""
-    return importlib.util.find_spec("fpdf") is not None
+    """fpdf2 is installed; its predecessor, which has the same module, reads no SVG."""
+    try:
+        importlib.metadata.distribution("fpdf2")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def write_figures(figures: Sequence[Figure], page_folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kd_lightning.report.heat_map import MEASURES
 from kd_lightning.report.levels import Parameter
-from kd_lightning.report.numbers import finite
+from kd_lightning.report.numbers import finite, shorten_number
 from kd_lightning.report.sweep_curves import SeedCurve
 from kd_lightning.report.sweep_files import measure, value_of
 from kd_lightning.report.sweep_model import Report
@@ -49,7 +49,7 @@ def one_job(job: Job, report: Report) -> dict[str, Any]:
     return {
         "label": report.pool.labels[job.number],
         "state": job.state,
-        "settings": [[name, value] for name, value in settings if value is not None],
+        "settings": [[name, shorten_number(value)] for name, value in settings if value is not None],
         **numbers,
     }
 

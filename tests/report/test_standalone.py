@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.errors import KDError
-from kd_lightning.report import figures
-from kd_lightning.report.figures import NO_PDF, Figure, draw_pdf, write_figures
+from kd_lightning.report.figures import NO_PDF, Figure, can_write_pdf, draw_pdf, write_figures
 from kd_lightning.report.standalone import chart_rules, light_colors, line_entry, standalone_svg
 from kd_lightning.report.sweep_report import write_sweep_report
 from tests.report.sweep_sample import write_grid, write_students
 
 SVG = "{http://www.w3.org/2000/svg}"
-needs_fpdf = pytest.mark.skipif(importlib.util.find_spec("fpdf") is None, reason="fpdf2 is not installed")
+needs_fpdf = pytest.mark.skipif(not can_write_pdf(), reason="fpdf2 is not installed")
 PAGE_SVG = (
     '<svg class="chart wide" viewBox="0 0 200 100" role="img" aria-labelledby="a b"><title id="a">T</title>'
     '<desc id="b">D</desc><polyline class="line job s1 chosen" data-jobs="1" points="1,2 3,4"><title>hint</title>'
@@ -95,7 +94,10 @@ def test_a_pdf_is_one_page_with_text_and_the_same_bytes_each_time(tmp_path: Path
 
 
 def test_without_fpdf2_the_page_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures.importlib.util, "find_spec", lambda name: None)
+    def missing(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
     page = write_sweep_report([write_grid(tmp_path)], tmp_path).read_text(encoding="utf-8")
     assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".svg"}
     assert "pip install &#x27;kd-lightning[figures]&#x27;" in page or NO_PDF in page
