@@ -16,7 +16,7 @@ from kd_lightning.report.standalone import LegendEntry
 from kd_lightning.report.svg import LETTER, cut, text
 from kd_lightning.report.sweep_files import Pool, measure
 from kd_lightning.report.sweep_numbers import Differences
-from kd_lightning.report.sweep_table import shorten_name
+from kd_lightning.report.sweep_table import shorten_name, sort_best_first
 from kd_lightning.verdict_over_seeds import Configuration
 
 MOST_ROWS = 10
@@ -74,9 +74,7 @@ class GainChart:
 
 def gain_chart(pool: Pool, found: Sequence[Configuration], gains: Differences) -> GainChart | None:
     """The chart; None where no configuration has a gain."""
-    known = [c for c in found if finite(c.gain_mean) is not None]
-    sign = 1 if pool.mode == "min" else -1
-    known.sort(key=lambda c: (not c.chosen, finite(c.val_mean) is None, sign * c.val_mean))
+    known = [c for c in sort_best_first(found, pool.mode) if finite(c.gain_mean) is not None]
     rows = [gain_row(c, pool, gains) for c in known[:MOST_ROWS]]
     return GainChart(tuple(rows), gains.unit, len(known) - len(rows)) if rows else None
 

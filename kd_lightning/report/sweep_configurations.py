@@ -11,10 +11,9 @@ import re
 from typing import Any
 
 from kd_lightning.report.cells import quote_cell
-from kd_lightning.report.numbers import finite
 from kd_lightning.report.sweep_model import Report
 from kd_lightning.report.sweep_numbers import MINUS, mean_sd
-from kd_lightning.report.sweep_table import shorten_name
+from kd_lightning.report.sweep_table import shorten_name, sort_best_first
 from kd_lightning.verdict_over_seeds import Configuration
 
 SPECIAL = {
@@ -34,15 +33,9 @@ HEADER = r"""% Needs \usepackage{booktabs}.
 """
 
 
-def ordered(report: Report) -> list[Configuration]:
-    """Best validation first, those without a finite one last."""
-    sign = 1 if report.pool.mode == "min" else -1
-    return sorted(report.configurations, key=lambda c: (finite(c.val_mean) is None, sign * (finite(c.val_mean) or 0.0)))
-
-
 def csv_text(report: Report) -> str:
     """``configurations.csv``: one row a configuration; what it lacks is empty."""
-    rows = [csv_row(c) for c in ordered(report)]
+    rows = [csv_row(c) for c in sort_best_first(report.configurations, report.pool.mode)]
     text = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["configuration"]
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -81,7 +74,7 @@ def latex_text(report: Report) -> str:
     metric = report.pool.metric
     heads = ["configuration", "seeds", f"validation {metric}", f"test {metric}", f"gain, {report.gains.unit}"]
     lines = [" & ".join(map(escape_latex, [*heads, "95% interval", "verdict"])) + r" \\", r"\midrule"]
-    for c in ordered(report):
+    for c in sort_best_first(report.configurations, report.pool.mode):
         cells = map(escape_latex, latex_cells(c, report))
         lines.append(" & ".join(rf"\textbf{{{cell}}}" if c.chosen and cell else cell for cell in cells) + r" \\")
     return HEADER + "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

@@ -156,6 +156,12 @@ def ordered(columns: Sequence[Column], rows: Sequence[Row], by: int, mode: str) 
     return Table(tuple(columns), tuple(sorted(rows, key=key)), by, mode == "min")
 
 
+def sort_best_first(found: Sequence[Configuration], mode: str) -> list[Configuration]:
+    """Configurations as the table has them: best mean validation first, those without a finite one last."""
+    sign = 1 if mode == "min" else -1
+    return sorted(found, key=lambda c: (finite(c.val_mean) is None, sign * (finite(c.val_mean) or 0.0)))
+
+
 # -- configurations ---------------------------------------------------------------------------------------------------
 
 
