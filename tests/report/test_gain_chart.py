@@ -11,7 +11,7 @@ from kd_lightning.report.gain_chart import GainRow, draw, gain_axis
 from kd_lightning.report.headline import headline
 from kd_lightning.report.sweep_files import read_pool
 from kd_lightning.report.sweep_model import Report
-from tests.report.sweep_sample import GRID, pool_of, write_grid
+from tests.report.sweep_sample import GRID, pool_of, results, write_grid, write_job
 
 
 def row(mean: float, seeds: tuple[float, ...], interval: tuple[float, float] | None) -> GainRow:
@@ -66,6 +66,18 @@ def test_the_headline_is_one_sentence_with_choice_verdict_and_numbers(tmp_path: 
     assert "test gain +6.3" in found
     assert found.endswith("over 3 seeds.")
     assert ". " not in found
+
+
+def test_fresh_seeds_have_the_last_word_in_the_headline(tmp_path: Path) -> None:
+    write_grid(tmp_path)
+    for number, seed in enumerate((7, 8, 9), start=18):
+        words = ["temperature=2", "alpha=0.9", f"seed={seed}"]
+        write_job(tmp_path, number, words, results(50.0 + number / 7, seed), confirm=True)
+    found = headline(Report(read_pool([tmp_path])))
+    assert found.startswith(
+        "temperature=2 alpha=0.9, chosen on validation from 6 configurations: worse than the student "
+    )
+    assert found.endswith("over 3 fresh seeds.")
 
 
 def test_without_a_result_the_headline_says_so() -> None:
