@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from kd_lightning.errors import KDError
+from kd_lightning.errors import CheckpointWriteError, KDError
 from kd_lightning.report.replacing import replace_file
 from kd_lightning.report.standalone import LegendEntry, standalone_svg
 
@@ -63,7 +63,10 @@ def write_figures(figures: Sequence[Figure], page_folder: Path) -> None:
     folder = page_folder / FOLDER
     if folder.is_symlink():
         raise KDError(f"{folder}: is a link, and a report writes into its own folder alone; remove it: rm {folder}")
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CheckpointWriteError(f"cannot write {folder}: {error}") from error
     with_pdf = can_write_pdf()
     for figure in figures:
         svg = standalone_svg(figure.svg, figure.legend)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.errors import KDError
+from kd_lightning.errors import CheckpointWriteError, KDError
 from kd_lightning.report.figures import NO_PDF, Figure, can_write_pdf, draw_pdf, write_figures
 from kd_lightning.report.standalone import chart_rules, light_colors, line_entry, standalone_svg
 from kd_lightning.report.sweep_report import write_sweep_report
@@ -107,6 +107,13 @@ def test_without_fpdf2_the_page_says_what_to_install(tmp_path: Path, monkeypatch
 def test_control_characters_in_names_do_no_harm() -> None:
     root = ET.fromstring(standalone_svg(PAGE_SVG.replace("k &lt; 3", "a\x01b\ud800")))
     assert root.findall(f"{SVG}text")[-1].text == "ab"
+
+
+def test_a_file_named_figures_is_an_error_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "figures").write_text("mine", encoding="utf-8")
+    with pytest.raises(CheckpointWriteError, match=f"cannot write {tmp_path}/figures: "):
+        write_figures([Figure("x", PAGE_SVG)], tmp_path)
+    assert (tmp_path / "figures").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_figures_folder_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
