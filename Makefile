@@ -5,8 +5,8 @@ BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-RUN_EXTRAS := text,vision
-DEV_EXTRAS := text,vision,logging,sweep,dev
+RUN_EXTRAS := text,vision,figures
+DEV_EXTRAS := text,vision,logging,sweep,figures,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup dev test full quick check format clean

@@ -24,7 +24,8 @@ kd report FOLDER [...] [--out FOLDER]
   kd report outputs/sweeps/SWEEP           a sweep, also while it runs or after a crash
   kd report SWEEP SWEEP RUN --out FOLDER   all their jobs on one page; what is no run is skipped with a line
 
-Writes report.html, report.md and (of sweeps) results.csv: into --out, else into the run or the first sweep.
+Writes report.html, report.md and figures/ (SVG; PDF with fpdf2), and of sweeps results.csv, configurations.csv and
+configurations.tex (LaTeX, booktabs): into --out, else into the run or the first sweep.
 """
 
 

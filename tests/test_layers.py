@@ -99,7 +99,7 @@ LAYERS = {
             *("seed_groups", "sweep_sentences"),
             "verdict_over_seeds",
         },
-        set(),
+        {"fpdf"},
     ),
     "run_summary": Layer({"board", "report.summary"}, set()),
     "reporting": Layer(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LOG_SPAN = 4.0  # values that differ by more than this factor go on a log axis
+EARLY_SPAN = 3.0  # beyond it, early values of a curve leave the axis
 MANTISSAS = ((1.0, 1.5, 2.0, 3.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))  # dense to sparse
 
 
@@ -22,6 +23,10 @@ class Axis:
     high: float
     ticks: tuple[float, ...]
     log: bool = False
+
+    def holds(self, value: float) -> bool:
+        """The value lies on the axis, or on its end up to rounding."""
+        return -1e-9 <= self.position(value) <= 1 + 1e-9
 
     def position(self, value: float) -> float:
         """Where ``value`` lies: 0 at ``low``, 1 at ``high``."""
@@ -54,6 +59,31 @@ def value_axis(values: Sequence[float], most: int, may_log: bool = True) -> Axis
     if may_log and low > 0 and high / low > LOG_SPAN:
         return log_axis(low, high, most)
     return linear_axis(low, high, most)
+
+
+def curve_axis(curves: Sequence[Sequence[float]], levels: Sequence[float], most: int, may_log: bool = True) -> Axis:
+    """An axis for learning curves, whose first values may be huge: what comes after them gets two thirds of the height.
+
+    Where all values together span more than EARLY_SPAN times what the later two thirds of each curve and the levels span,
+    the axis ends half of the latter's span beyond it, and the curves enter from outside.
+
+    Args:
+        curves: Values of each curve in the order of steps.
+        levels: Values that must be in view as well.
+        most: Ticks, about.
+        may_log: As for ``value_axis``.
+    """
+    everything = [*(value for curve in curves for value in curve), *levels]
+    later = [*(value for curve in curves for value in curve[len(curve) // 3 :]), *levels]
+    log = may_log and min(everything) > 0 and max(everything) / min(everything) > LOG_SPAN
+    low, high, least, greatest = (
+        math.log(value) if log else value for value in (min(later), max(later), min(everything), max(everything))
+    )
+    if high > low and greatest - least > EARLY_SPAN * (high - low):
+        room = (high - low) / 2
+        ends = max(least, low - room), min(greatest, high + room)
+        return value_axis([math.exp(end) if log else end for end in ends], most, may_log)
+    return value_axis(everything, most, may_log)
 
 
 def linear_axis(low: float, high: float, most: int) -> Axis:

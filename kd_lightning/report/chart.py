@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kd_lightning.report.axis import Axis, step_axis, value_axis
+from kd_lightning.report.axis import Axis, curve_axis, step_axis
 from kd_lightning.report.numbers import count, significant
 
+MOST_Y = 7  # ticks of the axis of values
 Point = tuple[int, float]  # optimizer steps, value
 
 
@@ -33,11 +34,22 @@ class Chart:
     may_log: bool = True  # False for percent: a log axis would flatten the end that matters
     boundary: int | None = None  # the step at which distillation takes over from pre-training
 
-    def axes(self, most_x: int, most_y: int) -> tuple[Axis, Axis]:
-        """Axes that hold every point, with about as many ticks as asked for."""
-        points = [point for line in self.series for point in line.points]
-        values = [value for _, value in points]
-        return step_axis(max(step for step, _ in points), most_x), value_axis(values, most_y, self.may_log)
+    def axes(self, most_x: int) -> tuple[Axis, Axis]:
+        """Axes that hold every step, and every value but huge first ones.
+
+        Args:
+            most_x: Ticks of the axis of steps, about.
+        """
+        last = max(step for line in self.series for step, _ in line.points)
+        curves = [[value for _, value in line.points] for line in self.series]
+        kept = [line.chosen[1] for line in self.series if line.chosen]
+        return step_axis(last, most_x), curve_axis(curves, kept, MOST_Y, self.may_log)
+
+    @property
+    def left_out(self) -> str:
+        """That values lie beyond the axis, or nothing."""
+        _, y = self.axes(5)
+        return leave_out([value for line in self.series for _, value in line.points], y)
 
     def legend(self) -> dict[str, int]:
         """Label -> style, each label once."""
@@ -46,6 +58,15 @@ class Chart:
     def description(self) -> str:
         """The chart in words, for those who cannot see it."""
         return " ".join(_sentences(self))
+
+
+def leave_out(values: Sequence[float], axis: Axis) -> str:
+    """What a caption says of values that an axis does not hold; nothing where it holds all of them."""
+    beyond = [value for value in values if not axis.holds(value)]
+    if not beyond:
+        return ""
+    farthest = max(beyond, key=lambda value: abs(value - axis.low))
+    return f"Early values lie beyond the axis, as far as {significant(farthest)}."
 
 
 def _sentences(chart: Chart) -> Iterator[str]:

@@ -30,7 +30,7 @@ def cell_text(cell: HeatCell, found: HeatMap, pool: Pool, gains: Differences) ->
     return gains.text(cell.mean) if found.measure == "gain" else metric_value(cell.mean, pool.metric, pool.mode)
 
 
-def colour(cell: HeatCell, found: HeatMap) -> str:
+def color_class(cell: HeatCell, found: HeatMap) -> str:
     """The cell's class: v0 to v8, or g0 to g8 about 0."""
     if cell.mean is None or found.scale is None:
         return "empty"
@@ -70,7 +70,7 @@ def html_cell(
 ) -> str:
     """One cell; a star marks the chosen configuration's."""
     star = f"{STAR} " if chosen & set(cell.jobs) else ""
-    kind = f"{colour(cell, found)}{' chosen' if star else ''}"
+    kind = f"{color_class(cell, found)}{' chosen' if star else ''}"
     title = escape(hint(cell, row, column, found, pool))
     return f'<td class="{kind}" title="{title}">{star}{escape(cell_text(cell, found, pool, gains))}</td>'
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from kd_lightning.report.numbers import tick
+from kd_lightning.report.numbers import shorten_number, tick
 from kd_lightning.report.sweep_files import value_of
 from kd_lightning.sweeps.folder import Job
 
@@ -67,6 +67,8 @@ def parameter(name: str, texts: dict[int, str | None]) -> Parameter:
         inside = {number: names[place(value, edges)] for number, value in numbers.items()}
         return assemble(name, texts, inside, [n for n in names if n in inside.values()], numbers, log)
     shown = {value: given[number] for number, value in reversed(numbers.items())}  # one text for 1 and 1.0
+    short = {value: shorten_number(text) for value, text in shown.items()}
+    shown = short if len(set(short.values())) == len(short) else shown
     labels = {number: shown[value] for number, value in numbers.items()}
     return assemble(name, texts, labels, [shown[value] for value in sorted(shown)], numbers, log)
 

@@ -1,6 +1,7 @@
 """The report as one HTML file: style and charts inside, no script, nothing fetched, every text escaped.
 
-Each chart stands in the page twice, wide and narrow; the style sheet shows the one whose letters are readable.
+The first screen is a sentence, the table and the learning curves; all else follows. Each chart stands in the page twice,
+wide and narrow; the style sheet shows the one whose letters are readable.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from kd_lightning.report.chart import Chart
 from kd_lightning.report.curves import learning_curves, loss_terms
 from kd_lightning.report.evidence import command, facts, title
+from kd_lightning.report.figures import NO_PDF, Figure, can_write_pdf, link_files
 from kd_lightning.report.numbers import MISSING
 from kd_lightning.report.predictions import class_rows
 from kd_lightning.report.roles import present
@@ -28,25 +30,42 @@ def html_page(run: RunFiles) -> str:
     """The whole page."""
     heading = escape(title(run.results))
     verdict, *sentences = summary_sentences(run.results)
+    headline, stop, rest = verdict.partition(". ")
     main, *others = summary_tables(run.results)
+    curves, *more = run_charts(run)
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{heading}</title>",
-            f"<style>\n{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>\n</head>",
-            f'<body>\n<main>\n<h1>{heading}</h1>\n<p class="verdict">{escape(verdict)}</p>',
+            f"<style>\n{read_style('page.css', 'charts.css')}</style>\n</head>",
+            f'<body class="run">\n<main>\n<h1>{heading}</h1>\n<p class="verdict">{escape(headline + stop.strip())}</p>',
             *model_table(run.results, main),
-            *figure(learning_curves(run), "curves", 380),
-            *(f"<p>{escape(sentence)}</p>" for sentence in sentences),
+            *figure(*curves),
+            *(f"<p>{escape(sentence)}</p>" for sentence in filter(None, [rest, *sentences])),
             *beside(run.results, others),
-            *figure(loss_terms(run), "terms", 320),
+            *(part for chart in more for part in figure(*chart)),
             *rests_on(run),
             *repeat(run),
             "</main>\n</body>\n</html>\n",
         ]
     )
+
+
+def read_style(*names: str) -> str:
+    """Style sheets that lie beside this file."""
+    return "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
+
+
+def run_charts(run: RunFiles) -> list[tuple[Chart | None, str, int]]:
+    """The page's charts, None where there is nothing to draw, with the names of their files and their heights."""
+    return [(learning_curves(run), "curves", 320), (loss_terms(run), "terms", 320)]
+
+
+def run_figures(run: RunFiles) -> list[Figure]:
+    """The charts as figures of their own."""
+    return [Figure(name, draw(chart, name, "wide", 760, height)) for chart, name, height in run_charts(run) if chart]
 
 
 def beside(results: dict[str, Any], tables: Sequence[ModelTable]) -> Iterator[str]:
@@ -91,7 +110,9 @@ def figure(chart: Chart | None, name: str, height: int) -> Iterator[str]:
     yield f"<section>\n<h2>{escape(chart.title)}</h2>\n<figure>"
     yield draw(chart, f"{name}-wide", "wide", 760, height)
     yield draw(chart, f"{name}-narrow", "narrow", 340, height - 20)
-    yield f"<figcaption>{escape(chart.note)}</figcaption>\n</figure>\n</section>"
+    yield f"<figcaption>{escape(f'{chart.note} {chart.left_out}')}</figcaption>"
+    yield from link_files(name)
+    yield "</figure>\n</section>"
 
 
 def rests_on(run: RunFiles) -> Iterator[str]:
@@ -106,6 +127,8 @@ def repeat(run: RunFiles) -> Iterator[str]:
     """The command that repeats the run, its configuration and the versions it ran on."""
     yield "<section>\n<h2>Repeat it</h2>"
     yield f'<pre class="command" tabindex="0"><code>{escape(command(run))}</code></pre>'
+    if not can_write_pdf():
+        yield f'<p class="soft">{escape(NO_PDF)}</p>'
     yield f'<p class="soft">Run folder: {escape(run.name)}</p>'
     versions = "\n".join(f"{name}: {MISSING if value is None else value}" for name, value in run.environment.items())
     yield from folded("Configuration (config.yaml)", run.config)

@@ -43,7 +43,7 @@ class Parallel:
     """The chart: axes from left to right, and the style and words of each job's line."""
 
     uprights: tuple[Upright, ...]
-    lines: tuple[tuple[int, str, str], ...]  # job, CSS classes, words; the chosen ones last
+    lines: tuple[tuple[int, str, str, float], ...]  # job, CSS classes, words, value; the chosen ones last
     note: str
 
 
@@ -57,7 +57,7 @@ def parallel(pool: Pool, swept: Sequence[Parameter], found: Sequence[Configurati
     scale = sequential(values.values(), pool.mode)
     chosen = {number for c in found if c.chosen for number in c.jobs}
     lines = [
-        (n, f"l{scale.step(value, LINES)}{' chosen' if n in chosen else ''}", words(pool, n, shown))
+        (n, f"l{scale.step(value, LINES)}{' chosen' if n in chosen else ''}", words(pool, n, shown), value)
         for n, value in sorted(values.items(), key=lambda item: (item[0] in chosen, scale.share(item[1])))
     ]
     note = (
@@ -144,7 +144,7 @@ def draw(chart: Parallel, name: str, height: int = 380) -> str:
         f'aria-labelledby="{name}-title {name}-desc">',
         f'<title id="{name}-title">Parallel coordinates</title>',
         f'<desc id="{name}-desc">{escape(description(chart))}</desc>',
-        *(drawn(chart, job, kind, said, places, inner) for job, kind, said in chart.lines),
+        *(draw_job(chart, line, places, inner) for line in chart.lines),
         *(
             part
             for upright, x in zip(chart.uprights, places, strict=True)
@@ -155,12 +155,14 @@ def draw(chart: Parallel, name: str, height: int = 380) -> str:
     return "\n".join(parts)
 
 
-def drawn(chart: Parallel, job: int, kind: str, said: str, places: Sequence[int], inner: int) -> str:
+def draw_job(chart: Parallel, line: tuple[int, str, str, float], places: Sequence[int], inner: int) -> str:
     """One job's line, through the axes that know the job."""
+    job, kind, said, value = line
     points = [(x, u.heights[job]) for u, x in zip(chart.uprights, places, strict=True) if job in u.heights]
     joined = " ".join(f"{x},{round(TOP + (1 - height) * inner, 1):g}" for x, height in points)
     return (
-        f'<polyline class="line job {kind}" data-job="{job}" points="{joined}"><title>{escape(said)}</title></polyline>'
+        f'<polyline class="line job {kind}" data-jobs="{job}" data-value="{value!r}" points="{joined}">'
+        f"<title>{escape(said)}</title></polyline>"
     )
 
 

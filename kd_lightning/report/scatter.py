@@ -6,6 +6,7 @@ from html import escape
 
 from kd_lightning.report.axis import value_axis
 from kd_lightning.report.pareto import Candidate, Tradeoff
+from kd_lightning.report.standalone import LegendEntry
 from kd_lightning.report.svg import BOTTOM, ROW, Frame, cut, grid, text
 
 SHAPES = {  # about 10 px wide, centred
@@ -62,11 +63,15 @@ def mark(candidate: Candidate, x: float, y: float) -> str:
     return f'<g transform="translate({x:g} {y:g})"{jobs} data-words="{words}"><title>{words}</title>{shape}{star}</g>'
 
 
-def legend(chart: Tradeoff) -> list[tuple[str, str, str]]:
+def legend(chart: Tradeoff) -> list[LegendEntry]:
     """Class, shape and name of the marks that the chart has."""
     kinds = {c.kind for c in chart.candidates}
-    entries = [(f"mark {kind}", SHAPES[kind], NAMES[kind]) for kind in SHAPES if kind in kinds]
-    return [*entries, ("star", STAR, "chosen on validation")] if any(c.chosen for c in chart.candidates) else entries
+    entries = [LegendEntry(f"mark {kind}", SHAPES[kind], NAMES[kind]) for kind in SHAPES if kind in kinds]
+    return (
+        [*entries, LegendEntry("star", STAR, "chosen on validation")]
+        if any(c.chosen for c in chart.candidates)
+        else entries
+    )
 
 
 def description(chart: Tradeoff) -> str:

@@ -63,7 +63,7 @@ def draw(chart: Chart, name: str, kind: str, width: int, height: int) -> str:
     """
     legend = legend_places(chart, width)
     top = ROW + 14 + ROW * (1 + max(row for _, row, _, _ in legend)) + (ROW if chart.boundary else 0)
-    x, y = chart.axes(most_x=max(3, (width - LEFT - RIGHT) // 90), most_y=7)
+    x, y = chart.axes(most_x=max(3, (width - LEFT - RIGHT) // 90))
     frame = Frame(width, height, top, x, y)
     scale = ", log scale" if y.log else ""
     parts = [
@@ -75,7 +75,8 @@ def draw(chart: Chart, name: str, kind: str, width: int, height: int) -> str:
         *(entry(*place) for place in legend),
         *grid(frame),
         *boundary(chart, frame),
-        *(line for series in chart.series for line in drawn(series, frame)),
+        clip_path(name, frame),
+        *(line for series in chart.series for line in drawn(series, frame, name)),
         text((LEFT + width - RIGHT) / 2, height - 6, chart.x_label, "label mid"),
         "</svg>",
     ]
@@ -151,14 +152,23 @@ def boundary(chart: Chart, frame: Frame) -> list[str]:
     return [f'<path class="boundary" d="M{x:g} {frame.top - 3}V{frame.floor}"/>', name]
 
 
-def drawn(series: Series, frame: Frame) -> list[str]:
+def clip_path(name: str, frame: Frame) -> str:
+    """The plot's area and the width of a line around it: ``clip-path="url(#NAME_plot)"`` cuts off what lies outside."""
+    width, height = frame.width - LEFT - RIGHT, frame.floor - frame.top
+    area = f'<rect x="{LEFT - 3}" y="{frame.top - 3}" width="{width + 6}" height="{height + 6}"/>'
+    return f'<defs><clipPath id="{name}_plot">{area}</clipPath></defs>'
+
+
+def drawn(series: Series, frame: Frame, name: str) -> list[str]:
     """One line: its points joined, a dot for each where they are few, a ring on the chosen one."""
     places = [frame.place(point) for point in series.points]
     joined = " ".join(f"{x:g},{y:g}" for x, y in places)
-    parts = [f'<polyline class="line s{series.style}" points="{joined}"/>'] if len(places) > 1 else []
+    clip = f'clip-path="url(#{name}_plot)"'
+    parts = [f'<polyline class="line s{series.style}" {clip} points="{joined}"/>'] if len(places) > 1 else []
     if len(places) <= MOST_DOTS:
         for (step, value), (x, y) in zip(series.points, places, strict=True):
-            parts.append(dot(x, y, series.style, f"{series.label}, step {step:,}: {significant(value)}"))
+            if frame.y.holds(value):
+                parts.append(dot(x, y, series.style, f"{series.label}, step {step:,}: {significant(value)}"))
     if series.chosen:
         x, y = frame.place(series.chosen)
         words = f"{series.label}, {CHOSEN}: step {series.chosen[0]:,}, {significant(series.chosen[1])}"

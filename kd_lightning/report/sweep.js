@@ -29,15 +29,21 @@
 
   const grouped = text => text.replace(/^(-?\d+)/, whole => whole.replace(/\B(?=(\d{3})+$)/g, ","));
 
-  /** At least four significant digits, never fewer digits than the whole part has. */
+  /** Four significant digits. */
   function significant(value) {
     if (value === 0) return "0";
     const exponent = Number(value.toExponential(3).split("e")[1]);
     if (exponent < -5 || exponent >= 9) return value.toExponential(3).replace(/e([+-])(\d)$/, "e$10$2");
-    return grouped(fixed(value, Math.max(0, 3 - exponent)));
+    return grouped(fixed(exponent > 3 ? Number(value.toPrecision(4)) : value, Math.max(0, 3 - exponent)));
   }
 
-  const metric = value => (data.share ? fixed(100 * value, 2) + "%" : significant(value));
+  /** A share of one as percent, with at most four significant digits. */
+  function percent(share) {
+    const whole = fixed(Math.abs(100 * share), 2).split(".")[0].length;
+    return fixed(100 * share, Math.max(0, Math.min(2, 4 - whole))) + "%";
+  }
+
+  const metric = value => (data.share ? percent(value) : significant(value));
 
   function signed(value) {
     const sign = value > 0 ? "+" : value < 0 ? "\u2212" : "";
@@ -246,12 +252,15 @@
   const tip = make("div", { class: "tip", role: "status", "aria-live": "polite", hidden: "" });
   const REACH = 28; // pixels between the pointer and the nearest line
 
+  /** Numbers, as texts, of the jobs that a line, a mark or a row stands for. */
+  const jobsOf = element => (element.dataset.jobs ?? "").split(" ").filter(Boolean);
+
   /** Light up some jobs everywhere: lines and rows. */
   function light(jobs) {
     const wanted = new Set(jobs.map(String));
-    for (const line of all(".line.job")) line.classList.toggle("hot", wanted.has(line.dataset.job));
+    for (const line of all(".line.job")) line.classList.toggle("hot", jobsOf(line).some(job => wanted.has(job)));
     for (const chart of all("svg.lines")) chart.classList.toggle("some-hot", wanted.size > 0);
-    for (const row of all("tr[data-jobs]")) row.classList.toggle("hot", row.dataset.jobs.split(" ").some(job => wanted.has(job)));
+    for (const row of all("tr[data-jobs]")) row.classList.toggle("hot", jobsOf(row).some(job => wanted.has(job)));
   }
 
   function showTip(title, lines, x, y) {
@@ -269,17 +278,26 @@
     light([]);
   }
 
-  /** A job in words, with the value at one point of its curve where the line is one. */
-  function tell(number, at, isCurve, x, y) {
-    const job = data.jobs[number];
+  const STAR = " \u2605 chosen";
+
+  /** A line in words: a configuration with its seeds at one step where it is a learning curve, else a job. */
+  function tell(line, at, x, y) {
+    const jobs = jobsOf(line);
+    light(jobs);
+    if (line.dataset.curve !== undefined) return tellCurve(data.curves[line.dataset.curve], jobs, at, x, y);
+    const job = data.jobs[jobs[0]];
     const lines = job.settings.map(([name, value]) => `${name} = ${value}`);
-    if (isCurve && job.curve[at]) lines.push(`step ${grouped(String(job.curve[at][0]))}: ${metric(job.curve[at][1])}`);
     for (const [name, words] of [["val", "validation"], ["test", "test"]]) {
       if (Number.isFinite(job[name])) lines.push(`${words} ${data.metric} ${metric(job[name])}`);
     }
-    const chosen = data.chosen.includes(Number(number)) ? " \u2605 chosen" : "";
-    light([number]);
-    showTip(`job ${job.label}${chosen}`, lines, x, y);
+    return showTip(`job ${job.label}${data.chosen.includes(Number(jobs[0])) ? STAR : ""}`, lines, x, y);
+  }
+
+  function tellCurve(curve, jobs, at, x, y) {
+    const [step, mean, low, high] = curve.points[Math.min(at, curve.points.length - 1)];
+    const range = jobs.length > 1 ? ` (${metric(low)} to ${metric(high)} over ${jobs.length} seeds)` : "";
+    const chosen = data.chosen.includes(Number(jobs[0])) ? STAR : "";
+    showTip(curve.name + chosen, [`step ${grouped(String(step))}: ${metric(mean)}${range}`, ...curve.words], x, y);
   }
 
   const points = line => line.getAttribute("points").split(" ").map(point => point.split(",").map(Number));
@@ -310,40 +328,36 @@
   }
 
   function hoverable(svg) {
-    const isCurve = svg.closest("#curves") !== null;
     const lines = all(".line.job", svg).map(line => ({ line, path: points(line) }));
     for (const { line } of lines) line.querySelector("title")?.remove(); // the browser's own hint would cover ours
     const point = event => {
       const found = nearest(lines, inside(svg, event));
       const reach = REACH / (svg.getScreenCTM().a || 1);
       if (found.squared > reach * reach) return clear();
-      const at = Math.min(found.at, (data.jobs[found.line.dataset.job].curve.length || 1) - 1);
-      return tell(found.line.dataset.job, at, isCurve, event.clientX, event.clientY);
+      return tell(found.line, found.at, event.clientX, event.clientY);
     };
     svg.addEventListener("pointermove", point);
     svg.addEventListener("pointerdown", point);
     svg.addEventListener("pointerleave", clear);
   }
 
-  /** Arrow keys step through the jobs of a chart, best first; Escape ends it. */
+  /** Arrow keys step through the lines of a chart, best first; Escape ends it. */
   function steppable(figure) {
     const drawn = () => all("svg.lines", figure).find(svg => svg.getBoundingClientRect().width > 0);
-    const order = Object.keys(data.jobs).filter(job => Number.isFinite(data.jobs[job].val))
-      .sort((one, other) => (data.mode === "min" ? 1 : -1) * (data.jobs[one].val - data.jobs[other].val));
+    const better = (one, other) => (data.mode === "min" ? 1 : -1) * (one.dataset.value - other.dataset.value);
     let place = -1;
     figure.tabIndex = 0;
     figure.setAttribute("role", "group");
-    figure.setAttribute("aria-label", "Chart: arrow keys step through the jobs, best first");
+    figure.setAttribute("aria-label", "Chart: arrow keys step through the lines, best first");
     figure.addEventListener("keydown", event => {
       const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (event.key === "Escape") return clear();
       if (!move || event.target !== figure) return undefined;
       event.preventDefault();
-      const known = order.filter(job => drawn().querySelector(`[data-job="${job}"]`));
+      const known = all(".line.job[data-value]", drawn()).sort(better);
       place = (place + move + known.length) % known.length;
       const box = drawn().getBoundingClientRect();
-      return tell(known[place], (data.jobs[known[place]].curve.length || 1) - 1, figure.closest("#curves") !== null,
-        box.left + box.width / 2, Math.max(0, box.top) + 40);
+      return tell(known[place], Infinity, box.left + box.width / 2, Math.max(0, box.top) + 40);
     });
     figure.addEventListener("blur", () => { place = -1; clear(); });
   }
@@ -352,7 +366,7 @@
   function markable(mark) {
     mark.querySelector("title")?.remove();
     mark.addEventListener("pointerenter", event => {
-      light((mark.dataset.jobs ?? "").split(" ").filter(Boolean));
+      light(jobsOf(mark));
       const [title, ...lines] = mark.dataset.words.split("; ");
       showTip(title, lines, event.clientX, event.clientY);
     });
@@ -361,7 +375,7 @@
 
   /** Rows light up their lines. */
   function linked(row) {
-    const jobs = row.dataset.jobs.split(" ");
+    const jobs = jobsOf(row);
     for (const name of ["pointerenter", "focusin"]) row.addEventListener(name, () => light(jobs));
     for (const name of ["pointerleave", "focusout"]) row.addEventListener(name, () => light([]));
   }

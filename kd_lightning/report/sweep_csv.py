@@ -1,4 +1,5 @@
 """``results.csv``: one row a job, with everything that was recorded, in full precision, for other programs.
+Text that a spreadsheet would run as a formula has an apostrophe in front.
 
 job, folder, state, error, seconds, reused, command      what became of the job
 configuration, chosen, confirm, verdict                  over seeds; confirm: a fresh seed of the chosen one
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kd_lightning import record_fields
+from kd_lightning.report.cells import quote_cell
 from kd_lightning.report.sweep_commands import job_command
 from kd_lightning.report.sweep_files import reused, seconds
 from kd_lightning.report.sweep_model import Report
@@ -28,10 +30,11 @@ def csv_text(report: Report) -> str:
     rows = [row(job, report) for job in report.pool.jobs]
     names = list(dict.fromkeys(name for found in rows for name in found))
     ordered = [name for name in names if not name.startswith("models.")] + [n for n in names if n.startswith("models.")]
+    ordered = ordered or ["job"]
     text = io.StringIO()
-    writer = csv.DictWriter(text, ordered or ["job"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.DictWriter(text, ordered, lineterminator="\n")
+    writer.writerow({name: quote_cell(name) for name in ordered})
+    writer.writerows({name: quote_cell(value) for name, value in found.items()} for found in rows)
     return text.getvalue()
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from kd_lightning.report.heat_map import MEASURES
 from kd_lightning.report.levels import Parameter
-from kd_lightning.report.numbers import finite
+from kd_lightning.report.numbers import finite, shorten_number
+from kd_lightning.report.sweep_curves import SeedCurve
 from kd_lightning.report.sweep_files import measure, value_of
 from kd_lightning.report.sweep_model import Report
 from kd_lightning.sweeps.folder import Job
@@ -22,7 +23,6 @@ def data_text(report: Report) -> str:
 def data(report: Report) -> dict[str, Any]:
     """The same as plain values."""
     pool = report.pool
-    curves = {line.job: line.points for line in report.curves.lines} if report.curves else {}
     return {
         "metric": pool.metric,
         "mode": pool.mode,
@@ -32,7 +32,8 @@ def data(report: Report) -> dict[str, Any]:
         "measures": list(MEASURES),
         "parameters": [parameter(found) for found in report.swept],
         "chosen": sorted(report.chosen),
-        "jobs": {str(job.number): one_job(job, report, curves.get(job.number, ())) for job in pool.jobs},
+        "jobs": {str(job.number): one_job(job, report) for job in pool.jobs},
+        "curves": [one_curve(line) for line in report.curves.lines] if report.curves else [],
     }
 
 
@@ -41,14 +42,19 @@ def parameter(found: Parameter) -> dict[str, Any]:
     return {"name": found.name, "levels": found.levels, "level": {str(n): at for n, at in found.level.items()}}
 
 
-def one_job(job: Job, report: Report, points: Any) -> dict[str, Any]:
+def one_job(job: Job, report: Report) -> dict[str, Any]:
     """What the script says about a job."""
     settings = [(name, value_of(job, name)) for name in report.pool.varied]
     numbers = {name: finite(measure(job, name)) for name in MEASURES} if job in report.pool.scored else {}
     return {
         "label": report.pool.labels[job.number],
         "state": job.state,
-        "settings": [[name, value] for name, value in settings if value is not None],
+        "settings": [[name, shorten_number(value)] for name, value in settings if value is not None],
         **numbers,
-        "curve": [[step, float(f"{value:.6g}")] for step, value in points],
     }
+
+
+def one_curve(line: SeedCurve) -> dict[str, Any]:
+    """What the script says about a configuration's learning curve."""
+    points = [[point.step, *(float(f"{value:.6g}") for value in point[1:])] for point in line.points]
+    return {"name": line.name, "words": line.words, "points": points}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kd_lightning.report import evidence
+from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.report.sweep_files import Pool
 from kd_lightning.report.sweep_table import labels
 from kd_lightning.sweeps.folder import Job
@@ -101,7 +102,8 @@ def unchanged(results: dict[str, Any]) -> str:
 
 def fingerprint(results: dict[str, Any]) -> str:
     """Which data."""
-    return f"Fingerprint {results.get('data_fingerprint') or 'not recorded'}."
+    found = results.get("data_fingerprint")
+    return f"Fingerprint {shorten_hash(found) if found else 'not recorded'}."
 
 
 def repeated(pool: Pool, found: Sequence[Configuration]) -> str:

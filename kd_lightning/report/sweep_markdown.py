@@ -35,7 +35,10 @@ def parts(report: Report) -> Iterator[str]:
     if pool.jobs:
         yield "## Jobs"
         yield rows(report.jobs)
-        yield "Charts, sorting and filtering: [report.html](report.html). All numbers: [results.csv](results.csv)."
+        yield (
+            "Charts, sorting and filtering: [report.html](report.html). All numbers: [results.csv](results.csv) and "
+            "[configurations.csv](configurations.csv); for LaTeX: [configurations.tex](configurations.tex)."
+        )
     yield from charts(report)
     yield from words(report)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kd_lightning.pairwise import compare_with_chosen
+from kd_lightning.report.gain_chart import GainChart, gain_chart
 from kd_lightning.report.heat_map import HeatMap, default_pair, heat_map
 from kd_lightning.report.levels import Parameter, parameters
 from kd_lightning.report.pair_table import pair_table
@@ -76,6 +77,11 @@ class Report:
         """The default heat map; None where fewer than two parameters were swept or nothing was measured."""
         pair = default_pair(self.swept)
         return heat_map(self.pool, *pair) if pair and self.pool.scored else None
+
+    @cached_property
+    def gain_chart(self) -> GainChart | None:
+        """Each configuration's gain."""
+        return gain_chart(self.pool, self.configurations, self.gains)
 
     @cached_property
     def tradeoffs(self) -> list[Tradeoff]:

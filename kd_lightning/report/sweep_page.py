@@ -12,13 +12,16 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 
-from kd_lightning.report import heat_table, parallel, scatter, sweep_curves, sweep_facts
-from kd_lightning.report.page import folded
+from kd_lightning.report import gain_chart, heat_table, parallel, scatter, sweep_curves, sweep_facts
+from kd_lightning.report.figures import NO_PDF, can_write_pdf, link_files
+from kd_lightning.report.headline import headline
+from kd_lightning.report.page import folded, read_style
 from kd_lightning.report.pair_table import CAPTION, pair_html
 from kd_lightning.report.pareto import Tradeoff
-from kd_lightning.report.ramp import LINES
+from kd_lightning.report.standalone import LegendEntry
 from kd_lightning.report.sweep_commands import job_command, sweep_command
 from kd_lightning.report.sweep_data import data_text
+from kd_lightning.report.sweep_figures import TRADEOFFS, line_legend
 from kd_lightning.report.sweep_model import Report
 from kd_lightning.report.sweep_states import lost, reason, state_line
 from kd_lightning.report.sweep_tables_html import table
@@ -30,7 +33,7 @@ MOST_TRACEBACKS, LONGEST_TRACEBACK = 20, 3000  # jobs, letters from the end
 def html_page(report: Report, into: Path) -> str:
     """The whole page, to lie in the folder ``into``: jobs below it are linked."""
     heading = escape(sweep_facts.title(report.pool))
-    style, script = asset("page.css") + asset("sweep.css"), asset("sweep.js")
+    style, script = read_style("page.css", "charts.css", "sweep.css"), read_style("sweep.js")
     policy = f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; form-action 'none'"
     return "\n".join(
         [
@@ -39,8 +42,13 @@ def html_page(report: Report, into: Path) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{heading}</title>\n<style>{style}</style>\n</head>",
             f'<body class="sweep">\n<main>\n<h1>{heading}</h1>',
-            *sentences(report),
+            *notices(report),
+            f'<p class="verdict">{escape(headline(report))}</p>',
+            '<div class="first">',
             *tables(report, into),
+            *gains(report),
+            "</div>",
+            *sentences(report),
             *pairs(report),
             *heat(report),
             *costs(report),
@@ -49,17 +57,13 @@ def html_page(report: Report, into: Path) -> str:
             *search(report),
             *failures(report),
             *decided(report),
+            *files(report),
             *repeat(report),
             "</main>",
             f'<script type="application/json" id="sweep-data">{data_text(report)}</script>',
             f"<script>{script}</script>\n</body>\n</html>\n",
         ]
     )
-
-
-def asset(name: str) -> str:
-    """A file that lies beside this one."""
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def digest(text: str) -> str:
@@ -74,16 +78,18 @@ def section(name: str, heading: str, parts: Iterable[str]) -> Iterator[str]:
     yield "</section>"
 
 
-def sentences(report: Report) -> Iterator[str]:
-    """What the sweep shows, and its state: what matters most is set largest."""
-    own = set() if report.confirmations else {c.sentence for c in report.configurations if c.chosen}
-    first = True
+def notices(report: Report) -> Iterator[str]:
+    """That the page is not the last word, where jobs are missing."""
     for sentence in report.sentences:
-        provisional = sentence.startswith("Provisional")
-        large = not provisional and (first or sentence in own)
-        first = first and provisional
-        kind = "notice" if provisional else "verdict" if large else "said"
-        yield f'<p class="{kind}">{escape(sentence)}</p>'
+        if sentence.startswith("Provisional"):
+            yield f'<p class="notice">{escape(sentence)}</p>'
+
+
+def sentences(report: Report) -> Iterator[str]:
+    """What the sweep shows, and the state of its jobs."""
+    said = [sentence for sentence in report.sentences if not sentence.startswith("Provisional")]
+    parts = [f'<p class="said">{escape(sentence)}</p>' for sentence in said]
+    yield from section("shown", "What the sweep shows", parts)
     yield f'<p class="state-line">{escape(state_line(report.pool))}</p>'
 
 
@@ -92,7 +98,7 @@ def sentences(report: Report) -> Iterator[str]:
 
 def tables(report: Report, into: Path) -> Iterator[str]:
     """Configurations and jobs; the script shows one of them at a time."""
-    yield '<section id="tables">\n<h2>Jobs and configurations</h2>'
+    yield '<section id="tables">'
     if not report.pool.jobs:
         yield "<p>No job has begun yet.</p>\n</section>"
         return
@@ -131,6 +137,23 @@ def href(job: Job, into: Path) -> str | None:
 # -- charts -----------------------------------------------------------------------------------------------------------
 
 
+def gains(report: Report) -> Iterator[str]:
+    """Each configuration's gain: the picture of the first screen."""
+    chart = report.gain_chart
+    if chart is None:
+        return
+    parts = [
+        "<figure>",
+        gain_chart.draw(chart, "gains-wide", "wide", 480),
+        gain_chart.draw(chart, "gains-narrow", "narrow", 340),
+        *legend(gain_chart.LEGEND),
+        f"<figcaption>{escape(chart.note)}</figcaption>",
+        *link_files("gains"),
+        "</figure>",
+    ]
+    yield from section("gains", "Gain over the student alone", parts)
+
+
 def heat(report: Report) -> Iterator[str]:
     """The heat map, or why there is none."""
     found, pool = report.heat, report.pool
@@ -153,6 +176,7 @@ def heat(report: Report) -> Iterator[str]:
         "</div>",
         *heat_table.legend(found, pool, report.gains),
         f'<p class="soft">{escape(note)}</p>',
+        *link_files("heat"),
     ]
     data = f'data-rows="{escape(found.rows.name)}" data-columns="{escape(found.columns.name)}"'
     yield f'<div id="heat-first" hidden {data}></div>'
@@ -165,7 +189,7 @@ def costs(report: Report) -> Iterator[str]:
         return
     parts = ['<div class="pair">']
     for number, chart in enumerate(report.tradeoffs):
-        parts += tradeoff(chart, f"tradeoff{number}", report.share)
+        parts += tradeoff(chart, TRADEOFFS.format(number=number), report.share)
     yield from section("costs", "Quality against size", [*parts, "</div>"])
 
 
@@ -177,11 +201,11 @@ def tradeoff(chart: Tradeoff, name: str, share: bool) -> Iterator[str]:
     yield f"<figure>\n<h3>{escape(chart.title)}</h3>"
     yield scatter.scatter(chart, f"{name}-wide", "wide", 560, 360, share)
     yield scatter.scatter(chart, f"{name}-narrow", "narrow", 340, 320, share)
-    yield '<ul class="legend">'
-    for kind, shape, label in scatter.legend(chart):
-        yield f'<li><svg viewBox="-9 -9 18 18" aria-hidden="true"><path class="{kind}" d="{shape}"/></svg>{escape(label)}</li>'
+    yield from legend(scatter.legend(chart))
     front = "; ".join(c.words for c in chart.front)
-    yield f"</ul>\n<figcaption>{escape(chart.note)} On it: {escape(front)}.</figcaption>\n</figure>"
+    yield f"<figcaption>{escape(chart.note)} On it: {escape(front)}.</figcaption>"
+    yield from link_files(name)
+    yield "</figure>"
 
 
 def curves(report: Report) -> Iterator[str]:
@@ -196,31 +220,22 @@ def curves(report: Report) -> Iterator[str]:
         '<figure class="stage">',
         sweep_curves.draw(chart, report.pool, "curves-wide", "wide", 1040, 430),
         sweep_curves.draw(chart, report.pool, "curves-narrow", "narrow", 340, 340),
-        *line_legend(chart.legend, chart.alone is not None, bool(report.chosen)),
-        f"<figcaption>{escape(chart.note)}</figcaption>\n</figure>",
+        *legend(line_legend(chart.legend, chart.alone is not None, bool(report.chosen))),
+        f"<figcaption>{escape(f'{chart.note} {sweep_curves.left_out(chart)}')}</figcaption>",
+        *link_files("curves"),
+        "</figure>",
     ]
-    yield from section("curves", "Learning curves of all jobs", parts)
+    yield from section("curves", "Learning curves", parts)
 
 
-def line_legend(names: Iterable[tuple[str, str]], alone: bool, chosen: bool) -> Iterator[str]:
-    """What the lines' colours mean."""
-    entries = list(names) or [
-        (f"l{step}", text) for step, text in ((0, "worst validation"), (LINES - 1, "best validation"))
-    ]
-    if chosen and not names:
-        entries.append(("l4 chosen", "chosen configuration"))
+def legend(entries: Iterable[LegendEntry]) -> Iterator[str]:
+    """What marks and lines mean."""
     yield '<ul class="legend">'
-    for kind, label in entries:
-        yield sample(f"line {kind}", label)
-    if alone:
-        yield sample("boundary", "student alone, its kept checkpoint (mean)")
+    for kind, path, label in entries:
+        box = "-17 -9 34 18" if path.startswith("M-16") else "-9 -9 18 18"
+        mark = f'<svg viewBox="{box}" aria-hidden="true"><path class="{kind}" d="{path}"/></svg>'
+        yield f"<li>{mark}{escape(label)}</li>"
     yield "</ul>"
-
-
-def sample(kind: str, label: str) -> str:
-    """An entry of a legend: a piece of the line, and what it means."""
-    line = f'<svg viewBox="0 -9 34 18" aria-hidden="true"><path class="{kind}" d="M1 0h32"/></svg>'
-    return f"<li>{line}{escape(label)}</li>"
 
 
 def coordinates(report: Report) -> Iterator[str]:
@@ -232,8 +247,10 @@ def coordinates(report: Report) -> Iterator[str]:
         '<figure class="stage">\n<div class="scroll chart-box" role="region" aria-label="Parallel coordinates" tabindex="0">',
         parallel.draw(chart, "parallel"),
         "</div>",
-        *line_legend((), alone=False, chosen=bool(report.chosen)),
-        f"<figcaption>{escape(chart.note)}</figcaption>\n</figure>",
+        *legend(line_legend((), alone=False, chosen=bool(report.chosen))),
+        f"<figcaption>{escape(chart.note)}</figcaption>",
+        *link_files("parallel"),
+        "</figure>",
     ]
     yield from section("parallel", "All parameters at once", parts)
 
@@ -290,6 +307,18 @@ def decided(report: Report) -> Iterator[str]:
     found = sweep_facts.facts(report.pool, report.configurations)
     words = (f"<dt>{escape(about)}</dt><dd>{escape(text)}</dd>" for about, text in found)
     yield from section("decided", "How it was decided", ["<dl>", *words, "</dl>"])
+
+
+def files(report: Report) -> Iterator[str]:
+    """What lies beside the page."""
+    about = {
+        "results.csv": "every job, in full precision",
+        "configurations.csv": "means, standard deviations, gains and verdicts of the configurations",
+        "configurations.tex": "the same as a LaTeX table (booktabs)",
+    }
+    parts = [f'<p><a href="{name}">{name}</a>: {words}</p>' for name, words in about.items()]
+    parts.append(f"<p>figures/: every chart as SVG{' and PDF' if can_write_pdf() else f'. {NO_PDF}'}</p>")
+    yield from section("files", "Files beside this page", parts)
 
 
 def repeat(report: Report) -> Iterator[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd_lightning.report.run_report import replace
+from kd_lightning.report import sweep_configurations
+from kd_lightning.report.figures import write_figures
+from kd_lightning.report.replacing import replace_file
 from kd_lightning.report.sweep_csv import csv_text
+from kd_lightning.report.sweep_figures import sweep_figures
 from kd_lightning.report.sweep_files import read_pool
 from kd_lightning.report.sweep_markdown import markdown_page
 from kd_lightning.report.sweep_model import Report
@@ -14,7 +17,9 @@ from kd_lightning.report.sweep_page import html_page
 
 
 def write_sweep_report(folders: Sequence[Path], into: Path) -> Path:
-    """Write ``report.html``, ``report.md`` and ``results.csv``; also while the sweep runs and after a crash.
+    """Write ``report.html``, ``report.md``, ``results.csv``, ``configurations.csv``, ``configurations.tex`` and ``figures/``.
+
+    Also while the sweep runs and after a crash.
 
     Args:
         folders: Of sweeps and of single runs; what several hold is pooled.
@@ -28,6 +33,9 @@ def write_sweep_report(folders: Sequence[Path], into: Path) -> Path:
     """
     report = Report(read_pool(folders))
     into.mkdir(parents=True, exist_ok=True)
-    replace(into / "results.csv", csv_text(report))
-    replace(into / "report.md", markdown_page(report))
-    return replace(into / "report.html", html_page(report, into))
+    write_figures(list(sweep_figures(report)), into)
+    replace_file(into / "results.csv", csv_text(report))
+    replace_file(into / "configurations.csv", sweep_configurations.csv_text(report))
+    replace_file(into / "configurations.tex", sweep_configurations.latex_text(report))
+    replace_file(into / "report.md", markdown_page(report))
+    return replace_file(into / "report.html", html_page(report, into))

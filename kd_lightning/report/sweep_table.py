@@ -11,7 +11,16 @@ from dataclasses import replace
 
 from kd_lightning.report.gap import NO_GAP, measure_share_closed
 from kd_lightning.report.groups import accuracy_on
-from kd_lightning.report.numbers import MISSING, count, finite, format_size, metric_value, percent, significant
+from kd_lightning.report.numbers import (
+    MISSING,
+    count,
+    finite,
+    format_size,
+    metric_value,
+    percent,
+    shorten_number,
+    significant,
+)
 from kd_lightning.report.roles import ALONE, DISTILLED
 from kd_lightning.report.sweep_cells import Cell, Column, Row, Table, number, words
 from kd_lightning.report.sweep_commands import configuration_command, job_command
@@ -22,6 +31,7 @@ from kd_lightning.sweeps.folder import DONE, Job
 from kd_lightning.verdict_over_seeds import Configuration
 
 VERDICTS = ("better", "no difference shown", "one seed shows nothing", "no statement", "worse")  # order of sorting
+RESULTS = 3  # columns that stand first, in view at every width: validation, test, gain
 SIZES = ("parameters", "size")
 
 
@@ -39,14 +49,15 @@ def job_table(pool: Pool, found: Sequence[Configuration]) -> Table:
     gain = f"gain, {gains(pool).unit}"
     columns = [
         Column("job"),
+        *(Column(f"{name} {pool.metric}") for name in ("validation", "test")),
+        Column(gain),
         Column("state", numeric=False),
         *(Column(name, numeric=numeric(pool.jobs, name)) for name in pool.varied),
-        *(Column(f"{name} {pool.metric}") for name in ("validation", "test")),
-        *map(Column, ("student alone", gain, "gap closed", *on_groups(pool), *SIZES, "seconds")),
+        *map(Column, ("student alone", "gap closed", *on_groups(pool), *SIZES, "seconds")),
         *(Column(name, numeric=False) for name in ("reused", "verdict over seeds")),
     ]
     rows = [job_row(job, pool, of.get(job.number)) for job in pool.jobs]
-    return ordered(columns, rows, 2 + len(pool.varied), pool.mode)
+    return ordered(columns, rows, 1, pool.mode)
 
 
 def job_row(job: Job, pool: Pool, configuration: Configuration | None) -> Row:
@@ -58,23 +69,43 @@ def job_row(job: Job, pool: Pool, configuration: Configuration | None) -> Row:
     values = [
         metric(student.get("val"), results.get("metric", pool.metric), mode),
         metric(student.get("test"), results.get("metric", pool.metric), mode),
-        metric(alone.get("test"), results.get("metric", pool.metric), mode),
         number(measure(job, "gain"), gains(pool).text(measure(job, "gain"))),
+        metric(alone.get("test"), results.get("metric", pool.metric), mode),
         closed([job] if comparable else []),
         *(accuracy(accuracy_on(name, student)) for name in pool.class_groups),
         number(student.get("parameters"), count(student.get("parameters"))),
         number(student.get("megabytes"), format_size(student.get("megabytes"))),
         number(seconds(job), significant(seconds(job), 3)),
     ]
+    if not comparable:
+        values = [replace(cell, sort=None) for cell in values]
     cells = [
         Cell(pool.labels[job.number], float(job.number)),
+        *values[:RESULTS],
         Cell(state(job), state(job), f"state {job.state}"),
-        *(words(value_of(job, name)) for name in pool.varied),
-        *(values if comparable else [replace(cell, sort=None) for cell in values]),
+        *(setting(job, name) for name in pool.varied),
+        *values[RESULTS:],
         words(", ".join(reused(job))),
         verdict(configuration),
     ]
     return Row(tuple(cells), (job.number,), job_command(job), chosen=bool(configuration and configuration.chosen))
+
+
+def setting(job: Job, name: str) -> Cell:
+    """What a job set a parameter to; sorted by the value as it was given."""
+    given = words(value_of(job, name))
+    return replace(given, text=shorten_number(given.text))
+
+
+def shorten_name(name: str) -> str:
+    """A configuration's name with its numbers as tables show them.
+
+    Example:
+        >>> shorten_name("temperature=2 optimizer.lr=0.004837261")
+        'temperature=2 optimizer.lr=0.004837'
+    """
+    parts = [word.partition("=") for word in name.split(" ")]
+    return " ".join(f"{key}{equals}{shorten_number(value)}" for key, equals, value in parts)
 
 
 def metric(value: object, name: str, mode: str) -> Cell:
@@ -125,39 +156,34 @@ def ordered(columns: Sequence[Column], rows: Sequence[Row], by: int, mode: str) 
     return Table(tuple(columns), tuple(sorted(rows, key=key)), by, mode == "min")
 
 
+def sort_best_first(found: Sequence[Configuration], mode: str) -> list[Configuration]:
+    """Configurations as the table has them: best mean validation first, those without a finite one last."""
+    sign = 1 if mode == "min" else -1
+    return sorted(found, key=lambda c: (finite(c.val_mean) is None, sign * (finite(c.val_mean) or 0.0)))
+
+
 # -- configurations ---------------------------------------------------------------------------------------------------
 
 
 def configuration_table(pool: Pool, found: Sequence[Configuration]) -> Table:
     """A row for each configuration: means and standard deviations over its seeds."""
-    gain = f"gain, {gains(pool).unit}"
+    results = [f"{name} {pool.metric}" for name in ("validation", "test")]
     columns = [
-        Column("jobs", numeric=False),
-        Column("state", numeric=False),
-        *(Column(name, numeric=numeric(pool.jobs, name)) for name in pool.plain),
-        Column("seeds"),
-        *(Column(f"{name} {pool.metric}") for name in ("validation", "test")),
-        *map(Column, ("student alone", gain)),
+        Column("configuration", numeric=False),
+        *map(Column, (*results, f"gain, {gains(pool).unit}")),
         Column("verdict", numeric=False),
-        *map(
-            Column,
-            (
-                "95% interval of the gain",
-                "p, adjusted",
-                "gap closed",
-                *on_groups(pool),
-                *SIZES,
-                "seconds, all seeds",
-            ),
-        ),
-        Column("reused", numeric=False),
+        *map(Column, ("95% interval of the gain", "student alone", "seeds", "p, adjusted", "gap closed")),
+        *map(Column, on_groups(pool)),
+        *(Column(name, numeric=numeric(pool.jobs, name)) for name in pool.plain),
+        *map(Column, (*SIZES, "seconds, all seeds")),
+        *(Column(name, numeric=False) for name in ("state", "jobs", "reused")),
     ]
     of = {number: configuration for configuration in found for number in configuration.jobs}
     rows = [
         configuration_row(jobs, next((of[j.number] for j in jobs if j.number in of), None), pool)
         for jobs in pool.groups
     ]
-    return ordered(columns, rows, 3 + len(pool.plain), pool.mode)
+    return ordered(columns, rows, 1, pool.mode)
 
 
 def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Pool) -> Row:
@@ -166,31 +192,39 @@ def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Po
     times = [time for job in jobs if (time := finite(seconds(job))) is not None]
     total = sum(times) if times else None
     done = [job for job in jobs if job in pool.scored]
+    missing = Cell(MISSING)
     cells = [
-        Cell(labels(jobs, pool), float(min(numbers))),
-        states(jobs),
-        *(words(value_of(jobs[0], name)) for name in pool.plain),
-        *(compared(found, pool) if found else [Cell("0", 0.0), *[Cell(MISSING)] * 4, Cell(""), *[Cell(MISSING)] * 2]),
+        Cell(name_of(jobs[0], pool), float(min(numbers))),
+        *(compared(found, pool) if found else [*[missing] * 3, Cell(""), *[missing] * 2, Cell("0", 0.0), missing]),
         closed(done),
         *(accuracy(mean([accuracy_on(name, model(job, DISTILLED)) for job in done])) for name in pool.class_groups),
+        *(setting(jobs[0], name) for name in pool.plain),
         *sizes(done),
         number(total, significant(total, 3)),
+        states(jobs),
+        Cell(labels(jobs, pool), float(min(numbers))),
         reuse(jobs),
     ]
     return Row(tuple(cells), numbers, configuration_command(jobs), chosen=bool(found and found.chosen))
 
 
+def name_of(job: Job, pool: Pool) -> str:
+    """A configuration's name: what its jobs set beside the seeds."""
+    given = [(name, value_of(job, name)) for name in pool.plain]
+    return " ".join(f"{name}={shorten_number(value)}" for name, value in given if value is not None) or "all jobs"
+
+
 def compared(c: Configuration, pool: Pool) -> list[Cell]:
-    """The numbers of a configuration, from its seeds to its p."""
+    """The numbers of a configuration, from its mean validation to its adjusted p."""
     shown = gains(pool)
     return [
-        Cell(str(len(c.seeds)), float(len(c.seeds))),
         number(c.val_mean, mean_sd(c.val_mean, c.val_sd, c.metric, c.mode)),
         number(c.test_mean, mean_sd(c.test_mean, c.test_sd, c.metric, c.mode)),
-        metric(c.baseline_mean, c.metric, c.mode),
         number(c.gain_mean, shown.text(c.gain_mean, c.gain_sd)),
         verdict(c),
         interval(c.interval, shown),
+        metric(c.baseline_mean, c.metric, c.mode),
+        Cell(str(len(c.seeds)), float(len(c.seeds))),
         number(c.p_adjusted, probability(c.p_adjusted)),
     ]
 

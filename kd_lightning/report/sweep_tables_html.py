@@ -9,8 +9,6 @@ from urllib.parse import quote
 from kd_lightning.report.heat_table import STAR
 from kd_lightning.report.sweep_cells import Cell, Column, Row, Table
 
-TALL = 20  # rows; a longer table scrolls in its box, under its headings
-
 
 def table(found: Table, name: str, links: Mapping[int, str | None] | None = None) -> Iterator[str]:
     """A table in a box that scrolls sideways, also by keyboard.
@@ -20,8 +18,7 @@ def table(found: Table, name: str, links: Mapping[int, str | None] | None = None
         name: ``jobs`` or ``configurations``: its id, and its name for screen readers.
         links: Job number -> address of its own report.
     """
-    tall = " tall" if len(found.rows) > TALL else ""
-    yield f'<div class="scroll{tall}" role="region" aria-label="Table of {name}" tabindex="0">'
+    yield f'<div class="scroll" role="region" aria-label="Table of {name}" tabindex="0">'
     yield f'<table class="rows" id="{name}">'
     heads = "".join(head(column, found, at) for at, column in enumerate(found.columns))
     yield f'<thead><tr>{heads}<th scope="col" class="words command" data-fixed>command</th></tr></thead>\n<tbody>'
@@ -57,7 +54,9 @@ def cell(found: Cell, column: Column) -> str:
     """One cell, with what it is sorted by where that is not missing."""
     kinds = " ".join(filter(None, ["" if column.numeric else "words", found.kind]))
     kind = f' class="{escape(kinds)}"' if kinds else ""
-    text = f"<span>{escape(found.text)}</span>" if found.kind else escape(found.text)
+    value, plus_minus, spread = escape(found.text).partition(" ± ")
+    text = f'{value} <span class="sd">± {spread}</span>' if plus_minus else value  # breaks before the sign alone
+    text = f"<span>{text}</span>" if found.kind else text
     return f"<td{kind}{sort_key(found)}>{text}</td>"
 
 

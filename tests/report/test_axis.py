@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kd_lightning.report.axis import step_axis, tick_step, value_axis
+from kd_lightning.report.axis import curve_axis, step_axis, tick_step, value_axis
 
 
 @pytest.mark.parametrize(("span", "most", "step"), [(10, 7, 2), (100, 3, 50), (3000, 6, 500), (0.3, 3, 0.1), (9, 9, 1)])
@@ -46,3 +46,21 @@ def test_step_ticks_are_whole() -> None:
     assert step_axis(0, 7).ticks == (0, 1)
     assert step_axis(2750, 6).ticks == (0, 500, 1000, 1500, 2000, 2500)
     assert step_axis(2750, 6).high == 2750
+
+
+def test_a_huge_first_value_leaves_the_axis() -> None:
+    falling = [5000.0, *(60.0 - k for k in range(20))]
+    axis = curve_axis([falling], [], 7)
+    assert not axis.holds(5000.0)
+    assert all(axis.holds(value) for value in falling[len(falling) // 3 :])
+    later = falling[len(falling) // 3 :]
+    assert abs(axis.position(later[0]) - axis.position(later[-1])) > 0.5  # with all values in view: 0.06
+    whole = value_axis(falling, 7)
+    assert abs(whole.position(later[0]) - whole.position(later[-1])) < 0.1
+
+
+def test_curves_that_span_little_are_whole_and_levels_stay_in_view() -> None:
+    curve = [80.0, 85.0, 88.0, 90.0, 91.0, 92.0]
+    assert curve_axis([curve], [], 7, may_log=False) == value_axis(curve, 7, may_log=False)
+    assert curve_axis([[5000.0, *[40.0 - k / 10 for k in range(9)]]], [900.0], 7).holds(900.0)
+    assert curve_axis([[3.0, 1.0, 1.0]], [], 7, may_log=False).holds(3.0)  # flat later on: nothing to enlarge

@@ -16,6 +16,7 @@ from kd_lightning.report.run_report import write_report
 Results = dict[str, Any]
 Write = Callable[..., Path]
 HOSTILE = "<script>alert(1)</script><img src=http://x onerror=alert(2)>\"'&amp;</title></style></svg>"
+FIGURE_FILES = {f"figures/{name}.{suffix}" for name in ("curves", "terms") for suffix in ("svg", "pdf")}
 VOID = ("meta", "br", "img")
 
 
@@ -58,6 +59,8 @@ def test_the_verdict_comes_first_then_table_charts_and_evidence(results: Results
     found = read(results, config__yaml="seed: 0", environment__json='{"torch": "2.13"}')
     assert found.open == []
     assert found.all("p")[0] == results["verdict"]
+    tags = [tag for tag, _ in found.elements]
+    assert tags.index("table") < tags.index("svg") < tags.index("dl")
     assert found.all("h2") == [
         "Learning curves of all stages on one axis",
         "Training loss terms of the distilled student",
@@ -69,12 +72,20 @@ def test_the_verdict_comes_first_then_table_charts_and_evidence(results: Results
     assert len([tag for tag, _ in found.elements if tag == "svg"]) == 4  # two charts, wide and narrow
 
 
+def test_the_first_sentence_of_a_verdict_stands_alone(results: Results, read: Callable[..., Page]) -> None:
+    results["verdict"] = "Better: 97.38% against 84.91%. This is one seed: seed=0,1,2 with -m shows more."
+    found = read(results)
+    assert found.all("p")[0] == "Better: 97.38% against 84.91%."
+    assert "This is one seed: seed=0,1,2 with -m shows more." in found.all("p")
+
+
 def test_ids_are_unique_and_every_name_is_found(results: Results, read: Callable[..., Page]) -> None:
     elements = read(results).elements
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
-    assert len(ids) == len(set(ids)) == 8
+    assert len(ids) == len(set(ids)) == 12
     named = [(a["aria-labelledby"] or "").split() for _, a in elements if "aria-labelledby" in a]
-    assert sorted(name for names in named for name in names) == sorted(str(name) for name in ids)
+    clipped = {(a["clip-path"] or "")[5:-1] for _, a in elements if "clip-path" in a}
+    assert {name for names in named for name in names} | clipped <= set(ids)
     region = next(a for _, a in elements if a.get("role") == "region")
     assert (region["tabindex"], region["aria-label"]) == ("0", "Models of this run")
     assert {a["scope"] for tag, a in elements if tag == "th"} == {"col", "row"}
@@ -87,7 +98,8 @@ def test_hostile_text_stays_text(results: Results, read: Callable[..., Page]) ->
     rows = f'1,val,"{HOSTILE.replace(chr(34), chr(34) * 2)}",3\n1,train,"<script>",3\n'
     found = read(results, {"distill": rows}, config__yaml=HOSTILE, overrides__txt=HOSTILE, environment__json=HOSTILE)
     assert found.open == []
-    assert {tag for tag, _ in found.elements}.isdisjoint({"script", "img", "iframe", "link", "a"})
+    assert {tag for tag, _ in found.elements}.isdisjoint({"script", "img", "iframe", "link"})
+    assert {a["href"] for tag, a in found.elements if tag == "a"} <= FIGURE_FILES
     assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
     assert found.all("p")[0] == HOSTILE
     assert found.all("text").count(f"validation {HOSTILE}") == 2
@@ -95,7 +107,8 @@ def test_hostile_text_stays_text(results: Results, read: Callable[..., Page]) ->
 
 def test_the_page_fetches_nothing(results: Results, read: Callable[..., Page]) -> None:
     found = read(results)
-    assert not [a for _, a in found.elements if {"src", "href", "srcset", "data", "action"} & a.keys()]
+    assert not [a for _, a in found.elements if {"src", "srcset", "data", "action"} & a.keys()]
+    assert {tag for tag, a in found.elements if "href" in a} == {"a"}  # followed by a click alone
     assert "url(" not in found.all("style")[0]
     assert "@import" not in found.all("style")[0]
     policy = next(a["content"] for tag, a in found.elements if tag == "meta" and "http-equiv" in a)
@@ -118,7 +131,14 @@ def test_writing_twice_gives_the_same_files_and_leaves_nothing_else(results: Res
     first = write_report(folder).read_bytes()
     assert write_report(folder) == folder / "report.html"
     assert (folder / "report.html").read_bytes() == first
-    assert sorted(p.name for p in folder.iterdir()) == ["metrics", "report.html", "report.md", "results.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "figures",
+        "metrics",
+        "report.html",
+        "report.md",
+        "results.json",
+    ]
+    assert not list(folder.rglob("*.part"))
 
 
 def luminance(colour: str) -> float:

@@ -55,8 +55,8 @@ def test_the_better_end_is_at_the_top() -> None:
     last = chart.uprights[-1]
     assert last.name == "validation perplexity"
     assert last.heights == {0: 1.0, 1: 0.5, 2: 0.0}  # of 40 to 50; lower is better
-    assert [style for _, style, _ in chart.lines] == ["l0", "l2", "l4 chosen"]
-    assert [job for job, _, _ in chart.lines] == [2, 1, 0]
+    assert [style for _, style, *_ in chart.lines] == ["l0", "l2", "l4 chosen"]
+    assert [job for job, *_ in chart.lines] == [2, 1, 0]
     assert chart.lines[0][2] == "job 2: t=3"
 
 
@@ -65,7 +65,7 @@ def test_seeds_have_no_axis_and_failed_jobs_no_line() -> None:
     chart = chart_of(pool)
     assert chart is not None
     assert [axis.name for axis in chart.uprights] == ["t", "validation perplexity"]
-    assert sorted(job for job, _, _ in chart.lines) == [0, 1]
+    assert sorted(job for job, *_ in chart.lines) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_lines_run_through_their_heights() -> None:
     chart = chart_of(pool_of([["t=1", "m=a"], ["t=2", "m=b"], ["t=3", "m=b"]], [40.0, 45.0, 50.0]))
     assert chart is not None
     svg = ET.fromstring(draw(chart, "p", height=180))  # 50 above, 30 below: 100 for the axes
-    lines = {line.attrib["data-job"]: line.attrib["points"] for line in svg.findall("polyline")}
+    lines = {line.attrib["data-jobs"]: line.attrib["points"] for line in svg.findall("polyline")}
     assert lines == {"0": "110,150 410,50 710,50", "1": "110,100 410,150 710,100", "2": "110,50 410,150 710,150"}
     names = [text.text for text in svg.findall("g/text")]
     assert names == ["t", "m", "validation perplexity"]

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import random
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from kd_lightning.report.sweep_curves import budget, draw, picked, steps_axis, sweep_curves
-from kd_lightning.report.sweep_files import read_pool
+from kd_lightning.report.sweep_curves import SeedPoint, budget, draw, merge_seeds, picked, steps_axis, sweep_curves
+from kd_lightning.report.sweep_files import curve, read_pool
 from kd_lightning.verdict_over_seeds import configurations
 from tests.report.sweep_sample import GRID, write_grid, write_troubled
 
 
+def points_of(values: Iterable[float], stride: int = 1) -> tuple[SeedPoint, ...]:
+    return tuple(SeedPoint(stride * k, float(v), float(v), float(v)) for k, v in enumerate(values))
+
+
 def test_few_points_stay_as_they_are() -> None:
-    points = tuple((k, float(k)) for k in range(7))
+    points = points_of(range(7))
     assert picked(points, 7, "min") == points
 
 
@@ -23,19 +28,19 @@ def test_few_points_stay_as_they_are() -> None:
 def test_thinning_keeps_both_ends_and_the_best_and_changes_no_value(mode: str) -> None:
     source = random.Random(1)
     for size in (9, 40, 400, 1001):
-        points = tuple((10 * k, source.random()) for k in range(size))
+        points = points_of((source.random() for _ in range(size)), stride=10)
         kept = picked(points, 8, mode)
         assert len(kept) <= 8
         assert set(kept) <= set(points)
         assert list(kept) == sorted(kept)
-        best = (min if mode == "min" else max)(points, key=lambda point: point[1])
+        best = (min if mode == "min" else max)(points, key=lambda point: point.mean)
         assert {points[0], points[-1], best} <= set(kept)
 
 
 def test_thinning_by_hand() -> None:
-    points = tuple((k, float(v)) for k, v in enumerate([9, 8, 7, 1, 6, 5, 4, 3, 2]))
+    points = points_of([9, 8, 7, 1, 6, 5, 4, 3, 2])
     # Three in equal distances are 0, 4, 8; 4 stands beside the best, 3, and makes room for it.
-    assert picked(points, 4, "min") == ((0, 9.0), (3, 1.0), (8, 2.0))
+    assert picked(points, 4, "min") == (points[0], points[3], points[8])
 
 
 def test_all_lines_together_have_a_budget() -> None:
@@ -54,14 +59,13 @@ def test_few_configurations_have_a_style_each(tmp_path: Path) -> None:
     found = configurations(pool.judged)
     chart = sweep_curves(pool, found)
     assert chart is not None
-    assert len(chart.lines) == 18
-    assert [line.chosen for line in chart.lines] == [False] * 15 + [True] * 3  # on top
+    assert [line.jobs for line in chart.lines if not line.chosen] == [tuple(c.jobs) for c in found if not c.chosen]
+    assert [line.chosen for line in chart.lines] == [False] * 5 + [True]  # on top
     assert {line.style for line in chart.lines if line.chosen} == {"s1"}
     assert len(chart.legend) == 6
     assert ("s1 chosen", "temperature=2 alpha=0.9 (chosen)") in chart.legend
-    styles = {line.job: line.style for line in chart.lines}
-    assert all(len({styles[n] for n in c.jobs}) == 1 for c in found)
-    assert len(set(styles.values())) == 6
+    assert len({line.style for line in chart.lines}) == 6
+    assert chart.banded == chart.lines
     assert chart.begin == 400
     assert chart.lines[0].points[0][0] == 450  # the student's budget: 400 steps of pre-training and 50 more
     assert chart.alone == pytest.approx(42.25)
@@ -72,18 +76,18 @@ def test_many_configurations_are_coloured_by_quality(tmp_path: Path) -> None:
     chart = sweep_curves(pool, configurations(pool.judged))
     assert chart is not None
     assert chart.legend == ()
-    styles = {line.job: line.style for line in chart.lines}
-    values = {job.number: (job.results or {})["models"]["distilled"]["val"] for job in pool.jobs}
-    best, worst = (pick(values, key=lambda number: values[number]) for pick in (min, max))
-    assert (styles[best], styles[worst]) == ("l4", "l0")
-    assert "The stronger the colour" in chart.note
+    ordered = sorted(chart.lines, key=lambda line: line.value or 0.0)
+    assert (ordered[0].style, ordered[-1].style) == ("l4", "l0")
+    assert [line.chosen for line in chart.banded] == [True]  # ten bands would hide each other
+    assert "The stronger the color" in chart.note
+    assert "the band of the chosen configuration reaches from the lowest seed to the highest" in chart.note
 
 
 def test_a_thinned_chart_says_so(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path, points=300)])
     chart = sweep_curves(pool, configurations(pool.judged))
     assert chart is not None
-    assert "Of 300 logged values, 200 at most are drawn for each job" in chart.note
+    assert "Of 300 logged values, 200 at most are drawn for each line" in chart.note
     assert max(len(line.points) for line in chart.lines) <= 200
 
 
@@ -92,7 +96,7 @@ def test_lines_lie_where_their_values_are(tmp_path: Path) -> None:
     chart = sweep_curves(pool, configurations(pool.judged))
     assert chart is not None
     svg = ET.fromstring(draw(chart, pool, "c", "wide", 468, 400))
-    lines = {line.attrib["data-job"]: line.attrib["points"] for line in svg.findall("polyline")}
+    lines = {line.attrib["data-jobs"]: line.attrib["points"] for line in svg.findall("polyline")}
     assert set(lines) == {"0", "1"}
     # The plot is 400 wide from 50 on: step 600 of 400..800 lies in its middle, 800 at its right end.
     assert [pair.split(",")[0] for pair in lines["0"].split()] == ["250", "450"]
@@ -104,14 +108,40 @@ def test_a_torn_file_is_one_value_and_jobs_without_any_have_no_line(tmp_path: Pa
     pool = read_pool([write_troubled(tmp_path)])
     chart = sweep_curves(pool, configurations(pool.judged))
     assert chart is not None
-    assert {line.job for line in chart.lines} == set(range(18)) - {3, 4, 5, 7}
-    single = next(line for line in chart.lines if line.job == 6)
-    assert single.points == ((450, 44.0),)
+    assert {number for line in chart.lines for number in line.jobs} == set(range(18)) - {3, 4, 5, 7}
+    torn = next(line for line in chart.lines if 6 in line.jobs)
+    assert torn.jobs == (6, 8)
+    assert len(torn.points) == 1  # job 6 has its first value alone, and a mean of one of two seeds is no mean
+    assert torn.points[0].low == 44.0
     svg = ET.fromstring(draw(chart, pool, "c", "wide", 468, 400))
-    dot = svg.find("polyline[@data-job='6']")
+    dot = svg.find("polyline[@data-jobs='6 8']")
     assert dot is not None
     assert "single" in dot.attrib["class"]
     assert len(set(dot.attrib["points"].split())) == 1
+
+
+def test_a_line_is_the_mean_of_its_seeds_and_the_band_holds_them_all(tmp_path: Path) -> None:
+    pool = read_pool([write_grid(tmp_path)])
+    chart = sweep_curves(pool, configurations(pool.judged))
+    assert chart is not None
+    line = chart.lines[-1]
+    assert line.jobs == (9, 10, 11)
+    for at, point in enumerate(line.points):
+        values = [curve(pool.jobs[number], pool)[at][1] for number in line.jobs]
+        assert point == (450 + 50 * at, pytest.approx(sum(values) / 3), min(values), max(values))
+        assert point.low < point.mean < point.high
+    svg = ET.fromstring(draw(chart, pool, "c", "wide", 468, 400))
+    band = [pair.split(",") for pair in svg.findall("polygon")[-1].attrib["points"].split()]
+    upper, lower = band[:8], band[:7:-1]
+    assert [x for x, _ in upper] == [x for x, _ in lower]
+    assert all(float(high) < float(low) for (_, high), (_, low) in zip(upper, lower, strict=True))  # pixels go down
+
+
+def test_seeds_that_stop_early_leave_the_mean_to_most() -> None:
+    long, short = tuple((k, 1.0) for k in range(10)), tuple((k, 3.0) for k in range(4))
+    assert [point.step for point in merge_seeds([long, long, short])] == list(range(10))
+    assert [point.step for point in merge_seeds([long, short, short])] == list(range(4))
+    assert merge_seeds([((0, 1.0),), ((1, 2.0),)]) == points_of([1.0, 2.0])  # no step in common: all of them
 
 
 def test_without_metrics_there_is_no_chart(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kd_lightning.report.sweep_facts import facts, importances, study, title
+from kd_lightning.report.sweep_facts import facts, fingerprint, importances, study, title
 from kd_lightning.report.sweep_files import Pool, read_pool
 from kd_lightning.verdict_over_seeds import configurations
 from tests.report.sweep_sample import pool_of, results, write_grid, write_job, write_sweep
@@ -80,3 +80,8 @@ def test_importances_are_ordered_and_tolerant() -> None:
     found = importances({"importances": {"a": 0.2, "b": 0.75, "c": float("nan"), "d": None}})
     assert found == [("b", 0.75, "75%"), ("a", 0.2, "20%")]
     assert importances({"importances": None}) == importances({}) == []
+
+
+def test_a_hash_has_eight_digits() -> None:
+    assert fingerprint({"data_fingerprint": "a2e0662614bd43d0be1b7471"}) == "Fingerprint a2e06626."
+    assert fingerprint({}) == "Fingerprint not recorded."

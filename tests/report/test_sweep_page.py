@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.report import sweep_page
+from kd_lightning.report.page import read_style
 from kd_lightning.report.sweep_report import write_sweep_report
 from tests.report.sweep_sample import (
     COMMAND,
@@ -37,16 +37,20 @@ def test_the_order_of_the_page(tmp_path: Path) -> None:
     assert page.open == []
     assert page.all("h1") == ["Sweep report: language modelling, 30 jobs"]
     assert page.all("h2") == [
-        "Jobs and configurations",
+        "Gain over the student alone",
+        "What the sweep shows",
         "optimizer.lr by temperature",
         "Quality against size",
-        "Learning curves of all jobs",
+        "Learning curves",
         "All parameters at once",
         "The search",
         "How it was decided",
+        "Files beside this page",
         "Repeat it",
     ]
-    assert page.all("p")[0].startswith("Validation chose ")
+    headline = page.all("p")[0]
+    assert headline.startswith("optimizer.lr=0.003981 temperature=3.4 optimizer=adam, chosen on validation from 30 ")
+    assert ". " not in headline  # one sentence
     assert "30 jobs: 30 done." in page.all("p")
 
 
@@ -74,7 +78,9 @@ def test_jobs_link_to_their_own_reports_where_these_are(tmp_path: Path) -> None:
     write_grid(tmp_path)
     (tmp_path / "3" / "report.html").write_text("x")
     page, _ = read(tmp_path)
-    assert [a["href"] for tag, a in page.elements if tag == "a"] == ["3/report.html"]
+    links = [str(a["href"]) for tag, a in page.elements if tag == "a"]
+    assert [link for link in links if link.endswith(".html")] == ["3/report.html"]
+    assert all((tmp_path / link).is_file() for link in links)
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
@@ -123,7 +129,7 @@ def test_ids_are_unique_and_named(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
     named = {name for _, a in page.elements for name in (a.get("aria-labelledby") or "").split()}
     assert named <= set(ids)
-    assert len(named) == 10  # five charts, title and description each
+    assert len(named) == 14  # seven charts, title and description each
 
 
 def test_two_hundred_jobs_stay_below_two_megabytes(tmp_path: Path) -> None:
@@ -132,7 +138,7 @@ def test_two_hundred_jobs_stay_below_two_megabytes(tmp_path: Path) -> None:
     page = write_sweep_report([tmp_path], tmp_path)
     assert page.stat().st_size < 2_000_000
     source = page.read_text(encoding="utf-8")
-    assert "Of 400 logged values, 40 at most are drawn for each job" in source
+    assert "Of 400 logged values, 160 at most are drawn for each line" in source
     assert source.count("<tr data-jobs=") == 250
 
 
@@ -173,12 +179,12 @@ def spoil_one(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sections"),
     [
-        (spoil_nothing, "Tables Decided Repeat"),
-        (spoil_all, "Tables Lost Decided Repeat"),
-        (spoil_json, "Tables Pairs Heat Costs Curves Parallel Lost Decided Repeat"),
-        (spoil_numbers, "Tables Pairs Heat Costs Curves Parallel Lost Decided Repeat"),
-        (spoil_seeds, "Tables Heat Costs Curves Decided Repeat"),
-        (spoil_one, "Tables Heat Costs Curves Decided Repeat"),
+        (spoil_nothing, "Tables Shown Decided Files Repeat"),
+        (spoil_all, "Tables Shown Lost Decided Files Repeat"),
+        (spoil_json, "Tables Gains Shown Pairs Heat Costs Curves Parallel Lost Decided Files Repeat"),
+        (spoil_numbers, "Tables Gains Shown Pairs Heat Costs Curves Parallel Lost Decided Files Repeat"),
+        (spoil_seeds, "Tables Gains Shown Heat Costs Curves Decided Files Repeat"),
+        (spoil_one, "Tables Gains Shown Heat Costs Curves Decided Files Repeat"),
     ],
 )
 def test_there_is_a_page_whatever_is_missing(tmp_path: Path, spoil: Callable[[Path], None], sections: str) -> None:
@@ -199,7 +205,8 @@ def test_writing_twice_gives_the_same_files_and_leaves_nothing_else(tmp_path: Pa
     first = write_sweep_report([tmp_path / "s"], into).read_bytes()
     assert write_sweep_report([tmp_path / "s"], into) == into / "report.html"
     assert (into / "report.html").read_bytes() == first
-    assert sorted(path.name for path in into.iterdir()) == ["report.html", "report.md", "results.csv"]
+    tables = ["configurations.csv", "configurations.tex", "figures"]
+    assert sorted(path.name for path in into.iterdir()) == [*tables, "report.html", "report.md", "results.csv"]
 
 
 def test_markdown_has_the_same_tables_and_sentences(tmp_path: Path) -> None:
@@ -207,7 +214,7 @@ def test_markdown_has_the_same_tables_and_sentences(tmp_path: Path) -> None:
     write_sweep_report([folder], folder)
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "- Validation chose temperature=2 alpha=0.9: mean perplexity 35.91 over 3 seeds" in text
-    assert "| ★ 9 | done | 2 | 0.9 | 0 | 35.68 | 36.68 | 43.00 | +6.32 |" in text
+    assert "| ★ 9 | 35.68 | 36.68 | +6.32 | done | 2 | 0.9 | 0 | 43.00 |" in text
     assert "| 2 | 38.71 | ★ 35.91 |" in text
     assert "- job 3, failed: NonFiniteLossError: the term 'kd' is NaN at step 120; lower optimizer.lr" in text
     assert f"```bash\n{COMMAND}\n```" in text
@@ -229,15 +236,15 @@ def colours(block: int) -> dict[str, str]:
     """Variables of the light (0) or dark (1) mode."""
     found: dict[str, str] = {}
     for name in ("page.css", "sweep.css"):
-        css = sweep_page.asset(name)
+        css = read_style(name)
         found |= dict(re.findall(r"--([\w-]+): (#\w{6});", re.findall(r":root \{(.*?)\}", css, re.DOTALL)[block]))
     return found
 
 
 def inks(letter: str) -> dict[str, str]:
     """Class -> the text's colour in it, as the style sheet has it."""
-    css = sweep_page.asset("sweep.css")
-    return dict(re.findall(rf"\.({letter}\d) \{{ background: var\(--{letter}\d\); color: ([^;]+); }}", css))
+    css = read_style("charts.css")
+    return dict(re.findall(rf"\.({letter}\d) \{{ --color: var\(--{letter}\d\); --on-color: ([^;]+); }}", css))
 
 
 @pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
