@@ -38,4 +38,8 @@ class OptunaSweeper(Sweeper):
             from kd_lightning.errors import MissingExtraError
 
             raise MissingExtraError(f"{error.name} is not installed: pip install 'kd-lightning[sweep]'") from error
-        search(self.config, self.hydra_context.config_loader, self.launcher.launch, arguments)
+        from kd_lightning.sweeps.confirmation import drop_confirm, parse_confirm, run_confirmation
+
+        wanted, launch = parse_confirm(self.config.confirm), self.launcher.launch
+        found = search(self.config, self.hydra_context.config_loader, launch, drop_confirm(arguments))
+        run_confirmation(self.config, launch, wanted, found.jobs, found.shared.space.fixed, found.unfinished)

@@ -116,7 +116,12 @@ class TerminalBoard:
 
     def _report(self, stage: str, step: int, note: str) -> None:
         if self.progress:
-            self.progress.update(stage, step, self._steps[stage], note)
+            self.progress.update(stage, step, self._steps[stage], note, self._steps_after(stage))
+
+    def _steps_after(self, stage: str) -> int:
+        """Optimizer steps of the stages that come later."""
+        later = list(self._steps)[list(self._steps).index(stage) + 1 :]
+        return sum(self._steps[name] for name in later if name not in UNITS)
 
     def done(self, stage: str, note: str) -> None:
         """The stage is finished, or was found finished."""

@@ -57,6 +57,7 @@ KEYS = frozenset(
         "folder",
         "force",
         "progress",
+        "confirm",
     }
 )
 DATA_NUMBERS = {"batch_size": 1, "eval_batch_size": 1, "workers": 0}

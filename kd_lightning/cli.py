@@ -18,8 +18,9 @@ HELP = """\
 kd: knowledge distillation experiments.
 
   kd run [OVERRIDE ...]   run the whole job; -m sweeps; --help lists groups and settings
-  kd status [SWEEP]       how a sweep is doing; --watch follows it
+  kd status [FOLDER]      how a sweep or run is doing; --watch follows it
   kd report FOLDER [...]  one page over sweeps and runs, also while they run or after a crash
+  kd noise FOLDER [...]   what seeds can show: the smallest gain, and how many seeds a gain needs
   kd cache VERB           teacher outputs on disk: ls, verify, prune
   kd trust VERB           packages of yours that configurations may name: add, ls, remove
   kd ls [GROUP]           configuration groups and choices, with what each is for
@@ -71,6 +72,10 @@ def answer(words: list[str]) -> int:
         from kd_lightning.reporting import report
 
         return report(rest)
+    if verb == "noise":
+        from kd_lightning.noise import noise
+
+        return noise(rest)
     if verb == "cache":
         from kd_lightning.cache_admin import cache
 

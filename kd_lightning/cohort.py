@@ -27,6 +27,7 @@ from kd_lightning.stacked.reasons import why_not_stacked
 from kd_lightning.stacked.training import train_stacked
 from kd_lightning.stage import Stage, StageBoard, TrainerSettings, Training, begin, fit
 from kd_lightning.store import Entry
+from kd_lightning.sweeps.folder import WAITS
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.shared import SharedTeacher, TeacherPool
 from kd_lightning.turns import Group
@@ -71,6 +72,7 @@ class Cohort(Alone):
         if "teacher" not in stage.ingredients:  # nothing to share: it runs through, and the others wait
             turns.computed(lambda: fit(about(), [TurnTaking(in_line=False)]))
             return
+        board.update(stage.name, 0, WAITS)
         group = turns.gather(group_key(stage, entry), about)
         try:
             outcome = self._outcome(group, about)

@@ -19,7 +19,7 @@ HYDRAS_PLUGINS = frozenset(
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     }
 )
-OWN_PLUGINS = ("hydra_plugins.kd_launchers.", "hydra_plugins.kd_optuna_sweeper.")
+OWN_PLUGINS = ("hydra_plugins.kd_launchers.", "hydra_plugins.kd_grid_sweeper.", "hydra_plugins.kd_optuna_sweeper.")
 LOGGING = ("job_logging", "hydra_logging")
 LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter")
 STREAMS = frozenset({"ext://sys.stdout", "ext://sys.stderr"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning import collector
 from kd_lightning.config import CONFIG_NAME, build, check_arguments, plain, trusted_packages, yaml_text
 from kd_lightning.error_text import describe, traceback_text
-from kd_lightning.errors import ConfigError, TrialPruned, did_you_mean
+from kd_lightning.errors import CheckpointWriteError, ConfigError, TrialPruned, did_you_mean
 from kd_lightning.real_numbers import with_real_numbers
 from kd_lightning.redaction import redacted_override
 from kd_lightning.stopping import Terminated
-from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED, PRUNED
+from kd_lightning.sweeps.confirmation import refuse_confirm
+from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, JOB, PREEMPTED, PRUNED, key_of, read_json
+from kd_lightning.sweeps.folder_lock import FolderLock, describe_holder
 from kd_lightning.sweeps.records import begin_job, end_job
 from kd_lightning.turns import Interrupted
 from kd_lightning.write_places import check_places
@@ -118,6 +120,29 @@ def carry_out(
     )
 
 
+def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> None:
+    """A single run; its state is recorded as a sweep's job's is.
+
+    Raises:
+        ConfigError: A setting is wrong, or another run is at work in the folder.
+        BaseException: As the run itself raises it.
+    """
+    refuse_confirm(config.confirm)
+    lock = FolderLock(folder)
+    if not lock.acquire():
+        raise ConfigError(
+            f"{folder}: another run is at work here ({describe_holder(read_json(folder / JOB))}); follow it with kd status "
+            f"{folder} --watch, or give this one a folder of its own: hydra.run.dir={folder}-2"
+        )
+    try:
+        settings = checked(config, folder, overrides)
+        begin_job(folder, 0, overrides)
+        with record_end(folder) as end:
+            end.results = carry_out(settings, folder, overrides, sweep=None)
+    finally:
+        lock.release()
+
+
 def perform_in_sweep(config: DictConfig, folder: Path, place: Place) -> None:
     """Run a sweep's job and record how it ends. Only what asks the whole process to end is raised."""
     overrides = list(place.overrides)
@@ -141,11 +166,21 @@ class End:
 
 @contextmanager
 def end_recorded(folder: Path, number: int) -> Iterator[End]:
-    """Around a sweep's job, or its beginning: its end is recorded, be it an error or the results it is given.
+    """Around a sweep's job, or its beginning: its end is recorded, and the next job goes on.
 
     Raises:
         BaseException: What asks the whole process to end; nothing else.
     """
+    try:
+        with record_end(folder) as end:
+            yield end
+    except (Exception, SystemExit) as error:
+        print(f"job {number} {state_of(error)}: {describe(error)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def record_end(folder: Path) -> Iterator[End]:
+    """Around a job, or its beginning: its end is recorded, be it an error, which is raised, or the results it is given."""
     end = End()
     try:
         yield end
@@ -156,13 +191,14 @@ def end_recorded(folder: Path, number: int) -> Iterator[End]:
         end_job(folder, INTERRUPTED, error="interrupted")
         raise
     except (Exception, SystemExit) as error:
-        end_job(folder, state_of(error), error=describe(error), traceback=traceback_text(error))
-        print(f"job {number} {state_of(error)}: {describe(error)}", file=sys.stderr, flush=True)
+        with suppress(CheckpointWriteError):  # on a full disk, what ended the job says more than this does
+            end_job(folder, state_of(error), error=describe(error), traceback=traceback_text(error))
+        raise
     else:
         if end.results is not None:
             models = [model for model in end.results["models"].values() if model]
             reused = [model["stage"] for model in models if model.get("reused") and "stage" in model]
-            end_job(folder, DONE, waited=end.waited(), reused=reused)
+            end_job(folder, DONE, waited=end.waited(), reused=reused, key=key_of(end.results))
 
 
 def state_of(error: BaseException) -> str:

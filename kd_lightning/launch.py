@@ -25,7 +25,7 @@ from kd_lightning.config import CONFIG_NAME, freeze_trust, register_with_hydra
 from kd_lightning.error_text import describe
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain
-from kd_lightning.job import Place, in_multirun, overrides_of_job, perform, perform_in_sweep
+from kd_lightning.job import Place, in_multirun, overrides_of_job, perform_alone, perform_in_sweep
 from kd_lightning.shown_config import composed_without_secrets
 from kd_lightning.stopping import Terminated, terminable, undisturbed
 from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED
@@ -95,7 +95,7 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
     # Makes Hydra hand its exceptions to us instead of printing them and exiting with 1.
     os.environ[TRACEBACK] = "1"
     _errors.clear()
-    SweepWatch.folder = None
+    SweepWatch.over()
     register_with_hydra()
     try:
         nameless = next((word for word in arguments if word.lstrip("+~").startswith("=")), None)
@@ -177,7 +177,7 @@ def job(config: DictConfig) -> None:
         perform_in_sweep(config, folder, _place[0])
     else:
         try:
-            perform(config, folder, overrides_of_job())
+            perform_alone(config, folder, overrides_of_job())
         except SystemExit as stop:
             _errors.append(RuntimeError(describe(stop)))
         except Exception as error:
@@ -198,7 +198,7 @@ def conclude(state: str) -> int:
         return OK
     if state != DONE and not any(folder.glob("*/")):  # nothing has begun: what was wrong is said already
         end_sweep(folder, state)
-        SweepWatch.folder = None
+        SweepWatch.over()
         return OK
     # Only here: the statistics behind them take longer to import than all the rest of this file.
     from kd_lightning.report.sweep_report import write_sweep_report
@@ -208,5 +208,5 @@ def conclude(state: str) -> int:
     end_sweep(folder, FAILED if lost and state == DONE else state)
     print(printable(f"report: {write_sweep_report([folder], folder)}"))
     print(printable(str(folder)))
-    SweepWatch.folder = None  # not before: who is interrupted in here concludes once more
+    SweepWatch.over()  # not before: who is interrupted in here concludes once more
     return DEFECT if lost else OK

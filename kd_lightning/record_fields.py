@@ -7,21 +7,24 @@ from kd_lightning.json_files import FLAG, NUMBER, TEXT, WHOLE, Fields
 PROCESS: Fields = {"pid": WHOLE, "born": TEXT, "host": TEXT, "started": TEXT, "finished": TEXT}
 SWEEP: Fields = {
     **PROCESS,
-    **dict.fromkeys(("id", "command", "launcher", "sweeper", "state"), TEXT),
+    **dict.fromkeys(("id", "command", "launcher", "sweeper", "state", "stamp"), TEXT),
     "words": [TEXT],
     "jobs": WHOLE,
     "differing": [TEXT],
+    "confirm": WHOLE,
+    "confirmation": {"jobs": [WHOLE], "name": TEXT, "overrides": [TEXT], "seeds": [WHOLE], "reason": TEXT},
 }
 JOB: Fields = {
     **PROCESS,
-    **dict.fromkeys(("state", "error", "traceback"), TEXT),
+    **dict.fromkeys(("state", "error", "traceback", "stamp", "key", "from"), TEXT),
+    "confirm": FLAG,
     "number": WHOLE,
     "overrides": [TEXT],
     "reused": [TEXT],
     "seconds": NUMBER,
     "clock": NUMBER,
 }
-PROGRESS: Fields = {"stage": TEXT, "step": WHOLE, "steps": WHOLE, "note": TEXT, "time": NUMBER}
+PROGRESS: Fields = {"stage": TEXT, "step": WHOLE, "steps": WHOLE, "note": TEXT, "time": NUMBER, "left": NUMBER}
 MODEL: Fields = {
     **dict.fromkeys(("val", "test", "megabytes", "seconds", "throughput"), NUMBER),
     **dict.fromkeys(("steps", "best_step", "parameters"), WHOLE),
@@ -32,7 +35,7 @@ MODEL: Fields = {
 }
 RESULTS: Fields = {
     **dict.fromkeys(("task", "metric", "mode", "balancing", "hard_loss", "teacher_hard_loss", "throughput_unit"), TEXT),
-    **dict.fromkeys(("teacher_hash", "data_fingerprint", "command", "verdict"), TEXT),
+    **dict.fromkeys(("teacher_hash", "data_fingerprint", "command", "verdict", "settings"), TEXT),
     **dict.fromkeys(("seed", "teacher_seed", "batch_size"), WHOLE),
     **dict.fromkeys(("temperature", "alpha", "labelled", "retention", "gain_over_baseline", "gap_closed"), NUMBER),
     "wall_seconds": NUMBER,

@@ -20,7 +20,7 @@ from kd_lightning.run_folder import environment, gather
 from kd_lightning.run_summary import print_summary
 from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.store import publish, publish_json
-from kd_lightning.sweeps.folder import PROGRESS
+from kd_lightning.sweeps.folder import PROGRESS, settings_digest
 from kd_lightning.sweeps.records import ProgressFile
 from kd_lightning.teachers.auto import STORING
 from kd_lightning.tracking.track import tracking
@@ -72,7 +72,8 @@ def execute(
             results = results_of(experiment, found, command)
             gather(folder, experiment)
             seconds = round(time.perf_counter() - started - waited(), 1)
-            publish_json(folder / "results.json", {**results, "wall_seconds": seconds})
+            owner = {"settings": settings_digest(overrides)}  # no other job can take them for its own
+            publish_json(folder / "results.json", {**results, "wall_seconds": seconds, **owner})
             report = write_report(folder)
             refused = tracked.finish(results)
         print_summary(board, results)

@@ -28,6 +28,7 @@ from kd_lightning.errors import NonFiniteLossError
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.store import Entry, publish, publish_json
+from kd_lightning.sweeps.folder import WAITS
 
 WEIGHTS = "weights.safetensors"
 FILES = [WEIGHTS, "description.json", "metrics.csv", "result.json"]
@@ -115,9 +116,13 @@ def obtain(
         CheckpointWriteError: The disk refused.
     """
 
+    def wait() -> None:
+        board.update(stage.name, 0, WAITS)
+        board.say(f"{stage.name}: another process is at it, waiting")
+
     if stored(entry, force):
         return reuse(stage, entry, board)
-    with entry.lock(waiting=lambda: board.say(f"{stage.name}: another process is at it, waiting")):
+    with entry.lock(wait):
         if stored(entry, force):
             return reuse(stage, entry, board)
         place = entry if force is None else made_again(entry, force)

@@ -77,6 +77,7 @@ ORPHANS_END = 150.0
 CAPABILITIES_VERSION_3 = 0x20080522
 BASE = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "data.eval_batch_size=16", "validate_every=10")
 WORDS = (*BASE, "checkpoint_every=5", "steps.teacher=40", "steps.student=30", "steps.pretrain=10")
+SHORT = ("steps.teacher=4", "steps.student=4", "steps.pretrain=2")
 TEMPERATURES = "temperature=1,2,3,4"
 
 
@@ -695,6 +696,46 @@ def at_gate(gate: Any, words: list[str]) -> None:
     """``kd run`` when all are there."""
     gate.wait(PATIENCE)
     command(*words)
+
+
+# -- two-sweeps: two sweeps lead the same folder -----------------------------------------------------------------------
+
+
+def two_sweeps(rng: random.Random, n: int, folder: Path) -> Outcome:
+    """Other temperatures, the same ``hydra.sweep.dir``, begun at once; afterwards the one that was refused, again."""
+    outcome = Outcome()
+    for number in range(n):
+        outputs, gate = folder / str(number), FORK.Barrier(2)
+        one = outputs / "sweeps" / "one"
+        launcher = "hydra/launcher=inline"  # the folder's lock is the leader's, whatever the launcher
+        shared = ["-m", launcher, *BASE, *SHORT, f"outputs={outputs}", f"hydra.sweep.dir={one}"]
+        commands = [[*shared, words] for words in ("temperature=1,2", "temperature=5,6")]
+        logs = [folder / f"log-{number}-{i}" for i in range(2)]
+        codes = [
+            end(child)
+            for child in [start(log, at_gate, gate, words) for log, words in zip(logs, commands, strict=True)]
+        ]
+        refused = [
+            code == 2 and "another sweep is at work here" in log.read_text()
+            for code, log in zip(codes, logs, strict=True)
+        ]
+        problems = [f"exit codes {codes}"] if sorted(codes, key=str) != [0, 2] else []
+        problems += wrong_temperatures(one, commands[codes.index(0)]) if 0 in codes else []
+        if not problems:
+            again = end(start(folder / f"log-{number}-again", command, *commands[codes.index(2)]))
+            problems += [f"the refused one ends with {again}"] if again else []
+            problems += wrong_temperatures(one, commands[codes.index(2)])
+        outcome.add(any(refused), problems)
+    outcome.note = "struck: the second one came while the first was at work"
+    return outcome
+
+
+def wrong_temperatures(sweep: Path, words: list[str]) -> list[str]:
+    """What is wrong with the sweep of a command: each job has its own temperature's results, and there are no others."""
+    wanted = words[-1].partition("=")[2].split(",")
+    jobs = read_sweep(sweep).jobs
+    told = [(job.overrides[-1].partition("=")[2], (job.results or {}).get("temperature")) for job in jobs]
+    return [] if told == [(each, float(each)) for each in wanted] else [f"{words[-1]}: the folder has {told}"]
 
 
 # -- teachers: eight processes need the same teacher ------------------------------------------------------------------
@@ -1362,6 +1403,10 @@ ROWS = {
     ),
     "together": Row(
         "8 sweeps of the same command at once", "one store", 3, "all have all results, each stage is trained once", together
+    ),
+    "two-sweeps": Row(
+        "two sweeps with other temperatures at once", "one folder (hydra.sweep.dir)", 20,
+        "one is refused with exit code 2 and a line; every result stands under its own temperature", two_sweeps,
     ),
     "forced": Row(
         "force=[teacher]", "a stage made again while three processes read it", 50, "nobody reads a torn entry", forced

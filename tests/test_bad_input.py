@@ -24,7 +24,7 @@ from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import CONFIG_NAME, register_with_hydra
 from kd_lightning.error_text import describe
 from kd_lightning.errors import KDError
-from kd_lightning.launch import perform
+from kd_lightning.job import perform
 from kd_lightning.tasks.metrics import Accuracy
 from tests.support.cli import DIGITS, Answer, kd, text_words, texts
 

@@ -34,6 +34,7 @@ TRIES = {
     "forced": 5,
     "cache": 60,
     "cache_kills": 6,
+    "two-sweeps": 2,
 }
 
 

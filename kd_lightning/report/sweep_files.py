@@ -28,6 +28,7 @@ from kd_lightning.sweeps.folder import (
     Sweep,
     is_sweep,
     params,
+    read_job,
     read_json,
     read_or_say,
     read_sweep,
@@ -149,7 +150,10 @@ def is_run(folder: Path) -> bool:
 
 
 def read_single(folder: Path) -> Job:
-    """A single run as if it were a job."""
+    """A single run as if it were a job; one of an older version has recorded no state."""
+    found = read_job(folder)
+    if found.record:
+        return found
     words = text_or_nothing(folder / "overrides.txt").splitlines()
     results, problem = read_or_say(folder / "results.json", record_fields.RESULTS)
     if problem:

@@ -18,11 +18,12 @@ from kd_lightning.sweeps.folder import (
     PRUNED,
     RUNNING,
     UNREADABLE,
+    WAITING,
     Job,
 )
 
 STARTING = "starting"
-ORDER = (DONE, RUNNING, STARTING, FAILED, KILLED, PREEMPTED, INTERRUPTED, UNREADABLE, PRUNED)
+ORDER = (DONE, RUNNING, WAITING, STARTING, FAILED, KILLED, PREEMPTED, INTERRUPTED, UNREADABLE, PRUNED)
 STOPPED = "stopped early by the search, for its results"
 LONGEST = 70  # letters of a reason in a table
 

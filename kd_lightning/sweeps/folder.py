@@ -8,6 +8,8 @@ sweep.json              the command, its process, how many jobs are planned
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import socket
 from collections.abc import Iterable, Sequence
@@ -23,9 +25,14 @@ from kd_lightning.json_files import Fields, read_record
 from kd_lightning.json_files import read_json as read_any_json
 
 SWEEP, JOB, PROGRESS, RESULTS = "sweep.json", "job.json", "progress.json", "results.json"
+CONFIRMATION = "confirmation"
+"""Key of ``sweep.json``: which jobs confirm what validation chose, once that is known."""
 
-RUNNING, DONE, FAILED, KILLED = "running", "done", "failed", "killed"
+WAITING, RUNNING, DONE, FAILED, KILLED = "waiting", "running", "done", "failed", "killed"
 INTERRUPTED, PREEMPTED, PRUNED = "interrupted", "preempted", "pruned"
+UNDER_WAY = (WAITING, RUNNING)
+WAITS = "waits"
+"""Note in ``progress.json`` of a job that waits: for a stage that another job is at, or for its turn in a cohort."""
 UNREADABLE = "unreadable"
 """Of a job whose record or results are damaged: nobody knows what became of it."""
 FINAL = frozenset({DONE, FAILED, INTERRUPTED, PREEMPTED, PRUNED, KILLED, UNREADABLE})
@@ -43,6 +50,7 @@ class Job:
         record: ``job.json``; empty if there is none yet.
         results: ``results.json`` of a job that is done, else None.
         progress: ``progress.json`` of a job at work, else None.
+        refused: It is done, but the ``results.json`` in its folder belongs to a job with other settings.
     """
 
     number: int
@@ -50,6 +58,7 @@ class Job:
     record: dict[str, Any] = field(repr=False)
     results: dict[str, Any] | None = field(default=None, repr=False)
     progress: dict[str, Any] | None = field(default=None, repr=False)
+    refused: bool = False
 
     @property
     def overrides(self) -> list[str]:
@@ -63,15 +72,19 @@ class Job:
 
     @cached_property
     def state(self) -> str:
-        """``running`` where its process lives; ``killed`` where it ended without a word."""
-        state = str(self.record.get("state") or RUNNING)
+        """``waiting``, or ``running`` while its process lives; ``killed`` where that ended without a word."""
+        state = str(self.record.get("state") or WAITING)
         if state == DONE and self.results is None:
+            return FAILED if self.refused else KILLED
+        if state in UNDER_WAY and gone(self.record):
             return KILLED
-        return KILLED if state == RUNNING and gone(self.record) else state
+        return WAITING if state == RUNNING and (self.progress or {}).get("note") == WAITS else state
 
     @property
     def error(self) -> str:
         """Why it gave no result, in one line; empty where it did."""
+        if self.refused:
+            return "results.json in its folder belongs to a job with other settings; the same command runs it again"
         if self.state == KILLED:
             return str(self.record.get("error") or "its process is gone: killed, or the machine went down")
         return str(self.record.get("error") or "")
@@ -103,8 +116,11 @@ class Sweep:
 
     @property
     def planned(self) -> int | None:
-        """How many jobs it will have; None where that is not known."""
-        return self.info.get("jobs")
+        """How many jobs it will have, those that confirm included; None where that is not known."""
+        planned = self.info.get("jobs")
+        if planned is None:
+            return None
+        return planned if CONFIRMATION in self.info else planned + (self.info.get("confirm") or 0)
 
     @property
     def differing(self) -> list[str]:
@@ -117,12 +133,24 @@ class Sweep:
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """All that is known of a sweep; what is damaged says so, and hides nothing of the rest."""
-    names = [path.name for path in folder.iterdir() if path.name.isdecimal() and is_plain_folder(path)]
-    numbers = sorted(int(name) for name in names if name == str(int(name)))
+    """All that is known of a sweep; what is damaged says so, and hides nothing of the rest.
+
+    Jobs that an earlier sweep left in the folder are not among its jobs.
+    """
     info, problem = read_or_say(folder / SWEEP, record_fields.SWEEP)
-    unreadable = {"state": UNREADABLE, "error": problem}
-    return Sweep(folder, unreadable if problem else info, [read_job(folder / str(n)) for n in numbers])
+    jobs = [read_job(folder / str(number)) for number in list_job_numbers(folder)]
+    if problem:
+        return Sweep(folder, {"state": UNREADABLE, "error": problem}, jobs)
+    stamp = info.get("stamp")  # older sweeps have none
+    begun = [job for job in jobs if job.record and job.state != UNREADABLE] if stamp else []
+    foreign = {job.number for job in begun if job.record.get("stamp") != stamp}
+    return Sweep(folder, info, [job for job in jobs if job.number not in foreign])
+
+
+def list_job_numbers(folder: Path) -> list[int]:
+    """Numbers of the jobs that have a folder in the sweep's."""
+    names = [path.name for path in folder.iterdir() if path.name.isdecimal() and is_plain_folder(path)]
+    return sorted(int(name) for name in names if name == str(int(name)))
 
 
 def read_job(folder: Path) -> Job:
@@ -134,12 +162,14 @@ def read_job(folder: Path) -> Job:
         problem = problem or (lacking(results) if results else "")
     if problem:
         record, results = {**record, "state": UNREADABLE, "error": problem}, {}
+    refused = bool(results) and not is_own_result(results, record)
     return Job(
         number=int(folder.name) if folder.name.isdecimal() else 0,
         folder=folder,
         record=record,
-        results=results or None,
+        results=None if refused else results or None,
         progress=read_or_say(folder / PROGRESS, record_fields.PROGRESS)[0] or None,
+        refused=refused,
     )
 
 
@@ -169,9 +199,27 @@ def lacking(results: dict[str, Any]) -> str:
     return ""
 
 
+def is_own_result(results: dict[str, Any], record: dict[str, Any]) -> bool:
+    """The results are those of the job that the record describes: same settings, same student; older ones do not tell."""
+    settings, key = results.get("settings") or "", record.get("key") or ""
+    return settings in ("", settings_digest(record.get("overrides") or [])) and key in ("", key_of(results))
+
+
+def settings_digest(overrides: Iterable[str]) -> str:
+    """A job's overrides as a short hash: it stands in ``results.json``, so that no other job can take that for its own."""
+    return hashlib.sha256(json.dumps([str(word) for word in overrides]).encode()).hexdigest()[:16]
+
+
+def key_of(results: dict[str, Any]) -> str:
+    """The distilled student's place in the store; empty where the results do not tell."""
+    models = results.get("models")
+    student = models.get("distilled") if isinstance(models, dict) else None
+    return str(student.get("store_key", "")) if isinstance(student, dict) else ""
+
+
 def is_sweep(folder: Path) -> bool:
     """The folder is a sweep's, also an empty or old one's."""
-    return is_plain_file(folder / SWEEP) or any(folder.glob(f"[0-9]*/{JOB}"))
+    return is_plain_file(folder / SWEEP) or any(path.parent.name.isdecimal() for path in folder.glob(f"[0-9]*/{JOB}"))
 
 
 def read_json(path: Path, fields: Fields | None = None) -> dict[str, Any] | None:

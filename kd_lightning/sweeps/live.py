@@ -19,12 +19,33 @@ from rich.table import Table
 from rich.text import Text
 
 from kd_lightning.report.numbers import metric_value
-from kd_lightning.sweeps.folder import DONE, FINAL, LOST, PRUNED, RUNNING, Job, Sweep, params, read_sweep
+from kd_lightning.report.roles import ROLES
+from kd_lightning.sweeps.folder import (
+    DONE,
+    FAILED,
+    FINAL,
+    INTERRUPTED,
+    KILLED,
+    PREEMPTED,
+    PRUNED,
+    RUNNING,
+    WAITING,
+    Job,
+    Sweep,
+    params,
+    read_sweep,
+)
 from kd_lightning.terminal import printable
 
 REDRAW_SECONDS = 1.0
 """Least time between two readings of the folder."""
-STAGES = ("teacher", "baseline", "pretrain", "distill")
+STAGE_TITLES = {
+    "data": "split data",
+    "teacher_outputs": "store teacher",
+    "test": "test once",
+    **{role.stage: role.label for role in ROLES},
+}
+"""Stage -> its name on the pages."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +78,14 @@ def glance(sweep: Sweep) -> Glance:
     begun = [job for job in jobs if job.record]
     running = [job for job in begun if job.state == RUNNING]
     reused = sum(all_reused(job) for job in begun if job.state == DONE)
-    waiting = planned - len(begun)
+    waiting = planned - len(begun) + sum(job.state == WAITING for job in begun)
+    cut_short = sum(was_interrupted(job) for job in begun)
     counts = {
         f"of {planned} jobs done" + (f" ({reused} reused)" if reused else ""): sweep.count(DONE),
         "running": len(running),
-        "lost": sweep.count(*LOST),
+        "failed": sweep.count(FAILED),
+        "killed": sum(job.state == KILLED for job in begun) - sum(has_vanished(job) for job in begun),
+        "interrupted": cut_short,
         "pruned": sweep.count(PRUNED),
         "waiting" if sweep.running else "not begun": waiting,
     }
@@ -70,6 +94,16 @@ def glance(sweep: Sweep) -> Glance:
     return Glance(
         dict([first, *((what, n) for what, n in rest if n)]), best_so_far(jobs, sweep.differing), running, left
     )
+
+
+def has_vanished(job: Job) -> bool:
+    """Its process is gone, and nobody who watched it has said how: the whole sweep was killed."""
+    return job.state == KILLED and job.record.get("state") != KILLED
+
+
+def was_interrupted(job: Job) -> bool:
+    """It was stopped from outside and goes on when the same command is run again."""
+    return job.state in (INTERRUPTED, PREEMPTED) or has_vanished(job)
 
 
 def all_reused(job: Job) -> bool:
@@ -92,17 +126,41 @@ def best_so_far(jobs: Sequence[Job], names: Sequence[str]) -> str:
 def title(job: Job, names: Sequence[str]) -> str:
     """The job's number and what is its own."""
     values = params(job.overrides)
-    return printable(" ".join([f"job {job.number}", *(f"{name}={values[name]}" for name in names if name in values)]))
+    words = " ".join(
+        [
+            f"job {job.number}",
+            *(["(confirms)"] if job.confirm else []),
+            *(f"{name}={values[name]}" for name in names if name in values),
+        ]
+    )
+    return printable(words)
 
 
 def time_left(jobs: Sequence[Job], running: Sequence[Job], waiting: int) -> float | None:
-    """Seconds until the end, from the median of the jobs that trained something; None before the first of them."""
+    """Seconds until the end, about; None where neither a job that trained something is done nor one tells its pace.
+
+    A running job tells from its own steps; what is to come takes as long as the median of those that are done.
+    """
     taken = [float(job.record.get("seconds") or 0) for job in jobs if job.state == DONE and not all_reused(job)]
-    if not taken or not (running or waiting):
+    paces = {job.number: left for job in running if (left := estimate_seconds_left(job)) is not None}
+    whole = [count_seconds_since_start(job) + paces[job.number] for job in running if job.number in paces]
+    if not (taken or whole) or not (running or waiting):
         return None
-    each = statistics.median(taken)
-    begun = [max(0.0, each - (time.time() - (job.record.get("clock") or time.time()))) for job in running]
-    return (sum(begun) + waiting * each) / max(1, len(running))
+    each = statistics.median(taken or whole)
+    begun = [paces.get(job.number, max(0.0, each - count_seconds_since_start(job))) for job in running]
+    return max([(sum(begun) + waiting * each) / max(1, len(running)), *begun])
+
+
+def estimate_seconds_left(job: Job) -> float | None:
+    """Of a running job, from its pace in the stage that it is at; None where that is not known yet."""
+    progress = job.progress or {}
+    left, moment = progress.get("left"), progress.get("time")
+    return None if left is None or moment is None else max(0.0, left - (time.time() - moment))
+
+
+def count_seconds_since_start(job: Job) -> float:
+    """Seconds since the job began."""
+    return time.time() - float(job.record.get("clock") or time.time())
 
 
 def duration(seconds: float) -> str:
@@ -119,7 +177,7 @@ def duration(seconds: float) -> str:
 
 def ending(job: Job, names: Sequence[str]) -> str:
     """What is said of a job when it is over."""
-    text = f"{title(job, names)}: {printable(job.state)}"
+    text = f"{title(job, names)}: {INTERRUPTED if has_vanished(job) else printable(job.state)}"
     if job.results:
         metric, mode = job.results["metric"], job.results["mode"]
         value = metric_value(job.results["models"]["distilled"]["val"], metric, mode)
@@ -136,18 +194,29 @@ def ending(job: Job, names: Sequence[str]) -> str:
 def drawn(sweep: Sweep) -> RenderableType:
     """The glance with a bar for each running job."""
     found, names = glance(sweep), sweep.differing
+    rows = [(title(job, names), job) for job in found.running]
+    return Group(Text(printable(found.line()), style="bold"), *([draw_bars(rows)] if rows else []))
+
+
+def get_stage_title(stage: str) -> str:
+    """The stage as the pages call it."""
+    return STAGE_TITLES.get(stage, stage)
+
+
+def draw_bars(jobs: Sequence[tuple[str, Job]]) -> Table:
+    """A bar for each of the jobs at work, after its title."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    for job in found.running:
+    for name, job in jobs:
         progress: dict[str, Any] = job.progress or {}
         step, steps = progress.get("step") or 0, progress.get("steps") or 0
         table.add_row(
-            escape(title(job, names)),
-            escape(printable(progress.get("stage") or "starts")),
+            escape(name),
+            escape(printable(get_stage_title(progress.get("stage") or "starts"))),
             ProgressBar(total=steps or 1, completed=step, width=24),
             f"{step}/{steps}" if steps else "",
             escape(printable(progress.get("note") or "")),
         )
-    return Group(Text(printable(found.line()), style="bold"), table)
+    return table
 
 
 class SweepDisplay:

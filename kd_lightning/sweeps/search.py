@@ -44,8 +44,8 @@ REHEARSED = 3
 """Trials in memory before the first real one."""
 
 
-def search(config: DictConfig, loader: ConfigLoader, launch: Launch, words: Sequence[str]) -> None:
-    """Search as the configuration says.
+def search(config: DictConfig, loader: ConfigLoader, launch: Launch, words: Sequence[str]) -> Search:
+    """Search as the configuration says; what was done.
 
     Args:
         config: The sweep's composed configuration.
@@ -72,7 +72,9 @@ def search(config: DictConfig, loader: ConfigLoader, launch: Launch, words: Sequ
         note_code(shared, composed, space)
         note_size(shared, sampler)
         folder, pruning = Path(str(config.hydra.sweep.dir)), not isinstance(pruner, NopPruner)
-        Search(shared, launch, folder, n_jobs=settings["n_jobs"], pruning=pruning).run()
+        found = Search(shared, launch, folder, n_jobs=settings["n_jobs"], pruning=pruning)
+        found.run()
+    return found
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

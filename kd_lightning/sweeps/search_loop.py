@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from optuna.trial import TrialState
 from kd_lightning.callbacks.pruning_files import TRIAL
 from kd_lightning.errors import KDError
 from kd_lightning.stopping import deferred
-from kd_lightning.sweeps.folder import JOB, read_job
-from kd_lightning.sweeps.records import plan_jobs
+from kd_lightning.sweeps.folder import DONE, JOB, PRUNED, UNDER_WAY, list_job_numbers, read_job
+from kd_lightning.sweeps.records import adopt_job, plan_jobs
 from kd_lightning.sweeps.search_files import last_words, write_files, write_trial
 from kd_lightning.sweeps.search_study import (
+    FINISHED,
     Claimed,
     Outcome,
     SharedStudy,
     best_trials,
+    job_of,
     outcome_of,
     params_text,
 )
@@ -41,8 +43,10 @@ class Search:
         folder: The sweep's.
         n_jobs: Trials that are asked for and launched at once.
         pruning: Poor trials are to be stopped.
-        jobs: Jobs launched so far.
+        jobs: Number of the next job.
         failures: Trials that failed since the last one that did not.
+        adopted: Trials of other sweeps whose jobs stand in this one's folder, too.
+        unfinished: Why the study's best trial may change yet, in one clause; empty where it may not.
     """
 
     shared: SharedStudy
@@ -52,6 +56,8 @@ class Search:
     pruning: bool
     jobs: int = 0
     failures: int = 0
+    adopted: set[int] = field(default_factory=set)
+    unfinished: str = ""
 
     def run(self) -> None:
         """All trials that are missing, and the files and last words about them.
@@ -65,6 +71,8 @@ class Search:
         print(
             f"study {self.shared.name} ({self.shared.storage.shown}): {self.shared.n_trials} trials{so_far}", flush=True
         )
+        self.adopt_jobs_here()
+        self.adopt_finished_trials()
         while self.failures < self.shared.n_trials:
             with deferred():
                 claimed = self.shared.claim(self.n_jobs, self.folder, self.jobs)
@@ -73,8 +81,34 @@ class Search:
             self.run_batch(claimed)
         else:
             print(f"kd: {self.failures} trials in a row failed: the search stops", file=sys.stderr, flush=True)
+        self.adopt_finished_trials()
         write_files(self.folder, self.shared)
         self.say_goodbye()
+
+    def adopt_jobs_here(self) -> None:
+        """Take over what an earlier sweep on the study has left in this folder; what confirmed it is run again, by reuse."""
+        for number in list_job_numbers(self.folder):
+            job = read_job(self.folder / str(number))
+            if job.record and not job.confirm:
+                self.jobs = number + 1
+                if job.state not in UNDER_WAY:
+                    adopt_job(job, self.folder, number)
+
+    def adopt_finished_trials(self) -> None:
+        """Put the jobs of trials that other sweeps have finished into this one's folder: its result is the study's.
+
+        Sweeps of several processes on one study, and the same command run again, so all show the same trials.
+        """
+        here = self.folder.resolve()
+        for trial in self.shared.trials(*FINISHED):
+            job = job_of(trial)
+            if job is None or trial.number in self.adopted or job.state not in (DONE, PRUNED):
+                continue
+            if job.folder.resolve().parent != here:
+                self.adopted.add(trial.number)
+                adopt_job(job, self.folder, self.jobs)
+                self.jobs += 1
+        plan_jobs(self.folder, self.jobs + self.missing())
 
     def run_batch(self, claimed: Sequence[Claimed]) -> None:
         """Launch the jobs of claimed trials and tell the study how each ended, also where something stops us."""
@@ -143,7 +177,8 @@ class Search:
             print(printable(line), flush=True)
         elsewhere = self.shared.elsewhere()
         if elsewhere:
-            print(f"{elsewhere} trials are at work in other processes", flush=True)
+            self.unfinished = f"{elsewhere} trials are at work in other processes"
+            print(self.unfinished, flush=True)
 
 
 def remove_unused(folder: Path) -> None:

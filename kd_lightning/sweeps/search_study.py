@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.seeds import derive
-from kd_lightning.sweeps.folder import DONE, INTERRUPTED, KILLED, PREEMPTED, PRUNED, RUNNING, Job, gone, read_job
+from kd_lightning.sweeps.folder import DONE, INTERRUPTED, KILLED, PREEMPTED, PRUNED, UNDER_WAY, Job, gone, read_job
 from kd_lightning.sweeps.records import process
 from kd_lightning.sweeps.search_grid import FIXED, Grid
 from kd_lightning.sweeps.search_objectives import Objective, values_at
@@ -231,7 +231,7 @@ def outcome_of(job: Job | None, objectives: Sequence[Objective]) -> Outcome:
     if job.state == PRUNED:
         return Outcome(TrialState.PRUNED)
     if job.state != DONE:
-        state = KILLED if job.state == RUNNING else job.state
+        state = KILLED if job.state in UNDER_WAY else job.state
         return Outcome(TrialState.FAIL, why=job.error or state, again=state in CUT_SHORT)
     assert job.results is not None, "a job is done only where it has results"
     values = values_at(job.results, objectives)
@@ -251,7 +251,7 @@ def outlived(job: Job | None) -> bool:
     """The job runs in a process of its own that lives on."""
     if job is None or job.record.get("pid") in (None, os.getpid()) or job.record.get("host") != socket.gethostname():
         return False
-    return job.state == RUNNING
+    return job.state in UNDER_WAY
 
 
 def check_directions(study: Study, directions: Sequence[StudyDirection]) -> None:

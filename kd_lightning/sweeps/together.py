@@ -28,6 +28,7 @@ from kd_lightning.launch import composed_and_run, single_run
 from kd_lightning.matmul import matmul_precision
 from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.stage import lightning_is_quiet
+from kd_lightning.sweeps.folder import WAITING
 from kd_lightning.sweeps.records import begin_job
 from kd_lightning.sweeps.worker import OUTPUT, Order, output_to
 from kd_lightning.turns import Interrupted, Turns, clock
@@ -87,6 +88,7 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
         if reason := reasons[job.order.number]:
             folder = Path(job.order.folder)
             with output_to(folder / OUTPUT), end_recorded(folder, job.order.number) as end:
+                begin_job(folder, job.order.number, job.overrides)
                 print(f"by itself, not in the cohort: {reason}", flush=True)
                 end.results = job.results(ALONE)
 
@@ -104,7 +106,7 @@ def composed(order: Order) -> Composed | None:
 
     def work(config: DictConfig) -> None:
         overrides = order.overrides
-        begin_job(folder, order.number, overrides)
+        begin_job(folder, order.number, overrides, WAITING)
         with end_recorded(folder, order.number):
             found.append(Composed(order, checked(config, folder, overrides), overrides))
 

@@ -1,4 +1,4 @@
-"""Hydra's word that a sweep begins: where it writes to, and its record there."""
+"""Hydra's word that a sweep begins: where it writes to, its record there, and that nobody else leads a sweep there."""
 
 from __future__ import annotations
 
@@ -10,25 +10,58 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from kd_lightning.errors import ConfigError, KDError
 from kd_lightning.redaction import HiddenValues, redacted_override
+from kd_lightning.sweeps.folder import SWEEP, read_json
+from kd_lightning.sweeps.folder_lock import FolderLock, describe_holder
 from kd_lightning.sweeps.records import begin_sweep
+from kd_lightning.terminal import printable
 
 
 class SweepWatch(Callback):
-    """Hydra callback: writes ``sweep.json``, and remembers of the sweep of this process what it writes to and hides."""
+    """Hydra callback: locks the sweep's folder, writes ``sweep.json``, and remembers its folder and what it hides."""
 
     folder: ClassVar[Path | None] = None
+    lock: ClassVar[FolderLock | None] = None
     hidden: ClassVar[HiddenValues] = HiddenValues()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        SweepWatch.folder = Path(config.hydra.sweep.dir)
-        SweepWatch.hidden = HiddenValues()
+        try:
+            self.lead(config)
+        except KDError as error:
+            # Hydra turns exceptions of callbacks into warnings and goes on; leaving is what it lets through.
+            print(printable(f"kd: {type(error).__name__}: {error}"), file=sys.stderr)
+            raise SystemExit(2) from error
+
+    def lead(self, config: DictConfig) -> None:
+        """Begin to lead the sweep in its folder.
+
+        Raises:
+            ConfigError: Another process does.
+            CheckpointWriteError: Nobody may write there.
+        """
+        folder = Path(config.hydra.sweep.dir)
+        lock = FolderLock(folder)
+        if not lock.acquire():
+            raise ConfigError(
+                f"{folder}: another sweep is at work here ({describe_holder(read_json(folder / SWEEP))}); follow it with "
+                f"kd status {folder} --watch, or give this one a folder of its own: hydra.sweep.dir={folder}-2"
+            )
+        SweepWatch.folder, SweepWatch.lock, SweepWatch.hidden = folder, lock, HiddenValues()
         words = [redacted_override(word) for word in sys.argv[1:]]
         choices = config.hydra.runtime.choices
         begin_sweep(
-            SweepWatch.folder,
+            folder,
             command=shlex.join(["kd", "run", *words]),
             words=words,
             launcher=str(choices.get("hydra/launcher")),
             sweeper=str(choices.get("hydra/sweeper")),
+            confirm=config.confirm if isinstance(config.confirm, int) else 0,
         )
+
+    @classmethod
+    def over(cls) -> None:
+        """The sweep of this process has ended, or there was none."""
+        if cls.lock is not None:
+            cls.lock.release()
+        cls.folder = cls.lock = None

@@ -18,7 +18,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from omegaconf import DictConfig
 
 from kd_lightning.sweeps.crew import TICK, close, ended, processes, send
-from kd_lightning.sweeps.folder import FAILED, KILLED, RUNNING, read_job
+from kd_lightning.sweeps.folder import FAILED, KILLED, UNDER_WAY, read_job
 from kd_lightning.sweeps.live import SweepDisplay
 from kd_lightning.sweeps.worker import GRACE, Order, begin, work
 
@@ -62,7 +62,7 @@ def end_all(orders: list[Order], number: int) -> None:
 def at_work(order: Order) -> bool:
     """The job has begun and not ended."""
     job = read_job(Path(order.folder))
-    return bool(job.record) and job.state == RUNNING
+    return bool(job.record) and job.state in UNDER_WAY
 
 
 def attempt(orders: list[Order], workers: int, display: SweepDisplay) -> list[Order]:

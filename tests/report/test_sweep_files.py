@@ -43,7 +43,7 @@ def test_several_folders_are_numbered_anew_and_named(tmp_path: Path) -> None:
 def test_trouble_is_read(tmp_path: Path) -> None:
     pool = read_pool([write_troubled(tmp_path)])
     states = {job.number: job.state for job in pool.jobs if job.state != "done"}
-    assert states == {3: "failed", 4: "killed", 5: "running", 7: "running"}
+    assert states == {3: "failed", 4: "killed", 5: "running", 7: "waiting"}
     assert {job.number for job in pool.scored} == set(range(18)) - {3, 4, 5, 7}
 
 

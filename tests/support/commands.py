@@ -32,6 +32,7 @@ WARM = [
     *("alembic.command", "mlxtend.data", "optuna.storages._rdb.models", "sklearn.datasets", "tests.support.commands"),
     *(
         "hydra_plugins.kd_launchers",
+        "hydra_plugins.kd_grid_sweeper",
         "hydra_plugins.kd_optuna_sweeper",
         "kd_lightning.data.digits",
         "kd_lightning.models.mlp",

@@ -127,7 +127,7 @@ def test_differing() -> None:
 
 def test_a_glance_counts_and_names_the_best_by_validation(folder: Path) -> None:
     found = glance(read_sweep(folder))
-    assert found.counts == {"of 6 jobs done (1 reused)": 2, "running": 1, "lost": 2, "waiting": 1}
+    assert found.counts == {"of 6 jobs done (1 reused)": 2, "running": 1, "failed": 1, "interrupted": 1, "waiting": 1}
     assert found.best == "job 1 temperature=2, validation accuracy 80.00%"
     assert found.left is not None
     end_sweep(folder, "failed")
@@ -175,7 +175,7 @@ def test_a_job_whose_process_is_gone_is_told_of_at_the_end_for_it_may_be_done_ag
         job(folder, 5, "done", RESULTS)
     first, second = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert first.startswith("job 5 temperature=6: done")
-    assert "job 6 temperature=7: killed: its process is gone" in second
+    assert "job 6 temperature=7: interrupted: its process is gone" in second
 
 
 def test_progress_is_written_at_most_once_a_second_but_for_a_new_stage(tmp_path: Path) -> None:
@@ -198,9 +198,11 @@ def test_status_of_a_sweep(folder: Path, capsys: pytest.CaptureFixture[str], mon
     answer = kd(capsys, "status", str(folder))
     assert answer.code == 1, "jobs were lost"
     assert f"{folder}: running" in answer.out
-    assert "2 of 6 jobs done (1 reused), 1 running, 2 lost, 1 waiting" in answer.out
+    assert "2 of 6 jobs done (1 reused), 1 running, 1 failed, 1 interrupted, 1 waiting" in answer.out
+    assert "distilled" in answer.out, "as the pages call the stage"
     assert "5/10" in answer.out
-    assert "go on with: kd run -m temperature=1,2,3,4,5,6" in answer.out
+    assert answer.out.count("job 3") == 1, "no line twice"
+    assert "the same command runs what is missing: kd run -m temperature=1,2,3,4,5,6" in answer.out
     monkeypatch.chdir(folder.parent.parent.parent)
     assert "one: running" in kd(capsys, "status").out
     for number in (2, 3, 4, 5):
@@ -213,11 +215,108 @@ def test_status_of_a_sweep(folder: Path, capsys: pytest.CaptureFixture[str], mon
     assert "one: killed" in kd(capsys, "status").out
 
 
+def test_after_a_kill_the_jobs_are_interrupted_and_the_same_command_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin_sweep(tmp_path, "kd run -m temperature=1,2,3", ["-m"], "cohort", "basic")
+    plan_jobs(tmp_path, 3)
+    for number, state in enumerate(("running", "waiting", "running")):
+        place = tmp_path / str(number)
+        begin_job(place, number, [f"temperature={number + 1}"], state)
+        kill(place / "job.json")
+    kill(tmp_path / "sweep.json")
+    answer = kd(capsys, "status", str(tmp_path))
+    assert answer.code == 1
+    assert "0 of 3 jobs done, 3 interrupted" in answer.out
+    assert "3 interrupted; the same command goes on: kd run -m temperature=1,2,3" in answer.out
+    assert "lost" not in answer.out
+
+
+def kill(record: Path) -> None:
+    """The process that wrote the record is gone."""
+    record.write_text(json.dumps({**json.loads(record.read_text()), **dead_process()}))
+
+
+def test_what_waits_is_not_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a cohort's job before its turn, nor one that waits for a stage that another job is at."""
+    begin_sweep(tmp_path, "kd run -m temperature=1,2,3", ["-m"], "cohort", "basic")
+    for number, state in enumerate(("running", "running", "waiting")):
+        begin_job(tmp_path / str(number), number, [f"temperature={number + 1}"], state)
+        if state == "running":
+            note = "waits" if number else ""
+            ProgressFile(tmp_path / str(number) / "progress.json").update("teacher", 0, 10, note)
+    assert [one.state for one in read_sweep(tmp_path).jobs] == ["running", "waiting", "waiting"]
+    out = kd(capsys, "status", str(tmp_path)).out
+    assert "0 of 3 jobs done, 1 running, 2 waiting" in out
+    assert "job 2 temperature=3: waiting" in out
+
+
+def test_time_left_comes_from_a_job_s_own_pace_before_the_first_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_sweep(tmp_path, "kd run -m temperature=1,2", ["-m"], "basic", "basic")
+    plan_jobs(tmp_path, 2)
+    begin_job(tmp_path / "0", 0, ["temperature=1"])
+    assert glance(read_sweep(tmp_path)).left is None
+    file, now = ProgressFile(tmp_path / "0" / "progress.json"), time.time()
+    for step, moment in ((0, now - 22), (10, now - 20), (20, now)):
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        file.update("baseline", step, 40, "", later=60)
+    # 2 s a step: 160 s of the running job, and about as long as it takes in all for the one that waits.
+    assert read_job(tmp_path / "0").progress["left"] == 160.0  # type: ignore[index]
+    assert glance(read_sweep(tmp_path)).left == pytest.approx(320, abs=5)
+
+
+def test_watching_in_a_pipe_says_nothing_twice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def go_on(seconds: float) -> None:
+        done.append(seconds)
+        if len(done) == 2:
+            job(folder, 3, "done", RESULTS)
+        if len(done) == 4:
+            end_sweep(folder, "failed")
+
+    done: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", go_on)
+        answer = kd(capsys, "status", str(folder), "--watch")
+    assert len(done) == 4, "control: it looked several times"
+    lines = answer.out.splitlines()
+    assert len(set(lines)) == len(lines)
+    assert sum(line.startswith("job 3 temperature=4: done") for line in lines) == 1
+    assert lines[0] == f"{folder}: running"
+    assert f"{folder}: failed" in lines
+
+
+def test_status_of_a_single_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "outputs" / "runs" / "2026-11-28_18-00-00-abcd"
+    begin_job(place, 0, ["temperature=2"])
+    ProgressFile(place / "progress.json").update("pretrain", 5, 10, "validation 1")
+    assert not is_sweep(place.parent), "runs beside each other are no sweep"
+    answer = kd(capsys, "status", str(place))
+    assert answer.code == 0
+    assert f"{place}: running" in answer.out
+    assert "pre-trained" in answer.out
+    assert "5/10" in answer.out
+    kill(place / "job.json")
+    answer = kd(capsys, "status", str(place))
+    assert (answer.code, f"{place}: interrupted" in answer.out) == (1, True)
+    assert "the same command goes on" in answer.out
+    (place / "results.json").write_text(json.dumps({**RESULTS, "verdict": "Better than the student alone."}))
+    end_job(place, "done")
+    monkeypatch.chdir(tmp_path)
+    answer = kd(capsys, "status")
+    assert (answer.code, answer.err) == (0, "")
+    assert f"{place.name}: done" in answer.out
+    assert "Better than the student alone." in answer.out
+
+
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (["nowhere"], "nowhere is no sweep's folder"),
-        ([], "outputs/sweeps holds no sweep"),
+        (["nowhere"], "nowhere is no sweep's or run's folder"),
+        ([], "outputs/ holds no sweep and no run"),
         (["a", "b"], "not understood"),
         (["--wacht"], "not understood"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kd_lightning.conf_files import conf_dir
+from kd_lightning.sweeps.folder import read_sweep
 from kd_lightning.sweeps.search import pruner_of, rehearse, sampler_of
 from kd_lightning.sweeps.search_objectives import FROM_TEST, read_objectives
 from tests.support.cli import DIGITS, Answer, kd
@@ -69,7 +70,9 @@ def test_a_search_of_real_jobs_and_the_same_command_again(tmp_path: Path, capsys
     assert again.code == 0
     assert "2 are done" in again.out
     assert len(trials(sweeps(tmp_path)[-1])) == 3
-    assert len(list(sweeps(tmp_path)[-1].glob("*/job.json"))) == 1
+    jobs = read_sweep(sweeps(tmp_path)[-1]).jobs
+    assert [Path(job.record.get("from", "")).parent == sweep for job in jobs] == [True, True, False], "one is new"
+    assert "3 jobs, best validation first" in again.out
     other = search(capsys, tmp_path, *SPACE, "steps.pretrain=0", n_trials=1)
     assert "are done" not in other.out
     assert len(list((tmp_path / "studies").glob("*.journal"))) == 2
@@ -98,7 +101,7 @@ def test_a_failed_trial_is_not_the_end(tmp_path: Path, capsys: pytest.CaptureFix
     assert "hunter2" not in answer.out + answer.err + written
     again = search(capsys, tmp_path, *words, n_trials=3)
     assert again.code == 1
-    assert len(list(sweeps(tmp_path)[-1].glob("*/job.json"))) == 1
+    assert sum("from" not in job.record for job in read_sweep(sweeps(tmp_path)[-1]).jobs) == 1, "only the failed one"
 
 
 def test_quality_against_size_in_sqlite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
