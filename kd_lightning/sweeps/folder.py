@@ -188,8 +188,7 @@ def lacking(results: dict[str, Any]) -> str:
     models = results.get("models") or {}
     needed = {
         **{name: results.get(name) for name in ("metric", "mode")},
-        **{f"models.distilled.{name}": (models.get("distilled") or {}).get(name) for name in ("val", "test")},
-        "models.baseline.test": (models.get("baseline") or {}).get("test"),
+        "models.distilled.val": (models.get("distilled") or {}).get("val"),
     }
     missing = [name for name, value in needed.items() if value is None]
     if missing:

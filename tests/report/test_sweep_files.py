@@ -73,7 +73,7 @@ def test_results_without_a_needed_number_are_told(tmp_path: Path) -> None:
     pool = read_pool([tmp_path])
     assert [job.number for job in pool.scored] == [0]
     assert pool.jobs[1].state == "unreadable"
-    assert pool.jobs[1].error == "results.json: lacks models.distilled.val, models.distilled.test"
+    assert pool.jobs[1].error == "results.json: lacks models.distilled.val"
 
 
 def test_another_metric_is_not_compared(tmp_path: Path) -> None:
