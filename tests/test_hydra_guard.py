@@ -109,10 +109,11 @@ def test_what_was_checked_is_what_hydra_builds() -> None:
 def test_words_are_kept_as_they_were_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are parsed and recorded; what they stand for may be a secret, or no word at all."""
     monkeypatch.setenv("HERE", "hunter2")
-    config = composed("+vars.steps=${steps}", "+vars.here=${oc.env:HERE}", "hydra.verbose=${progress}")
+    config = composed("seed=${teacher_seed}", "+vars.here=${oc.env:HERE}", "hydra.verbose=${progress}")
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # put back afterwards
     HydraConfig.instance().set_config(config)
-    assert overrides_of_job() == ["+vars.steps=${steps}", "+vars.here=${oc.env:HERE}"]
+    assert overrides_of_job()[0] == "seed=${teacher_seed}"
+    assert "hunter2" not in str(overrides_of_job())
     assert hydra_overrides(config) == ["hydra.verbose=${progress}"]
 
 
