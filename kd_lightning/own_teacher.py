@@ -67,7 +67,9 @@ def check_answers(network: nn.Module, task: Task, batch: Batch, path: Path) -> N
     with torch.no_grad():
         logits = task.logits(network.eval(), batch)
     if not bool(torch.isfinite(logits.amax(dim=-1)).all()):  # the largest: a class may be forbidden by -inf
-        largest = max((float(tensor.abs().max()) for tensor in network.parameters() if tensor.numel()), default=0.0)
+        largest = max(
+            (float(tensor.detach().abs().max()) for tensor in network.parameters() if tensor.numel()), default=0.0
+        )
         raise CheckpointCorruptError(
             f"teacher.checkpoint={path}: its logits of the first validation rows are not finite (its largest weight is "
             f"{largest:.4g}): choose another file"

@@ -283,13 +283,13 @@ def test_weights_too_large_to_compute_with_are_refused(
     origin: tuple[Path, dict[str, Any]], outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = weights_of(origin[0])
-    huge = {name: tensor.fill_(1e30) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    huge = {name: tensor * 1e35 if name.endswith("weight") else tensor for name, tensor in weights.items()}
     save_file(huge, tmp_path / "huge.safetensors")
     words = (*CONVNET, f"teacher.checkpoint={tmp_path / 'huge.safetensors'}", f"outputs={outputs}")
     answer = kd(capsys, "run", *words)
     assert answer.code == 2
     (line,) = answer.err.splitlines()
-    assert "its logits of the first validation rows are not finite (its largest weight is 1e+30)" in line
+    assert "its logits of the first validation rows are not finite (its largest weight is " in line
 
 
 def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,13 +45,17 @@ def test_a_payload_in_the_place_of_a_state_does_not_run(tmp_path: Path) -> None:
     def sampler(seed: int) -> CmaEsSampler:
         return CmaEsSampler(seed=0, n_startup_trials=1)
 
-    shared = shared_study(Journal(tmp_path / "a.journal"), n_trials=4, sampler=sampler)
+    shared = shared_study(Journal(tmp_path / "a.journal"), n_trials=2, sampler=sampler)
     search_in(tmp_path / "sweep", shared)
     marker = tmp_path / "marker"
     state = pickle.dumps(Payload(marker))
-    for trial in shared.study.get_trials():
-        for name in [name for name in trial.system_attrs if "optimizer" in name]:
-            shared._opened.set_trial_system_attr(trial._trial_id, name, state.hex())
+    planted = optuna.trial.create_trial(
+        params=shared.study.trials[0].params,
+        distributions=shared.space.distributions,
+        value=0.5,
+        system_attrs={"cma:optimizer:0": state.hex()},
+    )
+    shared.study.add_trial(planted)
     pickle.loads(state)
     assert marker.exists(), "the control: loaded as Optuna loads it, it runs"
     marker.unlink()
