@@ -32,17 +32,18 @@ MODEL: Fields = {
     "stage": TEXT,
     "reused": FLAG,
     "metrics": {"*": NUMBER},
+    "predictions": {"*": NUMBER, "by_class": {"*": [NUMBER]}},
 }
 RESULTS: Fields = {
     **dict.fromkeys(("task", "metric", "mode", "balancing", "hard_loss", "teacher_hard_loss", "throughput_unit"), TEXT),
     **dict.fromkeys(("teacher_hash", "data_fingerprint", "command", "verdict", "settings"), TEXT),
     **dict.fromkeys(("seed", "teacher_seed", "batch_size"), WHOLE),
-    **dict.fromkeys(("temperature", "alpha", "labelled", "retention", "gain_over_baseline", "gap_closed"), NUMBER),
+    **dict.fromkeys(("temperature", "alpha", "labelled", "gain_over_baseline", "gap_closed"), NUMBER),
     "wall_seconds": NUMBER,
     "annealing": [TEXT],
     "objective": [TEXT],
     "teacher_unchanged": FLAG,
-    "interval": {"low": NUMBER, "high": NUMBER, "level": NUMBER, "method": TEXT},
+    **dict.fromkeys(("interval", "gap_interval"), {"low": NUMBER, "high": NUMBER, "level": NUMBER, "method": TEXT}),
     "class_groups": {"*": {"classes": [WHOLE], "training_rows": [WHOLE]}},
     "models": {"*": MODEL},
 }
