@@ -31,6 +31,7 @@ GROUPS = (
     "vars",
 )
 """Settings that hold settings."""
+STEPS = ("teacher", "student", "pretrain", "most")
 CHOSEN_BY = {
     "teacher": "model@teacher",
     "student": "model@student",
@@ -255,10 +256,26 @@ def _check_temperature(value: Any) -> None:
         )
 
 
+def limit_steps(steps: Mapping[str, int]) -> dict[str, int]:
+    """The budgets, none above ``most``, of which pre-training takes half at most.
+
+    Example:
+        >>> limit_steps({"teacher": 60, "student": 2, "pretrain": 1, "most": 2})
+        {'teacher': 2, 'student': 2, 'pretrain': 1}
+    """
+    budgets = {name: value for name, value in steps.items() if name != "most"}
+    most = steps["most"]
+    if most is None:
+        return budgets
+    return {name: min(value, most // 2 if name == "pretrain" else most) for name, value in budgets.items()}
+
+
 def _check_steps(steps: Mapping[str, Any]) -> None:
     for name in steps:
-        if name not in ("teacher", "student", "pretrain"):
-            raise ConfigError(f"unknown setting 'steps.{name}'{did_you_mean(name, ('teacher', 'student', 'pretrain'))}")
+        if name not in STEPS:
+            raise ConfigError(f"unknown setting 'steps.{name}'{did_you_mean(name, STEPS)}")
+    if steps["most"] is not None:
+        _integer(steps["most"], "steps.most", 2)
     _integer(steps["teacher"], "steps.teacher", 1)
     _integer(steps["student"], "steps.student", 1)
     _integer(steps["pretrain"], "steps.pretrain", 0)

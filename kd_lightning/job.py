@@ -74,7 +74,7 @@ def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str,
         KDError: The first setting that makes no sense.
     """
     # Only here: what `kd run --help` and completion need must not wait for torch.
-    from kd_lightning.checks import check_settings
+    from kd_lightning.checks import check_settings, limit_steps
 
     config = config.copy()
     OmegaConf.update(config, "folder", str(folder))
@@ -85,6 +85,12 @@ def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str,
             f"{missing[0]}: nothing is chosen; kd ls {missing[0].removeprefix('teacher_')} lists the choices"
         )
     check_settings(settings)
+    asked, settings["steps"] = settings["steps"], limit_steps(settings["steps"])
+    cut = [
+        f"steps.{name}={asked[name]} to {steps}" for name, steps in settings["steps"].items() if asked[name] != steps
+    ]
+    if cut:
+        print(f"steps.most={asked['most']} cuts {', '.join(cut)}", flush=True)
     check_additions(overrides)
     check_places(settings, folder, overrides)
     teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}

@@ -34,6 +34,7 @@ MODEL: Fields = {
     "metrics": {"*": NUMBER},
     "predictions": {"*": NUMBER, "by_class": {"*": [NUMBER]}},
 }
+INTERVAL: Fields = {"low": NUMBER, "high": NUMBER, "level": NUMBER, "method": TEXT}
 RESULTS: Fields = {
     **dict.fromkeys(("task", "metric", "mode", "balancing", "hard_loss", "teacher_hard_loss", "throughput_unit"), TEXT),
     **dict.fromkeys(("teacher_hash", "data_fingerprint", "command", "verdict", "settings"), TEXT),
@@ -43,7 +44,8 @@ RESULTS: Fields = {
     "annealing": [TEXT],
     "objective": [TEXT],
     "teacher_unchanged": FLAG,
-    **dict.fromkeys(("interval", "gap_interval"), {"low": NUMBER, "high": NUMBER, "level": NUMBER, "method": TEXT}),
+    "interval": INTERVAL,
+    "gap_interval": INTERVAL,
     "class_groups": {"*": {"classes": [WHOLE], "training_rows": [WHOLE]}},
     "models": {"*": MODEL},
 }

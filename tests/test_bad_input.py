@@ -32,7 +32,7 @@ CLASSES = [row % 4 for row in range(60)]
 NPZ = (
     *("task=classification", "data=npz", "data.num_classes=4", "data.shape=[4]", "data.in_features=4"),
     *("data.val=8", "data.test=8", "data.batch_size=8", "model@teacher=mlp", "model@student=mlp_tiny"),
-    *("debug=fast_dev_run", "progress=false"),
+    *("debug=fast_dev_run", "steps.most=null", "progress=false"),
 )
 MLP = ("model@teacher=mlp", "model@student=mlp_tiny")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -298,3 +299,15 @@ def test_config_dir_adds(capsys: pytest.CaptureFixture[str]) -> None:
     own_file("experiment/mine", EXPERIMENT, folder="shared")
     assert "temperature: 7.5\n" in composed(capsys, "--config-dir", "shared", "experiment=mine")
     assert kd(capsys, "run", "--config-dir", "nowhere").code == 2
+
+
+def test_a_debug_run_takes_its_few_steps_whatever_else_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("experiment=digits", "debug=fast_dev_run", "progress=false", f"outputs={tmp_path}")
+    answer = kd(capsys, "run", *words, "steps.teacher=60")
+    assert answer.code == 0, answer.err
+    assert "steps.most=2 cuts steps.teacher=60 to 2" in answer.out
+    (results,) = tmp_path.glob("runs/*/results.json")
+    assert json.loads(results.read_text(encoding="utf-8"))["models"]["teacher"]["steps"] == 2
+    assert kd(capsys, "run", *words, "steps.most=1").code == 2

@@ -49,6 +49,7 @@ def command(outputs: Path, steps: int) -> None:
     words = [
         "experiment=digits",
         "debug=fast_dev_run",
+        "steps.most=null",
         f"steps.teacher={steps}",
         f"outputs={outputs}",
         "progress=false",

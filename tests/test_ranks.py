@@ -21,6 +21,7 @@ from kd_lightning.callbacks.checkpoints import resume_files, step_of
 from kd_lightning.cli import main
 from kd_lightning.errors import ConfigError, NonFiniteLossError
 from kd_lightning.ranks import DeadProcessError
+from tests.support.cli import DIGITS
 from tests.support.commands import Begin, fresh, warm
 from tests.support.processes import DDP, FSDP, At, Presence, children, in_two, is_there, kill_me, numbers, wait_until
 from tests.test_resume import run, stored
@@ -146,7 +147,7 @@ def command(outputs: Path, *words: str) -> None:
     log = os.open(outputs / "stderr", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(log, 2)
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # pytest has put something else there
-    words = ("experiment=digits", "debug=fast_dev_run", "trainer=ddp", f"outputs={outputs}", "progress=false", *words)
+    words = (*DIGITS, "trainer=ddp", f"outputs={outputs}", *words)
     code = main(["run", "+trainer.strategy.start_method=fork", *words])
     sys.stderr.flush()
     os._exit(code)
@@ -213,7 +214,7 @@ class Real:
         self.outputs = outputs
         self.output = [outputs / "out", outputs / "errors"]
         steps = ("steps.teacher=1000000", "validate_every=1000000", f"checkpoint_every={checkpoint_every}")
-        job = ("experiment=digits", "debug=fast_dev_run", "trainer=ddp", *steps)
+        job = ("experiment=digits", "debug=fast_dev_run", "steps.most=null", "trainer=ddp", *steps)
         words = ["run", *job, f"outputs={outputs}", "progress=false"]
         self.process = begin(main, words, output=self.output, session=True)
 

@@ -14,7 +14,7 @@ from kd_lightning.cli import main
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import CONFIG_NAME, plain, register_with_hydra
 
-DIGITS = ("experiment=digits", "debug=fast_dev_run", "progress=false")
+DIGITS = ("experiment=digits", "debug=fast_dev_run", "steps.most=null", "progress=false")
 """Images, 64 rows a split, 2 steps a stage."""
 SENTENCE = "The quick brown fox {} jumps over the lazy dog while the farmer reads the news. "
 
@@ -54,6 +54,7 @@ def text_words(root: Path) -> tuple[str, ...]:
         "model@teacher=lstm_lm_small",
         "model@student=lstm_lm_tiny",
         "debug=fast_dev_run",
+        "steps.most=null",
         "progress=false",
     )
 
