@@ -134,6 +134,7 @@ def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> Non
         BaseException: As the run itself raises it.
     """
     refuse_confirm(config.confirm)
+    settings = checked(config, folder, overrides)
     lock = FolderLock(folder)
     if not lock.acquire():
         raise ConfigError(
@@ -141,7 +142,6 @@ def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> Non
             f"{folder} --watch, or give this one a folder of its own: hydra.run.dir={folder}-2"
         )
     try:
-        settings = checked(config, folder, overrides)
         begin_job(folder, 0, overrides)
         with record_end(folder) as end:
             end.results = carry_out(settings, folder, overrides, sweep=None)

@@ -156,7 +156,7 @@ def _unreadable(path: Path, error: Exception) -> CheckpointCorruptError:
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in first:
         # torch's own words tell how to run what the file carries.
         return CheckpointCorruptError(
-            f"{path} is damaged, or holds more than tensors, and nothing that a file carries is run: save the weights alone, "
-            "with safetensors.torch.save_file(network.state_dict(), 'teacher.safetensors')"
+            f"{path} ({path.stat().st_size} bytes) is damaged, or holds more than tensors, and nothing that a file carries is "
+            "run: save the weights alone, with safetensors.torch.save_file(network.state_dict(), 'teacher.safetensors')"
         )
     return CheckpointCorruptError(f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {printable(first)}")

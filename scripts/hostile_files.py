@@ -7,11 +7,12 @@ import pickle
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import optuna
 import torch
 from hostile import Allow, Root
-from optuna.samplers import CmaEsSampler
+from optuna.samplers import CmaEsSampler, _cmaes
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 DIGITS = (
@@ -127,7 +128,9 @@ def journal(folder: Path) -> JournalStorage:
 def ask_plainly(folder: Path, marker: Path) -> None:
     sampler = CmaEsSampler(seed=0, n_startup_trials=1)
     study = optuna.load_study(storage=journal(folder), study_name=STUDY, sampler=sampler)
-    study.ask({"temperature": optuna.distributions.FloatDistribution(1, 4)})
+    # As Optuna has it, whatever ran in this process before.
+    with mock.patch.object(_cmaes, "pickle", pickle):
+        study.ask({"temperature": optuna.distributions.FloatDistribution(1, 4)})
 
 
 def plant_logger(folder: Path, marker: Path) -> None:

@@ -85,7 +85,7 @@ def test_the_checks_see_what_they_look_for(faults: ModuleType, tmp_path: Path) -
 
 
 def test_every_row_of_the_script_is_here_or_in_another_test(faults: ModuleType) -> None:
-    elsewhere = {"runs", "jobs", "sweeps", "cohorts", "ranks", "together"}
+    elsewhere = {"runs", "jobs", "sweeps", "cohorts", "ranks", "together", "hostile"}
     assert set(faults.ROWS) == set(TRIES) | elsewhere
 
 

@@ -44,7 +44,7 @@ def test_what_makes_no_sense_is_refused(
     path = tmp_path / "a.json"
     path.write_bytes(content)
     largest = 200 if said == "larger than" else 2**20
-    monkeypatch.setattr(json_files.read_text, "__defaults__", (largest, "strict"))
+    monkeypatch.setattr(json_files.read_text, "__defaults__", (largest, "strict", False))
     with pytest.raises(KDError, match=said) as caught:
         read_json(path)
     assert str(caught.value).startswith(f"{path}: ")
