@@ -142,6 +142,10 @@ def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> Non
         )
     try:
         settings = checked(config, folder, overrides)
+    except BaseException:  # what is refused leaves no folder
+        lock.discard()
+        raise
+    try:
         begin_job(folder, 0, overrides)
         with record_end(folder) as end:
             end.results = carry_out(settings, folder, overrides, sweep=None)
