@@ -237,9 +237,7 @@ def test_a_refused_run_leaves_no_folder(capsys: pytest.CaptureFixture[str], tmp_
 
 
 @pytest.mark.parametrize("words", [["confirm=1"], ["hydra/launcher=process", "hydra.launcher.n_jobs=0"]])
-def test_a_refused_sweep_leaves_no_folder(
-    words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_refused_sweep_leaves_no_folder(words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert_refused(kd(capsys, "run", "-m", *DIGITS, f"outputs={tmp_path}", "seed=0,1", *words))
     assert list(tmp_path.glob("sweeps/*")) == []
     other = tmp_path / "sweeps" / "notes.txt"
