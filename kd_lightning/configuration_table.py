@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from kd_lightning.report.numbers import MISSING, metric_value, significant
+from kd_lightning.report.numbers import MISSING, metric_value, shorten_name, significant
 from kd_lightning.seed_sentences import difference
 from kd_lightning.verdict_over_seeds import Configuration
 
@@ -24,7 +24,7 @@ def configuration_rows(found: Sequence[Configuration]) -> tuple[list[str], list[
             return "" if sd is None else f" ± {apart(sd, 2)}"
 
         return [
-            (one.name or MISSING) + (" (chosen)" if one.chosen and len(found) > 1 else ""),
+            (shorten_name(one.name) or MISSING) + (" (chosen)" if one.chosen and len(found) > 1 else ""),
             str(len(one.seeds)),
             metric_value(one.val_mean, one.metric, one.mode) + plus_minus(one.val_sd),
             metric_value(one.test_mean, one.metric, one.mode) + plus_minus(one.test_sd),

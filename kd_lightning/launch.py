@@ -196,9 +196,12 @@ def conclude(state: str) -> int:
     folder = SweepWatch.folder
     if folder is None or not folder.is_dir():
         return OK
-    if state != DONE and not any(folder.glob("*/")):  # nothing has begun: what was wrong is said already
-        end_sweep(folder, state)
-        SweepWatch.over()
+    if state != DONE and not any(folder.glob("*/")):  # no job has begun: what was wrong is said already
+        if state == FAILED:
+            SweepWatch.withdraw()
+        else:
+            end_sweep(folder, state)
+            SweepWatch.over()
         return OK
     # Only here: the statistics behind them take longer to import than all the rest of this file.
     from kd_lightning.report.sweep_report import write_sweep_report

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from kd_lightning.pairwise import compare_with_chosen
 from kd_lightning.pooled_tasks import RESAMPLES, TaskRuns, probability_of_improvement, share_closed
 from kd_lightning.power import MOST_SEEDS, POWER, seeds_needed, smallest_gain_of, spread_of
-from kd_lightning.report.numbers import metric_value
+from kd_lightning.report.numbers import metric_value, shorten_name
 from kd_lightning.seed_groups import (
     Group,
     best_of,
@@ -116,7 +116,11 @@ def chosen_sentences(groups: Sequence[Group], found: Sequence[Configuration], be
     if len(one.seeds) < most:
         rest = [group for group in groups if len(group.seeds) == most]
         other = choose(rest)
-        instead = "" if other is None else f"; among those with {most}, validation would choose {rest[other].name}"
+        instead = (
+            ""
+            if other is None
+            else f"; among those with {most}, validation would choose {shorten_name(rest[other].name)}"
+        )
         said.append(f"{name} rests on {len(one.seeds)} of {most} seeds{instead}.")
     return [*said, one.sentence]
 
@@ -144,7 +148,7 @@ def power_sentences(one: Configuration) -> list[str]:
 
 def called(one: Configuration) -> str:
     """The configuration's name in a sentence."""
-    return one.name or "the one that changes nothing"
+    return shorten_name(one.name) or "the one that changes nothing"
 
 
 def count_seeds(one: Configuration) -> str:
@@ -258,5 +262,5 @@ def better_alone(groups: Sequence[Group], best: int) -> list[str]:
         return []
     _, metric, mode = groups[top].runs[0].kind
     value = with_sd(groups[top].by_seed(lambda run: run.baseline), metric, mode)
-    name = groups[top].name or "the configuration that changes nothing"
+    name = shorten_name(groups[top].name) or "the configuration that changes nothing"
     return [f"The best student alone by validation is another one, that of {name}: {value} test {metric}."]

@@ -236,6 +236,16 @@ def test_a_refused_run_leaves_no_folder(capsys: pytest.CaptureFixture[str], tmp_
     assert_refused(kd(capsys, "run", *DIGITS, f"outputs={tmp_path}", "data.batch_size=100"))  # known when it runs
 
 
+@pytest.mark.parametrize("words", [["confirm=1"], ["hydra/launcher=process", "hydra.launcher.n_jobs=0"]])
+def test_a_refused_sweep_leaves_no_folder(words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert_refused(kd(capsys, "run", "-m", *DIGITS, f"outputs={tmp_path}", "seed=0,1", *words))
+    assert list(tmp_path.glob("sweeps/*")) == []
+    other = tmp_path / "sweeps" / "notes.txt"
+    other.write_text("mine")
+    assert_refused(kd(capsys, "run", "-m", *DIGITS, f"hydra.sweep.dir={other.parent}", "seed=0,1", *words))
+    assert [path.name for path in other.parent.iterdir()] == ["notes.txt"]
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_word_is_refused(word: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     where = () if word.startswith("outputs") else (f"outputs={tmp_path}",)

@@ -17,6 +17,8 @@ from kd_lightning.report.numbers import significant
 from kd_lightning.results import results_of
 from kd_lightning.sweep_sentences import sweep_sentences
 from kd_lightning.sweeps.folder import Job
+from kd_lightning.sweeps.live import title
+from kd_lightning.sweeps.summary import lost, sweep_rows
 from kd_lightning.verdict_over_seeds import Configuration, configurations, confirmations
 from tests.support.sweeps import job, results
 from tests.support.tiny import experiment
@@ -258,6 +260,17 @@ def test_higher_is_chosen_where_higher_is_better() -> None:
         *seeds("alpha=0.9", 3, [0.88, 0.89, 0.90], val=0.85, **kind),
     ]
     assert [one.chosen for one in configurations(jobs)] == [False, True]
+
+
+def test_a_search_s_settings_have_four_significant_digits() -> None:
+    one, two = "optimizer.lr=0.0048372619", "optimizer.lr=0.0123456789"
+    jobs = [*seeds(one, 0, GOOD[:3]), *seeds(two, 3, SAME[:3], val=46.0)]
+    shown = [*sweep_sentences(jobs), *(cell for row in configuration_rows(configurations(jobs))[1] for cell in row)]
+    shown += [title(jobs[0], ["optimizer.lr"]), *(row[1] for row in sweep_rows(jobs)[1]), *lost([job(6, one)])]
+    text = "\n".join(shown)
+    for short, full in (("0.004837", "0.00483726"), ("0.01235", "0.0123456")):
+        assert short in text
+        assert full not in text
 
 
 def test_of_equal_ones_the_first_is_named_and_it_is_said() -> None:

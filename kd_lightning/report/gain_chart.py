@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from html import escape
 
 from kd_lightning.report.axis import Axis, linear_axis
-from kd_lightning.report.numbers import finite, tick
+from kd_lightning.report.numbers import finite, shorten_name, tick
 from kd_lightning.report.standalone import LegendEntry
 from kd_lightning.report.svg import LETTER, cut, text
 from kd_lightning.report.sweep_files import Pool, measure
 from kd_lightning.report.sweep_numbers import Differences
-from kd_lightning.report.sweep_table import shorten_name, sort_best_first
+from kd_lightning.report.sweep_table import sort_best_first
 from kd_lightning.verdict_over_seeds import Configuration
 
 MOST_ROWS = 10

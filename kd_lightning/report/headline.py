@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from kd_lightning.report.numbers import finite
+from kd_lightning.report.numbers import finite, shorten_name
 from kd_lightning.report.sweep_model import Report
-from kd_lightning.report.sweep_table import shorten_name
 
 PHRASES = {
     "better": "better than the student alone",

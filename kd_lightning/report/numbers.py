@@ -136,3 +136,14 @@ def shorten_number(text: str) -> str:
         return text  # a whole number may be a name, as a seed is
     rounded = f"{number:.4g}"
     return text if float(rounded) == number or not math.isfinite(number) else rounded
+
+
+def shorten_name(name: str) -> str:
+    """A configuration's name with its numbers as tables show them.
+
+    Example:
+        >>> shorten_name("temperature=2 optimizer.lr=0.004837261")
+        'temperature=2 optimizer.lr=0.004837'
+    """
+    parts = [word.partition("=") for word in name.split(" ")]
+    return " ".join(f"{key}{equals}{shorten_number(value)}" for key, equals, value in parts)

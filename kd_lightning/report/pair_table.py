@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from kd_lightning.pairwise import Pair
-from kd_lightning.report.numbers import MISSING
+from kd_lightning.report.numbers import MISSING, shorten_name
 from kd_lightning.report.sweep_cells import Cell, Column, Row, Table, number
 from kd_lightning.report.sweep_numbers import Differences
 
@@ -38,7 +38,7 @@ def pair_html(found: Table) -> Iterator[str]:
 
 def pair_row(pair: Pair, shown: Differences) -> Row:
     """One pair."""
-    name, ends = pair.configuration.name or MISSING, pair.interval
+    name, ends = shorten_name(pair.configuration.name) or MISSING, pair.interval
     cells = (
         Cell(name, name),
         number(pair.difference, shown.text(pair.difference)),

@@ -11,9 +11,10 @@ import re
 from typing import Any
 
 from kd_lightning.report.cells import quote_cell
+from kd_lightning.report.numbers import shorten_name
 from kd_lightning.report.sweep_model import Report
 from kd_lightning.report.sweep_numbers import MINUS, mean_sd
-from kd_lightning.report.sweep_table import shorten_name, sort_best_first
+from kd_lightning.report.sweep_table import sort_best_first
 from kd_lightning.verdict_over_seeds import Configuration
 
 SPECIAL = {

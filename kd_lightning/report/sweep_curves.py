@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from kd_lightning.report.axis import Axis, curve_axis, step_axis, tick_step
 from kd_lightning.report.chart import MOST_Y, leave_out
-from kd_lightning.report.numbers import finite, is_share, metric_value
+from kd_lightning.report.numbers import finite, is_share, metric_value, shorten_name
 from kd_lightning.report.ramp import LINES, sequential
 from kd_lightning.report.roles import ALONE, PRETRAINED
 from kd_lightning.report.svg import LEFT, RIGHT, ROW, Frame, clip_path, cut, grid, text
@@ -96,7 +96,13 @@ def sweep_curves(pool: Pool, found: Sequence[Configuration]) -> SweepCurves | No
     styled = 1 < len(drawn) <= MOST_STYLES
     lines = [
         SeedCurve(
-            jobs, picked(points, most, pool.mode), style, c.chosen, c.name or "all jobs", words(c), finite(c.val_mean)
+            jobs,
+            picked(points, most, pool.mode),
+            style,
+            c.chosen,
+            shorten_name(c.name) or "all jobs",
+            words(c),
+            finite(c.val_mean),
         )
         for (c, jobs), points, style in zip(drawn, merged, styles, strict=True)
     ]

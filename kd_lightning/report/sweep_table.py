@@ -97,17 +97,6 @@ def setting(job: Job, name: str) -> Cell:
     return replace(given, text=shorten_number(given.text))
 
 
-def shorten_name(name: str) -> str:
-    """A configuration's name with its numbers as tables show them.
-
-    Example:
-        >>> shorten_name("temperature=2 optimizer.lr=0.004837261")
-        'temperature=2 optimizer.lr=0.004837'
-    """
-    parts = [word.partition("=") for word in name.split(" ")]
-    return " ".join(f"{key}{equals}{shorten_number(value)}" for key, equals, value in parts)
-
-
 def metric(value: object, name: str, mode: str) -> Cell:
     """A metric's value."""
     return number(value, metric_value(value, name, mode))

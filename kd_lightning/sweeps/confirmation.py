@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from kd_lightning.errors import ConfigError
+from kd_lightning.report.numbers import shorten_name
 from kd_lightning.sweeps.folder import DONE, Job, params, read_sweep
 from kd_lightning.sweeps.records import plan_confirmation
 from kd_lightning.sweeps.watch import SweepWatch
@@ -138,5 +139,5 @@ def announce_choice(choice: Choice, exploring: Sequence[Job], seeds: Sequence[in
     """What is confirmed, and how."""
     lost = sum(job.state != DONE for job in exploring)
     without = f" ({lost} of {len(exploring)} jobs gave no result and took no part in the choice)" if lost else ""
-    name = choice.name or "the configuration"
+    name = shorten_name(choice.name) or "the configuration"
     return f"confirmation: validation chose {name}{without}; fresh seeds {', '.join(map(str, seeds))}"

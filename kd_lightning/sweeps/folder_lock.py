@@ -5,6 +5,7 @@ The kernel drops the lock of a process that dies, however it dies: its successor
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,13 @@ class FolderLock:
     def release(self) -> None:
         """Give it back."""
         self._lock.release()
+
+    def discard(self) -> None:
+        """Give it back and leave nothing of it: no file, and no folder where nothing else is in it."""
+        (self.folder / LOCK).unlink(missing_ok=True)  # while it is held: afterwards it may be another process's
+        self._lock.release()
+        with suppress(OSError):  # there is something in it
+            self.folder.rmdir()
 
 
 def describe_holder(record: dict[str, Any] | None) -> str:

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kd_lightning.report.numbers import metric_value
+from kd_lightning.report.numbers import metric_value, shorten_number
 from kd_lightning.report.roles import ROLES
 from kd_lightning.sweeps.folder import (
     DONE,
@@ -130,7 +130,7 @@ def title(job: Job, names: Sequence[str]) -> str:
         [
             f"job {job.number}",
             *(["(confirms)"] if job.confirm else []),
-            *(f"{name}={values[name]}" for name in names if name in values),
+            *(f"{name}={shorten_number(values[name])}" for name in names if name in values),
         ]
     )
     return printable(words)

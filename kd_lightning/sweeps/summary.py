@@ -11,7 +11,7 @@ from typing import Any
 from kd_lightning.configuration_table import configuration_rows
 from kd_lightning.report.gap import format_gap_closed
 from kd_lightning.report.groups import accuracy_on, names_of
-from kd_lightning.report.numbers import MISSING, difference, finite, metric_value, percent
+from kd_lightning.report.numbers import MISSING, difference, finite, metric_value, percent, shorten_name
 from kd_lightning.report.sweep_files import usable
 from kd_lightning.sweep_sentences import sweep_sentences
 from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
@@ -88,7 +88,7 @@ def best_first(done: list[Job]) -> list[Job]:
 
 def own(job: Job, names: Collection[str]) -> str:
     """Those of the job's overrides that have one of the names."""
-    return " ".join(word for word in job.overrides if word.lstrip("+").partition("=")[0] in names)
+    return shorten_name(" ".join(word for word in job.overrides if word.lstrip("+").partition("=")[0] in names))
 
 
 def mode_of(done: list[Job]) -> str:

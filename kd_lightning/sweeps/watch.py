@@ -65,3 +65,12 @@ class SweepWatch(Callback):
         if cls.lock is not None:
             cls.lock.release()
         cls.folder = cls.lock = None
+
+    @classmethod
+    def withdraw(cls) -> None:
+        """The sweep of this process is refused before its first job: it leaves no record, and no folder if that was all."""
+        if cls.folder is not None:
+            (cls.folder / SWEEP).unlink(missing_ok=True)
+        if cls.lock is not None:
+            cls.lock.discard()
+        cls.folder = cls.lock = None
