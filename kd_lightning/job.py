@@ -134,13 +134,17 @@ def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> Non
         BaseException: As the run itself raises it.
     """
     refuse_confirm(config.confirm)
-    settings = checked(config, folder, overrides)
     lock = FolderLock(folder)
     if not lock.acquire():
         raise ConfigError(
             f"{folder}: another run is at work here ({describe_holder(read_json(folder / JOB))}); follow it with kd status "
             f"{folder} --watch, or give this one a folder of its own: hydra.run.dir={folder}-2"
         )
+    try:
+        settings = checked(config, folder, overrides)
+    except BaseException:  # what is refused leaves no folder
+        lock.discard()
+        raise
     try:
         begin_job(folder, 0, overrides)
         with record_end(folder) as end:
