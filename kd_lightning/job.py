@@ -198,7 +198,7 @@ def record_end(folder: Path) -> Iterator[End]:
         end_job(folder, PREEMPTED, error="terminated by SIGTERM; the same command goes on from there")
         raise
     except (KeyboardInterrupt, Interrupted):
-        end_job(folder, INTERRUPTED, error="interrupted")
+        end_job(folder, INTERRUPTED, error="Ctrl-C; the same command goes on from the last resume point")
         raise
     except (Exception, SystemExit) as error:
         with suppress(CheckpointWriteError):  # on a full disk, what ended the job says more than this does

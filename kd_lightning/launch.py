@@ -43,12 +43,22 @@ def run(arguments: list[str]) -> int:
     """``kd run ARGUMENTS``; returns the exit code."""
     try:
         with terminable(second_ends=True):
-            code = composed_and_run(arguments)
+            code = composed_and_run(put_multirun_first(arguments))
             return max(code, conclude(DONE if code == OK else FAILED))
     except KeyboardInterrupt:
         return stopped(INTERRUPTED, "interrupted", INTERRUPTED_CODE)
     except Terminated:
         return stopped(PREEMPTED, "terminated", TERMINATED_CODE)
+
+
+def put_multirun_first(arguments: list[str]) -> list[str]:
+    """``-m`` may stand anywhere; argparse takes no setting behind a flag when there are settings in front of it.
+
+    Example:
+        >>> put_multirun_first(["experiment=digits", "-m", "seed=0,1"])
+        ['-m', 'experiment=digits', 'seed=0,1']
+    """
+    return sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
 
 
 def stopped(state: str, word: str, code: int) -> int:

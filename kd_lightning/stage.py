@@ -178,7 +178,7 @@ def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoa
     if not settings.on_cpu:
         fit(begin(stage, entry, settings, board))
         return
-    with chosen_threads(recorded_threads(entry), lambda text: board.say(f"{stage.name}: {text}")):
+    with chosen_threads(recorded_threads(entry), board.say):
         fit(begin(stage, entry, settings, board))
 
 

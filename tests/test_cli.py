@@ -71,6 +71,12 @@ def test_run_shows_the_composed_settings(capsys: pytest.CaptureFixture[str]) -> 
     assert "\nseed: 7\n" in answer.out
 
 
+def test_the_multirun_flag_may_stand_between_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    answer = kd(capsys, "run", "experiment=digits", "-m", f"outputs={tmp_path}", "seed=range(0,0)")
+    assert answer.code == 2
+    assert answer.err.startswith("kd: ConfigError: seed=range(0,0) names nothing to try")
+
+
 def test_unknown_flag_of_run(capsys: pytest.CaptureFixture[str]) -> None:
     answer = kd(capsys, "run", "--temperature", "2")
     assert answer.code == 2

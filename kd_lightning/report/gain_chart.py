@@ -62,6 +62,7 @@ class GainChart:
     rows: tuple[GainRow, ...]
     unit: str
     left_out: int
+    confirmed: bool = False
 
     @property
     def note(self) -> str:
@@ -69,14 +70,17 @@ class GainChart:
         more = f" The {len(self.rows)} best on validation; the other {self.left_out} are in the table." * bool(
             self.left_out
         )
-        return f"On the test set, best validation first; right of zero is better than the student alone.{more}"
+        own = " These are the sweep's own seeds; the sentence above rests on fresh ones." * self.confirmed
+        return f"On the test set, best validation first; right of zero is better than the student alone.{more}{own}"
 
 
-def gain_chart(pool: Pool, found: Sequence[Configuration], gains: Differences) -> GainChart | None:
-    """The chart; None where no configuration has a gain."""
+def gain_chart(
+    pool: Pool, found: Sequence[Configuration], gains: Differences, confirmed: bool = False
+) -> GainChart | None:
+    """The chart; None where no configuration has a gain. ``confirmed``: the headline rests on fresh seeds."""
     known = [c for c in sort_best_first(found, pool.mode) if finite(c.gain_mean) is not None]
     rows = [gain_row(c, pool, gains) for c in known[:MOST_ROWS]]
-    return GainChart(tuple(rows), gains.unit, len(known) - len(rows)) if rows else None
+    return GainChart(tuple(rows), gains.unit, len(known) - len(rows), confirmed) if rows else None
 
 
 def gain_row(c: Configuration, pool: Pool, gains: Differences) -> GainRow:

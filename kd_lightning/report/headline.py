@@ -23,7 +23,7 @@ def headline(report: Report) -> str:
         (c for c in report.confirmations if c.verdict in PHRASES and finite(c.gain_mean) is not None), None
     )
     judged = confirmed or chosen
-    who = f"{shorten_name(chosen.name)}, chosen on validation from {total} configurations" if total > 1 else "Distilled"
+    who = f"{shorten_name(judged.name)}, chosen on validation from {total} configurations" if total > 1 else "Distilled"
     ends = f" (95% interval {' to '.join(map(report.gains.text, judged.interval))})" if judged.interval else ""
     fresh = "fresh " if confirmed else ""
     seeds = f"{len(judged.seeds)} {fresh}seed{'' if len(judged.seeds) == 1 else 's'}"

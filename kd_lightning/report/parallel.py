@@ -61,7 +61,7 @@ def parallel(pool: Pool, swept: Sequence[Parameter], found: Sequence[Configurati
         for n, value in sorted(values.items(), key=lambda item: (item[0] in chosen, scale.share(item[1])))
     ]
     note = (
-        "One line a job; the stronger its colour, the better its validation. The better end of the last axis is at the "
+        "One line a job; the stronger its color, the better its validation. The better end of the last axis is at the "
         "top, and the thick lines are the chosen configuration."
     )
     return Parallel((*map(upright, shown), last), tuple(lines), note)

@@ -162,16 +162,16 @@
     return { jobs, counted: values.length, mean };
   }
 
-  /** A function from a mean to a colour's class, and the values at the scale's ends, worse first. */
+  /** A function from a mean to a color's class, and the values at the scale's ends, worse first. */
   function scaleOf(means, measure) {
     if (measure === "gain") {
       const size = Math.max(0, ...means.map(Math.abs));
-      return { ends: [-size, size], colour: value => "g" + step(size ? (value + size) / (2 * size) : 0.5) };
+      return { ends: [-size, size], color: value => "g" + step(size ? (value + size) / (2 * size) : 0.5) };
     }
     const low = Math.min(...means), high = Math.max(...means), log = low > 0 && high / low > WIDE;
     const part = value => (log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
     const better = value => (high === low ? 0.5 : data.mode === "max" ? part(value) : 1 - part(value));
-    return { ends: data.mode === "max" ? [low, high] : [high, low], colour: value => "v" + step(better(value)) };
+    return { ends: data.mode === "max" ? [low, high] : [high, low], color: value => "v" + step(better(value)) };
   }
 
   const step = share => Math.max(0, Math.min(STEPS - 1, Math.floor(share * STEPS)));
@@ -202,7 +202,7 @@
 
   function heatCell(cell, title, scale, show) {
     const star = cell.jobs.some(job => data.chosen.includes(job)) ? "\u2605 " : "";
-    const kind = (cell.mean === null ? "empty" : scale.colour(cell.mean)) + (star ? " chosen" : "");
+    const kind = (cell.mean === null ? "empty" : scale.color(cell.mean)) + (star ? " chosen" : "");
     return make("td", { class: kind, title }, star + (cell.mean === null ? "\u2013" : show(cell.mean)));
   }
 
@@ -234,7 +234,7 @@
       title.textContent = `${one.name} by ${other.name}`;
       drawHeat(one, other, measure.value);
     };
-    for (const [words, choice] of [["Rows", rows], ["Columns", columns], ["Colour", measure]]) {
+    for (const [words, choice] of [["Rows", rows], ["Columns", columns], ["Color", measure]]) {
       box.append(make("label", {}, words, choice));
       choice.addEventListener("change", update);
     }

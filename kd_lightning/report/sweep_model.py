@@ -81,7 +81,7 @@ class Report:
     @cached_property
     def gain_chart(self) -> GainChart | None:
         """Each configuration's gain."""
-        return gain_chart(self.pool, self.configurations, self.gains)
+        return gain_chart(self.pool, self.configurations, self.gains, bool(self.confirmations))
 
     @cached_property
     def tradeoffs(self) -> list[Tradeoff]:

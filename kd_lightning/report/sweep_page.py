@@ -166,7 +166,7 @@ def heat(report: Report) -> Iterator[str]:
         return
     note = (
         "Each cell is the mean over the jobs that share both values, whatever their seeds and other parameters. The further "
-        "a colour is from the page's own, the better; of gains, blue ones are better than the student alone and orange ones "
+        "a color is from the page's own, the better; of gains, blue ones are better than the student alone and orange ones "
         "worse."
     )
     parts = [

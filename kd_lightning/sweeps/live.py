@@ -67,7 +67,7 @@ class Glance:
     def line(self) -> str:
         """All in one line, but for the running jobs."""
         parts = [", ".join(f"{number} {what}" for what, number in self.counts.items())]
-        parts += [f"best so far: {self.best}"] if self.best else []
+        parts += [f"best: {self.best}"] if self.best else []
         parts += [f"about {duration(self.left)} left"] if self.left is not None else []
         return " | ".join(parts)
 

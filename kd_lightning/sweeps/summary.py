@@ -32,7 +32,8 @@ def sum_up(folder: Path) -> int:
     board = TerminalBoard([])
     header, rows = sweep_rows(jobs)
     more = f", the first {JOBS_SHOWN}" if len(rows) > JOBS_SHOWN else ""
-    board.table(f"{len(rows)} jobs, best validation first{more}", header, rows[:JOBS_SHOWN])
+    jobs_found = "1 job" if len(rows) == 1 else f"{len(rows)} jobs, best validation first"
+    board.table(f"{jobs_found}{more}", header, rows[:JOBS_SHOWN])
     header, rows = sweep_group_rows(jobs)
     if rows:
         board.table("distilled: test accuracy by group of classes", header, rows[:JOBS_SHOWN])

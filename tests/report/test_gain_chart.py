@@ -73,11 +73,23 @@ def test_fresh_seeds_have_the_last_word_in_the_headline(tmp_path: Path) -> None:
     for number, seed in enumerate((7, 8, 9), start=18):
         words = ["temperature=2", "alpha=0.9", f"seed={seed}"]
         write_job(tmp_path, number, words, results(50.0 + number / 7, seed), confirm=True)
-    found = headline(Report(read_pool([tmp_path])))
+    report = Report(read_pool([tmp_path]))
+    found = headline(report)
     assert found.startswith(
         "temperature=2 alpha=0.9, chosen on validation from 6 configurations: worse than the student "
     )
     assert found.endswith("over 3 fresh seeds.")
+    chart = report.gain_chart
+    assert chart is not None
+    assert chart.note.endswith("These are the sweep's own seeds; the sentence above rests on fresh ones.")
+
+
+def test_the_headline_names_what_was_confirmed_where_validation_would_choose_another_by_now(tmp_path: Path) -> None:
+    write_grid(tmp_path)
+    for number, seed in enumerate((7, 8, 9), start=18):
+        words = ["temperature=4", "alpha=0.9", f"seed={seed}"]
+        write_job(tmp_path, number, words, results(50.0 + number / 7, seed), confirm=True)
+    assert headline(Report(read_pool([tmp_path]))).startswith("temperature=4 alpha=0.9, chosen on validation")
 
 
 def test_without_a_result_the_headline_says_so() -> None:

@@ -276,3 +276,9 @@ def test_lines_stand_out_from_the_page(block: int) -> None:
     names = [f"l{step}" for step in range(5)] + [f"s{style}" for style in range(8)]
     assert min(contrast(known[name], known["paper"]) for name in names) >= 3
     assert min(contrast(known[name], known["paper"]) for name in ("bad", "good")) >= 4.5
+
+
+def test_the_page_is_spelled_in_one_way(tmp_path: Path) -> None:
+    write_grid(tmp_path)
+    write_sweep_report([tmp_path], tmp_path)
+    assert "olour" not in (tmp_path / "report.html").read_text(encoding="utf-8")

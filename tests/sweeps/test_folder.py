@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from kd_lightning.job import record_end
 from kd_lightning.sweeps.folder import differing, gone, is_sweep, read_job, read_sweep, started
 from kd_lightning.sweeps.live import SweepDisplay, ending, glance
 from kd_lightning.sweeps.records import (
@@ -26,6 +27,7 @@ from kd_lightning.sweeps.records import (
     plan_jobs,
     process,
 )
+from kd_lightning.sweeps.summary import sum_up
 from tests.support.cli import kd
 
 RESULTS = {
@@ -125,10 +127,30 @@ def test_differing() -> None:
     assert differing([["a=1"]]) == []
 
 
+def test_an_interrupted_job_says_more_than_its_state(tmp_path: Path) -> None:
+    begin_sweep(tmp_path, "kd run -m temperature=1,2", ["-m"], "basic", "basic")
+    begin_job(tmp_path / "0", 0, ["temperature=1"])
+    with pytest.raises(KeyboardInterrupt), record_end(tmp_path / "0"):
+        raise KeyboardInterrupt
+    (job,) = read_sweep(tmp_path).jobs
+    assert ending(job, ["temperature"]).startswith(
+        "job 0 temperature=1: interrupted: Ctrl-C; the same command goes on from the last resume point ("
+    )
+
+
+def test_one_job_is_no_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begin_sweep(tmp_path, "kd run -m temperature=1", ["-m"], "basic", "basic")
+    begin_job(tmp_path / "0", 0, ["temperature=1"])
+    end_job(tmp_path / "0", "failed", error="ConfigError: no")
+    assert sum_up(tmp_path) == 1
+    assert capsys.readouterr().out.startswith("1 job ")
+
+
 def test_a_glance_counts_and_names_the_best_by_validation(folder: Path) -> None:
     found = glance(read_sweep(folder))
     assert found.counts == {"of 6 jobs done (1 reused)": 2, "running": 1, "failed": 1, "interrupted": 1, "waiting": 1}
     assert found.best == "job 1 temperature=2, validation accuracy 80.00%"
+    assert "| best: job 1 temperature=2, validation" in found.line()  # also true once all is over
     assert found.left is not None
     end_sweep(folder, "failed")
     over = glance(read_sweep(folder))
