@@ -5,7 +5,6 @@ The command line prints the message alone and exits with 2; everything else is a
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -75,5 +74,7 @@ class DeadProcessError(RuntimeError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'hidden'?"`` for the nearest known word, or the empty string."""
+    import difflib  # only here: `kd --help` needs none
+
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +22,7 @@ def keep_working_folder_out() -> None:
     os.environ[SAFE_PATH] = "1"
 
 
-class TrustedFinder(MetaPathFinder):
+class TrustedFinder:
     """Finds the user's trusted packages where they lie, and nothing else there.
 
     Args:

@@ -11,6 +11,8 @@ import re
 from typing import Any
 
 HIDDEN = "***"
+PLACEHOLDER = "..."
+"""Stands in our messages for what the user is to type."""
 SECRET = re.compile(
     r"token(?!i[sz]|s(?![a-z]))|secret|passw|passphrase|(?<![a-z])(?:pwd|pat|dsn|creds?|jwt|sas)(?![a-z])|credential|bearer|cookie"
     r"|auth(?!ors?(?![a-z]))|(?:api|private|access|secret|account|signing|encryption|ssh|shared)_?key|webhook|signature",
@@ -167,6 +169,8 @@ def without_secrets(text: str) -> str:
 
 def assigns_secret(name: str, sign: str, value: str) -> bool:
     """``name=value`` or ``name: value`` in a text tells a secret."""
+    if value == PLACEHOLDER:
+        return False
     words = split_words(name.rpartition(".")[2])
     if SECRET.search(words):
         return True

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from kd_lightning.error_text import describe, one_line, traceback_text
 from kd_lightning.errors import DeadProcessError, KDError
 from kd_lightning.stopping import Terminated, undisturbed
 
@@ -55,6 +54,8 @@ def say_error(error: Exception, verb: str, traceback: bool | None = None) -> int
         verb: What the user typed.
         traceback: The traceback is wanted, too; None = as the environment says.
     """
+    from kd_lightning.error_text import describe, one_line, traceback_text  # only here: most commands have no errors
+
     if os.environ.get(TRACEBACK) == "1" if traceback is None else traceback:
         say(traceback_text(error).rstrip("\n"))
     if type(error) is KDError:
@@ -74,6 +75,8 @@ def say_error(error: Exception, verb: str, traceback: bool | None = None) -> int
 
 def os_error_text(error: OSError) -> str:
     """What the system refused, and of which file."""
+    from kd_lightning.error_text import one_line
+
     if error.strerror is None:
         return one_line(error) or type(error).__name__
     where = f"{error.filename}: " if error.filename is not None else ""

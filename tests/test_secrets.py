@@ -103,6 +103,8 @@ def test_errors_tracebacks_and_composed_settings_show_no_secret(
         "https://docs.example.org/page@2",
         "postgresql://me@host/db",
         "sqlite:///outputs/mlflow.db",
+        "write it on the command line: kd run ++hydra.job.env_set.PATH=...",
+        "set data.token=...",
         "KeyError: 'distilled'",
         "Basic configuration of things",
         "hf-internal-testing/tiny-random",
