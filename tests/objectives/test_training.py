@@ -12,6 +12,10 @@ from kd_lightning.types import Aligned, Outputs
 from tests.test_objective_laws import NAMES, build
 
 ROWS, FEATURES, CLASSES, STEPS = 256, 8, 6, 200
+FALL, RISE, APART = 0.1, 0.25, 0.25
+"""Bounds of the part of its value that an objective loses, of what the agreement gains, and of the disagreement that is left;
+at least twice as far as any of 20 starts (``python -m scripts.measure_training_margins``): they
+fall by 0.236 (nkd) and more, gain 0.527 and more, and differ in 0.117 or less (binary_kd)."""
 WITH_THE_HARD_LOSS = {"universal_logit"}
 """What teaches how sure to be, never of what."""
 ON_LOGITS = [name for name in NAMES if not build(name).taps]
@@ -26,10 +30,10 @@ def teacher_and_rows() -> tuple[Tensor, Tensor, Tensor]:
     return inputs, logits, logits.argmax(-1)
 
 
-def train(objective: Objective, hard: bool) -> tuple[list[float], list[float]]:
-    """Values and agreements before and after."""
+def train(objective: Objective, hard: bool, start: int = 0) -> tuple[list[float], list[float]]:
+    """Values and agreements before and after, from one of the student's starts."""
     inputs, logits, labels = teacher_and_rows()
-    torch.manual_seed(1)
+    torch.manual_seed(1 + start)
     student = nn.Sequential(nn.Linear(FEATURES, 12), nn.Tanh(), nn.Linear(12, CLASSES))
     optimizer = torch.optim.Adam([*student.parameters(), *objective.parameters()], lr=0.02)
     every = torch.ones(ROWS, dtype=torch.bool)
@@ -56,21 +60,23 @@ def train(objective: Objective, hard: bool) -> tuple[list[float], list[float]]:
     return values, agreements
 
 
+class Nothing(Objective):
+    """Teaches nothing."""
+
+    def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
+        return 0 * student.logits.sum() + 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ON_LOGITS)
 def test_it_trains(name: str) -> None:
     values, agreements = train(build(name).float(), name in WITH_THE_HARD_LOSS)
-    assert values[1] < 0.9 * values[0]
-    assert agreements[1] > max(0.8, agreements[0] + 0.3)
+    assert values[1] < (1 - FALL) * values[0]
+    assert agreements[1] > max(1 - APART, agreements[0] + RISE)
 
 
 def test_what_does_not_train_is_found_out() -> None:
     """The positive control."""
-
-    class Nothing(Objective):
-        def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-            return 0 * student.logits.sum() + 1
-
     values, agreements = train(Nothing(), False)
     assert values[0] == values[1]
-    assert agreements[1] < 0.8
+    assert agreements[1] < 1 - APART
