@@ -12,6 +12,8 @@ if [ $# -eq 0 ]; then
     numeric+=(tests/objectives/test_feature_training.py tests/objectives/test_training.py)
 fi
 
+export OMP_WAIT_POLICY=PASSIVE # threads that spin beside another worker's take many times as long; it changes no bit
+
 check() { # threads, and which kernels of ATen and oneDNN
     echo "== $1 thread(s), ${*:2}"
     env OMP_NUM_THREADS="$1" "${@:2}" "${VENV:-.venv}/bin/pytest" -n 2 --dist worksteal "${numeric[@]}"

@@ -76,6 +76,15 @@ def stored(experiment: Experiment) -> dict[str, tuple[bytes, bytes]]:
     }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Whatever OMP_NUM_THREADS says: equal bytes are of equal numbers of threads, and a test asks for two itself."""
+    before = torch.get_num_threads()
+    use_threads(1)
+    yield
+    use_threads(before)
+
+
 @pytest.fixture(scope="module")
 def separate(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, tuple[bytes, bytes]]]:
     """What the jobs give when each runs alone, from one store."""
