@@ -30,21 +30,6 @@ from kd_lightning.turns import Interrupted
 from kd_lightning.write_places import check_places
 
 Results = dict[str, Any]
-PARTS = (
-    *(
-        "task",
-        "data",
-        "teacher",
-        "student",
-        "objective",
-        "optimizer",
-        "teacher_optimizer",
-        "scheduler",
-        "teacher_scheduler",
-    ),
-    *("hard_loss", "teacher_hard_loss", "annealing", "balancing", "trainer", "callbacks", "logger"),
-)
-"""What settings are made of. `GROUP=[]` on the command line leaves one of them out."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +59,12 @@ def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str,
         KDError: The first setting that makes no sense.
     """
     # Only here: what `kd run --help` and completion need must not wait for torch.
-    from kd_lightning.checks import check_settings, limit_steps
+    from kd_lightning.checks import GROUPS, check_settings, limit_steps
 
     config = config.copy()
     OmegaConf.update(config, "folder", str(folder))
     settings = plain(config)
-    missing = [name for name in PARTS if name not in settings]
+    missing = [name for name in GROUPS if name not in settings]  # `GROUP=[]` leaves one out
     if missing:
         raise ConfigError(
             f"{missing[0]}: nothing is chosen; kd ls {missing[0].removeprefix('teacher_')} lists the choices"
