@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The numeric tests as on other processors: with the kernels for the oldest and for AVX2 processors and with this one's own, on
+# The quick numeric tests as on other processors: with the kernels for the oldest and for AVX2 processors and with this one's own, on
 # one thread and on two.
 #
 #     scripts/check_cpus.sh                      # about 3 minutes on 2 cores
@@ -16,7 +16,8 @@ export OMP_WAIT_POLICY=PASSIVE # threads that spin beside another worker's take 
 
 check() { # threads, and which kernels of ATen and oneDNN
     echo "== $1 thread(s), ${*:2}"
-    env OMP_NUM_THREADS="$1" "${@:2}" "${VENV:-.venv}/bin/pytest" -n 2 --dist worksteal "${numeric[@]}"
+    env OMP_NUM_THREADS="$1" "${@:2}" "${VENV:-.venv}/bin/pytest" -n 2 --dist worksteal \
+        -m "not slow and not full" "${numeric[@]}"
 }
 
 check 2 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
