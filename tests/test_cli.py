@@ -225,7 +225,7 @@ def completed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         ("kd cache ", ["ls", "verify", "prune"]),
         ("kd cache pr", ["prune"]),
         ("kd run tem", ["temperature="]),
-        ("kd run steps.", ["steps.pretrain=", "steps.student=", "steps.teacher="]),
+        ("kd run steps.", ["steps.most=", "steps.pretrain=", "steps.student=", "steps.teacher="]),
         ("kd run model@stu", ["model@student="]),
         ("kd run model@", ["model@teacher=", "model@student="]),
         (
