@@ -57,9 +57,7 @@ def answer(words: list[str]) -> int:
         return complete(words if verb in COMPLETION else rest)
     if verb == "run":
         from kd_lightning.collector import at_rest
-        from kd_lightning.openmp import limit_spinning
 
-        limit_spinning()
         with at_rest():
             from kd_lightning.launch import run
 

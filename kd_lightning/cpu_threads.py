@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 
 from kd_lightning.machine_load import LoadMeter, usable_cores
+from kd_lightning.openmp import short_waits_beside_others
 
 OWN_CHOICE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables by which a user decides."""
@@ -43,13 +44,12 @@ def chosen_threads(recorded: int | None, say: Callable[[str], None]) -> Iterator
         recorded: The number with which the training began, if it is resumed.
         say: Gets one line where other programs keep cores busy.
     """
-    if are_threads_fixed():
-        yield
-        return
     before = torch.get_num_threads()
-    torch.set_num_threads(min(recorded, usable_cores()) if recorded else choose_threads(before, say))
+    if not are_threads_fixed():
+        torch.set_num_threads(min(recorded, usable_cores()) if recorded else choose_threads(before, say))
     try:
-        yield
+        with short_waits_beside_others():
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -86,13 +86,13 @@ def wrap_evaluation() -> None:
     evaluate = Container.resolve_parse_tree
 
     @functools.wraps(evaluate)
-    def counted(*args: Any, **kwargs: Any) -> Any:
+    def counted(self: Container, parse_tree: Any, *args: Any, **kwargs: Any) -> Any:
         budget = _budget.get()
         if budget is None:
-            return evaluate(*args, **kwargs)
-        budget.evaluations -= 1
+            return evaluate(self, parse_tree, *args, **kwargs)
+        budget.evaluations -= max(1, parse_tree.getText().count("${"))
         budget.charge(None)
-        value = evaluate(*args, **kwargs)
+        value = evaluate(self, parse_tree, *args, **kwargs)
         budget.charge(value)
         return value
 

@@ -25,7 +25,6 @@ from typing import Any
 from side_by_side import Answers, Side, Silent, head, median, ratio, rounds, row, serve
 
 from kd_lightning.machine_load import usable_cores
-from kd_lightning.openmp import limit_spinning
 
 NEIGHBOURS = {"alone": 0, "beside one": 1, "beside two": 2}
 OURS, BY_HAND = "ours", "by hand"
@@ -94,8 +93,6 @@ class Teacher:
 
 def be(side: str, steps: int) -> None:
     """Answer with the seconds that the steps take."""
-    if side == OURS:
-        limit_spinning()
     with tempfile.TemporaryDirectory() as outputs:
         teacher = Teacher(steps, outputs)
         train = teacher.train_by_framework if side == OURS else teacher.train_by_hand

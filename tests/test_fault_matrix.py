@@ -26,14 +26,14 @@ from kd_lightning.store import Entry, publish, publish_json
 SCRIPT = Path(__file__).parents[1] / "scripts" / "faults.py"
 TRIES = {
     "saves": 30,
-    "signals": 4,
-    "disk": 6,
+    "signals": 2,
+    "disk": 3,
     "checkpoints": 100,
     "store": 81,
     "teachers": 4,
     "forced": 5,
     "cache": 60,
-    "cache_kills": 6,
+    "cache_kills": 4,
     "two-sweeps": 2,
 }
 

@@ -1,4 +1,4 @@
-"""kill -9 at random moments of a whole run: the same command again ends in the same bytes."""
+"""kill -9 at random moments of a whole run: the same command again ends in the same bytes. More: ``scripts/faults.py runs``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.tiny import experiment
 from tests.test_resume import stored
 
 FORK = multiprocessing.get_context("fork")  # starts at once: torch is imported already
-KILLS = 30
+KILLS = 12
 
 
 def run(outputs: Path) -> None:
@@ -77,7 +77,7 @@ def test_ctrl_c_ends_the_command_with_130(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_thirty_kills_at_random_times_lose_nothing(tmp_path: Path) -> None:
+def test_kills_at_random_times_lose_nothing(tmp_path: Path) -> None:
     # The first one pays for what the others find at hand.
     seconds = min(finish(tmp_path / name) for name in ("whole", "again"))
     whole = stored(tmp_path / "whole")

@@ -1,57 +1,110 @@
-"""What OpenMP is told about waiting, and when."""
+"""Beside other programs OpenMP's threads sleep at once: more of them than cores, as long as the machine is busy."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import torch
 
-from kd_lightning import cli
-from kd_lightning.openmp import OWN_CHOICE, SPINS, limit_spinning
+from kd_lightning import openmp
+from kd_lightning.cpu_threads import chosen_threads
+from kd_lightning.machine_load import usable_cores
+from kd_lightning.openmp import OWN_CHOICE, short_waits_beside_others
 
+LIBGOMP = Path(str(find_spec("torch").origin)).parent / "lib" / "libgomp.so.1"  # type: ignore[union-attr]
+SWITCHES = """
+import resource
+import time
+import torch
+from kd_lightning.openmp import Crowd
 
-@pytest.fixture(autouse=True)
-def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in OWN_CHOICE:
-        monkeypatch.setenv(name, "1")  # so that what the test sets is taken back
-        monkeypatch.delenv(name)
+data = torch.zeros(1 << 17)
 
+def sleeps():
+    "How often a thread of this process went to sleep during 300 parallel regions, with a short pause after each."
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    for _ in range(300):
+        data.add_(1)
+        end = time.perf_counter() + 1e-4
+        while time.perf_counter() < end:
+            pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
 
-@pytest.mark.parametrize("name", OWN_CHOICE)
-def test_what_the_user_has_decided_stays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "7")
-    limit_spinning()
-    assert {each: os.environ[each] for each in OWN_CHOICE if each in os.environ} == {name: "7"}
-
-
-def test_run_decides_before_torch_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[str | None] = []
-    launch = ModuleType("kd_lightning.launch")
-    launch.run = lambda words: found.append(os.environ.get("GOMP_SPINCOUNT")) or 0  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "kd_lightning.launch", launch)
-    assert cli.main(["run"]) == 0
-    assert found == [str(SPINS)]
-    code = (
-        "import sys, kd_lightning.cli, kd_lightning.openmp, kd_lightning.collector; assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_torch_s_own_openmp_understands_it() -> None:
-    library = Path(str(find_spec("torch").origin)).parent / "lib" / "libgomp.so.1"  # type: ignore[union-attr]
-    if not library.is_file():
-        pytest.skip("torch brings no libgomp along here")
-    code = f"""
-from kd_lightning.openmp import limit_spinning
-limit_spinning()
-import ctypes
-ctypes.CDLL({str(library)!r})
+torch.set_num_threads(2)
+found = [min(sleeps() for _ in range(5))]
+crowd = Crowd()
+found.append(min(sleeps() for _ in range(5)))
+crowd.leave()
+found.append(min(sleeps() for _ in range(5)))
+print(*found)
 """
-    environment = {**os.environ, "OMP_DISPLAY_ENV": "verbose"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert f"GOMP_SPINCOUNT = '{SPINS}'" in done.stderr
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """A machine that is looked at all the time; the test says how many cores others use."""
+    found = [0.0]
+    for name in OWN_CHOICE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(openmp, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(openmp, "busy_with_others", lambda before, after: found[0])
+    torch.set_num_threads(2)
+    yield found
+    torch.set_num_threads(1)
+
+
+def crowded() -> bool:
+    return any(thread.name == "kd-openmp-crowd" for thread in threading.enumerate())
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_as_long_as_the_machine_is_busy(others: list[float]) -> None:
+    with chosen_threads(2, print):
+        assert not crowded()
+        others[0] = 1.0
+        eventually(crowded)
+        others[0] = 0.2
+        eventually(lambda: not crowded())
+        others[0] = 1.0
+        eventually(crowded)
+    assert not crowded(), "the training is over"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("kd-openmp")]
+
+
+@pytest.mark.parametrize("decided", [*OWN_CHOICE, "one thread"])
+def test_where_the_user_has_decided_or_nobody_waits_nothing_is_watched(
+    decided: str, others: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if decided == "one thread":
+        torch.set_num_threads(1)
+    else:
+        monkeypatch.setenv(decided, "1")
+    before = threading.active_count()
+    with short_waits_beside_others():
+        assert threading.active_count() == before
+    monkeypatch.delenv(decided, raising=False)
+    torch.set_num_threads(2)
+    with short_waits_beside_others():
+        assert threading.active_count() == before + 1, "control"
+
+
+@pytest.mark.skipif(not LIBGOMP.is_file() or usable_cores() != 2, reason="two cores and torch's own libgomp")
+def test_contract_libgomp_hardly_looks_while_there_are_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*OWN_CHOICE, "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    done = subprocess.run([sys.executable, "-c", SWITCHES], capture_output=True, text=True, check=True)
+    alone, in_a_crowd, afterwards = map(int, done.stdout.split())
+    assert in_a_crowd > 2 * max(alone, afterwards)

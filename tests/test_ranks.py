@@ -36,7 +36,9 @@ class Odd(Exception):
         super().__init__(f"{one} and {two}")
 
 
-@pytest.fixture(scope="module", params=[DDP, FSDP], ids=["ddp", "fsdp"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(DDP, id="ddp"), pytest.param(FSDP, id="fsdp", marks=pytest.mark.full)]
+)
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Any]:
     """The settings of a strategy, and what an uninterrupted run leaves."""
     folder = tmp_path_factory.mktemp("whole")

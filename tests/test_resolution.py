@@ -20,6 +20,7 @@ BOMBS: dict[str, dict[str, Any]] = {
     "wide": {"a": list(range(5000)), "b": ["${a}"] * 5000},
     "deep": {"a0": {"p": 1}} | {f"a{i}": {"p": f"${{a{i - 1}}}"} for i in range(1, 150)},
     "long": {"a": "x" * 100_000, "b": ["${a}"] * 5000},
+    "many in one text": {"a": 1, "b": "${a}" * 50} | {f"c{i}": "${b}" * 50 for i in range(50)},
 }
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.inside import check_file
-from kd_lightning.openmp import limit_spinning
 from kd_lightning.sweeps.folder import gone
 
 OUTPUT = "output.log"
@@ -78,7 +77,6 @@ def work(order: Order) -> int:
     """Do the job in this process; the exit code of ``kd run``."""
     os.environ.update(order.environ)
     os.chdir(order.cwd)
-    limit_spinning()  # a cluster may hand on no environment
     from kd_lightning.cpu_threads import fix_threads
     from kd_lightning.job import Place
     from kd_lightning.launch import as_jobs, run_as_job

@@ -136,7 +136,7 @@ def test_log_holds_the_same_terms(tmp_path: Path) -> None:
         {"data__labelled": 12},
         {"trainer__accumulate_grad_batches": 2},
         in_two(),
-        in_two(FSDP),
+        pytest.param(in_two(FSDP), marks=pytest.mark.full),
     ],
     ids=["weights that fall", "teacher without a head", "label smoothing", "few labels", "accumulation", "ddp", "fsdp"],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,15 +29,13 @@ LAUNCHERS = {
     # SIGTERM to a cohort's process is for all of its jobs: see test_cohorts.py.
     "cohort": ("raise", "exit0", "exit1", "leave", "SIGKILL"),
 }
-CELLS = [(launcher, kind) for launcher, kinds in LAUNCHERS.items() for kind in kinds]
-FEW = [
-    *(("basic", kind) for kind in ("raise", "exit0", "SIGTERM", "SIGKILL")),
-    *(("process", kind) for kind in ("leave", "SIGKILL")),
-    *(("joblib", kind) for kind in ("exit1", "SIGKILL")),
-    *(("cohort", kind) for kind in ("raise", "SIGKILL")),
+FEW = {("basic", "SIGTERM"), ("process", "leave"), ("joblib", "exit1"), ("cohort", "raise"), ("basic", "SIGKILL")}
+"""The cells that differ most in what they go through."""
+CELLS = [
+    pytest.param(launcher, kind, marks=() if (launcher, kind) in FEW else pytest.mark.full)
+    for launcher, kinds in LAUNCHERS.items()
+    for kind in kinds
 ]
-"""The cells that differ most in what they go through; ``scripts/faults.py jobs`` has all of them run."""
-ALL = "KD_ALL_CELLS"
 
 
 @pytest.fixture
@@ -61,7 +58,7 @@ def trained(sweep: Sweep) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("launcher", "kind"), CELLS if os.environ.get(ALL) else FEW)
+@pytest.mark.parametrize(("launcher", "kind"), CELLS)
 def test_job_3_of_6_goes_down(launcher: str, kind: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (
         *("run", "-m", f"hydra/launcher={launcher}", *TINY, "temperature=1,2,3,4,5,6", f"outputs={place}/out"),

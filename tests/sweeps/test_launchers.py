@@ -41,21 +41,21 @@ class Probe(pl.Callback):
 
 
 @pytest.mark.slow
-def test_twelve_jobs_two_at_once_train_one_teacher(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    grid = ("temperature=1,2,4", "alpha=0.5,0.9", "seed=0,1", "steps.teacher=600")
+def test_eight_jobs_two_at_once_train_one_teacher(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    grid = ("temperature=1,2", "alpha=0.5,0.9", "seed=0,1", "steps.teacher=600")
     answer = kd(capsys, "run", "-m", "hydra/launcher=process", *TINY, *grid, f"outputs={tmp_path}")
     assert answer.code == 0
     sweep = last_sweep(tmp_path)
-    assert [job.state for job in sweep.jobs] == ["done"] * 12
-    for stage, trainings in (("teacher", 1), ("baseline", 2), ("distill", 12)):
+    assert [job.state for job in sweep.jobs] == ["done"] * 8
+    for stage, trainings in (("teacher", 1), ("baseline", 2), ("distill", 8)):
         assert sum(stage not in job.reused for job in sweep.jobs) == trainings
         assert len(list((tmp_path / "store" / stage).glob("*/status.json"))) == trainings
     said = [(job.folder / "output.log").read_text() for job in sweep.jobs]
     assert any("another process is at it, waiting" in text for text in said), "two needed the teacher at once"
-    assert sum("reused teacher" in line for line in answer.out.splitlines()) == 11
-    assert "12 jobs, best validation first" in answer.out
+    assert sum("reused teacher" in line for line in answer.out.splitlines()) == 7
+    assert "8 jobs, best validation first" in answer.out
     assert (sweep.folder / "report.html").is_file()
-    assert len((sweep.folder / "results.csv").read_text().splitlines()) == 13
+    assert len((sweep.folder / "results.csv").read_text().splitlines()) == 9
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     [
         ("process", signal.SIGTERM, 143, "preempted", fresh),
         ("process", signal.SIGINT, 130, "interrupted", warm),
-        ("joblib", signal.SIGTERM, 143, "preempted", warm),
+        pytest.param("joblib", signal.SIGTERM, 143, "preempted", warm, marks=pytest.mark.full),
     ],
 )
 def test_a_signal_reaches_every_job_and_the_same_command_goes_on(
