@@ -261,7 +261,7 @@ def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
 def _kl(log_probs: Tensor, other_log_probs: Tensor) -> Tensor:
     """``sum_c p (log p - log q)`` [...] of two distributions [..., C]. Not ``F.kl_div``, which computes the same: ``vmap``
     has no rule for it (torch 2.13)."""
-    return expectation(log_probs.exp(), log_probs - other_log_probs)
+    return expectation(log_probs.exp(), log_probs, other_log_probs)
 
 
 def _log_mixture(first_log_probs: Tensor, second_log_probs: Tensor, share: float) -> Tensor:
