@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -287,8 +287,8 @@ def _check_steps(steps: Mapping[str, Any]) -> None:
 
 
 def _number(value: Any, name: str, what: str, ok: Callable[[float], bool]) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not ok(value):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not abs(value) <= sys.float_info.max or not ok(value):
         raise ConfigError(f"{name}={value!r}: {what} is expected")
 
 

@@ -22,8 +22,8 @@ from kd_lightning.machine_load import Reading, busy_with_others
 
 OWN_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 """Environment variables by which a user decides how threads wait."""
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the machine."""
+FIRST_LOOK, LOOK_EVERY = 0.1, 1.0
+"""Seconds until the first look at the machine, and at most between two; in between they double."""
 BUSY = 0.5
 """Cores that others use on a busy machine."""
 LARGE = 1 << 20
@@ -48,9 +48,9 @@ def short_waits_beside_others() -> Iterator[None]:
 
 def watch_machine(ended: threading.Event) -> None:
     """Have more OpenMP threads than cores while the machine is busy, until ``ended``."""
-    crowd, before = None, Reading()
-    while not ended.wait(LOOK_EVERY):
-        now = Reading()
+    crowd, before, pause = None, Reading(), FIRST_LOOK
+    while not ended.wait(pause):
+        now, pause = Reading(), min(2 * pause, LOOK_EVERY)
         is_busy = busy_with_others(before, now) > BUSY
         before = now
         if is_busy and crowd is None:

@@ -155,6 +155,7 @@ VALUES = {
     "temperature=0": ("ConfigError", "temperature=0", "> 0"),
     "temperature=nan": ("ConfigError", "temperature=nan", "> 0"),
     "temperature=inf": ("ConfigError", "temperature=inf", "> 0"),
+    f"temperature={'9' * 3000}": ("ConfigError", f"temperature={'9' * 48}...{'9' * 19}: a number > 0"),
     "temperature=true": ("ConfigError", "temperature=True", "a number"),
     "temperature=null": ("ConfigError", "temperature=None", "a number"),
     "alpha=1.5": ("ConfigError", "alpha=1.5", "[0, 1]"),

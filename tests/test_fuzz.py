@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from kd_lightning.report import figures
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fuzz.py"
 NUMBERS = {"configurations": 20, "results": 200, "checkpoints": 50}
 
@@ -30,7 +32,10 @@ def script() -> Iterator[ModuleType]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NUMBERS)
-def test_no_traceback_no_payload_no_silent_change(kind: str, script: ModuleType) -> None:
+def test_no_traceback_no_payload_no_silent_change(
+    kind: str, script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "can_write_pdf", lambda: False)  # three quarters of the time; drawn from the same SVG
     (tally,) = script.run({kind: NUMBERS[kind]}, seed=1).values()
     assert tally.failures == []
     assert sum(tally.outcomes.values()) == NUMBERS[kind]

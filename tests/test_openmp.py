@@ -53,7 +53,8 @@ def others(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     found = [0.0]
     for name in OWN_CHOICE:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(openmp, "LOOK_EVERY", 0.001)
+    for name in ("FIRST_LOOK", "LOOK_EVERY"):
+        monkeypatch.setattr(openmp, name, 0.001)
     monkeypatch.setattr(openmp, "busy_with_others", lambda before, after: found[0])
     torch.set_num_threads(2)
     yield found

@@ -251,7 +251,7 @@ def ignores(pid: int, number: int) -> bool:
     return bool(int(mask.split()[1], 16) & (1 << (number - 1)))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_real_command_survives_a_kill_and_a_scheduler(tmp_path: Path) -> None:
     """A rank is killed; the scheduler sends SIGTERM to every process of the job, the fork server's included."""
     with Real(tmp_path, warm, checkpoint_every=20) as kd:

@@ -26,7 +26,7 @@ def expectation(probs: Tensor, values: Tensor, minus: Tensor | None = None) -> T
         >>> expectation(torch.tensor([0.5, 0.5, 0.0]), torch.tensor([1.0, 3.0, -torch.inf]))
         tensor(2.)
     """
-    result: Tensor = _Expectation.apply(probs, values, minus)  # type: ignore[no-untyped-call]
+    result: Tensor = _Expectation.apply(probs, values, minus)
     return result
 
 

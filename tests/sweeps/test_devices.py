@@ -12,8 +12,8 @@ from tests.sweeps.test_faults import last_sweep
 TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "trainer=ddp", "steps.pretrain=0")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("launcher", [pytest.param("basic", marks=pytest.mark.full), "process"])
+@pytest.mark.full
+@pytest.mark.parametrize("launcher", ["basic", "process"])
 def test_no_rank_runs_the_sweep_again(launcher: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ("run", "-m", f"hydra/launcher={launcher}", *TINY, "temperature=1,2", f"outputs={tmp_path}")
     answer = kd(capsys, *words)

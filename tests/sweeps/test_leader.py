@@ -15,7 +15,7 @@ from kd_lightning.sweeps.folder import Sweep, gone, read_json, read_sweep
 from tests.support.cli import DIGITS
 from tests.support.commands import Begin, Command, fresh, warm
 
-JOBS = ("temperature=1,2,3", "steps.student=1000", "steps.pretrain=0", "checkpoint_every=2000", "validate_every=250")
+JOBS = ("temperature=1,2,3", "steps.student=600", "steps.pretrain=0", "checkpoint_every=2000", "validate_every=250")
 PATIENCE = 120.0
 
 
@@ -76,7 +76,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     ("launcher", "number", "code", "state", "begin"),
     [
         ("process", signal.SIGTERM, 143, "preempted", fresh),
-        ("process", signal.SIGINT, 130, "interrupted", warm),
+        pytest.param("process", signal.SIGINT, 130, "interrupted", warm, marks=pytest.mark.full),
         pytest.param("joblib", signal.SIGTERM, 143, "preempted", warm, marks=pytest.mark.full),
     ],
 )

@@ -118,7 +118,7 @@ def test_a_search_is_kept_and_gone_on_with(url: str, tmp_path: Path, capsys: pyt
     assert PASSWORD not in said.out + said.err + written
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_processes_share_a_study_and_one_is_killed(url: str, tmp_path: Path) -> None:
     share_and_kill(url, tmp_path)
 

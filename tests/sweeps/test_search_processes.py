@@ -94,7 +94,7 @@ def test_many_processes_that_start_at_once_make_exactly_the_total(kind: str, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+@pytest.mark.parametrize("kind", [pytest.param("sqlite", marks=pytest.mark.full), "journal"])
 def test_kills_at_random_times_lose_no_trial(kind: str, tmp_path: Path) -> None:
     storage = {"sqlite": f"sqlite:///{tmp_path}/s.db", "journal": f"{tmp_path}/s.journal"}[kind]
     rng, struck, before = random.Random(0), 0, 0
