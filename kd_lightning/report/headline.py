@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kd_lightning.report.numbers import finite, shorten_name
 from kd_lightning.report.sweep_model import Report
+from kd_lightning.report.sweep_table import gains
+from kd_lightning.verdict_over_seeds import Configuration
 
 PHRASES = {
     "better": "better than the student alone",
@@ -15,17 +17,27 @@ PHRASES = {
 
 def headline(report: Report) -> str:
     """The sentence; where nothing was chosen, the first one of the sweep's own."""
-    chosen = next((c for c in report.configurations if c.chosen), None)
-    if chosen is None or chosen.verdict not in PHRASES or finite(chosen.gain_mean) is None:
+    chosen = [c for c in report.configurations if c.chosen]
+    if not chosen or not all(map(is_measured, chosen)):
         return next((sentence for sentence in report.sentences if not sentence.startswith("Provisional")), "")
-    total = len(report.configurations)
-    confirmed = next(
-        (c for c in report.confirmations if c.verdict in PHRASES and finite(c.gain_mean) is not None), None
-    )
+    if len(chosen) > 1:  # one for each task
+        named = (f"{shorten_name(c.name) or c.metric}: {compare_with_alone(c, report)}." for c in chosen)
+        return f"{len(chosen)} tasks. {' '.join(named)}"
+    (only,), total = chosen, len(report.configurations)
+    who = f"{shorten_name(only.name)}, chosen on validation from {total} configurations" if total > 1 else "Distilled"
+    return f"{who}: {compare_with_alone(only, report)}."
+
+
+def is_measured(c: Configuration) -> bool:
+    """Its verdict has a phrase, and its gain is a number."""
+    return c.verdict in PHRASES and finite(c.gain_mean) is not None
+
+
+def compare_with_alone(chosen: Configuration, report: Report) -> str:
+    """The verdict and the gain of a chosen configuration, on fresh seeds where those confirm it."""
+    confirmed = next((c for c in report.confirmations if c.params == chosen.params and is_measured(c)), None)
     judged = confirmed or chosen
-    who = f"{shorten_name(judged.name)}, chosen on validation from {total} configurations" if total > 1 else "Distilled"
-    ends = f" (95% interval {' to '.join(map(report.gains.text, judged.interval))})" if judged.interval else ""
-    fresh = "fresh " if confirmed else ""
-    seeds = f"{len(judged.seeds)} {fresh}seed{'' if len(judged.seeds) == 1 else 's'}"
-    gain = f"test gain {report.gains.text(judged.gain_mean)} {report.gains.unit}{ends} over {seeds}"
-    return f"{who}: {PHRASES[judged.verdict]}; {gain}."
+    shown = gains(report.pool, judged.metric, judged.mode)
+    ends = f" (95% interval {' to '.join(map(shown.text, judged.interval))})" if judged.interval else ""
+    seeds = f"{len(judged.seeds)} {'fresh ' if confirmed else ''}seed{'' if len(judged.seeds) == 1 else 's'}"
+    return f"{PHRASES[judged.verdict]}; test gain {shown.text(judged.gain_mean)} {shown.unit}{ends} over {seeds}"

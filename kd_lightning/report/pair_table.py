@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from kd_lightning.pairwise import Pair
@@ -13,15 +13,22 @@ from kd_lightning.report.sweep_numbers import Differences
 CAPTION = "Differences on test from the chosen one, by seeds that both have; the intervals hold for all pairs at once"
 
 
-def pair_table(pairs: Sequence[Pair], shown: Differences) -> Table:
-    """A row for each pair, the best on test first."""
+def pair_table(pairs: Sequence[Pair], metric: str, shown: Mapping[str, Differences]) -> Table:
+    """A row for each pair, the best on test first; pairs in another metric than the table's last.
+
+    Args:
+        pairs: The pairs.
+        metric: The table's.
+        shown: Metric -> how its differences are written.
+    """
     columns = (
         Column("configuration", numeric=False),
-        Column(f"better than the chosen one by, {shown.unit}"),
+        Column(f"better than the chosen one by, {shown[metric].unit}"),
         Column("95% interval of the difference"),
         Column("on test", numeric=False),
     )
-    rows = [pair_row(pair, shown) for pair in sorted(pairs, key=lambda pair: -pair.difference)]
+    ordered = sorted(pairs, key=lambda pair: (pair.configuration.metric != metric, -pair.difference))
+    rows = [pair_row(pair, metric, shown[pair.configuration.metric]) for pair in ordered]
     return Table(columns, tuple(rows), 1, ascending=False)
 
 
@@ -36,13 +43,14 @@ def pair_html(found: Table) -> Iterator[str]:
     yield "</tbody></table>\n</div>"
 
 
-def pair_row(pair: Pair, shown: Differences) -> Row:
+def pair_row(pair: Pair, metric: str, shown: Differences) -> Row:
     """One pair."""
     name, ends = shorten_name(pair.configuration.name) or MISSING, pair.interval
+    unit = "" if pair.configuration.metric == metric else f" {shown.unit}"
     cells = (
         Cell(name, name),
-        number(pair.difference, shown.text(pair.difference)),
-        Cell(MISSING) if ends is None else number(ends[0], " to ".join(map(shown.text, ends))),
+        number(pair.difference, shown.text(pair.difference) + unit),
+        Cell(MISSING) if ends is None else number(ends[0], " to ".join(map(shown.text, ends)) + unit),
         Cell(pair.verdict, pair.verdict),
     )
     return Row(cells, tuple(pair.configuration.jobs), "")

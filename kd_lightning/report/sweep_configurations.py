@@ -14,7 +14,7 @@ from kd_lightning.report.cells import quote_cell
 from kd_lightning.report.numbers import shorten_name
 from kd_lightning.report.sweep_model import Report
 from kd_lightning.report.sweep_numbers import MINUS, mean_sd
-from kd_lightning.report.sweep_table import sort_best_first
+from kd_lightning.report.sweep_table import gains, sort_best_first
 from kd_lightning.verdict_over_seeds import Configuration
 
 SPECIAL = {
@@ -83,14 +83,15 @@ def latex_text(report: Report) -> str:
 
 def latex_cells(c: Configuration, report: Report) -> list[str]:
     """One row, not yet escaped."""
-    shown = report.gains
+    shown = gains(report.pool, c.metric, c.mode)
+    unit = "" if c.metric == report.pool.metric else f" {shown.unit}"
+    own = unit and f" {c.metric}"
     return [
         shorten_name(c.name) or "all jobs",
         str(len(c.seeds)),
-        mean_sd(c.val_mean, c.val_sd, c.metric, c.mode),
-        mean_sd(c.test_mean, c.test_sd, c.metric, c.mode),
-        shown.text(c.gain_mean, c.gain_sd),
-        " to ".join(map(shown.text, c.interval)) if c.interval else "",
+        *(mean_sd(*each, c.metric, c.mode) + own for each in ((c.val_mean, c.val_sd), (c.test_mean, c.test_sd))),
+        shown.text(c.gain_mean, c.gain_sd) + unit,
+        " to ".join(map(shown.text, c.interval)) + unit if c.interval else "",
         c.verdict,
     ]
 

@@ -65,7 +65,8 @@ class Report:
     def pairs(self) -> Table | None:
         """The other configurations against the chosen one; None where there is nothing to compare."""
         found = compare_with_chosen(gather_exploring(self.pool.judged), self.configurations)
-        return pair_table(found, self.gains) if found else None
+        shown = {c.metric: gains(self.pool, c.metric, c.mode) for c in self.configurations}
+        return pair_table(found, self.pool.metric, shown) if found else None
 
     @cached_property
     def swept(self) -> list[Parameter]:
@@ -81,7 +82,8 @@ class Report:
     @cached_property
     def gain_chart(self) -> GainChart | None:
         """Each configuration's gain."""
-        return gain_chart(self.pool, self.configurations, self.gains, bool(self.confirmations))
+        found = [c for c in self.configurations if c.metric == self.pool.metric]
+        return gain_chart(self.pool, found, self.gains, bool(self.confirmations))
 
     @cached_property
     def tradeoffs(self) -> list[Tradeoff]:

@@ -35,9 +35,16 @@ RESULTS = 3  # columns that stand first, in view at every width: validation, tes
 SIZES = ("parameters", "size")
 
 
-def gains(pool: Pool) -> Differences:
-    """How gains are written."""
-    return differences([measure(job, "test") for job in pool.scored], pool.metric, pool.mode)
+def gains(pool: Pool, metric: str | None = None, mode: str | None = None) -> Differences:
+    """How gains are written: in the pool's metric, or in the other one of some of its jobs."""
+    metric = metric or pool.metric
+    values = [measure(job, "test") for job in pool.judged if job.results and job.results["metric"] == metric]
+    return differences(values, metric, mode or pool.mode)
+
+
+def in_unit(cell: Cell, unit: str) -> Cell:
+    """A cell of a row in another metric than the table's: it tells its unit, and nothing is sorted by it."""
+    return cell if cell.text in ("", MISSING) else replace(cell, text=f"{cell.text} {unit}", sort=None)
 
 
 # -- jobs -------------------------------------------------------------------------------------------------------------
@@ -64,19 +71,22 @@ def job_row(job: Job, pool: Pool, configuration: Configuration | None) -> Row:
     """One job."""
     comparable = job in pool.scored
     results = job.results or {}
-    mode = results.get("mode", pool.mode)
-    student, alone = model(job, DISTILLED), model(job, ALONE)
+    name, mode = results.get("metric", pool.metric), results.get("mode", pool.mode)
+    student, alone, shown = model(job, DISTILLED), model(job, ALONE), gains(pool, name, mode)
     values = [
-        metric(student.get("val"), results.get("metric", pool.metric), mode),
-        metric(student.get("test"), results.get("metric", pool.metric), mode),
-        number(measure(job, "gain"), gains(pool).text(measure(job, "gain"))),
-        metric(alone.get("test"), results.get("metric", pool.metric), mode),
+        metric(student.get("val"), name, mode),
+        metric(student.get("test"), name, mode),
+        number(measure(job, "gain"), shown.text(measure(job, "gain"))),
+        metric(alone.get("test"), name, mode),
         closed([job] if comparable else []),
         *(accuracy(accuracy_on(name, student)) for name in pool.class_groups),
         number(student.get("parameters"), count(student.get("parameters"))),
         number(student.get("megabytes"), format_size(student.get("megabytes"))),
         number(seconds(job), significant(seconds(job), 3)),
     ]
+    if name != pool.metric:
+        units = (name, name, shown.unit, name)
+        values[: len(units)] = [in_unit(cell, unit) for cell, unit in zip(values, units, strict=False)]
     if not comparable:
         values = [replace(cell, sort=None) for cell in values]
     cells = [
@@ -205,8 +215,8 @@ def name_of(job: Job, pool: Pool) -> str:
 
 def compared(c: Configuration, pool: Pool) -> list[Cell]:
     """The numbers of a configuration, from its mean validation to its adjusted p."""
-    shown = gains(pool)
-    return [
+    shown = gains(pool, c.metric, c.mode)
+    cells = [
         number(c.val_mean, mean_sd(c.val_mean, c.val_sd, c.metric, c.mode)),
         number(c.test_mean, mean_sd(c.test_mean, c.test_sd, c.metric, c.mode)),
         number(c.gain_mean, shown.text(c.gain_mean, c.gain_sd)),
@@ -216,6 +226,10 @@ def compared(c: Configuration, pool: Pool) -> list[Cell]:
         Cell(str(len(c.seeds)), float(len(c.seeds))),
         number(c.p_adjusted, probability(c.p_adjusted)),
     ]
+    if c.metric != pool.metric:
+        for at, unit in {0: c.metric, 1: c.metric, 2: shown.unit, 4: shown.unit, 5: c.metric}.items():
+            cells[at] = in_unit(cells[at], unit)
+    return cells
 
 
 def labels(jobs: Sequence[Job], pool: Pool) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kd_lightning.report.headline import headline
 from kd_lightning.report.sweep_csv import csv_text
 from kd_lightning.report.sweep_facts import facts
 from kd_lightning.report.sweep_files import Pool, read_pool
@@ -201,3 +202,49 @@ def test_pairs_with_the_chosen_one_stand_in_all_files(tmp_path: Path) -> None:
     for row in rows:
         assert row["configuration"] in page
         assert row["configuration"] in text
+
+
+def test_each_task_of_several_has_its_numbers_in_its_own_unit(tmp_path: Path) -> None:
+    """Their metrics differ: nothing is turned into points that is a perplexity, and each has a place in the first sentence."""
+    write_grid(tmp_path / "words", {"temperature": (1, 2), "seed": (0, 1, 2)})
+    write_sweep(tmp_path / "images", 8)
+    for number in range(8):  # more of these, so that the table is theirs
+        seed, value = number % 4, 0.8 + 0.02 * (number // 4) + 0.001 * (number % 3)
+        found = results(value, seed, metric="accuracy", mode="max", task="classification", data_fingerprint="77aa")
+        for model, test in (("teacher", 0.99), ("baseline", 0.7), ("distilled", value)):
+            found["models"][model] |= {"val": test, "test": test}
+        found["gain_over_baseline"] = value - 0.7
+        write_job(tmp_path / "images", number, [f"alpha=0.{number // 4 + 1}", f"seed={seed}"], found)
+    report = Report(read_pool([tmp_path / "words", tmp_path / "images"]))
+    rows = cells(report.means)
+    of_images, of_words = rows[:2], rows[2:]
+    assert [row["validation accuracy"][-1] for row in of_images] == ["%", "%"]
+    assert [row["gain, points"][:3] for row in of_images] == ["+12", "+10"]
+    for row, configuration in zip(
+        of_words, [c for c in report.configurations if c.metric == "perplexity"], strict=True
+    ):
+        assert row["validation accuracy"].startswith(f"{configuration.val_mean:.2f} ")
+        gain = f"{configuration.gain_mean:+.2f}".replace("-", MINUS)
+        assert row["gain, points"].startswith(f"{gain} ")
+        for name in (
+            "validation accuracy",
+            "test accuracy",
+            "gain, points",
+            "95% interval of the gain",
+            "student alone",
+        ):
+            assert row[name].endswith(" perplexity")
+    of_jobs = {row["job"]: row for row in cells(report.jobs)}
+    assert of_jobs["words/0"]["gain, points"].endswith(" perplexity")
+    assert not of_jobs["images/0"]["gain, points"].endswith(" perplexity")
+    assert report.pairs is not None
+    assert [row["95% interval of the difference"].endswith("perplexity") for row in cells(report.pairs)] == [
+        False,
+        True,
+    ]
+    assert report.gain_chart is not None
+    assert len(report.gain_chart.rows) == 2
+    first = headline(report)
+    assert first.startswith("2 tasks. ")
+    assert first.count(" over 4 seeds.") == first.count(" over 3 seeds.") == 1
+    assert first.count(" points (") == first.count(" perplexity (") == 1
