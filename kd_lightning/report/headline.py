@@ -20,10 +20,11 @@ def headline(report: Report) -> str:
     chosen = [c for c in report.configurations if c.chosen]
     if not chosen or not all(map(is_measured, chosen)):
         return next((sentence for sentence in report.sentences if not sentence.startswith("Provisional")), "")
-    if len(chosen) > 1:  # one for each task
-        named = (f"{shorten_name(c.name) or c.metric}: {compare_with_alone(c, report)}." for c in chosen)
-        return f"{len(chosen)} tasks. {' '.join(named)}"
-    (only,), total = chosen, len(report.configurations)
+    judged = [judge_on_fresh_seeds(c, report, of_several=len(chosen) > 1) for c in chosen]
+    if len(judged) > 1:  # one for each task
+        named = (f"{shorten_name(c.name) or c.metric}: {compare_with_alone(c, report)}." for c in judged)
+        return f"{len(judged)} tasks. {' '.join(named)}"
+    (only,), total = judged, len(report.configurations)
     who = f"{shorten_name(only.name)}, chosen on validation from {total} configurations" if total > 1 else "Distilled"
     return f"{who}: {compare_with_alone(only, report)}."
 
@@ -33,11 +34,15 @@ def is_measured(c: Configuration) -> bool:
     return c.verdict in PHRASES and finite(c.gain_mean) is not None
 
 
-def compare_with_alone(chosen: Configuration, report: Report) -> str:
-    """The verdict and the gain of a chosen configuration, on fresh seeds where those confirm it."""
-    confirmed = next((c for c in report.confirmations if c.params == chosen.params and is_measured(c)), None)
-    judged = confirmed or chosen
-    shown = gains(report.pool, judged.metric, judged.mode)
-    ends = f" (95% interval {' to '.join(map(shown.text, judged.interval))})" if judged.interval else ""
-    seeds = f"{len(judged.seeds)} {'fresh ' if confirmed else ''}seed{'' if len(judged.seeds) == 1 else 's'}"
-    return f"{PHRASES[judged.verdict]}; test gain {shown.text(judged.gain_mean)} {shown.unit}{ends} over {seeds}"
+def judge_on_fresh_seeds(chosen: Configuration, report: Report, of_several: bool) -> Configuration:
+    """What was confirmed on fresh seeds, by now perhaps another than validation would choose; else the chosen one itself."""
+    confirmed = (c for c in report.confirmations if is_measured(c) and not (of_several and c.params != chosen.params))
+    return next(confirmed, chosen)
+
+
+def compare_with_alone(c: Configuration, report: Report) -> str:
+    """Verdict, gain, interval and number of seeds."""
+    shown = gains(report.pool, c.metric, c.mode)
+    ends = f" (95% interval {' to '.join(map(shown.text, c.interval))})" if c.interval else ""
+    seeds = f"{len(c.seeds)} {'fresh ' * (c in report.confirmations)}seed{'' if len(c.seeds) == 1 else 's'}"
+    return f"{PHRASES[c.verdict]}; test gain {shown.text(c.gain_mean)} {shown.unit}{ends} over {seeds}"
