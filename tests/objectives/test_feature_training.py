@@ -33,7 +33,8 @@ from tests.test_objective_laws import NAMES, build, on_attention
 STEPS, BATCH, FALL = 200, 64, 0.1
 """The least fall of the value that counts, as a part of it: less than a third of the least measured (0.338, crd)."""
 RISE = {"images": 0.06, "words": 0.023}
-"""The least rise of the agreement that counts: half of the least measured or less (0.243, spatial_channel; 0.047, minilm2). What teaches nothing gives 0 on words."""
+"""The least rise of the agreement that counts: half of the least measured or less (0.243, spatial_channel; 0.047, minilm2).
+What teaches nothing gives 0 on words."""
 AGREES = 0.775
 """Between where the agreement ends with the right rows (0.849 and more, spatial_channel) and with others (0.66 and less,
 similarity; of spatial_channel not measured): the disagreement left is 1.5 times as far from this bound both ways."""
