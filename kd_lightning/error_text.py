@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Iterable
 
-from kd_lightning.redaction import without_secrets
+from kd_lightning.redaction import HIDDEN, SECRET, redacted_override, split_words, without_secrets
 from kd_lightning.terminal import printable
 
 NOISE = ("full_key:", "object_type=", "See https", "To append to your", "reference_type=")
@@ -16,11 +17,32 @@ LONG_WORD = re.compile(r"(\S{60})\S{500,}(\S{20})")
 REFUSED = "it holds Python objects, which could run code; save network.state_dict() or use safetensors"
 
 
+_of_command: dict[str, str] = {}
+
+
+def hide_command_secrets(words: Iterable[str]) -> None:
+    """From now on, no error repeats what is secret in these words of the command line, whatever a parser makes of them."""
+    _of_command.clear()
+    for word in words:
+        shown, (name, _, value) = redacted_override(word), word.partition("=")
+        if shown != word:
+            _of_command[word] = shown
+            if len(value) >= 4 and SECRET.search(split_words(name)):
+                _of_command[value] = HIDDEN
+
+
+def hide_secrets(text: str) -> str:
+    """A text without the command line's secrets, and without what looks like one."""
+    for secret in sorted(_of_command, key=len, reverse=True):
+        text = text.replace(secret, _of_command[secret])
+    return without_secrets(text)
+
+
 def one_line(error: BaseException) -> str:
     """The message without line breaks and without pointers to documentation."""
-    lines = [line.strip() for line in UNSAFE_ADVICE.sub(REFUSED, str(error)).splitlines()]
+    lines = [line.strip() for line in UNSAFE_ADVICE.sub(REFUSED, hide_secrets(str(error))).splitlines()]
     text = "; ".join(line for line in lines if line and not line.startswith(NOISE))
-    return LONG_WORD.sub(r"\1...\2", printable(without_secrets(text)))
+    return LONG_WORD.sub(r"\1...\2", printable(text))
 
 
 def describe(error: BaseException) -> str:
@@ -32,4 +54,4 @@ def describe(error: BaseException) -> str:
 
 def traceback_text(error: BaseException) -> str:
     """The error with where it came from."""
-    return printable(without_secrets("".join(traceback.format_exception(error))), lines=True)
+    return printable(hide_secrets("".join(traceback.format_exception(error))), lines=True)

@@ -15,6 +15,7 @@ from kd_lightning.conf_files import conf_dir
 from kd_lightning.error_text import one_line
 from kd_lightning.errors import did_you_mean
 from kd_lightning.inspection import groups
+from kd_lightning.redaction import redacted_override
 
 OVERRIDDEN = re.compile(r"Could not override '([^'@]+)'")
 NO_SUCH_KEY = re.compile(r"Key '([^']+)' is not in struct")
@@ -30,8 +31,12 @@ def explain(error: BaseException, overrides: Sequence[str], config_name: str) ->
         config_name: The primary file.
     """
     if isinstance(error, OverrideParseException):
-        why = one_line(error).removeprefix(f"Error parsing override '{error.override}'; ")
-        return f"{error.override!r} cannot be read as NAME=VALUE: {why}"
+        shown = redacted_override(str(error.override))
+        why = one_line(error).removeprefix(f"Error parsing override '{shown}'; ")
+        hint = (
+            why if shown == error.override else "put the value in quotes"
+        )  # the parser's words would tell parts of it
+        return f"{shown!r} cannot be read as NAME=VALUE: {hint}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return missing_file(str(error.missing_cfg_file), error.options)
     overridden, missing = OVERRIDDEN.search(str(error)), NO_SUCH_KEY.search(str(error.__cause__))

@@ -23,7 +23,7 @@ from kd_lightning.real_numbers import with_real_numbers
 from kd_lightning.redaction import redacted_override
 from kd_lightning.stopping import Terminated
 from kd_lightning.sweeps.confirmation import refuse_confirm
-from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, JOB, PREEMPTED, PRUNED, key_of, read_json
+from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, JOB, PREEMPTED, PRUNED, is_sweep, key_of, read_json
 from kd_lightning.sweeps.folder_lock import FolderLock, describe_holder
 from kd_lightning.sweeps.records import begin_job, end_job
 from kd_lightning.turns import Interrupted
@@ -119,6 +119,7 @@ def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> Non
         BaseException: As the run itself raises it.
     """
     refuse_confirm(config.confirm)
+    refuse_jobs_place(folder)
     lock = FolderLock(folder)
     if not lock.acquire():
         raise ConfigError(
@@ -136,6 +137,22 @@ def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> Non
             end.results = carry_out(settings, folder, overrides, sweep=None)
     finally:
         lock.release()
+
+
+def refuse_jobs_place(folder: Path) -> None:
+    """A single run does not write where a sweep that is at work has its jobs.
+
+    Raises:
+        ConfigError: It would.
+    """
+    if not is_sweep(folder.parent):
+        return
+    lock = FolderLock(folder.parent)
+    if not lock.acquire():
+        raise ConfigError(
+            f"{folder}: a sweep is at work in {folder.parent}; give the run a folder of its own: hydra.run.dir=..."
+        )
+    lock.release()
 
 
 def perform_in_sweep(config: DictConfig, folder: Path, place: Place) -> None:

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import CONFIG_NAME, freeze_trust, register_with_hydra
-from kd_lightning.error_text import describe
+from kd_lightning.error_text import describe, hide_command_secrets
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain
 from kd_lightning.job import Place, in_multirun, overrides_of_job, perform_alone, perform_in_sweep
@@ -105,6 +105,7 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
     # Makes Hydra hand its exceptions to us instead of printing them and exiting with 1.
     os.environ[TRACEBACK] = "1"
     _errors.clear()
+    hide_command_secrets(arguments)
     SweepWatch.over()
     register_with_hydra()
     try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kd_lightning.board import TerminalBoard
+from kd_lightning.error_text import one_line
 from kd_lightning.errors import KDError
 from kd_lightning.power import POWER, SHARED, seeds_needed, smallest_gain, spread_of
 from kd_lightning.report.sweep_files import read_pool
@@ -83,7 +84,7 @@ def noise(words: list[str]) -> int:
         request = parse(words)
         found = measure(request.folders)
     except KDError as error:
-        print(f"kd noise: {error}", file=sys.stderr)
+        print(f"kd noise: {one_line(error)}", file=sys.stderr)
         return 2
     show(found, request)
     return 0

@@ -15,11 +15,11 @@ PLACEHOLDER = "..."
 """Stands in our messages for what the user is to type."""
 SECRET = re.compile(
     r"token(?!i[sz]|s(?![a-z]))|secret|passw|passphrase|(?<![a-z])(?:pwd|pat|dsn|creds?|jwt|sas)(?![a-z])|credential|bearer|cookie"
-    r"|auth(?!ors?(?![a-z]))|(?:api|private|access|secret|account|signing|encryption|ssh|shared)_?key|webhook|signature",
+    r"|auth(?!ors?(?![a-z]))|(?:api|private|access|secret|account|signing|encryption|ssh|shared)[_-]?key|passcode|webhook|signature",
     re.IGNORECASE,
 )
 """What a secret's name holds, whatever its value is. ``tokenizer``, ``tokens`` and ``author`` are no such names."""
-SECRET_OF_TEXT = re.compile(r"(?<![a-z])(?:keys?|tokens|sig)(?![a-z])", re.IGNORECASE)
+SECRET_OF_TEXT = re.compile(r"(?<![a-z])(?:keys?|tokens|sig|pass|otp)(?![a-z])", re.IGNORECASE)
 """The same where the value is a text: counts of tokens are no secret."""
 PRIVATE = frozenset({"vars", "logger", "env_set"})
 """Nodes whose texts are hidden unless the name is harmless."""
@@ -32,15 +32,16 @@ HARMLESS = frozenset(
 )
 
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-WEB_USER = re.compile(r"(\bhttps?://|\+https?://)[^\s/?#]+@", re.IGNORECASE)
-PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/]+@")
+WEB_USER = re.compile(r"(\bhttps?://|\+https?://)[^\s/?#]+@|(\b[a-z][\w+.-]*://)[^\s/?#:@]{16,}@", re.IGNORECASE)
+"""A user of the web is mostly a token; elsewhere a long name is one."""
+PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):(?:[^\s/]+|[^\s,;]+)@")
+BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]{4,}", re.IGNORECASE)
 NAME = re.compile(r"""(?<![\w.@+-])(?P<name>[\w.@+-]*\w)(?P<sign>["']?\s*(?:=>?|:(?!/))\s*)""")
 VALUE = re.compile(
     r"""(?:(?:bearer|basic|token|digest)\s+)?(?:"[^"\n]*"|'[^'\n]*'|\{[^}\n]*\}|[^\s,;&"'(){}\[\]]+)""", re.IGNORECASE
 )
 LOOKS_SECRET = re.compile(
-    r"(?<=bearer )[\w.~+/=-]{4,}"
-    r"|(?<=basic )(?=[a-z+/]*[0-9=])[\w+/]{8,}={0,2}"
+    r"(?<=basic )(?=[a-z+/]*[0-9=])[\w+/]{8,}={0,2}"
     r"|\b(?:gh[oprsu]|github_pat|glpat|hf|sk|pk|rk|xox[abeprs]|npm|pypi|dop_v1|ya29)[-_.](?=[\w-]*[0-9])[\w-]{10,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{12,}|\bAIza[\w-]{20,}"
     r"|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
@@ -157,7 +158,8 @@ def without_secrets(text: str) -> str:
         >>> without_secrets("git+https://ghp@host/x.git, Server=s;Pwd=x;, Authorization: Bearer abcd1, tokens: 3")
         'git+https://***@host/x.git, Server=s;Pwd=***;, Authorization: ***, tokens: 3'
     """
-    text = PASSWORD.sub(rf"\1:{HIDDEN}@", WEB_USER.sub(rf"\1{HIDDEN}@", text))
+    text = WEB_USER.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}@", text)
+    text = BEARER.sub(rf"\1{HIDDEN}", PASSWORD.sub(rf"\1:{HIDDEN}@", text))
     text, parts, at = LOOKS_SECRET.sub(HIDDEN, text), [], 0
     for found in NAME.finditer(text):
         value = VALUE.match(text, found.end())

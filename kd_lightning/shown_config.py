@@ -73,5 +73,7 @@ def hide_secrets(node: Container, private: bool) -> None:
         value = child._value() if child is not None else None
         if is_secret(key, value, private) if isinstance(key, str) else private and isinstance(value, str):
             node[key] = HIDDEN
-        elif isinstance(value, str) and "${" not in value:
-            node[key] = redacted_override(value) if isinstance(key, int) else without_secrets(value)
+        elif isinstance(value, str):
+            shown = redacted_override(value) if isinstance(key, int) else without_secrets(value)
+            if shown != value:
+                node[key] = shown

@@ -41,6 +41,7 @@ LAYERS = {
     "import_paths": Layer(set(), set()),
     "inside": Layer({"errors"}, set()),
     "trust": Layer({"errors", "import_paths"}, set()),
+    "seal": Layer({"errors", "trust"}, set()),
     "trust_verb": Layer({"errors", "store", "trust"}, set()),
     "conf_files": Layer(set(), set()),
     "versions": Layer(set(), set()),
@@ -95,7 +96,17 @@ LAYERS = {
     "record_fields": Layer({"json_files"}, set()),
     "report": Layer(
         {
-            *("errors", "inside", "json_files", "record_fields", "report", "sizes", "sweeps.folder", "pairwise"),
+            *(
+                "errors",
+                "inside",
+                "json_files",
+                "record_fields",
+                "report",
+                "sizes",
+                "sweeps.folder",
+                "terminal",
+                "pairwise",
+            ),
             *("seed_groups", "sweep_sentences"),
             "verdict_over_seeds",
         },

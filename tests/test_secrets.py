@@ -23,7 +23,8 @@ SHAPES = (
         "https://host/x?api_key={}&b=1",
         "Server=a;Pwd={};",
     ),
-    *("Authorization: Basic {}", "ghp_{}", "postgresql://me:{}@host/db"),
+    *("Authorization: Basic {}", "ghp_{}", "postgresql://me:{}@host/db", "postgresql://me:a/{}@host/db"),
+    *("Bearer  {}", "X-API-Key: {}", "a;pass={};b", "otp={}", "postgresql://me-{}-and-more@host/db"),
 )
 SECRETS = {f"s3cr{number:02}tV4lue": text for number, text in enumerate([*NAMES, *SHAPES])}
 WORDS = tuple(
@@ -154,3 +155,38 @@ def test_jobs_that_differ_in_a_hidden_value_stay_apart() -> None:
 def test_a_long_text_takes_no_long_time() -> None:
     text = "a" * 300_000 + "://" * 1000 + "b=" * 1000
     assert without_secrets(text).startswith("aaa")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(
+            "+vars.password=hunter2,S3CRETPART",
+            "+vars.password=hunter2(S3CRETPART",
+            "+vars.password='hunter2 S3CRETPART",
+        ),
+        *("+vars.password=hunter2]S3CRETPART", "+vars.token={a:b S3CRETPART", "logger.mlflow.password=[x,S3CRETPART"),
+    ],
+)
+@pytest.mark.parametrize("traceback", ["0", "1"])
+def test_a_word_that_cannot_be_read_is_not_repeated(
+    word: str, traceback: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", traceback)
+    answer = kd(capsys, "run", *DIGITS, word, f"outputs={tmp_path}")
+    assert answer.code == 2
+    assert "***" in answer.err
+    assert "S3CRET" not in answer.out + answer.err
+
+
+def test_a_text_with_an_interpolation_is_shown_without_its_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        "+vars.api_key=s3cr00tV4lue",
+        "outputs=outputs/${task.name}",
+        '+vars.name="https://me:s3cr00tV4lue@${task.name}/x"',
+    )
+    for what in ("hydra", "job"):
+        answer = kd(capsys, "run", *DIGITS, *words, "--cfg", what)
+        assert answer.code == 0
+        assert "${task.name}" in answer.out
+        assert "s3cr00tV4lue" not in answer.out

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
-"""How a cell begins that is run: the full-width signs count too, and white space is skipped."""
+FORMULA = re.compile(r"[\s\x00\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+"""How a cell begins that is run: the full-width signs count too, and white space and what is invisible are skipped."""
 
 
 def quote_cell(value: object) -> object:

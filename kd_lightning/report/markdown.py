@@ -8,6 +8,7 @@ import re
 from kd_lightning.report.evidence import command, facts, title
 from kd_lightning.report.run_files import RunFiles
 from kd_lightning.report.summary import summary_sentences, summary_tables
+from kd_lightning.terminal import printable
 
 
 def markdown_page(run: RunFiles) -> str:
@@ -34,7 +35,7 @@ def markdown_page(run: RunFiles) -> str:
 
 def plain(text: str) -> str:
     """Text that Markdown shows as it is: on one line, no HTML, no links, no cell borders."""
-    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(printable(" ".join(text.split())), quote=False))
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

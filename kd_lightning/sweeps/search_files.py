@@ -18,6 +18,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kd_lightning.inside import inside
+from kd_lightning.report.cells import quote_cell
 from kd_lightning.store import publish, publish_json
 from kd_lightning.sweeps.search_study import FOLDER, SharedStudy, best_trials, job_of, params_text
 
@@ -52,7 +53,8 @@ def trials_csv(folder: Path, shared: SharedStudy) -> str:
         params = [trial.params.get(name, "") for name in names]
         values = trial.values if trial.values and trial.state == TrialState.COMPLETE else [""] * len(paths)
         place = shown_folder(trial, folder)
-        writer.writerow([trial.number, trial.state.name.lower(), *params, *values, seconds_of(trial), place])
+        cells = [trial.number, trial.state.name.lower(), *params, *values, seconds_of(trial), place]
+        writer.writerow(map(quote_cell, cells))
     return text.getvalue()
 
 

@@ -68,9 +68,8 @@ class Search:
         self.folder.mkdir(parents=True, exist_ok=True)
         done = len(self.shared.trials(TrialState.COMPLETE, TrialState.PRUNED))
         so_far = f", {done} are done" if done else ""
-        print(
-            f"study {self.shared.name} ({self.shared.storage.shown}): {self.shared.n_trials} trials{so_far}", flush=True
-        )
+        told = f"study {self.shared.name} ({self.shared.storage.shown}): {self.shared.n_trials} trials{so_far}"
+        print(printable(told), flush=True)
         self.adopt_jobs_here()
         self.adopt_finished_trials()
         while self.failures < self.shared.n_trials:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
+from cmaes import CMA
 from optuna.samplers import CmaEsSampler, _cmaes
 
+from kd_lightning import seal
 from kd_lightning.errors import ConfigError
 from kd_lightning.sweeps.search_pickles import StatePickle
 from kd_lightning.sweeps.search_storage import Journal
+from kd_lightning.trust_verb import trust as trust_verb
 from tests.sweeps.search_support import search_in, shared_study
 
 
@@ -41,7 +48,39 @@ def test_states_of_every_kind_are_restored(kind: str, tmp_path: Path) -> None:
     assert states, "the control: there was a state to restore"
 
 
-def test_a_payload_in_the_place_of_a_state_does_not_run(tmp_path: Path) -> None:
+@pytest.fixture
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home without settings."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    seal._key.cache_clear()
+    yield tmp_path / "home"
+    seal._key.cache_clear()
+
+
+def test_what_another_user_has_written_is_loaded_where_it_is_trusted_alone(
+    at_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = CMA(mean=np.zeros(2), sigma=1.0, seed=0)
+    written = StatePickle.dumps(state)
+    assert np.array_equal(StatePickle.loads(written).mean, state.mean)
+    assert stat.S_IMODE((at_home / "kd_lightning" / "seal.key").stat().st_mode) == 0o600
+    seal._key.cache_clear()
+    assert StatePickle.loads(written).dim == 2, "another process of the same user"
+    shutil.rmtree(at_home)
+    seal._key.cache_clear()
+    with pytest.raises(ConfigError, match="kd trust add cmaes"):
+        StatePickle.loads(written)
+    with pytest.raises(ConfigError, match="kd trust add cmaes"):
+        StatePickle.loads(written[:40] + b"\0" + written[41:])
+    assert trust_verb(["add", "cmaes"]) == 0
+    assert np.array_equal(StatePickle.loads(written).mean, state.mean)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "")
+    monkeypatch.setenv("HOME", "nowhere")
+    seal._key.cache_clear()
+    assert StatePickle.loads(StatePickle.dumps(state)).dim == 2, "without a home: in this process"
+
+
+def test_a_payload_in_the_place_of_a_state_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def sampler(seed: int) -> CmaEsSampler:
         return CmaEsSampler(seed=0, n_startup_trials=1)
 
@@ -60,8 +99,12 @@ def test_a_payload_in_the_place_of_a_state_does_not_run(tmp_path: Path) -> None:
     assert marker.exists(), "the control: loaded as Optuna loads it, it runs"
     marker.unlink()
     more = shared_study(Journal(tmp_path / "a.journal"), n_trials=6, sampler=sampler)
-    with pytest.raises(ConfigError, match="is no part of such a state"):
+    with pytest.raises(ConfigError, match="was not written by you"):
         search_in(tmp_path / "again", more)
+    monkeypatch.setenv("KD_LIGHTNING_TRUST", "cmaes")
+    for data in (state, StatePickle.dumps(Payload(marker))):
+        with pytest.raises(ConfigError, match=r"is no part of such a state|cannot be read"):
+            StatePickle.loads(data)
     assert not marker.exists()
 
 
@@ -69,8 +112,9 @@ def test_a_payload_in_the_place_of_a_state_does_not_run(tmp_path: Path) -> None:
 def test_only_states_are_loaded(data: bytes) -> None:
     if data == b"\x80\x04K\x01":
         data += b"\x8c\x08builtins\x8c\x04eval\x93."
-    with pytest.raises(ConfigError, match="study_name"):
-        StatePickle.loads(data)
+    for each in (data, seal.add_seal(data), seal.add_seal(pickle.dumps(5))):
+        with pytest.raises(ConfigError, match="study_name"):
+            StatePickle.loads(each)
 
 
 def test_optuna_loads_by_the_name_that_is_replaced() -> None:
