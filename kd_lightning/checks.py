@@ -82,6 +82,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         if key not in KEYS:
             hint = did_you_mean(key, KEYS) or "; free-form values belong under vars"
             raise ConfigError(f"unknown setting {key!r}{hint}")
+    for key in sorted(KEYS):
+        if key not in settings:
+            raise ConfigError(f"{key} is missing: every setting of `kd run --cfg job` is needed; take ~{key} back")
     _check_shape(settings)
     _check_named(settings)
     _check_trainer(settings["trainer"])

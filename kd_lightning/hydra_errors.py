@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -51,6 +53,21 @@ def explain(error: BaseException, overrides: Sequence[str], config_name: str) ->
             return f"{word}: a group needs a choice; kd ls {empty[1]} lists them"
     causes = [error, error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [error]
     return "; ".join(one_line(each) for each in causes if each is not None)
+
+
+def is_of_defaults_list(error: BaseException) -> bool:
+    """Hydra stumbled over the choices of groups: it takes for granted that they are names."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).name == "defaults_list.py"
+
+
+def explain_choices(overrides: Sequence[str]) -> str:
+    """Which words choose from a group by something else than names."""
+    known = groups()
+    lists = [
+        word for word in overrides if "=[" in word and word.lstrip("+").partition("=")[0].partition("@")[0] in known
+    ]
+    return f"{' '.join(lists) or 'defaults'}: a group's choice is a name, or several names in brackets: [kd,hint]"
 
 
 def missing_file(name: str, options: Sequence[str] | None) -> str:

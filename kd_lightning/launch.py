@@ -24,7 +24,7 @@ from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import CONFIG_NAME, freeze_trust, register_with_hydra
 from kd_lightning.error_text import describe, hide_command_secrets
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
-from kd_lightning.hydra_errors import explain
+from kd_lightning.hydra_errors import explain, explain_choices, is_of_defaults_list
 from kd_lightning.job import Place, in_multirun, overrides_of_job, perform_alone, perform_in_sweep
 from kd_lightning.shown_config import composed_without_secrets
 from kd_lightning.stopping import Terminated, terminable, undisturbed
@@ -168,6 +168,10 @@ def compose_and_run(arguments: list[str], work: Callable[[DictConfig], None]) ->
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # `work` keeps its own errors to itself
         raise ConfigError(explain(error, arguments, CONFIG_NAME)) from error
+    except TypeError as error:
+        if not is_of_defaults_list(error):
+            raise
+        raise ConfigError(explain_choices(arguments)) from error
     except OSError as error:  # a folder that Hydra or we make for the run or the sweep
         if error.filename is None:
             raise

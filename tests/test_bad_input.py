@@ -106,6 +106,9 @@ def test_control_the_good_ones_run(capsys: pytest.CaptureFixture[str], outputs: 
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 WORDS = {
+    "~progress": ("ConfigError", "progress is missing", "take ~progress back"),
+    "trainer=[1,2]": ("ConfigError", "trainer=[1,2]: a group's choice is a name"),
+    "objective=[[[]]]": ("ConfigError", "objective=[[[]]]: a group's choice is a name"),
     "temperature=-1": ("ConfigError", "temperature=-1", "> 0"),
     "temperature=abc": ("ConfigError", "temperature='abc'", "a number"),
     "steps.pretrain=2": ("ConfigError", "steps.pretrain=2", "steps.student=2"),

@@ -104,3 +104,19 @@ def test_the_process_is_alive_while_it_holds(tmp_path: Path) -> None:
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     assert FolderLock(tmp_path).acquire()
+
+
+def test_a_single_run_does_not_write_among_the_jobs_of_a_sweep_at_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep"
+    begin_sweep(sweep, "kd run -m", ["-m"], "basic", "basic")
+    words = ("run", *DIGITS, "temperature=-1", f"outputs={tmp_path}", f"hydra.run.dir={sweep}/1")
+    child = held(sweep)
+    refused = kd(capsys, *words)
+    child.kill()
+    child.wait()
+    assert refused.code == 2
+    assert f"{sweep}/1: a sweep is at work in {sweep}; " in refused.err
+    afterwards = kd(capsys, *words)
+    assert "temperature=-1: a number > 0" in afterwards.err, "positive control: then it may, wrong as it is"
