@@ -159,7 +159,7 @@ ROOTS = [
         load_plainly,
         says="holds more than tensors",
     ),
-    Root("cma_state", plant_study, SEARCH, ask_plainly, says="is no part of such a state"),
+    Root("cma_state", plant_study, SEARCH, ask_plainly, says="was not written by you"),
     Root(
         "logger_elsewhere",
         plant_logger,

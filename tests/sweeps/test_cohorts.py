@@ -22,7 +22,7 @@ def weights(sweep: Sweep) -> list[bytes]:
     return [(job.folder / "weights" / "distilled.safetensors").read_bytes() for job in sweep.jobs]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_cohort_gives_what_separate_jobs_give(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ("run", "-m", *TINY, "temperature=1,2", "alpha=0.5,0.9")
     threads = "hydra.launcher.threads_each=2"

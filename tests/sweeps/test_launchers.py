@@ -40,7 +40,7 @@ class Probe(pl.Callback):
 '''
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_eight_jobs_two_at_once_train_one_teacher(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     grid = ("temperature=1,2", "alpha=0.5,0.9", "seed=0,1", "steps.teacher=600")
     answer = kd(capsys, "run", "-m", "hydra/launcher=process", *TINY, *grid, f"outputs={tmp_path}")

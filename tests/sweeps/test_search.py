@@ -253,7 +253,7 @@ def test_hyperband_counts_in_validations(tmp_path: Path, capsys: pytest.CaptureF
     assert "hydra.sweeper.pruner.min_resource='often': int is expected" in wrong.err
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_poor_jobs_are_pruned_in_worker_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A learning rate of next to nothing is poor at the first validation; the job in its own process ends early."""
     words = (
