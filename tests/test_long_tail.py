@@ -125,6 +125,7 @@ def test_pre_training_is_bit_for_bit_the_same_whatever_the_hard_loss(changes: di
     assert found["baseline"][0] != found["baseline"][1]  # the control
 
 
+@pytest.mark.full
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     """Each has the counts of the whole split, not those of its own share."""
     both = {**PLAIN, "teacher_hard_loss": WEIGHTED}

@@ -53,7 +53,7 @@ def raise_(error: BaseException) -> Callable[[], None]:
     return deed
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.full), 1])
 def test_a_killed_rank_ends_the_training_and_the_same_command_goes_on(
     rank: int, whole: tuple[dict[str, Any], Any], tmp_path: Path
 ) -> None:
@@ -70,7 +70,7 @@ def test_a_killed_rank_ends_the_training_and_the_same_command_goes_on(
     assert stored(tmp_path) == bits
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.full), 1])
 def test_sigterm_to_one_rank_stops_all_at_the_same_step(
     rank: int, whole: tuple[dict[str, Any], Any], tmp_path: Path
 ) -> None:

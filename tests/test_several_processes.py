@@ -170,7 +170,7 @@ class Heard(SilentBoard):
         self.lines.append(f"{stage} {step} {note}")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_fork_server_starts_the_processes_of_all_stages_and_progress_is_heard(tmp_path: Path) -> None:
     """As users run it; the server imports everything once."""
     strategy = {"_target_": "kd_lightning.strategies.SpawnedDDP"}

@@ -139,6 +139,7 @@ def test_processes_agree_on_the_factors(tmp_path: Path) -> None:
     assert first != second  # the control: their rows are their own
 
 
+@pytest.mark.full
 def test_log_variances_are_trained_where_networks_are_split(tmp_path: Path) -> None:
     """Two processes end where one ends: their gradients come together."""
     changes = {"objective": OBJECTIVE, "balancing": UNCERTAINTY, "steps__pretrain": 0}

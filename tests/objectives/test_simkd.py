@@ -100,6 +100,7 @@ def weights_of(outputs: Path, changes: dict[str, Any]) -> dict[str, dict[str, Te
     return {stage: load_file(entry.path("weights.safetensors")) for stage, entry in one.entries.items()}
 
 
+@pytest.mark.full
 def test_in_two_processes_it_is_what_it_is_in_one(tmp_path: Path) -> None:
     alone = weights_of(tmp_path / "alone", {})
     for strategy in (DDP, FSDP):

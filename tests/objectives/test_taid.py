@@ -194,6 +194,7 @@ class Diary(TAID):
             file.write(f"{value.item()} {self.share.item()}\n")
 
 
+@pytest.mark.full
 def test_processes_agree_on_the_share(tmp_path: Path) -> None:
     """With FSDP, which unlike DDP hands no buffers out."""
     node = {"_target_": "tests.objectives.test_taid.Diary", "folder": str(tmp_path)}

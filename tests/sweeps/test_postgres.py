@@ -123,7 +123,7 @@ def test_two_processes_share_a_study_and_one_is_killed(url: str, tmp_path: Path)
     share_and_kill(url, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_processes_that_start_at_once_in_an_empty_database_make_exactly_the_total(url: str, tmp_path: Path) -> None:
     children = [start(url, tmp_path / str(number), f"--n-jobs={1 + number}") for number in range(3)]
     assert [child.wait(timeout=120) for child in children] == [0] * 3
@@ -157,6 +157,7 @@ def test_a_server_that_goes_away_costs_no_result(
     assert [trial.state for trial in shared.study.trials] == [TrialState.COMPLETE] * 3
 
 
+@pytest.mark.full
 def test_the_lock_of_a_killed_process_is_free(url: str, tmp_path: Path) -> None:
     """A process that is killed while it claims leaves the lock to the next one."""
     code = (
@@ -178,6 +179,7 @@ def test_the_lock_of_a_killed_process_is_free(url: str, tmp_path: Path) -> None:
     assert other.wait(timeout=60) == 0
 
 
+@pytest.mark.full
 def test_pruning_works_with_it(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from optuna.pruners import MedianPruner
 

@@ -77,13 +77,13 @@ def wait_until(true: object, seconds: float = 120.0) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("journal", marks=pytest.mark.full)])
 def test_two_processes_share_a_study_and_one_is_killed(kind: str, tmp_path: Path) -> None:
     share_and_kill({"sqlite": f"sqlite:///{tmp_path}/s.db", "journal": f"{tmp_path}/s.journal"}[kind], tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("journal", marks=pytest.mark.full)])
 def test_many_processes_that_start_at_once_make_exactly_the_total(kind: str, tmp_path: Path) -> None:
     storage = {"sqlite": f"sqlite:///{tmp_path}/s.db", "journal": f"{tmp_path}/s.journal"}[kind]
     children = [start(storage, tmp_path / str(number), f"--n-jobs={1 + number}") for number in range(3)]

@@ -267,6 +267,7 @@ def in_own_process(outputs: str, number: int, gate: Any, environ: dict[str, str]
         gate.wait()  # all are at work at the same time
 
 
+@pytest.mark.full
 def test_jobs_in_several_processes_share_one_parent(tmp_path: Path) -> None:
     context, count = multiprocessing.get_context("forkserver"), 2
     gate = context.Barrier(count)
@@ -286,6 +287,7 @@ def test_jobs_in_several_processes_share_one_parent(tmp_path: Path) -> None:
     assert len(runs.all) == count + 1
 
 
+@pytest.mark.full
 def test_other_processes_of_a_job_on_several_devices_track_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
