@@ -14,10 +14,10 @@ NOISE = ("full_key:", "object_type=", "See https", "To append to your", "referen
 UNSAFE_ADVICE = re.compile(r"Weights only load failed.*|.*weights_only.*False.*", re.IGNORECASE | re.DOTALL)
 """What torch says of a file with Python objects in it: to load it all the same, by running the code that it carries."""
 LONG_WORD = re.compile(r"(\S{60})\S{500,}(\S{20})")
+"""A number of a thousand digits, say: its ends tell enough."""
 REFUSED = "it holds Python objects, which could run code; save network.state_dict() or use safetensors"
-
-
 _of_command: dict[str, str] = {}
+"""What is secret in the words of this process's command -> what is shown instead."""
 
 
 def hide_command_secrets(words: Iterable[str]) -> None:
@@ -31,7 +31,7 @@ def hide_command_secrets(words: Iterable[str]) -> None:
                 _of_command[value] = HIDDEN
 
 
-def hide_secrets(text: str) -> str:
+def without_command_secrets(text: str) -> str:
     """A text without the command line's secrets, and without what looks like one."""
     for secret in sorted(_of_command, key=len, reverse=True):
         text = text.replace(secret, _of_command[secret])
@@ -40,7 +40,7 @@ def hide_secrets(text: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """The message without line breaks and without pointers to documentation."""
-    lines = [line.strip() for line in UNSAFE_ADVICE.sub(REFUSED, hide_secrets(str(error))).splitlines()]
+    lines = [line.strip() for line in UNSAFE_ADVICE.sub(REFUSED, without_command_secrets(str(error))).splitlines()]
     text = "; ".join(line for line in lines if line and not line.startswith(NOISE))
     return LONG_WORD.sub(r"\1...\2", printable(text))
 
@@ -54,4 +54,4 @@ def describe(error: BaseException) -> str:
 
 def traceback_text(error: BaseException) -> str:
     """The error with where it came from."""
-    return printable(hide_secrets("".join(traceback.format_exception(error))), lines=True)
+    return printable(without_command_secrets("".join(traceback.format_exception(error))), lines=True)

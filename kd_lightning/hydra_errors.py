@@ -35,9 +35,8 @@ def explain(error: BaseException, overrides: Sequence[str], config_name: str) ->
     if isinstance(error, OverrideParseException):
         shown = redacted_override(str(error.override))
         why = one_line(error).removeprefix(f"Error parsing override '{shown}'; ")
-        hint = (
-            why if shown == error.override else "put the value in quotes"
-        )  # the parser's words would tell parts of it
+        # Of a secret the parser's words would tell parts.
+        hint = why if shown == error.override else "put the value in quotes"
         return f"{shown!r} cannot be read as NAME=VALUE: {hint}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return missing_file(str(error.missing_cfg_file), error.options)

@@ -37,7 +37,7 @@ def _seal(data: bytes) -> bytes:
 
 @cache
 def _key() -> bytes:
-    """The user's; without a home, one that this process alone has."""
+    """The user's; without a home of their own that can be written, one that this process alone has."""
     try:
         path = settings_file().with_name("seal.key")
         if not path.exists():

@@ -22,11 +22,11 @@ def headline(report: Report) -> str:
         return next((sentence for sentence in report.sentences if not sentence.startswith("Provisional")), "")
     judged = [judge_on_fresh_seeds(c, report, of_several=len(chosen) > 1) for c in chosen]
     if len(judged) > 1:  # one for each task
-        named = (f"{shorten_name(c.name) or c.metric}: {compare_with_alone(c, report)}." for c in judged)
+        named = (f"{shorten_name(c.name) or c.metric}: {describe_gain(c, report)}." for c in judged)
         return f"{len(judged)} tasks. {' '.join(named)}"
     (only,), total = judged, len(report.configurations)
     who = f"{shorten_name(only.name)}, chosen on validation from {total} configurations" if total > 1 else "Distilled"
-    return f"{who}: {compare_with_alone(only, report)}."
+    return f"{who}: {describe_gain(only, report)}."
 
 
 def is_measured(c: Configuration) -> bool:
@@ -40,7 +40,7 @@ def judge_on_fresh_seeds(chosen: Configuration, report: Report, of_several: bool
     return next(confirmed, chosen)
 
 
-def compare_with_alone(c: Configuration, report: Report) -> str:
+def describe_gain(c: Configuration, report: Report) -> str:
     """Verdict, gain, interval and number of seeds."""
     shown = gains(report.pool, c.metric, c.mode)
     ends = f" (95% interval {' to '.join(map(shown.text, c.interval))})" if c.interval else ""
