@@ -31,14 +31,14 @@ def expectation(probs: Tensor, values: Tensor, minus: Tensor | None = None) -> T
 
 
 class _Expectation(torch.autograd.Function):
-    """Done in place: by autograd's own formulas a KL with its gradient took 1.3 to 1.8 times as long on a CPU."""
+    """In few passes: by autograd's own formulas a KL with its gradient took 1.3 to 1.8 times as long on a CPU."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(probs: Tensor, values: Tensor, minus: Tensor | None) -> Tensor:
         products = probs * values if minus is None else (values - minus).mul_(probs)
-        return products.masked_fill_(probs == 0, 0.0).sum(dim=-1)
+        return _where_possible(products, probs).sum(dim=-1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
@@ -50,7 +50,13 @@ class _Expectation(torch.autograd.Function):
         grad, (for_probs, for_values, for_minus) = grad.unsqueeze(-1), ctx.needs_input_grad
         difference = values if minus is None or not for_probs else values - minus
         return (
-            (difference * grad).masked_fill(probs == 0, 0.0) if for_probs else None,
+            _where_possible(difference * grad, probs) if for_probs else None,
             probs * grad if for_values else None,
             probs * -grad if for_minus else None,
         )
+
+
+def _where_possible(numbers: Tensor, probs: Tensor) -> Tensor:
+    """``numbers``, 0 where ``probs`` is 0: the derivative of a ReLU, one pass without an array of booleans."""
+    kept: Tensor = torch.ops.aten.threshold_backward(numbers, probs, 0)
+    return kept
