@@ -24,9 +24,10 @@ from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.tasks.parts import logits_by_parts
 from kd_lightning.tasks.predictions import Predictions
+from kd_lightning.types import Batch
 
-TIMED_BATCHES = 12
 UNTIMED_BATCHES = 2
+"""Of the test, at its beginning."""
 PREDICTIONS = "_predictions"
 """Among the metrics of the test, beside the task's own."""
 
@@ -87,7 +88,7 @@ def measure(
             "test": metrics[task.monitor],
             "metrics": metrics,
             "predictions": predictions.scores(task.num_classes),
-            "throughput": throughput(module.network, task, data, tester, chunked),
+            "throughput": statistics.median(module.rates[UNTIMED_BATCHES:] or module.rates),
             "parameters": sum(p.numel() for p in network.parameters()),
         },
     )
@@ -112,41 +113,39 @@ def validated(
     return float(module.metrics[task.monitor].compute())
 
 
-def evaluation_module(network: nn.Module, task: Task, chunked: bool = False) -> SupervisedModule:
+def evaluation_module(network: nn.Module, task: Task, chunked: bool = False) -> TestedModule:
     """A module that is only evaluated."""
-    return SupervisedModule(network, task, torch.optim.SGD, Constant(), seed=0, total_steps=1, chunked=chunked)
+    return TestedModule(network, task, torch.optim.SGD, Constant(), seed=0, total_steps=1, chunked=chunked)
 
 
-@torch.inference_mode()
-def throughput(
-    network: nn.Module, task: Task, data: ExperimentData, trainer: pl.Trainer, chunked: bool = False
-) -> float:
-    """Counted positions per second of the forward pass: the median over a few test batches, after two untimed.
+class TestedModule(SupervisedModule):
+    """A module that is only evaluated, and keeps the time.
 
-    Args:
-        network: As the trainer left it.
-        task: The task.
-        data: Its test split is read.
-        trainer: Its device and precision are used.
-        chunked: As in ``SupervisedModule``.
+    Attributes:
+        rates: Counted positions per second of the network's forward pass, for each batch of the test.
     """
-    device, precision = trainer.strategy.root_device, trainer.precision_plugin
-    network.eval().to(device)  # Lightning takes it back to the CPU when it is done
-    rates: list[float] = []
-    for number, batch in enumerate(data.test_dataloader()):
-        if number == TIMED_BATCHES + UNTIMED_BATCHES:
-            break
-        batch = precision.convert_input({name: tensor.to(device) for name, tensor in batch.items()})
-        _synchronize(device)
-        started = time.perf_counter()
-        with precision.forward_context():
-            parts = logits_by_parts(task, network, batch, chunked)
-            # Their shapes alone are kept, so that the logits of all parts are never there at once.
-            said = [(part, logits.new_empty((*logits.shape[:-1], 0))) for part, logits in parts]
-        _synchronize(device)
-        seconds = time.perf_counter() - started
-        rates.append(sum(float(task.align(part, logits).mask.sum()) for part, logits in said) / seconds)
-    return statistics.median(rates[UNTIMED_BATCHES:] or rates)
+
+    rates: list[float]
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self.rates = []
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        parts = logits_by_parts(self.task, self.network, batch, self.chunked)
+        seconds = counted = 0.0
+        while True:
+            _synchronize(self.device)
+            started = time.perf_counter()
+            part, logits = next(parts, (None, None))
+            _synchronize(self.device)
+            if part is None or logits is None:
+                break
+            seconds += time.perf_counter() - started
+            aligned = self.task.align(part, logits)
+            counted += float(aligned.mask.sum())
+            self.task.update(self.metrics, logits, aligned, part)
+        self.rates.append(counted / max(seconds, time.get_clock_info("perf_counter").resolution))
 
 
 def _synchronize(device: torch.device) -> None:
