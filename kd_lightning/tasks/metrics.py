@@ -7,11 +7,12 @@ the row's index is the same bit for bit however many processes shared the evalua
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
@@ -78,8 +79,7 @@ class CrossEntropy(RowMetric):
     higher_is_better = False
 
     def values(self, logits: Tensor, targets: Tensor) -> Tensor:
-        flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction="none")
-        return flat.reshape(targets.shape)
+        return -log_likelihood(logits, targets)
 
 
 class Perplexity(CrossEntropy):
@@ -97,6 +97,32 @@ class Accuracy(RowMetric):
 
     def values(self, logits: Tensor, targets: Tensor) -> Tensor:
         return (most_probable(logits) == targets).float()
+
+
+_last: tuple[Callable[[], Tensor | None], Tensor] | None = None
+
+
+def log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
+    """``log softmax(logits)`` of the targets: [..., C], [...] -> [...].
+
+    Metrics of one batch ask for it one after the other, and its softmax takes as long as all else that they do: so it is
+    made once for a tensor, which nobody changes in between.
+    """
+    global _last
+    last = _last
+    if last is not None and last[0]() is logits:
+        log_probs = last[1]
+    else:
+        log_probs = logits.log_softmax(dim=-1)
+        _last = weakref.ref(logits, _forget), log_probs
+    return log_probs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
+
+def _forget(tensor: Callable[[], Tensor | None]) -> None:
+    """A tensor is gone; its softmax goes, too."""
+    global _last
+    if _last is not None and _last[0] is tensor:
+        _last = None
 
 
 def most_probable(logits: Tensor) -> Tensor:

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torchmetrics.utilities import dim_zero_cat
 
 from kd_lightning.tasks.calibration import calibration_error
 from kd_lightning.tasks.class_scores import score_classes
-from kd_lightning.tasks.metrics import RowMetric, most_probable
+from kd_lightning.tasks.metrics import RowMetric, log_likelihood, most_probable
 
 
 class Predictions(RowMetric):
@@ -39,9 +38,7 @@ class Predictions(RowMetric):
     def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
         logits = logits.float()
         predicted = most_probable(logits)
-        # Their likelihood, which takes a third less time on a CPU than a softmax of which one class is kept.
-        flat, classes = logits.reshape(-1, logits.shape[-1]), predicted.reshape(-1)
-        confidence = F.cross_entropy(flat, classes, reduction="none").neg().exp().reshape(predicted.shape)
+        confidence = log_likelihood(logits, predicted).exp()
         self.one_target_a_row = targets.dim() == 1
         self.index.append(index)
         self.counts.append(mask.reshape(len(index), -1).sum(dim=1))
