@@ -5,29 +5,45 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from kd_lightning.sweeps.records import ProgressFile
 from kd_lightning.terminal import printable
 
-TITLES = {
-    "data": "split data",
-    "teacher": "teacher",
-    "baseline": "student alone",
-    "teacher_outputs": "store teacher",
-    "pretrain": "pre-train",
-    "distill": "distil",
-    "test": "test once",
-}
-UNITS = {"teacher_outputs": "rows"}
-"""What is counted, where it is not optimizer steps."""
-
 PLAIN_WIDTH = 120
+STEPS = "steps"
+"""Unit of a line that counts optimizer steps."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is shown of a stage.
+
+    Attributes:
+        name: The stage.
+        title: Its name for people.
+        steps: How many it has; 0 = no count is known.
+        unit: What is counted.
+    """
+
+    name: str
+    title: str
+    steps: int
+    unit: str = STEPS
 
 
 class PipedConsole(Console):
@@ -46,10 +62,9 @@ def terminal() -> Console:
 
 
 class TerminalBoard:
-    """Shows a run's stages. Use it as a context manager.
+    """Shows a run's stages, as far as they are expected. Use it as a context manager.
 
     Args:
-        stages: (name, steps) in order; steps 0 = no count is known.
         bars: False = plain lines only, as when the output is no terminal.
         console: Where to print; made if not given.
         log: Gets every line as well.
@@ -58,7 +73,6 @@ class TerminalBoard:
 
     def __init__(
         self,
-        stages: Sequence[tuple[str, int]],
         bars: bool = True,
         console: Console | None = None,
         log: logging.Logger | None = None,
@@ -78,13 +92,8 @@ class TerminalBoard:
             console=self.console,
             disable=not self.bars,
         )
-        self._tasks = {
-            name: self._progress.add_task(
-                f"[dim]{TITLES[name]:<13}", total=steps or None, start=False, note="[dim]waits"
-            )
-            for name, steps in stages
-        }
-        self._steps = dict(stages)
+        self._lines: dict[str, Line] = {}
+        self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> TerminalBoard:
         self._progress.start()
@@ -95,19 +104,28 @@ class TerminalBoard:
         if self.progress:
             self.progress.remove()
 
+    def expect(self, lines: Sequence[Line]) -> None:
+        """Show stages that are still to come, below those that are there; a stage that is known stays as it is."""
+        for line in lines:
+            if line.name not in self._lines:
+                self._lines[line.name] = line
+                self._tasks[line.name] = self._progress.add_task(
+                    _styled("dim", line), total=line.steps or None, start=False, note="[dim]waits"
+                )
+
     def start(self, stage: str, steps: int | None = None) -> None:
         """Work on the stage begins; ``steps`` where they are known only now."""
         if steps is not None:
-            self._steps[stage] = steps
+            self._lines[stage] = replace(self._lines[stage], steps=steps)
             self._progress.update(self._tasks[stage], total=steps)
+        line = self._lines[stage]
         self._progress.start_task(self._tasks[stage])
-        self._progress.update(self._tasks[stage], description=f"[bold]{TITLES[stage]:<13}", note="")
+        self._progress.update(self._tasks[stage], description=_styled("bold", line), note="")
         self._report(stage, 0, "")
-        self.log.info("%s ...", TITLES[stage])
+        self.log.info("%s ...", line.title)
         if not self.bars:
-            unit = UNITS.get(stage, "steps")
-            count = f": {self._steps[stage]} {unit}" if self._steps[stage] else ""
-            self._print(f"{TITLES[stage]}{count} ...")
+            count = f": {line.steps} {line.unit}" if line.steps else ""
+            self._print(f"{line.title}{count} ...")
 
     def update(self, stage: str, step: int, note: str) -> None:
         """See ``callbacks.progress.Board``."""
@@ -116,27 +134,29 @@ class TerminalBoard:
 
     def _report(self, stage: str, step: int, note: str) -> None:
         if self.progress:
-            self.progress.update(stage, step, self._steps[stage], note, self._steps_after(stage))
+            line = self._lines[stage]
+            self.progress.update(stage, line.title, step, line.steps, note, self._steps_after(stage))
 
     def _steps_after(self, stage: str) -> int:
         """Optimizer steps of the stages that come later."""
-        later = list(self._steps)[list(self._steps).index(stage) + 1 :]
-        return sum(self._steps[name] for name in later if name not in UNITS)
+        later = list(self._lines)[list(self._lines).index(stage) + 1 :]
+        return sum(self._lines[name].steps for name in later if self._lines[name].unit == STEPS)
 
     def done(self, stage: str, note: str) -> None:
         """The stage is finished, or was found finished."""
-        total = self._steps[stage] or 1
+        line = self._lines[stage]
+        total = line.steps or 1
         self._progress.update(
             self._tasks[stage],
             total=total,
             completed=total,
-            description=f"[green]{TITLES[stage]:<13}",
+            description=_styled("green", line),
             note=escape(printable(note)),
         )
         self._progress.stop_task(self._tasks[stage])
-        self.log.info("%s: %s", TITLES[stage], note)
+        self.log.info("%s: %s", line.title, note)
         if not self.bars:
-            self._print(f"{TITLES[stage]}: {note}")
+            self._print(f"{line.title}: {note}")
 
     def say(self, text: str) -> None:
         """A line above the bars."""
@@ -156,3 +176,25 @@ class TerminalBoard:
         self.console.print(table)
         for row in (header, *rows):
             self.log.info("%s", "\t".join(row))
+
+
+def _styled(style: str, line: Line) -> str:
+    """A line's title in a style of rich, as wide as the others."""
+    return f"[{style}]{escape(f'{printable(line.title):<13}')}"
+
+
+class QuietBoard:
+    """A board that says what is important, and nothing of progress."""
+
+    def start(self, stage: str, steps: int | None = None) -> None:
+        """Nothing."""
+
+    def update(self, stage: str, step: int, note: str) -> None:
+        """Nothing."""
+
+    def done(self, stage: str, note: str) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """One plain line."""
+        print(printable(text), flush=True)

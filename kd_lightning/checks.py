@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from kd_lightning.errors import ConfigError, did_you_mean
+from kd_lightning.ranges import check_ranges
 
 GROUPS = (
+    "scheme",
     "task",
     "data",
     "teacher",
@@ -61,13 +62,14 @@ KEYS = frozenset(
         "confirm",
     }
 )
-DATA_NUMBERS = {"batch_size": 1, "eval_batch_size": 1, "workers": 0}
-"""Whole numbers of a data set -> the least that is possible."""
 ANNEALED = ("temperature", "alpha", "weight")
 RESERVED = {"hard": "the hard loss", "loss": "the whole loss"}
-NEEDED = {"data": (*DATA_NUMBERS, "source", "limit", "labelled", "labelled_teacher"), "task": ("name", "monitor")}
-"""What a file of the user's own must set as well."""
-FORCEABLE = ("teacher", "baseline", "pretrain", "distill")
+NEEDED = {
+    "data": ("batch_size", "eval_batch_size", "workers", "source", "limit", "labelled", "labelled_teacher"),
+    "task": ("name", "monitor"),
+    "steps": STEPS,
+}
+"""What must be set, by a file of the user's own as well."""
 USUAL_TEMPERATURES = (0.1, 100.0)
 PRODUCTS = ("highest", "high", "medium")
 
@@ -97,38 +99,16 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             "teacher_hard_loss with teacher.checkpoint: that teacher is trained already; drop the checkpoint, or set "
             "hard_loss@teacher_hard_loss=cross_entropy"
         )
+    check_ranges(settings)
     _check_temperature(settings["temperature"])
-    _number(settings["alpha"], "alpha", "a number in [0, 1]", lambda v: 0 <= v <= 1)
-    for name in ("seed", "teacher_seed"):
-        _integer(settings[name], name, 0)
-    for name in ("validate_every", "checkpoint_every", "log_every"):
-        _integer(settings[name], name, 1)
     _check_steps(settings["steps"])
-    for name, least in DATA_NUMBERS.items():
-        _integer(settings["data"][name], f"data.{name}", least)
-    for name in ("limit", "labelled", "labelled_teacher"):
-        if settings["data"][name] is not None:
-            _integer(settings["data"][name], f"data.{name}", 1)
-    if settings["data"].get("imbalance") is not None:
-        _number(settings["data"]["imbalance"], "data.imbalance", "a number >= 1, or null,", lambda v: v >= 1)
-    _integer(settings["trainer"].get("accumulate_grad_batches", 1), "trainer.accumulate_grad_batches", 1)
-    for stage in settings["force"]:
-        if stage not in FORCEABLE:
-            raise ConfigError(f"force={stage}: not one of {', '.join(FORCEABLE)}{did_you_mean(str(stage), FORCEABLE)}")
     if not settings["objective"]:
         raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
-    _check_optimizers(settings)
     _check_some_weight(settings["objective"], settings["annealing"])
-    for name, node in settings["objective"].items():
+    for name in settings["objective"]:
         if name in RESERVED:
             raise ConfigError(f"objective.{name}: the log has that name for {RESERVED[name]}: choose another")
-        if isinstance(node, Mapping) and "weight" in node:
-            what = f"a number >= 0 (a curve for it belongs under annealing.weight.{name})"
-            _number(node["weight"], f"objective.{name}.weight", what, lambda v: v >= 0)
     _check_annealing(settings["annealing"], settings["objective"])
-    for name, node in settings["callbacks"].items():
-        if isinstance(node, Mapping) and "patience" in node:
-            _integer(node["patience"], f"callbacks.{name}.patience", 0)
 
 
 def _check_shape(settings: Mapping[str, Any]) -> None:
@@ -158,19 +138,6 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     checkpoint = settings["teacher"].get("checkpoint")
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")
-
-
-def _check_optimizers(settings: Mapping[str, Any]) -> None:
-    """Rates and momenta are in range: torch trains with others, and nothing is learned. What is no number is checked later."""
-    for group in ("optimizer", "teacher_optimizer"):
-        lr, momentum = settings[group].get("lr"), settings[group].get("momentum")
-        if isinstance(lr, (int, float)):
-            _number(lr, f"{group}.lr", "a number > 0", lambda v: v > 0)
-        if isinstance(momentum, (int, float)):
-            _number(momentum, f"{group}.momentum", "a number in [0, 1)", lambda v: 0 <= v < 1)
-    clip = settings["trainer"].get("gradient_clip_val")
-    if clip is not None:
-        _number(clip, "trainer.gradient_clip_val", "a number >= 0, or null,", lambda v: v >= 0)
 
 
 def _check_some_weight(objective: Mapping[str, Any], annealing: Mapping[str, Any]) -> None:
@@ -251,7 +218,6 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
 
 
 def _check_temperature(value: Any) -> None:
-    _number(value, "temperature", "a number > 0", lambda v: v > 0)
     low, high = USUAL_TEMPERATURES
     if not low <= value <= high:
         warnings.warn(
@@ -277,24 +243,8 @@ def _check_steps(steps: Mapping[str, Any]) -> None:
     for name in steps:
         if name not in STEPS:
             raise ConfigError(f"unknown setting 'steps.{name}'{did_you_mean(name, STEPS)}")
-    if steps["most"] is not None:
-        _integer(steps["most"], "steps.most", 2)
-    _integer(steps["teacher"], "steps.teacher", 1)
-    _integer(steps["student"], "steps.student", 1)
-    _integer(steps["pretrain"], "steps.pretrain", 0)
     if steps["pretrain"] >= steps["student"]:
         raise ConfigError(
             f"steps.pretrain={steps['pretrain']} leaves nothing of steps.student={steps['student']} to distil: "
             "pre-training is a part of the student's budget"
         )
-
-
-def _number(value: Any, name: str, what: str, ok: Callable[[float], bool]) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not abs(value) <= sys.float_info.max or not ok(value):
-        raise ConfigError(f"{name}={value!r}: {what} is expected")
-
-
-def _integer(value: Any, name: str, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name}={value!r}: a whole number, {least} or more, is expected")

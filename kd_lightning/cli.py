@@ -17,7 +17,7 @@ COMPLETION = ("-sc", "--shell-completion")
 HELP = """\
 kd: knowledge distillation experiments.
 
-  kd run [OVERRIDE ...]   run the whole job; -m sweeps; --help lists groups and settings
+  kd run [OVERRIDE ...]   run the whole job; -m sweeps; --plan shows what would be done; --help lists groups and settings
   kd status [FOLDER]      how a sweep or run is doing; --watch follows it
   kd report FOLDER [...]  one page over sweeps and runs, also while they run or after a crash
   kd noise FOLDER [...]   what seeds can show: the smallest gain, and how many seeds a gain needs

@@ -16,7 +16,13 @@ from typing import Any
 from kd_lightning.import_paths import find_source
 
 OWN = "kd_lightning"
-WITHOUT_EFFECT = frozenset({"kd_lightning", "kd_lightning.errors"})
+WITHOUT_EFFECT = frozenset(
+    {
+        "kd_lightning",
+        *(f"kd_lightning.{name}" for name in ("errors", "inside", "json_files", "sizes", "store", "terminal", "turns")),
+    }
+)
+"""What says where, in which turn and in which words, and computes nothing: editing it keeps every result."""
 
 
 def code_fingerprint(roots: Iterable[str], packages: Iterable[str]) -> str:
@@ -26,6 +32,11 @@ def code_fingerprint(roots: Iterable[str], packages: Iterable[str]) -> str:
         roots: Module names, or dotted names of objects inside modules (a ``_target_``).
         packages: Top-level packages to follow; everything else is a library, named by its version in the record.
     """
+    return hashlib.sha256(repr(sorted(code_behind(roots, packages).items())).encode()).hexdigest()
+
+
+def code_behind(roots: Iterable[str], packages: Iterable[str]) -> dict[str, str]:
+    """Each module that a fingerprint holds -> SHA-256 of its code; as ``code_fingerprint``."""
     tops = frozenset(packages) | {OWN}
     waiting = [module for root in roots if (module := module_of(root, tops))]
     seen: dict[str, str] = {}
@@ -36,7 +47,7 @@ def code_fingerprint(roots: Iterable[str], packages: Iterable[str]) -> str:
         code, imports = _parse(module)
         seen[module] = hashlib.sha256(code.encode()).hexdigest()
         waiting += [found for name in (*imports, *_parents(module)) if (found := module_of(name, tops))]
-    return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()
+    return seen
 
 
 def targets_of(node: Any) -> Iterator[str]:

@@ -22,10 +22,11 @@ from kd_lightning.callbacks.checkpoints import newest_resume_point, step_of
 from kd_lightning.callbacks.turn_taking import TurnTaking
 from kd_lightning.data.base import LastBatch
 from kd_lightning.errors import KDError
+from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.sharing import Alone
 from kd_lightning.stacked.reasons import why_not_stacked
 from kd_lightning.stacked.training import train_stacked
-from kd_lightning.stage import Stage, StageBoard, TrainerSettings, Training, begin, fit
+from kd_lightning.stage import StageBoard, TrainerSettings, Training, begin, fit
 from kd_lightning.store import Entry
 from kd_lightning.sweeps.folder import WAITS
 from kd_lightning.teachers.base import TeacherOutputs
@@ -67,9 +68,9 @@ class Cohort(Alone):
     def last_batch(self, key: Hashable) -> LastBatch | None:
         return self.once(("last batch", key), LastBatch)
 
-    def train(self, stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
+    def train(self, stage: TrainedStage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
         about = partial(begin, stage, entry, settings, board)
-        if "teacher" not in stage.ingredients:  # nothing to share: it runs through, and the others wait
+        if "teacher" not in stage.contents:  # nothing to share: it runs through, and the others wait
             turns.computed(lambda: fit(about(), [TurnTaking(in_line=False)]))
             return
         board.update(stage.name, 0, WAITS)
@@ -139,10 +140,10 @@ def why_not(trainings: Sequence[Training]) -> str | None:
         return f"{type(error).__name__}: {error}"
 
 
-def group_key(stage: Stage, entry: Entry) -> Hashable:
+def group_key(stage: TrainedStage, entry: Entry) -> Hashable:
     """Equal for trainings on the same batches with the same teacher, at the same step."""
     resume, _ = newest_resume_point(entry.folder)
-    return repr(([stage.ingredients[name] for name in SAME], step_of(resume) if resume else 0))
+    return repr(([stage.contents[name] for name in SAME], step_of(resume) if resume else 0))
 
 
 SHARED_PRECISIONS = ("32-true", 32, "32", "bf16-mixed", "16-mixed")

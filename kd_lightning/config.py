@@ -35,9 +35,11 @@ from kd_lightning.trust import TRUST_VARIABLE, missing_beside, packages_in_envir
 
 CONFIG_NAME = "config"
 TRUST_GROUP = "kd_lightning.trust"
+SCHEMES = "experiment.schemes"
 OWN_LAYERS = (
     *("models", "data", "tasks", "objectives", "balancing", "teachers", "callbacks", "schedules", "functional"),
     "strategies",
+    SCHEMES,
 )
 
 ALLOWED_CLASSES = (
@@ -194,7 +196,7 @@ def locate(target: str) -> Any:
             raise UntrustedTargetError(
                 f"_target_ {target!r} is {home}, which is not your package's own: wrap it in a function of yours"
             )
-    elif not inspect.isclass(found) or not _is_allowed_class(home):
+    elif not (inspect.isclass(found) or home.startswith(f"kd_lightning.{SCHEMES}.")) or not _is_allowed_class(home):
         raise UntrustedTargetError(f"_target_ {target!r} is {home}, which is no class on the allowlist")
     return found
 

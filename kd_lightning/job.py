@@ -80,7 +80,22 @@ def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str,
     check_places(settings, folder, overrides)
     teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}
     check_arguments({**settings, "teacher": teacher})
-    return with_real_numbers(settings)
+    settings = with_real_numbers(settings)
+    if settings["force"]:
+        check_forced(settings)
+    return settings
+
+
+def check_forced(settings: dict[str, Any]) -> None:
+    """``force`` names stages that the scheme trains: said before there is a folder.
+
+    Raises:
+        ConfigError: It names another.
+    """
+    from kd_lightning.board import QuietBoard
+    from kd_lightning.experiment.experiment import Experiment
+
+    Experiment(settings, build, trusted_packages(), QuietBoard())
 
 
 def carry_out(

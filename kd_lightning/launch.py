@@ -35,12 +35,19 @@ from kd_lightning.terminal import printable
 from kd_lightning.trust import import_trusted_packages
 from kd_lightning.verbs import DEFECT, INTERRUPTED_CODE, OK, TERMINATED_CODE, TRACEBACK, say, say_error
 
+PLAN = "--plan"
+"""The flag that shows what a command would do, and does nothing."""
+
 _errors: list[BaseException] = []
 _place: list[Place] = []
 
 
 def run(arguments: list[str]) -> int:
     """``kd run ARGUMENTS``; returns the exit code."""
+    if PLAN in arguments:
+        from kd_lightning.planning import show_plan
+
+        return show_plan([word for word in arguments if word != PLAN])
     try:
         with terminable(second_ends=True):
             code = composed_and_run(put_multirun_first(arguments))

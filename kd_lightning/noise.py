@@ -178,7 +178,7 @@ def students_alone(groups: Sequence[Group]) -> list[float]:
 
 def show(found: Noise, request: Request) -> None:
     """Print the luck, what seeds show, and how many a gain needs."""
-    board, several = TerminalBoard([]), request.configurations or max(2, found.configurations)
+    board, several = TerminalBoard(), request.configurations or max(2, found.configurations)
     alone = "" if found.alone is None else f"; the student alone by {found.format_difference(found.alone)}"
     board.say(
         f"{found.metric}: from seed to seed the gain over the student alone differs by "

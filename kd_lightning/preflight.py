@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from kd_lightning.data.base import Prepared, RowsDataset, check_classes
 from kd_lightning.errors import ConfigError, KDError, VocabMismatchError, did_you_mean
+from kd_lightning.ranges import Range
 from kd_lightning.ranks import RankLauncher
 from kd_lightning.tasks.base import Task
 
@@ -250,15 +252,14 @@ def check_callbacks(task: Task, callbacks: Mapping[str, Any]) -> None:
             )
 
 
-def check_curve(curve: Any, steps: int, name: str, what: str, ok: Callable[[float], bool]) -> None:
+def check_curve(curve: Any, steps: int, name: str, allowed: Range) -> None:
     """An annealed setting stays in range at every step of the stage, and at its end.
 
     Args:
         curve: The setting: progress in [0, 1] -> value, or a constant, which has been checked already.
         steps: The stage's.
         name: The setting, for the message.
-        what: The range, for the message.
-        ok: The value is in range.
+        allowed: Its range.
 
     Raises:
         ConfigError: It does not.
@@ -267,9 +268,9 @@ def check_curve(curve: Any, steps: int, name: str, what: str, ok: Callable[[floa
         return
     for step in range(steps + 1):
         value = curve(step / steps)
-        if not ok(value):
+        if not (math.isfinite(value) and allowed.holds(value)):
             raise ConfigError(
-                f"annealing.{name} is {value:g} after {step / steps:.0%} of the stage: {what} is expected"
+                f"annealing.{name} is {value:g} after {step / steps:.0%} of the stage: {allowed.what} is expected"
             )
 
 

@@ -24,12 +24,15 @@ JOB: Fields = {
     "seconds": NUMBER,
     "clock": NUMBER,
 }
-PROGRESS: Fields = {"stage": TEXT, "step": WHOLE, "steps": WHOLE, "note": TEXT, "time": NUMBER, "left": NUMBER}
+PROGRESS: Fields = {
+    **dict.fromkeys(("stage", "title", "note"), TEXT),
+    **dict.fromkeys(("step", "steps"), WHOLE),
+    **dict.fromkeys(("time", "left"), NUMBER),
+}
 MODEL: Fields = {
     **dict.fromkeys(("val", "test", "megabytes", "seconds", "throughput"), NUMBER),
-    **dict.fromkeys(("steps", "best_step", "parameters"), WHOLE),
-    "store_key": TEXT,
-    "stage": TEXT,
+    **dict.fromkeys(("steps", "steps_before", "best_step", "parameters"), WHOLE),
+    **dict.fromkeys(("store_key", "label", "stage", "role", "start"), TEXT),
     "reused": FLAG,
     "metrics": {"*": NUMBER},
     "predictions": {"*": NUMBER, "by_class": {"*": [NUMBER]}},

@@ -45,7 +45,7 @@ def report(words: list[str]) -> int:
     request = parse(words)
     page = write(request)
     if is_single_run(request):
-        print_summary(TerminalBoard([]), read_run(request.folders[0]).results)
+        print_summary(TerminalBoard(), read_run(request.folders[0]).results)
     print(printable(str(page)))
     return 0
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.pipeline import MODELS, Experiment
+from kd_lightning.experiment.experiment import Experiment, Found
+from kd_lightning.experiment.settings import is_long_tailed
+from kd_lightning.experiment.stage import Stage
 from kd_lightning.report.gap import measure_share_closed
 from kd_lightning.tasks.class_groups import METRIC, class_groups
 from kd_lightning.tasks.metrics import RowMetric
@@ -32,7 +34,7 @@ KEPT = (
 )
 
 
-def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -> dict[str, Any]:
+def results_of(experiment: Experiment, found: Found, command: str) -> dict[str, Any]:
     """The content of ``results.json``.
 
     Args:
@@ -40,16 +42,14 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         found: What ``Experiment.run`` returned.
         command: What repeats it.
     """
-    settings, task, records = experiment.recipe.settings, experiment.recipe.task, found["records"]
-    models = {
-        name: {key: records[stage][key] for key in KEPT if key in records[stage]} if stage in records else None
-        for name, stage in MODELS.items()
-    }
-    for name in ("baseline", "pretrained", "distilled"):
-        if model := models[name]:
-            agreement = measure_agreement(found["rows"]["teacher"], found["rows"][MODELS[name]])
+    settings, task, records = experiment.context.settings, experiment.builder.task, found.records
+    models = {name: describe_model(stage, records[stage.name]) for name, stage in found.comparison.models.items()}
+    rows = {name: found.rows[stage.name] for name, stage in found.comparison.models.items()}
+    for name, model in models.items():
+        if name != "teacher":
+            agreement = measure_agreement(rows["teacher"], rows[name])
             model["predictions"] = {**model["predictions"], "agreement": agreement}
-    tests = {name: model["test"] for name, model in models.items() if model}
+    tests = {name: model["test"] for name, model in models.items()}
     results: dict[str, Any] = {
         "task": settings["task"]["name"],
         "metric": task.monitor,
@@ -59,7 +59,7 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         "temperature": settings["temperature"],
         "alpha": settings["alpha"],
         "annealing": annealed(settings["annealing"]),
-        "balancing": type(experiment.recipe.balancing()).__name__,
+        "balancing": type(experiment.builder.balancing()).__name__,
         "objective": list(settings["objective"]),
         "hard_loss": hard_loss_name(settings["hard_loss"]),
         "teacher_hard_loss": teacher_hard_loss_name(settings),
@@ -69,15 +69,26 @@ def results_of(experiment: Experiment, found: Mapping[str, Any], command: str) -
         "models": models,
         "throughput_unit": f"{task.unit}/s",
         "gain_over_baseline": gain(tests["baseline"], tests["distilled"], task.mode),
-        "interval": _interval(experiment, found["rows"], "distill"),
-        "gap_interval": _interval(experiment, found["rows"], "teacher"),
+        "interval": _interval(experiment, rows, "distilled"),
+        "gap_interval": _interval(experiment, rows, "teacher"),
         "teacher_unchanged": all(r["teacher_unchanged"] for r in records.values() if "teacher_unchanged" in r),
-        "teacher_hash": records["distill"]["teacher_hash"],
-        "data_fingerprint": experiment.recipe.fingerprint,
+        "teacher_hash": records[found.comparison["distilled"].name]["teacher_hash"],
+        "data_fingerprint": experiment.builder.dataset.fingerprint,
         "command": command,
     }
     results["gap_closed"] = measure_share_closed(results, tests["distilled"])
     return {**results, "verdict": verdict_sentence(results)}
+
+
+def describe_model(stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a model, and what it is: readers know no scheme."""
+    return {
+        "label": stage.label,
+        "role": stage.role,
+        "start": stage.start.name if stage.start else None,
+        "steps_before": stage.steps_before,
+        **{key: record[key] for key in KEPT if key in record},
+    }
 
 
 def measure_agreement(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> float:
@@ -87,16 +98,16 @@ def measure_agreement(teacher: Mapping[str, Any], student: Mapping[str, Any]) ->
 
 def _long_tail(experiment: Experiment) -> dict[str, Any]:
     """Of long-tailed data: the groups whose accuracies are among each model's metrics, frequent classes first."""
-    recipe = experiment.recipe
-    if not recipe.long_tailed:
+    settings = experiment.context.settings
+    if not is_long_tailed(settings):
         return {}
-    rows = recipe.training_rows
+    rows = experiment.builder.dataset.training_rows
     groups = {
         name: {"classes": classes, "training_rows": rows[classes].tolist()}
         for name, classes in class_groups(rows).items()
-        if f"{METRIC}{name}" in recipe.task.metrics()
+        if f"{METRIC}{name}" in experiment.builder.task.metrics()
     }
-    return {"imbalance": recipe.settings["data"]["imbalance"], "class_groups": groups}
+    return {"imbalance": settings["data"]["imbalance"], "class_groups": groups}
 
 
 def annealed(annealing: Mapping[str, Any]) -> list[str]:
@@ -106,18 +117,18 @@ def annealed(annealing: Mapping[str, Any]) -> list[str]:
     return [*plain, *(f"weight.{name}" for name in weights)]
 
 
-def _interval(experiment: Experiment, rows: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
-    """Of the gain of a stage's model over the student alone."""
-    metric = experiment.recipe.task.metrics()[experiment.recipe.task.monitor]
+def _interval(experiment: Experiment, rows: Mapping[str, Any], model: str) -> dict[str, Any] | None:
+    """Of the gain of a model over the student alone."""
+    metric = experiment.builder.task.metrics()[experiment.builder.task.monitor]
     assert isinstance(metric, RowMetric)
     index = rows["baseline"]["index"].numpy()
-    assert np.array_equal(index, rows[stage]["index"].numpy()), "both models see the same test rows"
-    group = experiment.recipe.prepared.splits["test"].get("group")
+    assert np.array_equal(index, rows[model]["index"].numpy()), "both models see the same test rows"
+    group = experiment.builder.dataset.prepared.splits["test"].get("group")
     interval = paired_interval(
         baseline={name: rows["baseline"][name].numpy() for name in ("sums", "counts")},
-        student={name: rows[stage][name].numpy() for name in ("sums", "counts")},
+        student={name: rows[model][name].numpy() for name in ("sums", "counts")},
         group=index if group is None else group.numpy()[index],
         finish=metric.finish,
-        mode=experiment.recipe.task.mode,
+        mode=experiment.builder.task.mode,
     )
     return asdict(interval) if interval else None

@@ -11,8 +11,8 @@ from typing import Any
 from kd_lightning.allocator import keep_freed_memory
 from kd_lightning.board import TerminalBoard
 from kd_lightning.error_text import describe
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.inside import check_file
-from kd_lightning.pipeline import STAGES, Experiment
 from kd_lightning.redaction import redacted
 from kd_lightning.report.run_report import write_report
 from kd_lightning.results import results_of
@@ -22,7 +22,6 @@ from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.store import publish, publish_json
 from kd_lightning.sweeps.folder import PROGRESS, settings_digest
 from kd_lightning.sweeps.records import ProgressFile
-from kd_lightning.teachers.auto import STORING
 from kd_lightning.tracking.track import tracking
 from kd_lightning.turns import clock, computed
 
@@ -65,12 +64,12 @@ def execute(
     try:
         with tracking(settings, build, folder, overrides, sweep) as tracked:
             progress = ProgressFile(folder / PROGRESS)
-            stages = planned(settings, stores=isinstance(build(settings["teacher_outputs"]), STORING))
-            with TerminalBoard(stages, bars=settings["progress"], log=log, progress=progress) as board:
+            with TerminalBoard(bars=settings["progress"], log=log, progress=progress) as board:
                 experiment = Experiment(tracked.settings, build, packages, board, sweep or folder.name, sharing)
+                board.expect(experiment.lines)
                 found = experiment.run()
             results = results_of(experiment, found, command)
-            gather(folder, experiment)
+            gather(folder, experiment, found.comparison)
             seconds = round(time.perf_counter() - started - waited(), 1)
             owner = {"settings": settings_digest(overrides)}  # no other job can take them for its own
             publish_json(folder / "results.json", {**results, "wall_seconds": seconds, **owner})
@@ -89,24 +88,6 @@ def execute(
             handler.close()
             log.removeHandler(handler)
     return results
-
-
-def planned(settings: dict[str, Any], stores: bool) -> list[tuple[str, int]]:
-    """The run's stages in order, with their optimizer steps.
-
-    Args:
-        settings: As for ``Experiment``.
-        stores: The teacher's outputs may be written to disk.
-    """
-    steps = settings["steps"]
-    budget = {
-        "teacher": 0 if settings["teacher"].get("checkpoint") else steps["teacher"],
-        "baseline": steps["student"],
-        "pretrain": steps["pretrain"],
-        "distill": steps["student"] - steps["pretrain"],
-    }
-    absent = {"pretrain": not steps["pretrain"], "teacher_outputs": not stores}
-    return [(stage, budget.get(stage, 0)) for stage in STAGES if not absent.get(stage)]
 
 
 def file_logger(path: Path) -> logging.Logger:

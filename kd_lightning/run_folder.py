@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.settings import network_settings
+from kd_lightning.experiment.stage import Comparison, Stage
 from kd_lightning.git_state import git_state
 from kd_lightning.inside import inside
-from kd_lightning.pipeline import MODELS, Experiment, role_of
 from kd_lightning.redaction import redacted
 from kd_lightning.stage import WEIGHTS
 from kd_lightning.store import TEMPORARY, publish_file, publish_json, write_error
@@ -32,28 +34,26 @@ def environment() -> dict[str, Any]:
     }
 
 
-def gather(folder: Path, experiment: Experiment) -> None:
-    """Put each stage's metrics and weights into the run folder, as links where the file system has them."""
+def gather(folder: Path, experiment: Experiment, compared: Comparison) -> None:
+    """Put each model's metrics and weights into the run folder, as links where the file system has them."""
     for name in ("metrics", "weights"):
         inside(folder, folder / name).mkdir(exist_ok=True)
-    for model, stage in MODELS.items():
-        entry = experiment.entries.get(stage)
-        if entry is None:
-            continue
+    for model, stage in compared.models.items():
+        entry = experiment.context.place(stage)
         link(entry.path(WEIGHTS), folder / "weights" / f"{model}.safetensors")
         publish_json(folder / "weights" / f"{model}.json", describe(experiment, stage))
         if entry.path("metrics.csv").is_file():
-            link(entry.path("metrics.csv"), folder / "metrics" / f"{stage}.csv")
+            link(entry.path("metrics.csv"), folder / "metrics" / f"{stage.name}.csv")
 
 
-def describe(experiment: Experiment, stage: str) -> dict[str, Any]:
+def describe(experiment: Experiment, stage: Stage) -> dict[str, Any]:
     """What somebody needs to know to use a weights file elsewhere."""
     return {
-        "network": redacted(experiment.recipe.network_settings(role_of(stage))),
-        "classes": experiment.recipe.task.num_classes,
-        "tokenizer_sha256": experiment.recipe.tokenizer_digest,
-        "data_fingerprint": experiment.recipe.fingerprint,
-        "store_key": experiment.entries[stage].key,
+        "network": redacted(network_settings(experiment.context.settings, stage.role)),
+        "classes": experiment.builder.task.num_classes,
+        "tokenizer_sha256": experiment.builder.dataset.tokenizer_digest,
+        "data_fingerprint": experiment.builder.dataset.fingerprint,
+        "store_key": stage.key,
     }
 
 

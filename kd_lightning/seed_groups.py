@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kd_lightning.report.roles import ALONE, DISTILLED, TEACHER, total_steps
 from kd_lightning.sweeps.folder import PRUNED, Job, params, varied
 from kd_lightning.verdict import gain
 
@@ -170,8 +171,7 @@ def _seeds(job: Job) -> tuple[str | None, str | None]:
 def run_of(number: int, results: dict[str, Any]) -> Run:
     """What counts of a job's ``results.json``."""
     models = results["models"]
-    student, alone = models["distilled"], models["baseline"]
-    before = (models.get("pretrained") or {"steps": 0})["steps"]
+    student, alone = models[DISTILLED], models[ALONE]
     return Run(
         job=number,
         seed=results["seed"],
@@ -183,9 +183,9 @@ def run_of(number: int, results: dict[str, Any]) -> Run:
         baseline_val=alone["val"],
         baseline=alone["test"],
         gain=gain(alone["test"], student["test"], results["mode"]),
-        steps=(alone["steps"], before + student["steps"]),
+        steps=(total_steps(results, ALONE), total_steps(results, DISTILLED)),
         baseline_key=alone.get("store_key", ""),
-        teacher=(models.get("teacher") or {}).get("test", math.nan),
+        teacher=(models.get(TEACHER) or {}).get("test", math.nan),
     )
 
 

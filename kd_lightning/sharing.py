@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 from kd_lightning.data.base import LastBatch
-from kd_lightning.stage import Stage, StageBoard, TrainerSettings, train
+from kd_lightning.experiment.stage import TrainedStage
+from kd_lightning.stage import StageBoard, TrainerSettings, train
 from kd_lightning.store import Entry
 from kd_lightning.teachers.base import TeacherOutputs
 
@@ -33,7 +34,7 @@ class Alone:
         """Where jobs that read the same rows in the same order meet; None = nobody else reads them."""
         return None
 
-    def train(self, stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
+    def train(self, stage: TrainedStage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
         """Run or go on with a stage's training inside the entry's folder."""
         train(stage, entry, settings, board)
 

@@ -23,8 +23,8 @@ from kd_lightning.callbacks.progress import Board, StageProgress
 from kd_lightning.callbacks.pruning import pruning_reports
 from kd_lightning.checkpoint_io import AtomicCheckpointIO
 from kd_lightning.cpu_threads import chosen_threads
-from kd_lightning.data.base import ExperimentData
 from kd_lightning.errors import NonFiniteLossError
+from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.store import Entry, publish, publish_json
@@ -48,25 +48,6 @@ class StageBoard(Board, Protocol):
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What a trained stage is made of.
-
-    Attributes:
-        name: teacher, baseline, pretrain or distill.
-        steps: Optimizer steps.
-        ingredients: All that its result depends on, as plain data; its key is their hash.
-        module: Builds the untrained LightningModule.
-        data: Builds its rows and order.
-    """
-
-    name: str
-    steps: int
-    ingredients: Mapping[str, Any]
-    module: Callable[[], SupervisedModule]
-    data: Callable[[], ExperimentData]
-
-
-@dataclass(frozen=True)
 class TrainerSettings:
     """How stages are trained, beyond what they are.
 
@@ -79,6 +60,7 @@ class TrainerSettings:
         log_every: Optimizer steps between logged values.
         accumulate: Batches for each optimizer step.
         folder: The run folder, where a search may ask a job to end early; None = there is none.
+        judged: Name of the stage whose validations a search compares; it alone is ended early.
         on_cpu: They are trained in this process, on the CPU, so that its number of threads is part of the rounding.
     """
 
@@ -91,15 +73,16 @@ class TrainerSettings:
     accumulate: int
     folder: str | None = None
     on_cpu: bool = False
+    judged: str = ""
 
 
 def obtain(
-    stage: Stage,
+    stage: TrainedStage,
     entry: Entry,
     settings: TrainerSettings,
     board: StageBoard,
     force: str | None = None,
-    trained_by: Callable[[Stage, Entry, TrainerSettings, StageBoard], None] | None = None,
+    trained_by: Callable[[TrainedStage, Entry, TrainerSettings, StageBoard], None] | None = None,
 ) -> dict[str, Any]:
     """The stage's record (``result.json``), by reuse, resume or training.
 
@@ -141,9 +124,9 @@ def obtain(
     return record
 
 
-def stored(entry: Entry, force: str | None = None) -> bool:
-    """The entry can be reused; where somebody forces it, only what was made for them."""
-    return entry.problem() is None and force in (None, entry.forced_by)
+def stored(entry: Entry, force: str | None = None, digests: bool = True) -> bool:
+    """The entry can be reused; where somebody forces it, only what was made for them. ``digests``: its files are read."""
+    return entry.problem(digests) is None and force in (None, entry.forced_by)
 
 
 def begun(entry: Entry) -> bool:
@@ -161,7 +144,7 @@ def made_again(entry: Entry, force: str) -> Entry:
     return place
 
 
-def reuse(stage: Stage, entry: Entry, board: StageBoard) -> dict[str, Any]:
+def reuse(stage: TrainedStage, entry: Entry, board: StageBoard) -> dict[str, Any]:
     """The record of a stage that is done already."""
     record = entry.read_json("result.json")
     board.done(stage.name, note(record, f"reused {shorten_hash(entry.key)}"))
@@ -173,7 +156,7 @@ def note(record: Mapping[str, Any], how: str) -> str:
     return f"validation {record['metric']} {record['val']:.4g} ({how})"
 
 
-def train(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
+def train(stage: TrainedStage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
     """Run or go on with the training inside the entry's folder."""
     if not settings.on_cpu:
         fit(begin(stage, entry, settings, board))
@@ -205,7 +188,7 @@ class Training:
         resume: The point from which it goes on; None = from the beginning.
     """
 
-    stage: Stage
+    stage: TrainedStage
     entry: Entry
     settings: TrainerSettings
     board: StageBoard
@@ -221,7 +204,11 @@ class Training:
 
     def pruning(self) -> list[pl.Callback]:
         """What a search has put upon this training."""
-        return pruning_reports(self.settings.folder, self.stage.name, self.module.task.monitor)
+        if (
+            self.stage.name != self.settings.judged
+        ):  # the stages before it are shared by trials, and made whole for the next
+            return []
+        return pruning_reports(self.settings.folder, self.module.task.monitor)
 
     def trainer(
         self, callbacks: Sequence[pl.Callback], loggers: Sequence[Any], checkpoint_io: CheckpointIO
@@ -244,9 +231,9 @@ class Training:
         )
 
 
-def begin(stage: Stage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> Training:
+def begin(stage: TrainedStage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> Training:
     """Describe the training in its folder, build what is trained, and find the point from which it goes on."""
-    description = {"stage": stage.name, "key": entry.key, "versions": versions(), **stage.ingredients}
+    description = {"stage": stage.name, "key": entry.key, "versions": versions(), **stage.contents}
     if settings.on_cpu:
         began_with, threads = recorded_threads(entry), torch.get_num_threads()
         description["threads"] = began_with or threads
@@ -328,7 +315,7 @@ def versions() -> dict[str, str]:
     return {"torch": torch.__version__, "pytorch-lightning": pl.__version__, "torchmetrics": torchmetrics.__version__}
 
 
-def settle(stage: Stage, entry: Entry, forced_by: str | None = None) -> dict[str, Any]:
+def settle(stage: TrainedStage, entry: Entry, forced_by: str | None = None) -> dict[str, Any]:
     """Make a trained folder a whole entry.
 
     Raises:
@@ -339,7 +326,7 @@ def settle(stage: Stage, entry: Entry, forced_by: str | None = None) -> dict[str
         raise NonFiniteLossError(f"no validation of the {stage.name} was finite: lower optimizer.lr")
     record = {
         "stage": stage.name,
-        "metric": stage.ingredients["task"]["monitor"],
+        "metric": stage.contents["task"]["monitor"],
         "val": trained["best_value"],
         "steps": trained["steps"],
         "best_step": trained["best_step"],

@@ -12,6 +12,7 @@ import numpy as np
 
 from kd_lightning.report.gap import describe_weak_teacher, measure_share_closed
 from kd_lightning.report.numbers import difference, metric_value, percent
+from kd_lightning.report.roles import ALONE, DISTILLED, total_steps
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -93,9 +94,9 @@ def verdict_sentence(results: dict[str, Any]) -> str:
 def compare_students(results: dict[str, Any]) -> str:
     """The distilled student against the student alone."""
     models, metric, mode = results["models"], results["metric"], results["mode"]
-    baseline, student = models["baseline"]["test"], models["distilled"]["test"]
+    baseline, student = models[ALONE]["test"], models[DISTILLED]["test"]
     pair = f"{metric_value(student, metric, mode)} against {metric_value(baseline, metric, mode)} test {metric}"
-    steps = budgets(models)
+    steps = budgets(results)
     interval = results["interval"]
     if not math.isfinite(student - baseline):
         return f"No statement: distilled {pair} for the student alone, {steps}; a value that is not finite compares to nothing."
@@ -119,10 +120,9 @@ def compare_students(results: dict[str, Any]) -> str:
     return f"{sentence}{way} {ONE_SEED}"
 
 
-def budgets(models: Mapping[str, Any]) -> str:
+def budgets(results: dict[str, Any]) -> str:
     """The students' optimizer steps: equal by design, unless something stopped a stage early."""
-    alone = models["baseline"]["steps"]
-    distilled = models["distilled"]["steps"] + (models.get("pretrained") or {"steps": 0})["steps"]
+    alone, distilled = (total_steps(results, name) for name in (ALONE, DISTILLED))
     return f"{alone} steps each" if alone == distilled else f"NOT in equal steps: {distilled} against {alone}"
 
 

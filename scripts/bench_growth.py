@@ -18,28 +18,29 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
 from side_by_side import Silent
-from torch import nn
 from torch.nn import functional as F
 
 from kd_lightning.cohort import Cohort, free_memory
 from kd_lightning.compute_thread import computing
 from kd_lightning.conf_files import conf_dir
 from kd_lightning.config import build, plain
+from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.settings import TEACHER
+from kd_lightning.experiment.stored_outputs import STAGE, open_source
 from kd_lightning.functional.chunked import chunked_loss
 from kd_lightning.functional.divergence import ForwardKL
 from kd_lightning.functional.terms import HardTerm, SoftTerm
 from kd_lightning.models.lstm_lm import LSTMLM
-from kd_lightning.pipeline import Experiment
 from kd_lightning.report.chart import Chart, Series
 from kd_lightning.report.svg import draw
 from kd_lightning.stage import lightning_is_quiet
-from kd_lightning.teacher_cache import opened
 from kd_lightning.turns import Turns
 from kd_lightning.types import LinearLogits
 
@@ -143,7 +144,7 @@ def together(grid: Sequence[dict[str, Any]], stack: bool) -> float:
             thread.start()
         for thread in threads:
             thread.join()
-    seconds = [each.records["distill"]["seconds"] for each in experiments]
+    seconds = [each.entry("distill").read_json("result.json")["seconds"] for each in experiments]
     return max(seconds) if stack else sum(seconds)  # in a stack each has the time of all
 
 
@@ -153,10 +154,11 @@ def cache() -> dict[str, Points]:
     with tempfile.TemporaryDirectory() as outputs:
         for count in CACHED:
             words = ("teacher_outputs=hidden", f"data.limit={count}", "steps.teacher=5", "steps.student=5")
-            experiment = Experiment(settings(outputs, *words), build, [], Silent())
-            network: nn.Module = experiment.recipe.network("teacher")
-            source = opened(experiment.recipe, experiment.source, lambda network=network: network)  # type: ignore[misc]
-            rows = len(experiment.recipe.prepared.splits["train"]["inputs"])
+            builder = Experiment(settings(outputs, *words), build, [], Silent()).builder
+            (source,) = builder.sources()
+            # What the teacher knows does not matter for the time.
+            source = open_source(builder, TEACHER, source, partial(builder.network, TEACHER), STAGE)
+            rows = len(builder.dataset)
             order = torch.randperm(rows).split(32)
             assert source.shards is not None
             seconds = timed(lambda shards=source.shards, order=order: [shards.read(each) for each in order], 1)  # type: ignore[misc]

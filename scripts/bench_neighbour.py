@@ -45,7 +45,7 @@ class Teacher:
 
         from kd_lightning.conf_files import conf_dir
         from kd_lightning.config import build, plain
-        from kd_lightning.pipeline import Experiment
+        from kd_lightning.experiment.experiment import Experiment
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         words = [f"outputs={outputs}", "folder=x", "data.limit=6000", f"steps.teacher={steps}"]
@@ -61,7 +61,7 @@ class Teacher:
 
         entry = Store(self.outputs / "bench").entry("teacher", str(os.getpid()))
         entry.clear()
-        train(self.experiment.teacher(), entry, self.experiment.recipe.trainer, Silent())
+        train(self.experiment.stage("teacher"), entry, self.experiment.builder.trainer, Silent())
 
     def train_by_hand(self) -> None:
         """The loop that a careful person writes, with one validation."""
@@ -70,10 +70,10 @@ class Teacher:
 
         from kd_lightning.data.samplers import TrainingBatches
 
-        network = self.experiment.recipe.network("teacher").train()
+        network = self.experiment.builder.network("teacher").train()
         optimizer = self.build(self.settings["teacher_optimizer"])(network.parameters())
         curve, rate = self.build(self.settings["teacher_scheduler"]), optimizer.param_groups[0]["lr"]
-        rows = self.experiment.recipe.rows("teacher", self.steps, only_labelled=True)
+        rows = self.experiment.builder.dataset.rows("teacher", self.steps, only_labelled=True)
         ids = torch.arange(len(rows.train_set))
 
         def loss_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -155,7 +155,8 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
     from kd_lightning.attaching import prepared
     from kd_lightning.conf_files import conf_dir
     from kd_lightning.config import build, plain
-    from kd_lightning.pipeline import Experiment
+    from kd_lightning.experiment.experiment import Experiment
+    from kd_lightning.experiment.settings import softness
 
     overrides = [
         *words,
@@ -166,12 +167,12 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
     ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings = plain(compose("config", overrides))
-    recipe = Experiment(settings, build, [], Silent()).recipe
-    teacher = recipe.teacher_outputs(recipe.network("teacher"), recipe.sources()[0])
-    module = recipe.distilling(teacher, recipe.network("student"), 1000, 0, recipe.softness()).train()
-    module = prepared(module, lambda: recipe.network("teacher"))
+    builder = Experiment(settings, build, [], Silent()).builder
+    teacher = builder.teacher_outputs(builder.network("teacher"), builder.sources()[0])
+    module = builder.distilling(teacher, builder.network("student"), 1000, 0, softness(settings)).train()
+    module = prepared(module, lambda: builder.network("teacher"))
     optimizer = module.configure_optimizers()["optimizer"]
-    rows = recipe.rows("student", 1, only_labelled=False)
+    rows = builder.dataset.rows("student", 1, only_labelled=False)
     batch = rows.train_set.__getitems__(list(range(rows.batch_size)))
 
     def step() -> None:

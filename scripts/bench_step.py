@@ -118,7 +118,7 @@ class Job:
 
         from kd_lightning.conf_files import conf_dir
         from kd_lightning.config import build, plain
-        from kd_lightning.pipeline import Experiment
+        from kd_lightning.experiment.experiment import Experiment
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         job, self.steps, self.device = JOBS[name][0], steps_of(name, device), device
@@ -141,14 +141,15 @@ class Job:
     @cached_property
     def teacher(self) -> nn.Module:
         """As it starts, bit for bit the same on all sides; what it knows does not matter for the time."""
-        self.experiment._run_teacher()
-        return self.experiment.trained("teacher").eval()
+        stage = self.experiment.stage("teacher")
+        stage.work.obtain(stage)
+        return self.experiment.parts.trained(stage).eval()
 
     def batches(self) -> Iterator[dict[str, Tensor]]:
         """The rows of each step, indexed in memory."""
         from kd_lightning.data.samplers import TrainingBatches
 
-        rows = self.experiment.recipe.rows("student", self.steps, only_labelled=False)
+        rows = self.experiment.builder.dataset.rows("student", self.steps, only_labelled=False)
         ids = torch.arange(len(rows.train_set))
         for chosen in TrainingBatches(ids, rows.batch_size, self.steps, rows.seed):
             yield rows.train_set.__getitems__(chosen)
@@ -156,7 +157,7 @@ class Job:
     def by_hand(self) -> tuple[float, Weights]:
         """The loop that a careful person writes; seconds of its steps, and the weights that are compared."""
         chosen, teacher = self.settings, self.teacher.requires_grad_(False).to(self.device)
-        student = self.experiment.recipe.network("student").train().to(self.device)
+        student = self.experiment.builder.network("student").train().to(self.device)
         optimizer = self.build(chosen["optimizer"])(student.parameters())
         scheduler = self.build(chosen["scheduler"])
         rate, clip = optimizer.param_groups[0]["lr"], chosen["trainer"]["gradient_clip_val"]
@@ -183,9 +184,9 @@ class Job:
         entry = Store(self.folder / "bench").entry("distill", "bench")
         entry.clear()
         assert self.teacher is not None
-        stage = self.experiment.distillation()
+        stage = self.experiment.stage("distill")
         clock = _clock(self.device, self.compared)
-        trainer = replace(self.experiment.recipe.trainer, callbacks=lambda: [clock])
+        trainer = replace(self.experiment.builder.trainer, callbacks=lambda: [clock])
         with matmul_precision(self.settings["matmul"]):
             train(stage, entry, trainer, Silent())
         return clock.seconds, clock.weights
@@ -197,7 +198,7 @@ class Job:
             {
                 "batches": [(batch["inputs"], batch["targets"]) for batch in self.batches()],
                 "teacher": self.teacher.state_dict(),
-                "student": self.experiment.recipe.network("student").state_dict(),
+                "student": self.experiment.builder.network("student").state_dict(),
                 "optimizer": {key: node[key] for key in ("lr", "weight_decay")},
                 "alpha": self.settings["alpha"],
                 "temperature": self.settings["temperature"],

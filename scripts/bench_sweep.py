@@ -430,11 +430,11 @@ def prepare(name: str, place: Path) -> None:
 
     from kd_lightning.conf_files import conf_dir
     from kd_lightning.config import build, plain
-    from kd_lightning.pipeline import Experiment
+    from kd_lightning.experiment.experiment import Experiment
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings = plain(compose("config", [*WORKS[name].words, f"outputs={place}", "folder=x"]))
-    torch.save(Experiment(settings, build, [], Silent()).recipe.prepared.splits, place / "rows.pt")
+    torch.save(Experiment(settings, build, [], Silent()).builder.dataset.prepared.splits, place / "rows.pt")
 
 
 def bench(name: str, rounds: int, steps: tuple[int, int], sides: Sequence[str] | None) -> None:

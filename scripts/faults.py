@@ -53,13 +53,13 @@ from kd_lightning.callbacks.metrics_log import MetricsLog
 from kd_lightning.checkpoint_io import AtomicCheckpointIO, digest_path
 from kd_lightning.cli import main as kd
 from kd_lightning.errors import CheckpointCorruptError, KDError
-from kd_lightning.pipeline import MODELS, Experiment
+from kd_lightning.experiment.stage import TrainedStage
+from kd_lightning.experiment.stored_outputs import TeacherCache
 from kd_lightning.report.sweep_report import write_sweep_report
 from kd_lightning.stage import FILES, obtain
-from kd_lightning.store import TEMPORARY, Entry, content_key, file_digest, publish, publish_json
-from kd_lightning.sweeps.folder import DONE, JOB, RUNNING, Sweep, read_job, read_sweep
+from kd_lightning.store import TEMPORARY, Entry, file_digest, publish, publish_json
+from kd_lightning.sweeps.folder import DONE, JOB, RUNNING, Job, Sweep, read_job, read_sweep
 from kd_lightning.sweeps.records import begin_job, begin_sweep, end_job, end_sweep
-from kd_lightning.teacher_cache import TeacherCache
 from kd_lightning.teachers.hidden import Hidden
 from tests.support.cli import DIGITS
 from tests.support.processes import is_there
@@ -273,9 +273,9 @@ def saves(rng: random.Random, n: int, folder: Path) -> Outcome:
 def tiny_run(outputs: Path) -> None:
     """The tests' experiment, and what it said."""
     torch.set_num_threads(1)
-    one = experiment(outputs)
-    one.run()
-    (outputs / "said").write_text("\n".join(one.board.lines))  # type: ignore[attr-defined]
+    board = SilentBoard()
+    experiment(outputs, board=board).run()
+    (outputs / "said").write_text("\n".join(board.lines))
 
 
 def runs(rng: random.Random, n: int, folder: Path) -> Outcome:
@@ -484,13 +484,18 @@ def whole_entries(outputs: Path) -> dict[Path, tuple[bytes, int]]:
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
+def models_of(job: Job) -> list[dict[str, Any]]:
+    """What a job has found of each model; a job without a result, of none."""
+    return list(job.results["models"].values()) if job.results else []
+
+
 def trainings(sweeps: list[Sweep]) -> Counter[str]:
     """Entry -> how many jobs with a result have trained it themselves."""
     found: Counter[str] = Counter()
-    for job in (job for sweep in sweeps for job in sweep.jobs if job.results):
-        for model, stage in MODELS.items():
-            if stage not in job.reused:
-                found[f"{stage}/{(job.results or {})['models'][model]['store_key']}"] += 1
+    for job in (job for sweep in sweeps for job in sweep.jobs):
+        for model in models_of(job):
+            if model["stage"] not in job.reused:
+                found[f"{model['stage']}/{model['store_key']}"] += 1
     return found
 
 
@@ -564,7 +569,7 @@ def look_again(outputs: Path, before: dict[Path, tuple[bytes, int]], whole: dict
     problems = [f"{len(second.jobs)} jobs, not 4"] if len(second.jobs) != 4 else []
     problems += [f"job {job.number} {job.state}: {job.error}" for job in second.jobs if job.state != DONE]
     done = {tuple(job.overrides) for job in first.jobs if job.state == DONE}
-    again = [job for job in second.jobs if tuple(job.overrides) in done and len(job.reused) < len(MODELS)]
+    again = [job for job in second.jobs if tuple(job.overrides) in done and len(job.reused) < len(models_of(job))]
     problems += [f"job {job.number} was done and is run again, only {job.reused} reused" for job in again]
     now = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before if path.exists()}
     changed = [path for path in before if now.get(path) != before[path]]
@@ -765,22 +770,22 @@ class Count(pl.Callback):
 
 def obtain_teacher(
     outputs: Path, notes: Path, deadly: bool = False, force: str | None = None
-) -> tuple[Experiment, Entry]:
-    """The tiny experiment's teacher, trained, resumed or reused."""
-    one = experiment(outputs)
-    one.recipe.__dict__["trainer"] = replace(one.recipe.trainer, callbacks=lambda: [Count(notes, deadly)])
-    stage = one.teacher()
-    entry = one.recipe.store.entry(stage.name, content_key(stage.ingredients))
-    obtain(stage, entry, one.recipe.trainer, one.board, force)
-    return one, entry
+) -> tuple[list[str], Entry]:
+    """The tiny experiment's teacher, trained, resumed or reused: what was said, and its entry."""
+    board = SilentBoard()
+    one = experiment(outputs, board=board)
+    stage, entry = one.stage("teacher"), one.entry("teacher")
+    assert isinstance(stage, TrainedStage)
+    trainer = replace(one.builder.trainer, callbacks=lambda: [Count(notes, deadly)])
+    obtain(stage, entry, trainer, board, force)
+    return board.lines, entry
 
 
 def need_teacher(outputs: Path, notes: Path, deadly: bool, gate: Any) -> None:
     """One of the eight."""
     torch.set_num_threads(1)
     gate.wait(PATIENCE)
-    one, entry = obtain_teacher(outputs, notes, deadly)
-    said = one.board.lines  # type: ignore[attr-defined]
+    said, entry = obtain_teacher(outputs, notes, deadly)
     waited = any("teacher: another process" in line for line in said)
     publish_json(
         notes / f"{os.getpid()}.json", {"digest": file_digest(entry.path("weights.safetensors")), "waited": waited}
@@ -829,9 +834,9 @@ def read_again_and_again(outputs: Path, notes: Path) -> None:
     torch.set_num_threads(1)
     seen, reads, waits = set(), 0, 0
     while not (notes / "stop").exists():
-        one, entry = obtain_teacher(outputs, notes)
+        said, entry = obtain_teacher(outputs, notes)
         load_file(entry.path("weights.safetensors"))
-        waits += any("another process" in line for line in one.board.lines)  # type: ignore[attr-defined]
+        waits += any("another process" in line for line in said)
         digest, record = file_digest(entry.path("weights.safetensors")), entry.read_json("result.json")
         assert record["store_key"] == entry.key
         seen.add((digest, entry.forced_by))

@@ -324,8 +324,9 @@ class Results:
         groups = {"head": {"classes": [0, 1], "training_rows": [9, 8]}, "tail": {"classes": [2], "training_rows": [1]}}
         more = {"low": -0.1, "high": 0.2, "level": 0.95, "method": "bootstrap"}
         long = results(40.0, 0, interval=more, class_groups=groups, objective=["kd"], verdict="Better.", labelled=64)
-        for model in long["models"].values():
+        for name, model in long["models"].items():
             model["metrics"] = {"accuracy_head": 0.9, "accuracy_tail": 0.4}
+            model |= {"label": name, "stage": "distill", "role": "student", "start": "distill", "steps_before": 0}
         write_json(self.place / "grid" / "0" / "results.json", long)
         with working_in(self.place):
             assert answer(lambda: main(["report", "grid"]))[0] == 0

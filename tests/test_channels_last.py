@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from kd_lightning.config import build
 from kd_lightning.data.base import ExperimentData, RowsDataset, channels_innermost
 from kd_lightning.errors import ConfigError
-from kd_lightning.pipeline import Experiment
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.preflight import check_network
+from kd_lightning.sharing import ALONE, Alone
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.types import Batch
 from tests.support.cli import settings_of
@@ -26,8 +27,8 @@ WORDS = (
 )
 
 
-def experiment(outputs: Path, *words: str) -> Experiment:
-    return Experiment(settings_of(*WORDS, f"outputs={outputs}", *words), build, [], SilentBoard())
+def experiment(outputs: Path, *words: str, sharing: Alone = ALONE) -> Experiment:
+    return Experiment(settings_of(*WORDS, f"outputs={outputs}", *words), build, [], SilentBoard(), sharing=sharing)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 4, 5), (3, 2, 4, 5), (2, 3, 1, 1), (1, 4, 2, 2)])
@@ -58,10 +59,10 @@ def test_a_run_reads_them_so_everywhere_and_finds_the_same(
         return logits(self, network, batch)
 
     monkeypatch.setattr(PositionTask, "logits", noted)
-    usual = experiment(tmp_path, *words).run()["records"]
+    usual = experiment(tmp_path, *words).run().records
     assert strides == {64}
     strides.clear()
-    found = experiment(tmp_path, *words, "channels_last=true").run()["records"]
+    found = experiment(tmp_path, *words, "channels_last=true").run().records
     assert strides == {1}
     assert not any(record["reused"] for record in found.values()), "they are other stages"
     for stage, record in found.items():
@@ -72,9 +73,8 @@ def test_a_run_reads_them_so_everywhere_and_finds_the_same(
 def test_jobs_of_a_cohort_share_no_batch_that_lies_otherwise(tmp_path: Path) -> None:
     keys: list[Any] = []
     for word in ("channels_last=false", "channels_last=true"):
-        recipe = experiment(tmp_path, word).recipe
-        recipe.sharing = type("Noting", (type(recipe.sharing),), {"last_batch": lambda _, key: keys.append(key)})()
-        recipe.rows("student", 1, only_labelled=False)
+        sharing: Alone = type("Noting", (Alone,), {"last_batch": lambda _, key: keys.append(key)})()
+        experiment(tmp_path, word, sharing=sharing).builder.dataset.rows("student", 1, only_labelled=False)
     assert len(set(keys)) == 2
 
 
@@ -95,12 +95,12 @@ class Viewing(nn.Module):
 
 
 def test_a_network_that_minds_is_refused_before_it_trains(tmp_path: Path) -> None:
-    recipe = experiment(tmp_path, "channels_last=true").recipe
+    builder = experiment(tmp_path, "channels_last=true").builder
     three = {"inputs": torch.zeros(4, 3, 4, 4), "targets": torch.zeros(4, dtype=torch.int64)}
     prepared: Any = type("Rows", (), {"splits": {"val": three}, "tokenizer": ""})
-    check_network(Viewing(), recipe.task, prepared, "student", 2)
+    check_network(Viewing(), builder.task, prepared, "student", 2)
     with pytest.raises(ConfigError, match=r"view.*or channels_last=false"):
-        check_network(Viewing(), recipe.task, prepared, "student", 2, channels_last=True)
+        check_network(Viewing(), builder.task, prepared, "student", 2, channels_last=True)
 
 
 def test_the_stand_in_batch_of_a_process_without_rows_lies_likewise() -> None:

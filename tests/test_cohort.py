@@ -19,15 +19,16 @@ from kd_lightning.cohort import Cohort, students_that_fit, unfit
 from kd_lightning.compute_thread import ComputeThread, use_threads
 from kd_lightning.data.base import RowsDataset
 from kd_lightning.errors import CheckpointWriteError, KDError, NonFiniteLossError
-from kd_lightning.pipeline import Experiment
-from kd_lightning.recipe import Recipe
+from kd_lightning.experiment import built_checks
+from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.stage import lightning_is_quiet
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.shared import RememberingTeacher, TeacherPool
 from kd_lightning.turns import Turns
 from kd_lightning.types import Batch
 from tests.support.rounding import tolerance
-from tests.support.tiny import SilentBoard, build, settings
+from tests.support.tiny import SilentBoard, build, entries, settings
 
 PATIENCE = 120.0
 JOBS = ({"temperature": 1.0}, {"temperature": 2.0, "alpha": 0.3}, {"temperature": 2.0, "alpha": 0.9})
@@ -72,7 +73,7 @@ def stored(experiment: Experiment) -> dict[str, tuple[bytes, bytes]]:
     """Weights and metrics of the student's stages."""
     return {
         stage: (entry.path("weights.safetensors").read_bytes(), entry.path("metrics.csv").read_bytes())
-        for stage, entry in experiment.entries.items()
+        for stage, entry in entries(experiment).items()
     }
 
 
@@ -103,9 +104,11 @@ def test_results_are_those_of_separate_runs_bit_for_bit(tmp_path: Path, separate
     assert [stored(each) for each in found] == separate
     # Two temperatures pre-train in step (4 steps), three jobs distil in step (6): 2 x 4 + 3 x 6 passes alone.
     assert cohort.pool.runs == 4 + 6
-    assert any("in step with 2 other jobs" in line for line in found[0].board.lines)  # type: ignore[attr-defined]
+    assert any("in step with 2 other jobs" in line for line in found[0].context.board.lines)  # type: ignore[attr-defined]
     assert all(
-        record["teacher_unchanged"] for each in found for record in each.records.values() if "teacher_hash" in record
+        each.entry(stage).read_json("result.json")["teacher_unchanged"]
+        for each in found
+        for stage in ("pretrain", "distill")
     )
 
 
@@ -186,7 +189,7 @@ def test_each_batch_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(RowsDataset, "__getitems__", counted)
     (first, *_), _, _ = side_by_side(tmp_path / "one", JOBS[:1])
-    training = len(first.recipe.prepared.splits["train"]["inputs"])
+    training = len(first.builder.dataset.prepared.splits["train"]["inputs"])
     alone = reads.pop(training)
     side_by_side(tmp_path / "three", JOBS)
     assert reads[training] == alone
@@ -204,7 +207,7 @@ def test_stacked_students_end_where_separate_ones_do(tmp_path: Path, separate: l
     found, errors, cohort = side_by_side(tmp_path, JOBS, stack=True)
     assert errors == [None] * 3
     assert cohort.pool.runs == 4 + 6
-    assert any("for all; stacked" in line for line in found[0].board.lines)  # type: ignore[attr-defined]
+    assert any("for all; stacked" in line for line in found[0].context.board.lines)  # type: ignore[attr-defined]
     for each, alone in zip(found, separate, strict=True):
         assert_near(stored(each), alone)
 
@@ -213,14 +216,14 @@ def test_stacked_students_end_where_separate_ones_do(tmp_path: Path, separate: l
 def test_a_job_that_cannot_begin_leaves_its_group_alone(
     tmp_path: Path, separate: list[Any], stack: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distilling = Recipe.distilling
+    distilling = Builder.distilling
 
-    def refuses(recipe: Recipe, *args: Any, **kwargs: Any) -> Any:
-        if recipe.settings["alpha"] == 0.1 and kwargs.get("done"):  # not when it is only checked
+    def refuses(builder: Builder, *args: Any, **kwargs: Any) -> Any:
+        if builder.settings["alpha"] == 0.1 and kwargs.get("done"):  # not when it is only checked
             raise CheckpointWriteError("on purpose")
-        return distilling(recipe, *args, **kwargs)
+        return distilling(builder, *args, **kwargs)
 
-    monkeypatch.setattr(Recipe, "distilling", refuses)
+    monkeypatch.setattr(Builder, "distilling", refuses)
     found, errors, _ = side_by_side(tmp_path, [{"temperature": 1.0, "alpha": 0.1}, *JOBS], stack=stack)
     assert isinstance(errors[0], CheckpointWriteError), "positive control: the fault fired"
     assert errors[1:] == [None] * 3
@@ -239,7 +242,7 @@ def test_a_stacked_student_s_nan_stops_that_one_alone(tmp_path: Path, separate: 
 
 def test_seconds_are_a_job_s_own(tmp_path: Path) -> None:
     found, _, _ = side_by_side(tmp_path, JOBS)
-    taken = [each.records["distill"]["seconds"] for each in found]
+    taken = [each.entry("distill").read_json("result.json")["seconds"] for each in found]
     assert all(0 < seconds < sum(taken) for seconds in taken)
 
 
@@ -247,13 +250,13 @@ def test_jobs_that_differ_in_alpha_and_temperature_alone_are_checked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[float] = []
-    check = Experiment._check_stages
+    check = built_checks.check_networks
 
-    def counted(experiment: Experiment, trainer: Any) -> None:
-        checked.append(experiment.recipe.settings["student"]["width"])
-        check(experiment, trainer)
+    def counted(builder: Builder, *rest: Any) -> None:
+        checked.append(builder.settings["student"]["width"])
+        check(builder, *rest)
 
-    monkeypatch.setattr(Experiment, "_check_stages", counted)
+    monkeypatch.setattr(built_checks, "check_networks", counted)
     wide = {"_target_": "tests.support.parts.TinyNet", "width": 6}
     cohort = Cohort()
     for job in (*JOBS, {"student": wide}, {"student": wide, "temperature": 3.0}):
@@ -270,7 +273,7 @@ def test_jobs_with_other_rows_are_groups_of_their_own(tmp_path: Path) -> None:
     jobs = [{"seed": 0}, {"seed": 1}, {"seed": 0, "alpha": 0.2}, {"seed": 0, "data__batch_size": 4}]
     found, errors, cohort = side_by_side(tmp_path, jobs)
     assert errors == [None] * 4
-    lines = [" ".join(each.board.lines) for each in found]  # type: ignore[attr-defined]
+    lines = [" ".join(each.context.board.lines) for each in found]  # type: ignore[attr-defined]
     assert ["distill: in step with 1 other job" in text for text in lines] == [True, False, True, False]
     assert cohort.pool.runs == (4 + 6) + (4 + 6) + (4 + 6)
 
@@ -279,7 +282,7 @@ def test_no_more_train_in_step_than_fit(tmp_path: Path) -> None:
     found, errors, cohort = side_by_side(tmp_path, JOBS, most=2)
     assert errors == [None] * 3
     assert cohort.pool.runs == 4 + 6 + 6
-    assert not any("in step with 2" in line for each in found for line in each.board.lines)  # type: ignore[attr-defined]
+    assert not any("in step with 2" in line for each in found for line in each.context.board.lines)  # type: ignore[attr-defined]
 
 
 def test_one_student_s_nan_stops_that_one_alone(tmp_path: Path, separate: list[Any]) -> None:

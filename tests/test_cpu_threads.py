@@ -125,8 +125,8 @@ def test_another_number_than_it_began_with_is_said(
     torch.set_num_threads(1)
     one = experiment(tmp_path)
     one.run()
-    assert isinstance(one.board, SilentBoard)
-    said = [line for line in one.board.lines if "began with" in line]
+    assert isinstance(one.context.board, SilentBoard)
+    said = [line for line in one.context.board.lines if "began with" in line]
     assert said == [
         "teacher: began with 4 CPU threads, goes on with 1: the last digits may differ (OMP_NUM_THREADS=4: they do not)"
     ]

@@ -1,13 +1,18 @@
-"""Adding a loss, a network, a task and a data set from outside: one Python file and one YAML each, nothing else."""
+"""Adding a loss, a network, a task, a data set and a scheme from outside: one Python file and one YAML each, nothing else."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from kd_lightning.sweeps.records import ProgressFile
 from tests.support.cli import kd
 
 CODE = {
@@ -68,6 +73,19 @@ class Blobs:
             splits[split] = {"inputs": torch.randn(self.rows, 4, generator=generator), "targets": targets}
         return Prepared(splits)
 """,
+    "scheme": """
+from kd_lightning.experiment.parts import Parts
+from kd_lightning.experiment.stage import Comparison, Stages
+
+
+def born_again(parts: Parts) -> Stages:
+    teacher, alone = yield [parts.teacher(), parts.student_alone()]
+    outputs = yield parts.teacher_outputs(teacher)
+    first = yield parts.distillation(teacher, outputs, name="first", title="generation 1", label="first generation")
+    lessons = yield parts.teacher_outputs(first, name="lessons", title="store lessons")
+    second = yield parts.distillation(first, lessons, name="second", title="generation 2", label="born again")
+    return Comparison(teacher=teacher, baseline=alone, first=first, distilled=second)
+""",
 }
 FILES = {
     "objective/distance": """\
@@ -96,6 +114,11 @@ metrics:
 example:
   _target_: kd_lightning.tasks.examples.ArrayExample
   shape: [4]
+""",
+    "scheme/born_again": """\
+# The distilled student teaches one like itself (Furlanello et al., 2018).
+_target_: my_pkg.scheme.born_again
+_partial_: true
 """,
     "data/blobs": """\
 # Random blobs.
@@ -173,9 +196,64 @@ def test_without_trust_it_is_refused_before_anything_is_imported(
     assert not (project / "outputs" / "store").exists()
 
 
+def test_a_scheme_is_seen_wherever_stages_are(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_TRUST", "my_pkg")
+    words = (*WORDS, "scheme=born_again", "teacher_outputs=logits")
+    looks: dict[str, str] = {}
+    update = ProgressFile.update
+
+    def looked_at(file: ProgressFile, stage: str, *rest: Any) -> None:
+        update(file, stage, *rest)
+        if stage not in looks:
+            looks[stage] = kd(capsys, "status", str(file.path.parent)).out
+
+    monkeypatch.setattr(ProgressFile, "update", looked_at)
+    planned = kd(capsys, "run", "--plan", *words).out
+    answer = kd(capsys, "run", *words)
+    assert answer.code == 0, answer.err
+    (run,) = (project / "outputs" / "runs").iterdir()
+    log = (run / "run.log").read_text()
+    stages = ["teacher", "baseline", "teacher_outputs", "first", "lessons", "second"]
+    assert list(looks) == ["data", *stages, "test"]
+    for stage, title in (("first", "generation 1"), ("lessons", "store lessons"), ("second", "generation 2")):
+        assert title in looks[stage], "status"
+        assert title in planned
+        assert f"{title}: " in log, "progress"
+    results = json.loads((run / "results.json").read_text())
+    assert list(results["models"]) == ["teacher", "baseline", "first", "distilled"]
+    assert results["models"]["distilled"]["stage"] == "second"
+    page = (run / "report.html").read_text()
+    table = kd(capsys, "report", str(run)).out
+    for label in ("first generation", "born again"):
+        assert label in page
+        assert label in table
+    assert {path.name for path in (project / "outputs" / "store").iterdir()} == {
+        *("data", "teacher", "baseline", "first", "second", "teacher_outputs", "test")
+    }
+    assert sorted(path.stem for path in (run / "metrics").iterdir()) == ["baseline", "first", "second", "teacher"]
+    first, second = (load_file(run / "weights" / f"{name}.safetensors") for name in ("first", "distilled"))
+    assert first.keys() == second.keys()
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    # Each stage is forced by its own name, and a sweep has a column for what its models are called.
+    again = kd(capsys, "run", "--plan", *words, "force=[second]").out
+    assert re.search(r"generation 1 +first +[0-9a-f]{8} +reused", again)
+    assert re.search(r"generation 2 +second +[0-9a-f]{8} +run again \(forced\)", again)
+    refused = kd(capsys, "run", *words, "force=[distill]")
+    assert "force=distill: not one of teacher, baseline, first, second" in refused.err
+
+
 def test_ls_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
     shown = kd(capsys, "ls").out
-    for purpose in ("Squared distance of the logits.", "A network of our own.", "Random blobs.", "loss doubled."):
+    ours = (
+        "Squared distance of the logits.",
+        "A network of our own.",
+        "Random blobs.",
+        "loss doubled.",
+        "one like itself",
+    )
+    for purpose in ours:
         assert purpose in shown
 
 

@@ -65,9 +65,9 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_run_is_the_same_twice_and_near_that_of_the_cpu(name: str, tmp_path: Path) -> None:
-    found = experiment(tmp_path / "gpu", **GPU, **CHANGES[name]).run()["records"]
-    again = experiment(tmp_path / "again", **GPU, **CHANGES[name]).run()["records"]
-    on_cpu = experiment(tmp_path / "cpu", **CHANGES[name]).run()["records"]
+    found = experiment(tmp_path / "gpu", **GPU, **CHANGES[name]).run().records
+    again = experiment(tmp_path / "again", **GPU, **CHANGES[name]).run().records
+    on_cpu = experiment(tmp_path / "cpu", **CHANGES[name]).run().records
     for stage in STAGES:
         assert found[stage]["test"] == again[stage]["test"]
         assert found[stage]["test"] == pytest.approx(on_cpu[stage]["test"], rel=0.05, abs=0.02)
@@ -111,7 +111,7 @@ def test_a_cohort_gives_what_separate_runs_give(stack: bool, tmp_path: Path) -> 
     found, errors, _ = side_by_side(tmp_path / "cohort", [GPU | job for job in JOBS], stack=stack)
     assert errors == [None] * len(JOBS)
     if stack:
-        assert any("stacked" in line for line in found[0].board.lines)  # type: ignore[attr-defined]
+        assert any("stacked" in line for line in found[0].context.board.lines)  # type: ignore[attr-defined]
     else:
         assert [stored(each) for each in found] == separate
 
@@ -141,15 +141,15 @@ def test_no_step_waits_for_the_gpu(name: str, tmp_path: Path) -> None:
 
 
 def test_compiled_networks_and_losses(tmp_path: Path) -> None:
-    plain = experiment(tmp_path / "plain", **GPU, **CHANGES["chunked"]).run()["records"]
-    compiled = experiment(tmp_path / "compiled", **GPU, **CHANGES["chunked"], compile=True).run()["records"]
+    plain = experiment(tmp_path / "plain", **GPU, **CHANGES["chunked"]).run().records
+    compiled = experiment(tmp_path / "compiled", **GPU, **CHANGES["chunked"], compile=True).run().records
     for stage in STAGES:
         assert compiled[stage]["test"] == pytest.approx(plain[stage]["test"], abs=0.05)  # dropout draws other numbers
 
 
 def test_ddp_with_one_gpu(tmp_path: Path) -> None:
     strategy = {"trainer__strategy": {"_target_": "kd_lightning.strategies.SpawnedDDP"}}
-    plain = experiment(tmp_path / "plain", **GPU).run()["records"]
-    found = experiment(tmp_path / "ddp", **GPU, **strategy).run()["records"]
+    plain = experiment(tmp_path / "plain", **GPU).run().records
+    found = experiment(tmp_path / "ddp", **GPU, **strategy).run().records
     for stage in STAGES:
         assert found[stage]["test"] == pytest.approx(plain[stage]["test"], abs=0.02)

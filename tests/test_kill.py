@@ -24,7 +24,7 @@ KILLS = 12
 def run(outputs: Path) -> None:
     one = experiment(outputs)
     one.run()
-    (outputs / "said").write_text("\n".join(one.board.lines))
+    (outputs / "said").write_text("\n".join(one.context.board.lines))
 
 
 def finish(outputs: Path) -> float:

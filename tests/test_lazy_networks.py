@@ -57,7 +57,7 @@ class OneClass:
 def test_a_whole_run_of_lazy_networks(tmp_path: Path) -> None:
     lazy = {"_target_": "tests.test_lazy_networks.LazyNet"}
     found = experiment(tmp_path, teacher={**lazy, "width": 7, "checkpoint": None}, student=lazy).run()
-    assert {record["steps"] for record in found["records"].values()} >= {12, 10}
+    assert {record["steps"] for record in found.records.values()} >= {12, 10}
 
 
 def test_sizes_are_found_and_the_start_is_a_function_of_the_seed() -> None:
@@ -89,5 +89,5 @@ def test_one_that_cannot_read_the_example_is_said() -> None:
 )
 def test_rows_of_one_class_are_said(source: str, said: int, tmp_path: Path) -> None:
     found = experiment(tmp_path, data__source={"_target_": source})
-    assert found.recipe.prepared
-    assert sum("all training rows have the same class" in line for line in found.board.lines) == said
+    assert found.builder.dataset.prepared
+    assert sum("all training rows have the same class" in line for line in found.context.board.lines) == said

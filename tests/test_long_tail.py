@@ -11,10 +11,11 @@ import torch
 
 from kd_lightning.config import build
 from kd_lightning.errors import ConfigError
+from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.settings import softness
 from kd_lightning.functional.balanced import BalancedKL
 from kd_lightning.functional.class_balance import effective_number_weights, log_prior
 from kd_lightning.objectives.balanced_kd import BalancedKD
-from kd_lightning.pipeline import MODELS, Experiment
 from kd_lightning.results import results_of
 from kd_lightning.tasks.position import PositionTask
 from tests.support.cli import kd, settings_of, text_words, texts
@@ -44,8 +45,9 @@ def test_the_run_ends_in_accuracies_of_head_and_tail(tmp_path: Path) -> None:
         "medium": {"classes": [1], "training_rows": [5]},
         "tail": {"classes": [2], "training_rows": [2]},
     }
-    for model in MODELS:
-        metrics = results["models"][model]["metrics"]
+    assert len(results["models"]) == 4
+    for model in results["models"].values():
+        metrics = model["metrics"]
         parts = [metrics[f"accuracy_{name}"] for name in results["class_groups"]]
         assert sum(parts) / 3 == pytest.approx(metrics["accuracy"])  # the test split has 7 rows of each class
     log = next((tmp_path / "store" / "distill").glob("*/metrics.csv")).read_text()
@@ -54,24 +56,26 @@ def test_the_run_ends_in_accuracies_of_head_and_tail(tmp_path: Path) -> None:
 
 def test_other_data_say_nothing_of_groups(tmp_path: Path) -> None:
     for imbalance in (None, 1):
-        recipe = experiment(tmp_path, data__imbalance=imbalance).recipe
-        assert sorted(recipe.task.metrics()) == ["accuracy", "cross_entropy"]
+        builder = experiment(tmp_path, data__imbalance=imbalance).builder
+        assert sorted(builder.task.metrics()) == ["accuracy", "cross_entropy"]
 
 
 def test_hard_losses_count_the_labels_that_they_see(tmp_path: Path) -> None:
     labels = {"data__labelled": 9, "data__labelled_teacher": 15}
-    recipe = long_tailed(tmp_path, **labels, teacher_hard_loss=WEIGHTED).recipe
-    student, teacher = recipe.supervised("student", 1).task, recipe.supervised("teacher", 1).task
+    builder = long_tailed(tmp_path, **labels, teacher_hard_loss=WEIGHTED).builder
+    student, teacher = builder.supervised("student", 1).task, builder.supervised("teacher", 1).task
     assert isinstance(student, PositionTask)
     assert isinstance(teacher, PositionTask)
     assert student.offsets is not None
     assert student.class_weights is teacher.offsets is None
     assert teacher.class_weights is not None
-    counts = recipe.class_rows("student")
+    counts = builder.dataset.class_rows("student")
     assert int(counts.sum()) == 9
     assert torch.equal(student.offsets.values, log_prior(counts))
-    assert torch.equal(teacher.class_weights.values, effective_number_weights(recipe.class_rows("teacher"), 0.99))
-    term = recipe.objective()["balanced_kd"]
+    assert torch.equal(
+        teacher.class_weights.values, effective_number_weights(builder.dataset.class_rows("teacher"), 0.99)
+    )
+    term = builder.objective()["balanced_kd"]
     assert isinstance(term, BalancedKD)
     assert isinstance(term.divergence, BalancedKL)
     assert torch.equal(term.divergence.log_weights.values, effective_number_weights(counts, 0.9999).log())
@@ -81,17 +85,16 @@ def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp
     runs = {name: long_tailed(tmp_path, hard_loss=node) for name, node in (("plain", {}), ("adjusted", ADJUSTED))}
     keys: dict[str, dict[str, Any]] = {}
     for name, one in runs.items():
-        teacher, baseline = one.teacher().ingredients, one.baseline().ingredients
-        one.entries["teacher"] = one.recipe.store.entry("teacher", "any")
-        distil = one.distillation().ingredients
-        assert baseline["hard_loss"] == distil["hard_loss"] == one.recipe.settings["hard_loss"]
+        teacher, baseline = one.stage("teacher").contents, one.stage("baseline").contents
+        distil = one.stage("distill").contents
+        assert baseline["hard_loss"] == distil["hard_loss"] == one.context.settings["hard_loss"]
         keys[name] = {"teacher": teacher, "baseline": baseline, "distil": distil}
-        module = one.recipe.distilling(
-            one.recipe.teacher_outputs(one.recipe.network("teacher"), one.source),
-            one.recipe.network("student"),
+        module = one.builder.distilling(
+            one.builder.teacher_outputs(one.builder.network("teacher"), one.builder.sources()[0]),
+            one.builder.network("student"),
             1,
             0,
-            one.recipe.softness(),
+            softness(one.context.settings),
         )
         assert isinstance(module.task, PositionTask)
         assert (module.task.offsets is None) == (name == "plain")
@@ -117,9 +120,9 @@ def test_pre_training_is_bit_for_bit_the_same_whatever_the_hard_loss(changes: di
     for folder, node in ((tmp_path / "plain", {}), (tmp_path / "adjusted", ADJUSTED)):
         one = long_tailed(folder, hard_loss=node, **changes)
         one.run()
-        keys.append(one.entries["pretrain"].key)
+        keys.append(one.entry("pretrain").key)
         for stage, kept in found.items():
-            kept.append(one.entries[stage].path("weights.safetensors").read_bytes())
+            kept.append(one.entry(stage).path("weights.safetensors").read_bytes())
     assert found["pretrain"][0] == found["pretrain"][1]
     assert keys[0] == keys[1]
     assert found["baseline"][0] != found["baseline"][1]  # the control
@@ -145,12 +148,12 @@ class Other:
 
 def test_a_task_that_cannot_is_named(tmp_path: Path) -> None:
     target = {"_target_": "tests.test_long_tail.Other"}
-    recipe = experiment(tmp_path, task=target, teacher_hard_loss=ADJUSTED).recipe
+    builder = experiment(tmp_path, task=target, teacher_hard_loss=ADJUSTED).builder
     with pytest.raises(
         ConfigError, match="teacher_hard_loss: Other has no `with_hard_loss`: choose teacher_hard_loss="
     ):
-        recipe.trained_task("teacher")
-    assert recipe.trained_task("student") is recipe.task
+        builder.trained_task("teacher")
+    assert builder.trained_task("student") is builder.task
 
 
 def test_language_models_count_tokens(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_language_models_count_tokens(capsys: pytest.CaptureFixture[str], tmp_pa
     results = json.loads((folder / "results.json").read_text())
     assert results["hard_loss"] == "LogitAdjusted(tau=1.0)"
     assert "class_groups" not in results
-    recipe = Experiment(settings_of(*words, f"outputs={tmp_path}"), build, [], SilentBoard()).recipe
-    rows = recipe.prepared.splits["train"]
+    builder = Experiment(settings_of(*words, f"outputs={tmp_path}"), build, [], SilentBoard()).builder
+    rows = builder.dataset.prepared.splits["train"]
     seen = rows["targets"][rows["mask"]] if "mask" in rows else rows["targets"]
-    assert recipe.class_rows("student").tolist() == [int((seen == token).sum()) for token in range(300)]
+    assert builder.dataset.class_rows("student").tolist() == [int((seen == token).sum()) for token in range(300)]

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies.launchers.multiprocessing import _GlobalStateSnapshot
 
-from kd_lightning import pipeline
 from kd_lightning.errors import KDError
+from kd_lightning.experiment import experiment as whole_run
 from kd_lightning.matmul import matmul_precision
 from kd_lightning.ranks import Task
 from tests.support.processes import in_two
@@ -36,7 +36,7 @@ def trained_with(tmp_path: Path, **changes: Any) -> dict[str, str]:
     folder = tmp_path / "found"
     folder.mkdir()
     one = experiment(tmp_path / "outputs", matmul="medium", **changes)
-    one.recipe.__dict__["trainer"] = replace(one.recipe.trainer, callbacks=lambda: [Precision(folder)])
+    one.builder.__dict__["trainer"] = replace(one.builder.trainer, callbacks=lambda: [Precision(folder)])
     one.run()
     assert torch.get_float32_matmul_precision() == "highest"
     return {path.name: path.read_text() for path in folder.iterdir()}
@@ -44,13 +44,13 @@ def trained_with(tmp_path: Path, **changes: Any) -> dict[str, str]:
 
 def test_in_every_stage_and_in_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tested: list[str] = []
-    evaluated = pipeline.evaluated
+    evaluated = whole_run.evaluated
 
     def noted(**arguments: Any) -> Any:
         tested.append(torch.get_float32_matmul_precision())
         return evaluated(**arguments)
 
-    monkeypatch.setattr(pipeline, "evaluated", noted)
+    monkeypatch.setattr(whole_run, "evaluated", noted)
     assert trained_with(tmp_path) == {f"{stage}-0": "medium" for stage in STAGES}
     assert tested == ["medium"] * len(STAGES)
 

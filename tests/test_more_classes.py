@@ -38,9 +38,9 @@ TOPK = {"_target_": "kd_lightning.teachers.topk.TopK", "k": 2}
 @pytest.mark.parametrize("outputs", [{}, {"teacher_outputs": CACHED}], ids=["live", "stored"])
 def test_it_is_trained_and_distilled_from(outputs: dict[str, Any], tmp_path: Path) -> None:
     run = experiment(tmp_path, teacher__classes=CLASSES + 2, objective=UNIVERSAL | HINT, **outputs)
-    records = run.run()["records"]
-    assert run.trained("teacher").last.out_features == CLASSES + 2
-    assert run.trained("distill").last.out_features == CLASSES
+    records = run.run().records
+    assert run.parts.trained(run.stage("teacher")).last.out_features == CLASSES + 2
+    assert run.parts.trained(run.stage("distill")).last.out_features == CLASSES
     for record in records.values():
         assert math.isfinite(record["test"])
         assert 0 <= record["metrics"]["accuracy"] <= 1
@@ -57,15 +57,15 @@ def test_by_chunks_of_rows_it_comes_to_the_same(tmp_path: Path) -> None:
         experiment(tmp_path, **networks, objective=UNIVERSAL, chunked_loss=chunked, teacher_outputs=HIDDEN).run()
         for chunked in (False, True)
     )
-    for stage, record in whole["records"].items():
-        assert by_chunks["records"][stage]["test"] == pytest.approx(record["test"], rel=1e-4)
+    for stage, record in whole.records.items():
+        assert by_chunks.records[stage]["test"] == pytest.approx(record["test"], rel=1e-4)
 
 
 def test_one_of_the_users_own_is_measured_and_used(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(TinyNet(width=9, classes=CLASSES + 2).state_dict(), tmp_path / "padded.pt")
     changes = {"teacher__classes": CLASSES + 2, "teacher__checkpoint": str(tmp_path / "padded.pt")}
-    records = experiment(tmp_path, objective=UNIVERSAL, **changes).run()["records"]
+    records = experiment(tmp_path, objective=UNIVERSAL, **changes).run().records
     assert math.isfinite(records["teacher"]["val"])
     assert math.isfinite(records["distill"]["test"])
 

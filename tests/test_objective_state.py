@@ -12,8 +12,8 @@ from safetensors.torch import load, load_file
 from torch import Tensor
 
 from kd_lightning import code
+from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.modules.distillation import DistillationModule
-from kd_lightning.store import content_key
 from tests.support.tiny import experiment
 from tests.test_cohort import side_by_side
 from tests.test_cohort import stored as files
@@ -28,11 +28,11 @@ CHANGES: dict[str, Any] = {"objective__hint": HINT, "objective__taid": TAID}
 def test_distillation_goes_on_from_the_projections_of_pre_training(tmp_path: Path) -> None:
     one = experiment(tmp_path, **CHANGES)
     one.run()
-    entry = one.entries["pretrain"]
+    entry = one.entry("pretrain")
     learnt = load_file(entry.path("objective.safetensors"))
     assert entry.problem() is None
-    module = one.distillation().module()
-    fresh = one.recipe.objective()
+    module = one.stage("distill").module()
+    fresh = one.builder.objective()
     for name, tensor in module.objective["hint"].state_dict().items():
         assert torch.equal(tensor, learnt[f"hint.{name}"])
         assert not torch.equal(tensor, fresh["hint"].state_dict()[name])
@@ -40,17 +40,17 @@ def test_distillation_goes_on_from_the_projections_of_pre_training(tmp_path: Pat
     assert all(name.startswith("hint.") for name in learnt)
     assert module.objective["taid"].share == fresh["taid"].share
     # The last stage hands nothing on, and students are students.
-    assert not one.entries["distill"].path("objective.safetensors").exists()
-    student = set(one.recipe.network("student").state_dict())
+    assert not one.entry("distill").path("objective.safetensors").exists()
+    student = set(one.builder.network("student").state_dict())
     assert all(
-        set(load_file(one.entries[stage].path("weights.safetensors"))) == student for stage in ("pretrain", "distill")
+        set(load_file(one.entry(stage).path("weights.safetensors"))) == student for stage in ("pretrain", "distill")
     )
 
 
 def test_where_nothing_is_learnt_nothing_is_kept(tmp_path: Path) -> None:
     one = experiment(tmp_path, steps__teacher=1, steps__student=2, steps__pretrain=1)
     one.run()
-    assert sorted(path.name for path in one.entries["pretrain"].folder.iterdir()) == [
+    assert sorted(path.name for path in one.entry("pretrain").folder.iterdir()) == [
         "description.json",
         "metrics.csv",
         "result.json",
@@ -149,7 +149,7 @@ def test_jobs_side_by_side_carry_what_each_carries_alone(tmp_path: Path) -> None
         alone = experiment(tmp_path / "alone", **job)
         alone.run()
         assert files(found) == files(alone)
-        files_carried = [one.entries["pretrain"].path("objective.safetensors").read_bytes() for one in (found, alone)]
+        files_carried = [one.entry("pretrain").path("objective.safetensors").read_bytes() for one in (found, alone)]
         assert files_carried[0] == files_carried[1]
 
 
@@ -160,12 +160,9 @@ def test_an_edit_of_the_code_that_carries_runs_only_what_carries(
         found = {}
         for name, changes in (("hint", {"objective__hint": HINT}), ("kd", {}), ("anew", {"objective__taid": TAID})):
             one = experiment(tmp_path, **changes)
-            one.entries["teacher"] = one._place(one.teacher())
-            stages = [one.teacher(), one.baseline(), *one.soft_stages(one.source)]
-            found |= {f"{name} {stage.name}": content_key(stage.ingredients) for stage in stages}
+            found |= {f"{name} {stage.name}": stage.key for stage in one.stages if isinstance(stage, TrainedStage)}
         one = experiment(tmp_path, objective__hint=HINT, steps__pretrain=0)
-        one.entries["teacher"] = one._place(one.teacher())
-        return found | {"at once": content_key(one.distillation().ingredients)}
+        return found | {"at once": one.stage("distill").key}
 
     before, parse = keys(), code._parse
 

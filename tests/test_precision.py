@@ -42,8 +42,8 @@ class Types(pl.Callback):
 def run(outputs: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, set[torch.dtype]]]:
     found: dict[str, set[torch.dtype]] = {}
     one = experiment(outputs, **changes)
-    one.recipe.__dict__["trainer"] = replace(one.recipe.trainer, callbacks=lambda: [Types(found)])
-    return one.run()["records"], found
+    one.builder.__dict__["trainer"] = replace(one.builder.trainer, callbacks=lambda: [Types(found)])
+    return one.run().records, found
 
 
 def weights(outputs: Path) -> list[Tensor]:
@@ -73,7 +73,7 @@ def test_gradients_of_a_fused_optimizer_are_clipped(tmp_path: Path) -> None:
 
 
 def test_in_two_processes_as_well(tmp_path: Path) -> None:
-    records = experiment(tmp_path, trainer__precision="bf16-mixed", **in_two()).run()["records"]
+    records = experiment(tmp_path, trainer__precision="bf16-mixed", **in_two()).run().records
     assert all(math.isfinite(record["val"]) and math.isfinite(record["test"]) for record in records.values())
 
 

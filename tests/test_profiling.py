@@ -11,9 +11,9 @@ from tests.support.tiny import experiment
 
 
 def test_only_where_none_is_asked_for(tmp_path: Path) -> None:
-    assert isinstance(experiment(tmp_path).recipe.trainer.trainer(logger=False).profiler, NoProfiler)
+    assert isinstance(experiment(tmp_path).builder.trainer.trainer(logger=False).profiler, NoProfiler)
     asked = {"trainer__profiler": {"_target_": "pytorch_lightning.profilers.SimpleProfiler"}}
-    assert isinstance(experiment(tmp_path, **asked).recipe.trainer.trainer(logger=False).profiler, SimpleProfiler)
+    assert isinstance(experiment(tmp_path, **asked).builder.trainer.trainer(logger=False).profiler, SimpleProfiler)
 
 
 def test_contexts_may_lie_in_one_another() -> None:

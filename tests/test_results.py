@@ -12,20 +12,29 @@ from safetensors.torch import load_file
 
 from kd_lightning import code
 from kd_lightning.errors import ConfigError
-from kd_lightning.pipeline import MODELS
-from kd_lightning.recipe import CARRYING_CODE, DISTILLATION_CODE, STORING_CODE, SUPERVISED_CODE, TEST_CODE
+from kd_lightning.experiment.stage_keys import (
+    CARRYING_CODE,
+    DISTILLATION_CODE,
+    STORING_CODE,
+    SUPERVISED_CODE,
+    TEST_CODE,
+)
 from kd_lightning.results import results_of
 from kd_lightning.run_folder import gather
 from tests.support.parts import TinyNet, TinyRows
 from tests.support.tiny import experiment
+
+STAGES = {"teacher": "teacher", "baseline": "baseline", "pretrained": "pretrain", "distilled": "distill"}
+LABELS = ["teacher", "student alone", "pre-trained", "distilled"]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     folder = tmp_path_factory.mktemp("run")
     one = experiment(folder, checkpoint_every=100)
-    results = results_of(one, one.run(), "kd run")
-    gather(folder, one)
+    found = one.run()
+    results = results_of(one, found, "kd run")
+    gather(folder, one, found.comparison)
     return json.loads(json.dumps(results)), folder
 
 
@@ -34,10 +43,14 @@ def test_keys_of_the_record(finished: tuple[dict[str, Any], Path]) -> None:
     assert {"task", "metric", "mode", "seed", "models", "gap_closed", "gain_over_baseline", "verdict"} <= set(results)
     assert results["teacher_unchanged"] is True
     assert (results["task"], results["metric"], results["mode"]) == ("classification", "cross_entropy", "min")
-    for model in MODELS:
-        record = results["models"][model]
+    for record in results["models"].values():
         assert {"val", "test", "parameters", "megabytes", "steps", "seconds", "store_key"} <= set(record)
-    assert [results["models"][model]["steps"] for model in MODELS] == [12, 10, 4, 6]
+    assert {name: record["stage"] for name, record in results["models"].items()} == STAGES
+    assert [record["label"] for record in results["models"].values()] == LABELS
+    assert [record["role"] for record in results["models"].values()] == ["teacher", *["student"] * 3]
+    assert [record["steps"] for record in results["models"].values()] == [12, 10, 4, 6]
+    assert [record["steps_before"] for record in results["models"].values()] == [0, 0, 0, 4]
+    assert [record["start"] for record in results["models"].values()] == [None, None, None, "pretrain"]
 
 
 def test_test_values_are_those_of_the_weights_in_the_run_folder(finished: tuple[dict[str, Any], Path]) -> None:
@@ -52,7 +65,7 @@ def test_test_values_are_those_of_the_weights_in_the_run_folder(finished: tuple[
         assert results["models"][model]["parameters"] == sum(p.numel() for p in network.parameters())
         size = (folder / "weights" / f"{model}.safetensors").stat().st_size
         assert results["models"][model]["megabytes"] == size / 1e6
-        assert (folder / "metrics" / f"{MODELS[model]}.csv").is_file()
+        assert (folder / "metrics" / f"{STAGES[model]}.csv").is_file()
 
 
 def test_gain_and_gap_by_hand(finished: tuple[dict[str, Any], Path]) -> None:
@@ -103,7 +116,7 @@ def test_what_is_measured_on_the_test_split_alone_enters_no_training_key(monkeyp
 def test_other_precisions_run_to_the_end(precision: str, tmp_path: Path) -> None:
     one = experiment(tmp_path, trainer__precision=precision, checkpoint_every=100)
     results = results_of(one, one.run(), "kd run")
-    assert all(results["models"][model]["throughput"] > 0 for model in MODELS)
+    assert all(model["throughput"] > 0 for model in results["models"].values())
 
 
 def test_a_brought_teacher_keeps_its_weights_whatever_the_precision(
@@ -113,7 +126,7 @@ def test_a_brought_teacher_keeps_its_weights_whatever_the_precision(
     for precision in ("bf16-true", "32-true"):
         one = experiment(tmp_path, trainer__precision=precision, teacher__checkpoint=str(weights), checkpoint_every=100)
         one.run()
-        kept = load_file(one.entries["teacher"].path("weights.safetensors"))
+        kept = load_file(one.entry("teacher").path("weights.safetensors"))
         assert all(torch.equal(kept[name], tensor) for name, tensor in load_file(weights).items())
     assert len(list((tmp_path / "store" / "teacher").glob("*/"))) == 2
 

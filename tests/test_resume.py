@@ -53,8 +53,8 @@ def run(outputs: Path, callbacks: list[pl.Callback] | None = None, **changes: An
     states: list[Any] = []
     one = experiment(outputs, **changes)
     # The property is cached: what is put in its place is what the stages use.
-    one.recipe.__dict__["trainer"] = replace(
-        one.recipe.trainer, callbacks=lambda: [*(callbacks or []), LastState(states)]
+    one.builder.__dict__["trainer"] = replace(
+        one.builder.trainer, callbacks=lambda: [*(callbacks or []), LastState(states)]
     )
     one.run()
     return states
@@ -176,8 +176,8 @@ def test_a_damaged_resume_point_is_refused_and_the_one_before_it_serves(
     points[-1].write_bytes(content)
     one = experiment(tmp_path)
     one.run()
-    assert any(points[-1].name in line and "refused" in line for line in one.board.lines)
-    assert any(f"goes on from {points[-2].name}" in line for line in one.board.lines)
+    assert any(points[-1].name in line and "refused" in line for line in one.context.board.lines)
+    assert any(f"goes on from {points[-2].name}" in line for line in one.context.board.lines)
     assert stored(tmp_path) == uninterrupted[0]
 
 

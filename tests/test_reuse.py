@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kd_lightning import code, sharing, stage
-from kd_lightning.pipeline import Experiment
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.store import Entry, content_key
 from tests.support.tiny import SilentBoard, build, experiment, settings
 
@@ -37,7 +37,7 @@ def outputs(finished_store: Path, tmp_path: Path) -> Path:
 def ran(outputs: Path, sweep: str = "run", **changes: Any) -> list[str]:
     """The stages that were not reused."""
     found = experiment(outputs, sweep, **{"checkpoint_every": 100, **changes}).run()
-    return [stage for stage, record in found["records"].items() if not record["reused"]]
+    return [stage for stage, record in found.records.items() if not record["reused"]]
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_a_damaged_entry_is_run_again_with_a_line_that_says_why(outputs: Path) -
     weights.write_bytes(weights.read_bytes()[:-1])
     again = experiment(outputs)
     found = again.run()
-    assert [stage for stage, record in found["records"].items() if not record["reused"]] == ["baseline"]
-    assert any("weights.safetensors is damaged" in line for line in again.board.lines)
+    assert [stage for stage, record in found.records.items() if not record["reused"]] == ["baseline"]
+    assert any("weights.safetensors is damaged" in line for line in again.context.board.lines)
 
 
 LOSS = """
@@ -195,7 +195,7 @@ def ran_with(package: Path, outputs: Path) -> list[str]:
     chosen["student"] = {"_target_": f"{package.name}.net.Net"}
     chosen["objective"]["mine"] = {"_target_": f"{package.name}.loss.Mine"}
     found = Experiment(chosen, build, ["tests", package.name], SilentBoard()).run()
-    return [stage for stage, record in found["records"].items() if not record["reused"]]
+    return [stage for stage, record in found.records.items() if not record["reused"]]
 
 
 def test_editing_a_users_code_runs_only_what_uses_it(package: Path, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_editing_our_own_loss_or_network_does_the_same(outputs: Path, monkeypatc
 
 def test_while_another_process_has_the_teacher_the_student_alone_is_trained(tmp_path: Path) -> None:
     one = experiment(tmp_path)
-    teacher = one.recipe.store.entry("teacher", content_key(one.teacher().ingredients))
+    teacher = one.context.store.entry("teacher", content_key(one.stage("teacher").contents))
     with ThreadPoolExecutor() as pool:
         with teacher.lock(lambda: None):
             run = pool.submit(one.run)
@@ -243,7 +243,7 @@ def test_while_another_process_has_the_teacher_the_student_alone_is_trained(tmp_
             assert not run.done()
             assert not list(tmp_path.glob("store/teacher/*/status.json"))
         found = run.result(60)
-    assert list(found["records"]) == ["baseline", "teacher", "pretrain", "distill"]
-    assert list(found["rows"]) == list(ALL)
-    assert not any(record["reused"] for record in found["records"].values())
-    assert list(experiment(tmp_path / "alone").run()["records"]) == list(ALL), "the control"
+    assert list(found.records) == ["baseline", "teacher", "pretrain", "distill"]
+    assert list(found.rows) == list(ALL)
+    assert not any(record["reused"] for record in found.records.values())
+    assert list(experiment(tmp_path / "alone").run().records) == list(ALL), "the control"

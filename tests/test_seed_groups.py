@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kd_lightning.seed_groups import choose_configuration
+from kd_lightning.seed_groups import choose_configuration, run_of
 from tests.support.sweeps import job, results
 
 
@@ -34,3 +34,10 @@ def test_a_teacher_seed_is_kept_where_all_jobs_have_the_same() -> None:
 
 def test_nothing_is_chosen_without_a_finished_job() -> None:
     assert choose_configuration([job(0, "alpha=0.5 seed=0", state="failed")]) is None
+
+
+def test_the_steps_of_a_run_are_those_of_its_whole_training() -> None:
+    found = results(0, 44.0, 45.0, 48.0, steps=(800, 300, 400))
+    assert run_of(0, found).steps == (800, 700)
+    found["models"]["distilled"] |= {"label": "distilled", "start": "elsewhere", "steps_before": 400}
+    assert run_of(0, found).steps == (800, 800)

@@ -141,9 +141,9 @@ def test_a_whole_run_in_two_processes_is_that_of_one(
         "trainer__accumulate_grad_batches": accumulate,
     }
     found = experiment(tmp_path, **changes).run()
-    assert found["records"]["distill"]["teacher_unchanged"]
-    assert found["records"]["distill"]["steps"] == 6
-    assert {record["predictions"]["positions"] for record in found["records"].values()} == {TEST_ROWS}
+    assert found.records["distill"]["teacher_unchanged"]
+    assert found.records["distill"]["steps"] == 6
+    assert {record["predictions"]["positions"] for record in found.records.values()} == {TEST_ROWS}
     one, two = weights(alone), weights(tmp_path)
     assert list(two) == list(one)
     for name, tensor in one.items():
@@ -153,7 +153,7 @@ def test_a_whole_run_in_two_processes_is_that_of_one(
         for (_, value), (_, wanted) in zip(lines(tmp_path), lines(alone), strict=True):
             assert value == pytest.approx(wanted, abs=tolerance(terms=64, steps=26))
     again = experiment(tmp_path, **changes).run()
-    assert all(record["reused"] for record in again["records"].values())
+    assert all(record["reused"] for record in again.records.values())
 
 
 def test_clipping_is_no_empty_setting(alone: Path, tmp_path: Path) -> None:
@@ -174,16 +174,15 @@ class Heard(SilentBoard):
 def test_a_fork_server_starts_the_processes_of_all_stages_and_progress_is_heard(tmp_path: Path) -> None:
     """As users run it; the server imports everything once."""
     strategy = {"_target_": "kd_lightning.strategies.SpawnedDDP"}
-    one = experiment(tmp_path, **in_two(strategy), progress=True)
-    one.board = one.recipe.board = Heard()
+    one = experiment(tmp_path, board=Heard(), **in_two(strategy), progress=True)
     one.run()
     run(tmp_path / "forked", **in_two())
     assert weights(tmp_path).keys() == weights(tmp_path / "forked").keys()
     for name, tensor in weights(tmp_path / "forked").items():
         assert torch.equal(weights(tmp_path)[name], tensor)
     for stage in STAGES:
-        assert f"{stage} 0 " in one.board.lines
-        assert any(line.startswith(f"{stage} 4 validation cross_entropy") for line in one.board.lines)
+        assert f"{stage} 0 " in one.context.board.lines
+        assert any(line.startswith(f"{stage} 4 validation cross_entropy") for line in one.context.board.lines)
     assert not list(tmp_path.glob("store/*/*/.tmp-*"))
 
 

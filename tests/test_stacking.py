@@ -142,7 +142,7 @@ def test_students_may_differ_in(differing: list[dict[str, Any]], outputs: Path, 
 def test_students_alone_may_be_stacked_as_well(outputs: Path, tmp_path: Path) -> None:
     def job(rate: float) -> Job:
         one = experiment(outputs, optimizer__lr=rate, steps={"teacher": 12, "student": STEPS, "pretrain": 0}, **MLP)
-        return Job(one.baseline(), one.recipe.trainer)
+        return Job(one.stage("baseline"), one.builder.trainer)
 
     jobs = [job(0.01), job(0.02)]
     places = entries(tmp_path / "together", 2)

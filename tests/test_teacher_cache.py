@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kd_lightning import teacher_choice
 from kd_lightning.errors import ConfigError
+from kd_lightning.experiment import stored_or_live
 from kd_lightning.store import Entry
 from tests.support.processes import in_two
 from tests.support.tiny import SETTINGS, experiment
@@ -32,7 +32,7 @@ def told(outputs: Path, **changes: Any) -> tuple[list[str], list[str]]:
     """Run; the stages that were not reused, and the board's lines."""
     one = experiment(outputs, **{**HEADED, "checkpoint_every": 100, **changes})
     found = one.run()
-    return [stage for stage, record in found["records"].items() if not record["reused"]], one.board.lines  # type: ignore[attr-defined]
+    return [stage for stage, record in found.records.items() if not record["reused"]], one.context.board.lines  # type: ignore[attr-defined]
 
 
 def caches(outputs: Path) -> list[Path]:
@@ -240,7 +240,7 @@ def test_rows_that_are_there_are_used(tmp_path: Path) -> None:
 
 
 def test_a_disk_without_room_is_a_reason_for_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teacher_choice, "free_bytes", lambda _: 100)
+    monkeypatch.setattr(stored_or_live, "free_bytes", lambda _: 100)
     lines = told(tmp_path, **sweep_of(tmp_path, 4), **ROWS_READ)[1]
     assert choice(lines).startswith("live: 4 jobs")
     assert "have no room on the disk" in choice(lines)

@@ -65,7 +65,7 @@ def test_rows_that_do_not_divide_over_the_devices_are_refused(tmp_path: Path) ->
 def test_each_choice_is_built_anew_for_each_training(choice: str, tmp_path: Path) -> None:
     settings = settings_of(*DIGITS, f"trainer={choice}")
     one = experiment(tmp_path, trainer__strategy=settings["trainer"]["strategy"], trainer__devices=2)
-    trainers = [one.recipe.trainer.trainer(logger=False) for _ in range(2)]
+    trainers = [one.builder.trainer.trainer(logger=False) for _ in range(2)]
     assert trainers[0].strategy is not trainers[1].strategy
     assert trainers[0].world_size == 2
 

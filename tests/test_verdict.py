@@ -225,3 +225,13 @@ def test_what_is_not_finite_is_not_judged() -> None:
     models = {"baseline": {"test": math.inf, "steps": 4}, "distilled": {"test": 45.25, "steps": 4}}
     sentence = verdict_sentence(results((math.nan, math.nan), models=models))
     assert sentence.startswith("No statement")
+
+
+def test_the_recorded_steps_before_count() -> None:
+    models = {
+        "baseline": {"test": 48.5, "steps": 8},
+        "distilled": {"test": 45.25, "steps": 4, "label": "distilled", "start": "warm-up", "steps_before": 4},
+    }
+    assert "8 steps each" in verdict_sentence(results((2.5, 4.0), models=models))
+    models["distilled"]["steps_before"] = 6
+    assert "NOT in equal steps: 10 against 8" in verdict_sentence(results((2.5, 4.0), models=models))

@@ -15,9 +15,6 @@ from kd_lightning.callbacks.pruning_files import PRUNE, REPORTS, TRIAL
 from kd_lightning.errors import TrialPruned
 from kd_lightning.inside import check_file
 
-PRUNED_STAGE = "distill"
-"""The stages before it are shared by trials, and made whole for the next one."""
-
 
 class PruningReports(pl.Callback):
     """Appends ``step,value`` to ``reports.csv`` at every validation; stops where ``prune.json`` lies.
@@ -47,15 +44,14 @@ class PruningReports(pl.Callback):
             )
 
 
-def pruning_reports(folder: str | Path | None, stage: str, monitor: str) -> list[pl.Callback]:
-    """The callback for a stage of a job that a search has started and may prune; else nothing.
+def pruning_reports(folder: str | Path | None, monitor: str) -> list[pl.Callback]:
+    """The callback for the training that a search compares, in a job that it has started and may prune; else nothing.
 
     Args:
         folder: The job's.
-        stage: Its name.
         monitor: The task's metric.
     """
-    if folder is None or stage != PRUNED_STAGE:
+    if folder is None:
         return []
     try:
         trial = json.loads((Path(folder) / TRIAL).read_text(encoding="utf-8"))

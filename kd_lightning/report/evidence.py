@@ -8,7 +8,7 @@ from typing import Any
 from kd_lightning.report.gap import describe_weak_teacher, measure_share_closed
 from kd_lightning.report.groups import groups, has_groups
 from kd_lightning.report.numbers import count, finite, is_share, percent, shorten_hash, significant
-from kd_lightning.report.roles import ALONE, DISTILLED, PRETRAINED, TEACHER, Role, present, record
+from kd_lightning.report.roles import ALONE, DISTILLED, PRETRAINED, TEACHER, present, record, steps_before
 from kd_lightning.report.run_files import RunFiles
 
 Fact = tuple[str, str]  # what it is about, the sentences
@@ -105,7 +105,7 @@ def seeds(results: dict[str, Any]) -> str:
 def budget(results: dict[str, Any]) -> str:
     """Batch times steps of both students, and whether these are the same."""
     batch = results["batch_size"]
-    alone, parts = _steps(results, (ALONE,)), _steps(results, (PRETRAINED, DISTILLED))
+    alone, parts = _steps(results, ALONE), _steps(results, DISTILLED)
     sentences = [
         f"{name}: {batch} rows x {_sum(steps)} steps = {count(batch * sum(steps))} rows."
         for name, steps in (("Student alone", alone), ("Distilled student", parts))
@@ -117,8 +117,9 @@ def budget(results: dict[str, Any]) -> str:
     return " ".join([same, *sentences, "The teacher's training and its forward passes come on top."])
 
 
-def _steps(results: dict[str, Any], roles: tuple[Role, ...]) -> list[int]:
-    return [int(model["steps"]) for role in roles if (model := record(results, role)).get("steps")]
+def _steps(results: dict[str, Any], name: str) -> list[int]:
+    """Steps of the stages that the model went on from, and of its own; without those that are 0."""
+    return [steps for steps in (steps_before(results, name), int(record(results, name).get("steps") or 0)) if steps]
 
 
 def _sum(steps: list[int]) -> str:

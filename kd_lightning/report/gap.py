@@ -17,7 +17,7 @@ BETTER_TEACHER = "give the teacher more steps (steps.teacher) or a larger networ
 
 def measure_gap(results: dict[str, Any]) -> float | None:
     """How much better the teacher is than the student alone, in the metric's unit; None where a value is not known."""
-    teacher, alone = (finite(record(results, role).get("test")) for role in (TEACHER, ALONE))
+    teacher, alone = (finite(record(results, name).get("test")) for name in (TEACHER, ALONE))
     if teacher is None or alone is None:
         return None
     return teacher - alone if results["mode"] == "max" else alone - teacher
@@ -42,7 +42,7 @@ def measure_share_closed(results: dict[str, Any], test: object) -> float | None:
     value = finite(test)
     if value is None or not has_gap(results):
         return None
-    teacher, alone = (record(results, role)["test"] for role in (TEACHER, ALONE))
+    teacher, alone = (record(results, name)["test"] for name in (TEACHER, ALONE))
     return (value - alone) / (teacher - alone)
 
 
@@ -59,7 +59,7 @@ def describe_weak_teacher(results: dict[str, Any]) -> str | None:
     if gap is None or has_gap(results):
         return None
     metric, mode = results["metric"], results["mode"]
-    teacher, alone = (record(results, role)["test"] for role in (TEACHER, ALONE))
+    teacher, alone = (record(results, name)["test"] for name in (TEACHER, ALONE))
     pair = f"{metric_value(teacher, metric, mode)} against {metric_value(alone, metric, mode)} test {metric}"
     if gap <= 0:
         return f"The teacher is no better than the student alone: {pair}; {BETTER_TEACHER}."

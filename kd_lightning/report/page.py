@@ -99,7 +99,7 @@ def table(found: ModelTable, kinds: Sequence[str]) -> Iterator[str]:
     yield f"<thead><tr>{heads}</tr></thead>\n<tbody>"
     for kind, (name, *cells) in zip(kinds, found.rows, strict=True):
         values = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        yield f'<tr class="{kind}"><th scope="row">{escape(name)}</th>{values}</tr>'
+        yield f'<tr class="{escape(kind)}"><th scope="row">{escape(name)}</th>{values}</tr>'
     yield "</tbody>\n</table>\n</div>"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kd_lightning.report.numbers import finite, format_size, metric_value
-from kd_lightning.report.roles import ALONE, DISTILLED, TEACHER, Role
+from kd_lightning.report.roles import ALONE, DISTILLED, TEACHER, role_of
 from kd_lightning.report.sweep_files import Pool, mean, model
 from kd_lightning.sweeps.folder import Job
 from kd_lightning.verdict_over_seeds import Configuration
@@ -135,20 +135,21 @@ def why_not(count: int) -> str:
 def references(pool: Pool, jobs: Sequence[Job]) -> list[Candidate]:
     """The teachers, and the students alone: one mark for each network, at its mean."""
     marks = []
-    for role, kind in ((TEACHER, "teacher"), (ALONE, "alone")):
+    for name, kind in ((TEACHER, "teacher"), (ALONE, "alone")):
         groups: dict[object, list[Job]] = {}
         for job in jobs:
-            groups.setdefault((model(job, role).get("parameters"), model(job, role).get("megabytes")), []).append(job)
-        marks += [mark for group in groups.values() if (mark := reference(pool, group, role, kind))]
+            groups.setdefault((model(job, name).get("parameters"), model(job, name).get("megabytes")), []).append(job)
+        marks += [mark for group in groups.values() if (mark := reference(pool, group, name, kind))]
     return marks
 
 
-def reference(pool: Pool, jobs: Sequence[Job], role: Role, kind: str) -> Candidate | None:
+def reference(pool: Pool, jobs: Sequence[Job], name: str, kind: str) -> Candidate | None:
     """One network that the students are compared with."""
-    cost, quality = (mean([model(job, role).get(name) for job in jobs]) for name in ("megabytes", "val"))
+    cost, quality = (mean([model(job, name).get(number) for job in jobs]) for number in ("megabytes", "val"))
     if cost is None or quality is None:
         return None
-    return Candidate(role.label, cost, quality, kind, words=describe(role.label, cost, quality, pool))
+    label = role_of(jobs[0].results or {}, name).label
+    return Candidate(label, cost, quality, kind, words=describe(label, cost, quality, pool))
 
 
 def describe(name: str, cost: float, quality: float, pool: Pool) -> str:

@@ -56,8 +56,8 @@ def read_run(folder: Path) -> RunFiles:
     results = read_results(folder / "results.json")
     metrics: dict[str, list[Measurement]] = {}
     gaps: list[str] = []
-    for role, _ in present(results):
-        metrics[role.stage], sentences = read_metrics(folder / "metrics" / f"{role.stage}.csv")
+    for stage in dict.fromkeys(role.stage for role, _ in present(results) if role.stage):
+        metrics[stage], sentences = read_metrics(folder / "metrics" / f"{stage}.csv")
         gaps.extend(sentences)
     return RunFiles(
         name=folder.resolve().name,

@@ -17,11 +17,10 @@ from kd_lightning.report.axis import Axis, curve_axis, step_axis, tick_step
 from kd_lightning.report.chart import MOST_Y, leave_out
 from kd_lightning.report.numbers import finite, is_share, metric_value, shorten_name
 from kd_lightning.report.ramp import LINES, sequential
-from kd_lightning.report.roles import ALONE, PRETRAINED
+from kd_lightning.report.roles import ALONE, DISTILLED, steps_before
 from kd_lightning.report.svg import LEFT, RIGHT, ROW, Frame, clip_path, cut, grid, text
 from kd_lightning.report.sweep_files import Curve, Pool, curve, mean, model
 from kd_lightning.report.sweep_numbers import mean_sd
-from kd_lightning.sweeps.folder import Job
 from kd_lightning.verdict_over_seeds import Configuration
 
 MOST_STYLES = 8
@@ -69,7 +68,7 @@ class SweepCurves:
     lines: tuple[SeedCurve, ...]
     legend: tuple[tuple[str, str], ...]
     alone: float | None  # mean validation of the student alone, where all jobs have the same one
-    begin: int  # steps of pre-training that every job had before its curve begins
+    begin: int  # steps that every job had done before its curve begins
     share: bool
     note: str
 
@@ -106,7 +105,7 @@ def sweep_curves(pool: Pool, found: Sequence[Configuration]) -> SweepCurves | No
         )
         for (c, jobs), points, style in zip(drawn, merged, styles, strict=True)
     ]
-    begin = min(pretrained(job) for job in pool.scored if job.number in curves)
+    begin = min(steps_before(job.results or {}, DISTILLED) for job in pool.scored if job.number in curves)
     thin = f" Of {longest} logged values, {most} at most are drawn for each line, the best among them." * (
         longest > most
     )
@@ -185,11 +184,6 @@ def alone(pool: Pool) -> float | None:
     if len({record.get("parameters") for record in records}) != 1:
         return None
     return mean([record.get("val") for record in records])
-
-
-def pretrained(job: Job) -> int:
-    """Optimizer steps of pre-training."""
-    return int(finite(model(job, PRETRAINED).get("steps")) or 0)
 
 
 def note(pool: Pool, lines: Sequence[SeedCurve], styled: bool, begin: int) -> str:

@@ -18,8 +18,8 @@ from kd_lightning.inside import is_plain_file
 from kd_lightning.report.curves import logged
 from kd_lightning.report.groups import names_of
 from kd_lightning.report.numbers import finite
-from kd_lightning.report.roles import ALONE, DISTILLED, TEACHER, Role
-from kd_lightning.report.run_files import NEEDED, Measurement, RunFiles, read_metrics, text_or_nothing
+from kd_lightning.report.roles import ALONE, DISTILLED, TEACHER, record, role_of
+from kd_lightning.report.run_files import NEEDED, RunFiles, read_metrics, text_or_nothing
 from kd_lightning.seed_groups import SEEDS, UNCOUNTED
 from kd_lightning.sweeps.folder import (
     DONE,
@@ -164,7 +164,7 @@ def read_single(folder: Path) -> Job:
 def usable(job: Job) -> bool:
     """The job's ``results.json`` holds what every statement needs."""
     results = job.results or {}
-    students = [model(job, role) for role in (ALONE, DISTILLED)]
+    students = [model(job, name) for name in (ALONE, DISTILLED)]
     return all(results.get(key) is not None for key in COMPARED) and all(
         isinstance(student.get(name), int | float) for student in students for name in NUMBERS
     )
@@ -192,11 +192,9 @@ def gaps(jobs: Sequence[Job], labels: dict[int, str], metric: str) -> list[str]:
 # -- one job's numbers ------------------------------------------------------------------------------------------------
 
 
-def model(job: Job, role: Role) -> dict[str, Any]:
+def model(job: Job, name: str) -> dict[str, Any]:
     """One model's record; empty where the job has none."""
-    found = (job.results or {}).get("models")
-    record = found.get(role.key) if isinstance(found, dict) else None
-    return record if isinstance(record, dict) else {}
+    return record(job.results or {}, name)
 
 
 def measure(job: Job, name: str) -> object:
@@ -213,7 +211,17 @@ def reused(job: Job) -> list[str]:
     """Stages that the job found in the store; older sweeps tell it in the results alone."""
     if job.reused or not usable(job):
         return job.reused
-    return [role.stage for role in (TEACHER, ALONE, DISTILLED) if model(job, role).get("reused")]
+    return [stage_of(job, name) for name in (TEACHER, ALONE, DISTILLED) if model(job, name).get("reused")]
+
+
+def stage_of(job: Job, name: str) -> str:
+    """The stage that made a model."""
+    return role_of(job.results or {}, name).stage
+
+
+def has_stored_student(job: Job) -> bool:
+    """The job is done, and its distilled student came from the store."""
+    return job.state == DONE and stage_of(job, DISTILLED) in reused(job)
 
 
 def value_of(job: Job, name: str) -> str | None:
@@ -222,13 +230,13 @@ def value_of(job: Job, name: str) -> str | None:
 
 
 def curve(job: Job, pool: Pool) -> Curve:
-    """Validation of the distilled student over the student's whole budget, pre-training's steps included."""
+    """Validation of the distilled student over its whole budget, the steps of earlier stages included."""
     if not usable(job):
         return ()
-    rows: dict[str, list[Measurement]] = {}
-    rows[DISTILLED.stage], _ = read_metrics(job.folder / "metrics" / f"{DISTILLED.stage}.csv")
-    run = RunFiles(job.folder.name, job.results or {}, rows, "", None, {}, [])
-    return logged(run, DISTILLED, "val", pool.metric)
+    results = job.results or {}
+    role = role_of(results, DISTILLED)
+    rows, _ = read_metrics(job.folder / "metrics" / f"{role.stage}.csv")
+    return logged(RunFiles(job.folder.name, results, {role.stage: rows}, "", None, {}, []), role, "val", pool.metric)
 
 
 def mean(values: Sequence[object]) -> float | None:

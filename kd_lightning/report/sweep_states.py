@@ -6,8 +6,7 @@ import textwrap
 from collections import Counter
 
 from kd_lightning.report.numbers import count, finite
-from kd_lightning.report.roles import DISTILLED
-from kd_lightning.report.sweep_files import Pool, reused
+from kd_lightning.report.sweep_files import Pool, has_stored_student
 from kd_lightning.sweeps.folder import (
     DONE,
     FAILED,
@@ -34,7 +33,7 @@ def state_line(pool: Pool) -> str:
     Example: ``12 of 18 jobs: 9 done (3 taken from the store), 1 running, 2 failed. The sweep is still running.``
     """
     states = Counter(state_word(job) for job in pool.jobs)
-    kept = sum(job.state == DONE and DISTILLED.stage in reused(job) for job in pool.jobs)
+    kept = sum(map(has_stored_student, pool.jobs))
     parts = [f"{states[state]} {state}" for state in (*ORDER, *(s for s in states if s not in ORDER)) if states[state]]
     if kept:
         parts[0] += f" ({kept} taken from the store)"

@@ -24,10 +24,10 @@ from kd_lightning.report.numbers import (
 from kd_lightning.report.roles import ALONE, DISTILLED
 from kd_lightning.report.sweep_cells import Cell, Column, Row, Table, number, words
 from kd_lightning.report.sweep_commands import configuration_command, job_command
-from kd_lightning.report.sweep_files import Pool, mean, measure, model, reused, seconds, value_of
+from kd_lightning.report.sweep_files import Pool, has_stored_student, mean, measure, model, reused, seconds, value_of
 from kd_lightning.report.sweep_numbers import Differences, differences, mean_sd
 from kd_lightning.report.sweep_states import state, state_word
-from kd_lightning.sweeps.folder import DONE, Job
+from kd_lightning.sweeps.folder import Job
 from kd_lightning.verdict_over_seeds import Configuration
 
 VERDICTS = ("better", "no difference shown", "one seed shows nothing", "no statement", "worse")  # order of sorting
@@ -284,5 +284,5 @@ def sizes(jobs: Sequence[Job]) -> list[Cell]:
 
 def reuse(jobs: Sequence[Job]) -> Cell:
     """How many of the jobs took their student from the store."""
-    kept = sum(job.state == DONE and DISTILLED.stage in reused(job) for job in jobs)
+    kept = sum(map(has_stored_student, jobs))
     return Cell(f"{kept} of {len(jobs)} jobs" if kept else "", float(kept))

@@ -6,7 +6,7 @@ from typing import Any
 
 from kd_lightning.report.gap import format_gap_closed
 from kd_lightning.report.numbers import count, format_size, metric_value, significant
-from kd_lightning.report.roles import DISTILLED, PRETRAINED, present
+from kd_lightning.report.roles import ALONE, present
 
 
 def header(results: dict[str, Any]) -> list[str]:
@@ -22,7 +22,7 @@ def model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         results: what ``results.json`` holds.
 
     Returns:
-        Names of the columns; rows in the order teacher, student alone, pre-trained, distilled.
+        Names of the columns; rows in the order of the records.
     """
     metric, mode = results["metric"], results["mode"]
     rows = [
@@ -30,7 +30,7 @@ def model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             role.label,
             metric_value(model.get("val"), metric, mode),
             metric_value(model.get("test"), metric, mode),
-            format_gap_closed(results, model.get("test")) if role in (PRETRAINED, DISTILLED) else "",
+            format_gap_closed(results, model.get("test")) if role.is_student and role.key != ALONE else "",
             count(model.get("parameters")),
             format_size(model.get("megabytes")),
             count(model.get("steps")),

@@ -56,7 +56,7 @@ def why_different(trainings: Sequence[Training]) -> str | None:
     """They differ in more than students of one stack may."""
     if len({training.stage.name for training in trainings}) > 1:
         return "the stages differ"
-    first, *others = ({"steps": each.stage.steps, **each.stage.ingredients} for each in trainings)
+    first, *others = ({"steps": each.stage.steps, **each.stage.contents} for each in trainings)
     for other in others:
         differing = sorted(name for name in (first.keys() | other.keys()) - OWN if first.get(name) != other.get(name))
         if differing:

@@ -48,5 +48,5 @@ def train_stacked(trainings: Sequence[Training], callbacks: Sequence[pl.Callback
 
 def optimizer_kind(training: Training) -> str:
     """Equal where optimizer and learning-rate curve are."""
-    ingredients = training.stage.ingredients
+    ingredients = training.stage.contents
     return content_key({name: ingredients[name] for name in ("optimizer", "scheduler")})

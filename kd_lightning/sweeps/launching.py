@@ -69,7 +69,7 @@ def orders_for(
 
 
 SETS_APART = (
-    *("data", "experiment", "seed", "steps", "task", "teacher", "trainer", "model@teacher", "validate_every"),
+    *("data", "experiment", "scheme", "seed", "steps", "task", "teacher", "trainer", "model@teacher", "validate_every"),
     *("channels_last", "matmul"),
 )
 """Jobs that differ in one of these train on other batches, or with another teacher."""

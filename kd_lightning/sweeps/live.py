@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kd_lightning.report.numbers import metric_value, shorten_number
-from kd_lightning.report.roles import ROLES
+from kd_lightning.report.roles import DISTILLED, present
 from kd_lightning.sweeps.folder import (
     DONE,
     FAILED,
@@ -39,13 +39,6 @@ from kd_lightning.terminal import printable
 
 REDRAW_SECONDS = 1.0
 """Least time between two readings of the folder."""
-STAGE_TITLES = {
-    "data": "split data",
-    "teacher_outputs": "store teacher",
-    "test": "test once",
-    **{role.stage: role.label for role in ROLES},
-}
-"""Stage -> its name on the pages."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +100,14 @@ def was_interrupted(job: Job) -> bool:
 
 
 def all_reused(job: Job) -> bool:
-    """Nothing was trained in the job: the store had it all."""
-    return {"baseline", "distill"} <= set(job.reused)
+    """No student was trained in the job: the store had them all."""
+    roles = [role for role, _ in present(job.results)] if job.results else []
+    return bool(roles) and all(role.stage in job.reused for role in roles if role.is_student)
 
 
 def best_so_far(jobs: Sequence[Job], names: Sequence[str]) -> str:
     """The job with the best validation, in words."""
-    values = {job.number: float(job.results["models"]["distilled"]["val"]) for job in jobs if job.results}
+    values = {job.number: float(job.results["models"][DISTILLED]["val"]) for job in jobs if job.results}
     known = [job for job in jobs if job.results and math.isfinite(values[job.number])]
     if not known:
         return ""
@@ -180,7 +174,7 @@ def ending(job: Job, names: Sequence[str]) -> str:
     text = f"{title(job, names)}: {INTERRUPTED if has_vanished(job) else printable(job.state)}"
     if job.results:
         metric, mode = job.results["metric"], job.results["mode"]
-        value = metric_value(job.results["models"]["distilled"]["val"], metric, mode)
+        value = metric_value(job.results["models"][DISTILLED]["val"], metric, mode)
         text += f", validation {printable(metric)} {value}"
     elif job.error:
         text += f": {printable(job.error)}"
@@ -198,9 +192,9 @@ def drawn(sweep: Sweep) -> RenderableType:
     return Group(Text(printable(found.line()), style="bold"), *([draw_bars(rows)] if rows else []))
 
 
-def get_stage_title(stage: str) -> str:
-    """The stage as the pages call it."""
-    return STAGE_TITLES.get(stage, stage)
+def get_stage_title(progress: Mapping[str, Any]) -> str:
+    """What a job is at, as ``progress.json`` tells it; ``starts`` where it has told nothing yet."""
+    return str(progress.get("title") or progress.get("stage") or "starts")
 
 
 def draw_bars(jobs: Sequence[tuple[str, Job]]) -> Table:
@@ -211,7 +205,7 @@ def draw_bars(jobs: Sequence[tuple[str, Job]]) -> Table:
         step, steps = progress.get("step") or 0, progress.get("steps") or 0
         table.add_row(
             escape(name),
-            escape(printable(get_stage_title(progress.get("stage") or "starts"))),
+            escape(printable(get_stage_title(progress))),
             ProgressBar(total=steps or 1, completed=step, width=24),
             f"{step}/{steps}" if steps else "",
             escape(printable(progress.get("note") or "")),

@@ -203,11 +203,12 @@ class ProgressFile:
         self._stage = ""
         self._first = (0, 0.0)  # of this stage: the first step seen, and when
 
-    def update(self, stage: str, step: int, steps: int, note: str, later: int = 0) -> None:
+    def update(self, stage: str, title: str, step: int, steps: int, note: str, later: int = 0) -> None:
         """The stage is at this step. Written at once for a new stage, else at most once a second.
 
         Args:
             stage: Its name.
+            title: Its name for people.
             step: Steps done.
             steps: How many it has.
             note: The last measured value, or ``WAITS``.
@@ -220,7 +221,7 @@ class ProgressFile:
             return
         self._written = moment
         draft = self.path.with_suffix(".part")
-        record = {"stage": stage, "step": step, "steps": steps, "note": note, "time": moment}
+        record = {"stage": stage, "title": title, "step": step, "steps": steps, "note": note, "time": moment}
         begun, began = self._first
         if stage == self._stage and step > begun:
             record["left"] = round((moment - began) / (step - begun) * (steps - step + later), 1)

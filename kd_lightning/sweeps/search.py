@@ -241,7 +241,9 @@ def note_code(shared: SharedStudy, composed: Settings, space: Space) -> None:
     """Say so where the study was begun by other code or with other settings: its values may not compare."""
     now = {
         "version": __version__,
-        "code": code_fingerprint(["kd_lightning.pipeline", *targets_of(composed)], trusted_packages())[:12],
+        "code": code_fingerprint(["kd_lightning.experiment.experiment", *targets_of(composed)], trusted_packages())[
+            :12
+        ],
         "fixed": hashlib.sha256(repr(fixed_words(space)).encode()).hexdigest()[:12],
     }
     begun = shared.study.user_attrs.get(BEGUN_WITH)

@@ -174,7 +174,7 @@ class RunView:
     def news(self) -> list[str]:
         """Lines that stay as they are once they are true."""
         progress = self.job.progress or {}
-        return [self.head, *([get_stage_title(str(progress["stage"]))] if "stage" in progress else [])]
+        return [self.head, *([get_stage_title(progress)] if "stage" in progress else [])]
 
     def waiting(self) -> list[str]:
         """Nothing: the first line says it."""

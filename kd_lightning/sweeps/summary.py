@@ -12,7 +12,8 @@ from kd_lightning.configuration_table import configuration_rows
 from kd_lightning.report.gap import format_gap_closed
 from kd_lightning.report.groups import accuracy_on, names_of
 from kd_lightning.report.numbers import MISSING, difference, finite, metric_value, percent, shorten_name
-from kd_lightning.report.sweep_files import usable
+from kd_lightning.report.roles import ALONE, DISTILLED
+from kd_lightning.report.sweep_files import model, usable
 from kd_lightning.sweep_sentences import sweep_sentences
 from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
 from kd_lightning.sweeps.live import title
@@ -29,7 +30,7 @@ def sum_up(folder: Path) -> int:
 
     sweep = read_sweep(folder)
     jobs = [job if usable(job) else replace(job, results=None) for job in sweep.jobs]
-    board = TerminalBoard([])
+    board = TerminalBoard()
     header, rows = sweep_rows(jobs)
     more = f", the first {JOBS_SHOWN}" if len(rows) > JOBS_SHOWN else ""
     jobs_found = "1 job" if len(rows) == 1 else f"{len(rows)} jobs, best validation first"
@@ -59,7 +60,7 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
 
     def cells(job: Job) -> list[str]:
         results: dict[str, Any] = job.results or {}
-        baseline, student = results["models"]["baseline"], results["models"]["distilled"]
+        baseline, student = model(job, ALONE), model(job, DISTILLED)
         shown = [metric_value(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
         gain = finite(results.get("gain_over_baseline"))
         gained = MISSING if gain is None else difference(gain, student["test"], metric, mode)
@@ -75,8 +76,8 @@ def sweep_group_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
     groups, names = names_of(job.results for job in done), set(varied(jobs))
 
     def cells(job: Job) -> list[str]:
-        student = (job.results or {})["models"]["distilled"]
-        return [str(job.number), own(job, names), *(percent(accuracy_on(name, student), 2) for name in groups)]
+        shown = (percent(accuracy_on(name, model(job, DISTILLED)), 2) for name in groups)
+        return [str(job.number), own(job, names), *shown]
 
     return ["job", "overrides", *groups], [cells(job) for job in best_first(done)] if groups else []
 
@@ -84,7 +85,7 @@ def sweep_group_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
 def best_first(done: list[Job]) -> list[Job]:
     """Ordered by the validation value."""
     sign = 1 if mode_of(done) == "min" else -1
-    return sorted(done, key=lambda job: sign * float((job.results or {})["models"]["distilled"]["val"]))
+    return sorted(done, key=lambda job: sign * float(model(job, DISTILLED)["val"]))
 
 
 def own(job: Job, names: Collection[str]) -> str:

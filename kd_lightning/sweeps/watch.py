@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,10 +26,14 @@ class SweepWatch(Callback):
     folder: ClassVar[Path | None] = None
     lock: ClassVar[FolderLock | None] = None
     hidden: ClassVar[HiddenValues] = HiddenValues()
+    only_planned: ClassVar[bool] = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            self.lead(config)
+            if SweepWatch.only_planned:
+                refuse_search(config)
+            else:
+                self.lead(config)
         except KDError as error:
             # Hydra turns exceptions of callbacks into warnings and goes on; leaving is what it lets through.
             print(printable(f"kd: {type(error).__name__}: {error}"), file=sys.stderr)
@@ -60,6 +66,16 @@ class SweepWatch(Callback):
         )
 
     @classmethod
+    @contextmanager
+    def planning(cls) -> Iterator[None]:
+        """Inside, the jobs of a sweep are looked at, and none is done: nobody leads it."""
+        cls.only_planned = True
+        try:
+            yield
+        finally:
+            cls.only_planned = False
+
+    @classmethod
     def over(cls) -> None:
         """The sweep of this process has ended, or there was none."""
         if cls.lock is not None:
@@ -74,3 +90,17 @@ class SweepWatch(Callback):
         if cls.lock is not None:
             cls.lock.discard()
         cls.folder = cls.lock = None
+
+
+def refuse_search(config: DictConfig) -> None:
+    """A sweep's jobs are known before the first one has ended.
+
+    Raises:
+        ConfigError: They are a search's.
+    """
+    sweeper = config.hydra.runtime.choices.get("hydra/sweeper")
+    if sweeper != "basic":
+        raise ConfigError(
+            f"--plan with hydra/sweeper={sweeper}: a search chooses each job by the results of those before it; plan one of "
+            "them, without -m"
+        )

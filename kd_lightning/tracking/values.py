@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd_lightning.redaction import redacted
+from kd_lightning.report.roles import ALONE, DISTILLED, TEACHER
 from kd_lightning.seed_groups import UNCOUNTED
 from kd_lightning.sweeps.folder import params
 
@@ -80,23 +81,23 @@ def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of ``results.json`` that jobs are compared by; those that are missing or not finite are left out."""
     models, metric = results["models"], results["metric"]
     found = {
-        f"val_{metric}": models["distilled"]["val"],
-        f"test_{metric}": models["distilled"]["test"],
-        f"baseline_val_{metric}": models["baseline"]["val"],
-        f"baseline_test_{metric}": models["baseline"]["test"],
-        f"teacher_test_{metric}": models["teacher"]["test"],
+        f"val_{metric}": models[DISTILLED]["val"],
+        f"test_{metric}": models[DISTILLED]["test"],
+        f"baseline_val_{metric}": models[ALONE]["val"],
+        f"baseline_test_{metric}": models[ALONE]["test"],
+        f"teacher_test_{metric}": models[TEACHER]["test"],
         "gain": results["gain_over_baseline"],
         "gap_closed": results["gap_closed"],
     }
-    for role, before in (("distilled", ""), ("baseline", "baseline_"), ("teacher", "teacher_")):
-        predictions = models[role].get("predictions") or {}
+    for model, before in ((DISTILLED, ""), (ALONE, "baseline_"), (TEACHER, "teacher_")):
+        predictions = models[model].get("predictions") or {}
         found |= {
             f"{before}test_{name}": predictions.get(name) for name in ("agreement", "calibration_error", "macro_f1")
         }
     for name in [f"accuracy_{group}" for group in results.get("class_groups", ())]:
         found |= {
-            f"test_{name}": models["distilled"]["metrics"][name],
-            f"baseline_test_{name}": models["baseline"]["metrics"][name],
-            f"teacher_test_{name}": models["teacher"]["metrics"][name],
+            f"test_{name}": models[DISTILLED]["metrics"][name],
+            f"baseline_test_{name}": models[ALONE]["metrics"][name],
+            f"teacher_test_{name}": models[TEACHER]["metrics"][name],
         }
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}

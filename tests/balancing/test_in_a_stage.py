@@ -29,7 +29,7 @@ from tests.modules.test_distillation import data, fit, net
 from tests.modules.test_distillation import distilling as tiny
 from tests.support.processes import FSDP, in_two
 from tests.support.stacks import MLP, alone, distilling, entries, trainings
-from tests.support.tiny import experiment
+from tests.support.tiny import experiment, train_teacher
 from tests.test_resume import Stop, StopAfter, assert_equal_states, run, stored
 
 OBJECTIVE = {
@@ -66,7 +66,7 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(name: str, tmp_path: P
     assert stored(tmp_path / "parts") == stored(tmp_path / "whole")
     assert_equal_states(again[-1], states[-1])
     (weights,) = (tmp_path / "whole" / "store" / "distill").glob("*/weights.safetensors")
-    assert set(load_file(weights)) == set(experiment(tmp_path).recipe.network("student").state_dict())
+    assert set(load_file(weights)) == set(experiment(tmp_path).builder.network("student").state_dict())
 
 
 def test_accumulated_batches_resume_as_well(tmp_path: Path) -> None:
@@ -109,11 +109,9 @@ def test_fixed_weights_are_not_logged(tmp_path: Path) -> None:
 def test_a_balancing_has_a_key_of_its_own(tmp_path: Path) -> None:
     nodes = [{"_target_": "kd_lightning.balancing.fixed.Fixed"}, UNCERTAINTY, GRADIENT_NORM]
     found = [experiment(tmp_path, objective=OBJECTIVE, balancing=node) for node in nodes]
-    for one in found:
-        one._run_teacher()
-    codes = {one.distillation().ingredients["code"] for one in found}
+    codes = {one.stage("distill").contents["code"] for one in found}
     assert len(codes) == 3
-    assert len({one.baseline().ingredients["code"] for one in found}) == 1
+    assert len({one.stage("baseline").contents["code"] for one in found}) == 1
 
 
 class Diary(GradientNorm):
@@ -160,8 +158,8 @@ def test_where_it_steps_aside(name: str, tmp_path: Path) -> None:
     assert "balances the losses" in reason
     with pytest.raises(ConfigError, match="balancing the losses takes each of them by itself"):
         experiment(tmp_path, **NETWORKS, balancing=LEARNING[name], chunked_loss=True).run()
-    assert experiment(tmp_path, **NETWORKS, balancing=LEARNING[name]).recipe.chunked("student", soft=True) is False
-    assert experiment(tmp_path, **NETWORKS, chunked_loss=True).recipe.chunked("student", soft=True) is True
+    assert experiment(tmp_path, **NETWORKS, balancing=LEARNING[name]).builder.chunked("student", soft=True) is False
+    assert experiment(tmp_path, **NETWORKS, chunked_loss=True).builder.chunked("student", soft=True) is True
 
 
 def test_gradients_by_themselves_are_refused_where_there_are_none(tmp_path: Path) -> None:
@@ -177,8 +175,8 @@ def test_gradients_by_themselves_are_refused_where_there_are_none(tmp_path: Path
 
 def test_it_is_in_the_modules_tree_and_begins_with_all_names(tmp_path: Path) -> None:
     one = experiment(tmp_path, objective=OBJECTIVE, balancing=UNCERTAINTY, steps__pretrain=0)
-    one._run_teacher()
-    module = one.distillation().module()
+    train_teacher(one)
+    module = one.stage("distill").module()
     assert isinstance(module, DistillationModule)
     assert isinstance(module.balancing, Uncertainty)
     assert module.balancing.names == ("hard", "kd", "logit_mse")

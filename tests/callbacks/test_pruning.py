@@ -16,7 +16,8 @@ from kd_lightning.callbacks.checkpoints import resume_files
 from kd_lightning.callbacks.pruning import PruningReports, pruning_reports
 from kd_lightning.callbacks.pruning_files import PRUNE, REPORTS, TRIAL
 from kd_lightning.errors import TrialPruned
-from kd_lightning.stage import obtain
+from kd_lightning.experiment.stage import TrainedStage
+from kd_lightning.stage import Training, obtain
 from kd_lightning.store import Entry
 from tests.support.tiny import SilentBoard, experiment
 
@@ -39,9 +40,9 @@ def train_teacher(tmp_path: Path, folder: Path, *more: pl.Callback) -> Entry:
     """Train the tiny teacher, 12 steps with a validation after every fourth, reporting into the folder."""
     folder.mkdir(exist_ok=True)
     one = experiment(tmp_path)
-    stage, entry = one.teacher(), one.recipe.store.entry("teacher", "tiny")
+    stage, entry = one.stage("teacher"), one.context.store.entry("teacher", "tiny")
     watched = [PruningReports(folder, MONITOR), *more]
-    obtain(stage, entry, replace(one.recipe.trainer, callbacks=lambda: watched), SilentBoard())
+    obtain(stage, entry, replace(one.builder.trainer, callbacks=lambda: watched), SilentBoard())
     return entry
 
 
@@ -96,16 +97,28 @@ def test_all_processes_of_a_job_stop_together(tmp_path: Path) -> None:
     assert not (tmp_path / REPORTS).exists(), "one process writes"
 
 
-def test_only_the_distil_stage_of_a_job_that_may_be_pruned_is_watched(tmp_path: Path) -> None:
-    def watched(stage: str = "distill", folder: Path | None = tmp_path) -> int:
-        return len(pruning_reports(folder, stage, MONITOR))
+def test_only_a_job_that_may_be_pruned_is_watched(tmp_path: Path) -> None:
+    def watched(folder: Path | None = tmp_path) -> int:
+        return len(pruning_reports(folder, MONITOR))
 
     assert watched() == 0
     (tmp_path / TRIAL).write_text(json.dumps({"number": 0, "params": {}, "pruning": True}))
     assert watched() == 1
-    assert [watched(stage) for stage in ("teacher", "baseline", "pretrain")] == [0, 0, 0]
-    assert watched(folder=None) == 0
+    assert watched(None) == 0
     (tmp_path / TRIAL).write_text(json.dumps({"number": 0, "params": {}, "pruning": False}))
     assert watched() == 0
     (tmp_path / TRIAL).write_text('{"number": 0,')
     assert watched() == 0
+
+
+def test_only_the_stage_of_the_distilled_model_is_ended_early(tmp_path: Path) -> None:
+    """The stages before it are shared by trials."""
+    one = experiment(tmp_path, folder=str(tmp_path))
+    (tmp_path / TRIAL).write_text(json.dumps({"number": 0, "params": {}, "pruning": True}))
+    watched = {}
+    for stage in one.stages:
+        if isinstance(stage, TrainedStage):
+            module = one.builder.supervised(stage.role, 1)
+            training = Training(stage, one.context.place(stage), one.builder.trainer, SilentBoard(), module, None)
+            watched[stage.name] = len(training.pruning())
+    assert watched == {"teacher": 0, "baseline": 0, "pretrain": 0, "distill": 1}

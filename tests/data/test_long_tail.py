@@ -141,33 +141,34 @@ def test_labelled_rows_of_a_long_tail_are_a_long_tail() -> None:
 
 
 def test_a_run_reads_long_tailed_rows_and_their_ratio_is_in_its_keys(tmp_path: Path) -> None:
-    whole = experiment(tmp_path).recipe
-    tail = experiment(tmp_path, data__imbalance=7).recipe
+    whole = experiment(tmp_path).builder.dataset
+    tail = experiment(tmp_path, data__imbalance=7).builder.dataset
     assert len(tail.prepared.splits["train"]["inputs"]) < len(whole.prepared.splits["train"]["inputs"])
     assert tail.training_rows[0] == 7 * tail.training_rows[-1]
     for split in ("val", "test"):
         assert torch.equal(tail.prepared.splits[split]["inputs"], whole.prepared.splits[split]["inputs"])
     assert tail.fingerprint != whole.fingerprint
-    assert tail.fingerprint == experiment(tmp_path, data__imbalance=7).recipe.fingerprint == tail.prepared.fingerprint()
-    assert whole.fingerprint == experiment(tmp_path, data__imbalance=None).recipe.fingerprint
+    again = experiment(tmp_path, data__imbalance=7).builder.dataset
+    assert tail.fingerprint == again.fingerprint == tail.prepared.fingerprint()
+    assert whole.fingerprint == experiment(tmp_path, data__imbalance=None).builder.dataset.fingerprint
 
 
 def test_a_limit_is_of_the_long_tail(tmp_path: Path) -> None:
-    recipe = experiment(tmp_path, data__imbalance=7, data__limit=9).recipe
-    inputs = [each.recipe.prepared.splits["train"]["inputs"] for each in (experiment(tmp_path, data__imbalance=7),)]
-    assert torch.equal(recipe.prepared.splits["train"]["inputs"], inputs[0][:9])
-    assert recipe.prepared.facts["limit"] == 9
-    trained_on = recipe.rows("student", 1, only_labelled=True).train_set.rows["targets"].tolist()
+    dataset = experiment(tmp_path, data__imbalance=7, data__limit=9).builder.dataset
+    whole = experiment(tmp_path, data__imbalance=7).builder.dataset
+    assert torch.equal(dataset.prepared.splits["train"]["inputs"], whole.prepared.splits["train"]["inputs"][:9])
+    assert dataset.prepared.facts["limit"] == 9
+    trained_on = dataset.rows("student", 1, only_labelled=True).train_set.rows["targets"].tolist()
     assert len(trained_on) == 9
-    for found in (recipe.training_rows, recipe.class_rows("student"), recipe.class_rows("teacher")):
+    for found in (dataset.training_rows, dataset.class_rows("student"), dataset.class_rows("teacher")):
         assert found.tolist() == [trained_on.count(label) for label in range(CLASSES)]
-    assert "class_rows" not in recipe.prepared.facts  # they would be those before the limit
+    assert "class_rows" not in dataset.prepared.facts  # they would be those before the limit
 
 
 def test_class_rows_are_each_roles_own(tmp_path: Path) -> None:
-    recipe = experiment(tmp_path, data__labelled=6, data__labelled_teacher=15).recipe
-    rows: dict[str, Tensor] = {role: recipe.class_rows(role) for role in ("teacher", "student")}
+    dataset = experiment(tmp_path, data__labelled=6, data__labelled_teacher=15).builder.dataset
+    rows: dict[str, Tensor] = {role: dataset.class_rows(role) for role in ("teacher", "student")}
     assert {role: int(found.sum()) for role, found in rows.items()} == {"teacher": 15, "student": 6}
-    assert int(recipe.training_rows.sum()) == 40
+    assert int(dataset.training_rows.sum()) == 40
     assert all(len(found) == CLASSES for found in rows.values())
     assert len(TinyRows().prepare().splits["train"]["inputs"]) == 40

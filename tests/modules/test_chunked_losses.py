@@ -94,7 +94,7 @@ def both(tmp_path: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]
     """The records with and without chunks; the weights of all stages are equal up to rounding."""
     changes = {**NETWORKS, **changes}
     records = {
-        name: experiment(tmp_path / name, chunked_loss=setting, **changes).run()["records"]
+        name: experiment(tmp_path / name, chunked_loss=setting, **changes).run().records
         for name, setting in (("whole", False), ("chunks", True))
     }
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "chunks")
@@ -172,11 +172,11 @@ def test_validation_and_tests_take_few_rows_at_a_time(
 
     monkeypatch.setattr(RowMetric, "update", updated)
     monkeypatch.setattr(LinearLogits, "dense", made_dense)
-    whole = experiment(tmp_path / "whole", chunked_loss=False, **{**NETWORKS, **teacher}).run()["records"]
+    whole = experiment(tmp_path / "whole", chunked_loss=False, **{**NETWORKS, **teacher}).run().records
     assert set(judged) == {8, 5}, "21 rows in batches of 8"
     assert not made
     judged.clear()
-    found = experiment(tmp_path / "parts", chunked_loss=True, **{**NETWORKS, **teacher}).run()["records"]
+    found = experiment(tmp_path / "parts", chunked_loss=True, **{**NETWORKS, **teacher}).run().records
     assert set(judged) == set(made) == {2, 1}
     assert len(made) == len(judged) / 2, "there are two metrics"
     for stage in STAGES:
@@ -198,7 +198,7 @@ def test_auto_takes_each_network_for_itself(tmp_path: Path, monkeypatch: pytest.
     run = experiment(tmp_path, **{**NETWORKS, "teacher": TINY_TEACHER})
     run.run()
     assert len(sizes) == 10 + 10, "the student alone, pre-trained and distilled; not the teacher"
-    assert any("losses by chunks of rows: 3 classes" in line for line in run.board.lines)  # type: ignore[attr-defined]
+    assert any("losses by chunks of rows: 3 classes" in line for line in run.context.board.lines)  # type: ignore[attr-defined]
 
 
 def test_choice() -> None:

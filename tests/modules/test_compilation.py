@@ -124,9 +124,9 @@ def test_compile_network_asks_for_guards_on_hooks() -> None:
 
 @pytest.mark.usefixtures("traced")
 def test_a_run_whose_networks_are_compiled_is_the_same_and_has_keys_of_its_own(tmp_path: Path) -> None:
-    plain = experiment(tmp_path / "plain", objective=MATCH).run()["records"]
+    plain = experiment(tmp_path / "plain", objective=MATCH).run().records
     assert graphs() == 0
-    compiled = experiment(tmp_path / "compiled", objective=MATCH, compile=True).run()["records"]
+    compiled = experiment(tmp_path / "compiled", objective=MATCH, compile=True).run().records
     assert graphs() >= 4, "positive control: teacher and student, training and evaluating"
     assert_same(tmp_path / "compiled", tmp_path / "plain", tolerance(terms=64, steps=26))
     for stage in STAGES:
@@ -209,9 +209,9 @@ def test_really_compiled_it_is_the_same_within_rounding(tmp_path: Path) -> None:
         "teacher__dropout": 0.0,
         "steps": {"teacher": 4, "student": 4, "pretrain": 0},
     }
-    plain = experiment(tmp_path / "plain", **quick).run()["records"]
+    plain = experiment(tmp_path / "plain", **quick).run().records
     assert graphs() == 0
-    compiled = experiment(tmp_path / "compiled", compile=True, **quick).run()["records"]
+    compiled = experiment(tmp_path / "compiled", compile=True, **quick).run().records
     assert graphs() >= 4
     assert list(compiled) == list(plain)
     one, other = weights(tmp_path / "plain"), weights(tmp_path / "compiled")

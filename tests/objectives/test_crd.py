@@ -176,7 +176,7 @@ def test_a_stopped_run_goes_on_with_its_banks(tmp_path: Path, monkeypatch: pytes
 
     assert stopped_and_resumed(tmp_path / "stopped") == whole
     weights = next((tmp_path / "whole" / "store" / "distill").glob("*/weights.safetensors"))
-    student = experiment(tmp_path / "whole", **changes).recipe.network("student")
+    student = experiment(tmp_path / "whole", **changes).builder.network("student")
     assert set(load_file(weights)) == set(student.state_dict())
 
     # The positive control: banks that are not in the checkpoints begin at random again.
@@ -190,9 +190,9 @@ def test_in_two_processes_the_banks_learn_of_all_rows(tmp_path: Path) -> None:
     sizes = {"steps__teacher": 1, "steps__student": 6, "steps__pretrain": 5, "validate_every": 5}
     one = experiment(tmp_path, objective__crd=NODE, **sizes, **in_two())
     one.run()
-    carried = load_file(one.entries["pretrain"].path("objective.safetensors"))
+    carried = load_file(one.entry("pretrain").path("objective.safetensors"))
     (name,) = (name for name in carried if name.endswith("banks"))
-    start = one.recipe.objective()["crd"].state_dict()[name.removeprefix("crd.")]
+    start = one.builder.objective()["crd"].state_dict()[name.removeprefix("crd.")]
     moved = (carried[name] != start).any(dim=-1)
     assert moved.shape == (2, 40)
     assert moved.all()

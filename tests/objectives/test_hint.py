@@ -39,8 +39,8 @@ def test_a_run_trains_the_projection_and_exports_the_student_alone(tmp_path: Pat
     hint = {"_target_": "kd_lightning.objectives.hint.Hint", "match": PAIR, "weight": 1.0}
     one = experiment(tmp_path, objective__hint=hint, steps__student=40, steps__pretrain=0, validate_every=20)
     one.run()
-    rows = [line.split(",") for line in one.entries["distill"].path("metrics.csv").read_text().splitlines()]
+    rows = [line.split(",") for line in one.entry("distill").path("metrics.csv").read_text().splitlines()]
     values = [float(row[3]) for row in rows if row[1:3] == ["train", "hint"]]
     assert sum(values[-5:]) < sum(values[:5])
-    exported = load_file(one.entries["distill"].path("weights.safetensors"))
-    assert set(exported) == set(one.recipe.network("student").state_dict())
+    exported = load_file(one.entry("distill").path("weights.safetensors"))
+    assert set(exported) == set(one.builder.network("student").state_dict())

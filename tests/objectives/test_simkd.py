@@ -18,7 +18,7 @@ from tests.support.features import built, features, gradient_is_right, match, va
 from tests.support.parts import CLASSES, FEATURES
 from tests.support.processes import DDP, FSDP, in_two
 from tests.support.rounding import tolerance
-from tests.support.tiny import experiment
+from tests.support.tiny import entries, experiment
 from tests.test_resume import Stop, StopAfter, run, stored
 
 LAST = [{"student": "last:input", "teacher": "last:input"}]
@@ -97,7 +97,7 @@ def weights_of(outputs: Path, changes: dict[str, Any]) -> dict[str, dict[str, Te
     networks = {"teacher": {**mlp(9), "checkpoint": None}, "student": mlp(5, 9)}
     one = experiment(outputs, objective={"simkd": node}, **networks, **sizes, **changes)
     one.run()
-    return {stage: load_file(entry.path("weights.safetensors")) for stage, entry in one.entries.items()}
+    return {stage: load_file(entry.path("weights.safetensors")) for stage, entry in entries(one).items()}
 
 
 @pytest.mark.full
@@ -114,14 +114,14 @@ def test_in_two_processes_it_is_what_it_is_in_one(tmp_path: Path) -> None:
 
 def test_the_exported_student_ends_in_the_teacher_s_layer_and_the_one_alone_does_not(tmp_path: Path) -> None:
     one = experiment(tmp_path, **CHANGES)
-    one.run()
-    weights = {stage: load_file(entry.path("weights.safetensors")) for stage, entry in one.entries.items()}
+    records = one.run().records
+    weights = {stage: load_file(entry.path("weights.safetensors")) for stage, entry in entries(one).items()}
     for name in ("last.weight", "last.bias"):
         for stage in ("pretrain", "distill"):
             assert torch.equal(weights[stage][name], weights["teacher"][name])
         assert not torch.equal(weights["baseline"][name], weights["teacher"][name])
     assert not torch.equal(weights["distill"]["first.weight"], weights["pretrain"]["first.weight"])
-    assert one.records["distill"]["teacher_unchanged"]
+    assert records["distill"]["teacher_unchanged"]
 
 
 def test_a_stopped_run_goes_on_with_the_layer_frozen(tmp_path: Path) -> None:

@@ -59,6 +59,36 @@ def results() -> dict[str, Any]:
     }
 
 
+HOSTILE_LABEL = "<b>born</b> \x1b[31magain"
+RECORDED = {  # name -> label, stage, role, start, steps_before
+    "teacher": ("teacher", "teacher", "teacher", None, 0),
+    "baseline": ("student alone", "baseline", "student", None, 0),
+    "pretrained": ("pre-trained", "pretrain", "student", None, 0),
+    "distilled": ("distilled", "distill", "student", "pretrain", 100),
+}
+
+
+def recorded(found: dict[str, Any], role: tuple[str, str, str, str | None, int]) -> dict[str, Any]:
+    """A model's record with what a run tells of its role."""
+    return found | dict(zip(("label", "stage", "role", "start", "steps_before"), role, strict=True))
+
+
+@pytest.fixture
+def results_now(results: dict[str, Any]) -> dict[str, Any]:
+    """The same run as it is recorded today: with labels, stages, roles and what each model went on from."""
+    models = {name: recorded(found, RECORDED[name]) for name, found in results["models"].items()}
+    return results | {"models": models}
+
+
+@pytest.fixture
+def results_of_six(results_now: dict[str, Any]) -> dict[str, Any]:
+    """With an assistant between the teacher and its students, and a student that goes on from the distilled one."""
+    teacher, *students = results_now["models"].items()
+    assistant = recorded(model(34.0, 35.0, 300000, 150), ("assistant", "help", "teacher", None, 0))
+    again = recorded(model(37.0, 38.0, 174000, 50), (HOSTILE_LABEL, "again", "student", "distill", 200))
+    return results_now | {"models": dict([teacher, ("assistant", assistant), *students, ("born_again", again)])}
+
+
 @pytest.fixture
 def write_run(tmp_path: Path) -> Callable[..., Path]:
     """Writes a run folder: ``write_run(results)``, with other CSVs or other files where given."""

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.report.curves import learning_curves, loss_terms, thinned
+from kd_lightning.report.curves import assign_styles, learning_curves, loss_terms, thinned
+from kd_lightning.report.roles import present
 from kd_lightning.report.run_files import read_run
+from tests.report.conftest import METRICS
 
 Results = dict[str, Any]
 Write = Callable[..., Path]
@@ -93,3 +95,37 @@ def test_the_description_tells_the_chart_in_words(results: Results, write_run: W
     assert chart is not None
     assert "student alone: 3 values, from 120.0 at step 50 to 50.00 at step 200." in chart.description()
     assert "Chosen on validation: step 200, 40.00." in chart.description()
+
+
+def test_each_model_has_a_line_in_the_recorded_order(results_of_six: Results, write_run: Write) -> None:
+    metrics = METRICS | {"help": "150,val,perplexity,34\n", "again": "25,val,perplexity,39\n50,val,perplexity,37\n"}
+    chart = learning_curves(read_run(write_run(results_of_six, metrics)))
+    assert chart is not None
+    shown = ["teacher", "assistant", "student alone", "pre-trained", "distilled", "<b>born</b> \\x1b[31magain"]
+    assert [line.label for line in chart.series] == list(chart.legend()) == shown
+    assert [line.style for line in chart.series] == [0, 2, 1, 4, 3, 5]  # the three of every run keep theirs
+    assert chart.series[-1].points == ((225, 39.0), (250, 37.0))  # after the 200 steps that it went on from
+    assert chart.series[-1].chosen == (250, 37.0)
+    assert chart.boundary == 100
+
+
+def test_more_models_than_styles_repeat_them(results: Results) -> None:
+    results["models"] |= {f"m{number}": {"val": 1.0} for number in range(9)}
+    styles = [style for _, style in assign_styles([role for role, _ in present(results)])]
+    assert styles == [0, 1, 2, 3, 4, 5, 6, 7, 2, 4, 5, 6, 7]
+
+
+def test_loss_terms_follow_the_distilled_student_through_all_its_stages(
+    results_of_six: Results, write_run: Write
+) -> None:
+    models = results_of_six["models"]
+    models["pretrained"] |= {"start": "help", "steps_before": 150}
+    models["distilled"]["steps_before"] = 250
+    metrics = METRICS | {"help": "10,train,hint,7\n", "again": "10,train,other,7\n"}
+    chart = loss_terms(read_run(write_run(results_of_six, metrics)))
+    assert chart is not None
+    assert [(line.label, line.points[0][0]) for line in chart.series] == [
+        *(("hint", 10), ("loss", 200), ("kd", 200)),
+        *(("loss", 300), ("kd", 300), ("hard", 300)),
+    ]
+    assert chart.boundary == 250

@@ -123,3 +123,10 @@ def test_the_command_comes_from_the_results_or_the_overrides(results: Results, w
     del run.results["command"]
     assert command(run) == "kd run alpha=0.5 'objective=[kd,hint]'"
     assert command(RunFiles(**{**vars(run), "overrides": None})).startswith("# not recorded")
+
+
+def test_steps_before_count_in_the_budget(results_now: Results, said: Callable[..., dict[str, str]]) -> None:
+    results_now["models"]["distilled"] |= {"start": "elsewhere", "steps_before": 150}
+    found = said(results_now)["Budget"]
+    assert found.startswith("NOT the same for both students. ")
+    assert "Distilled student: 32 rows x (150 + 100) steps = 8,000 rows." in found

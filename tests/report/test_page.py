@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ import pytest
 
 from kd_lightning.report import page
 from kd_lightning.report.run_report import write_report
+from tests.report.conftest import METRICS
 
 Results = dict[str, Any]
 Write = Callable[..., Path]
@@ -103,6 +105,28 @@ def test_hostile_text_stays_text(results: Results, read: Callable[..., Page]) ->
     assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
     assert found.all("p")[0] == HOSTILE
     assert found.all("text").count(f"validation {HOSTILE}") == 2
+
+
+def test_a_hostile_label_stays_text(results_of_six: Results, read: Callable[..., Page]) -> None:
+    models = results_of_six["models"]
+    models['"><script>'] = models.pop("born_again")
+    found = read(results_of_six, METRICS | {"again": "50,val,perplexity,37\n"})
+    assert found.open == []
+    assert {tag for tag, _ in found.elements}.isdisjoint({"script", "b"})
+    assert found.all("th")[-1] == "<b>born</b> \\x1b[31magain"
+    assert found.all("text").count("<b>born</b> \\x1b[31magain") == 2  # in the legend, wide and narrow
+
+
+def test_earlier_records_give_the_same_page(results: Results, results_now: Results, write_run: Write) -> None:
+    folder = write_run(results)
+    pages = []
+    for found in (results, results_now):
+        (folder / "results.json").write_text(json.dumps(found), encoding="utf-8")
+        write_report(folder)
+        pages.append(
+            {path.name: path.read_bytes() for path in folder.rglob("*") if path.suffix in (".html", ".md", ".svg")}
+        )
+    assert pages[0] == pages[1]
 
 
 def test_the_page_fetches_nothing(results: Results, read: Callable[..., Page]) -> None:

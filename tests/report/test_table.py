@@ -59,3 +59,22 @@ def test_reading_changes_nothing(results: Results) -> None:
     before = copy.deepcopy(results)
     model_rows(results)
     assert results == before
+
+
+def test_models_of_any_name_are_rows_in_the_recorded_order(results_of_six: Results) -> None:
+    _, rows = model_rows(results_of_six)
+    assert [row[0] for row in rows] == [
+        "teacher",
+        "assistant",
+        "student alone",
+        "pre-trained",
+        "distilled",
+        "<b>born</b> \\x1b[31magain",  # the page escapes it, too
+    ]
+    assert [row[3] for row in rows] == ["", "", "", "-50%", "50%", "60%"]  # of each student but the one alone
+
+
+def test_a_run_as_it_is_recorded_now_has_the_table_of_an_earlier_version(
+    results: Results, results_now: Results
+) -> None:
+    assert model_rows(results_now) == model_rows(results)

@@ -17,12 +17,13 @@ from safetensors.torch import load_file
 from kd_lightning.callbacks.checkpoints import resume_files
 from kd_lightning.checkpoint_io import AtomicCheckpointIO
 from kd_lightning.data.base import Prepared
+from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.seeds import derive
-from kd_lightning.stage import Stage, TrainerSettings, Training, begin, train
+from kd_lightning.stage import TrainerSettings, Training, begin, train
 from kd_lightning.store import Entry
 from tests.support.parts import CLASSES, FEATURES
 from tests.support.rounding import tolerance
-from tests.support.tiny import SilentBoard, experiment
+from tests.support.tiny import SilentBoard, experiment, train_teacher
 
 STEPS = 30
 TOLERANCE = tolerance(terms=64, steps=STEPS)
@@ -92,7 +93,7 @@ make whole steps."""
 class Job:
     """One student's stage, and how it is trained."""
 
-    stage: Stage
+    stage: TrainedStage
     settings: TrainerSettings
 
 
@@ -106,8 +107,8 @@ def distilling(outputs: Path, **changes: Any) -> Job:
         "trainer__gradient_clip_val": 0.1,
     }
     one = experiment(outputs, **{**defaults, **changes})
-    one._run_teacher()
-    return Job(one.distillation(), one.recipe.trainer)
+    train_teacher(one)
+    return Job(one.stage("distill"), one.builder.trainer)
 
 
 def alone(job: Job, entry: Entry) -> Entry:

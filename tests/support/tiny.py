@@ -9,7 +9,10 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
-from kd_lightning.pipeline import Experiment
+from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.stage import TrainedStage
+from kd_lightning.sharing import ALONE, Alone
+from kd_lightning.store import Entry
 from tests.support.parts import CLASSES, FEATURES
 
 
@@ -22,6 +25,7 @@ def build(node: Any) -> Any:
 
 
 SETTINGS: dict[str, Any] = {
+    "scheme": {"_target_": "kd_lightning.experiment.schemes.offline.offline", "_partial_": True},
     "task": {
         "name": "classification",
         "_target_": "kd_lightning.tasks.position.PositionTask",
@@ -117,6 +121,19 @@ class SilentBoard:
         self.lines.append(text)
 
 
-def experiment(outputs: Path, sweep: str = "run", **changes: Any) -> Experiment:
+def experiment(
+    outputs: Path, sweep: str = "run", board: SilentBoard | None = None, sharing: Alone = ALONE, **changes: Any
+) -> Experiment:
     """A tiny experiment, not yet run."""
-    return Experiment(settings(outputs, **changes), build, ["tests"], SilentBoard(), sweep)
+    return Experiment(settings(outputs, **changes), build, ["tests"], board or SilentBoard(), sweep, sharing)
+
+
+def train_teacher(one: Experiment) -> None:
+    """Have the experiment's teacher in the store."""
+    teacher = one.stage("teacher")
+    teacher.work.obtain(teacher)
+
+
+def entries(one: Experiment) -> dict[str, Entry]:
+    """Stage -> place in the store, of all that is trained."""
+    return {stage.name: one.context.place(stage) for stage in one.stages if isinstance(stage, TrainedStage)}

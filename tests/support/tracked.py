@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.pipeline import Experiment
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.report.run_report import write_report
 from kd_lightning.results import results_of
 from kd_lightning.run_folder import gather
@@ -27,8 +27,9 @@ def run_job(
     made = settings(outputs, logger=logger, **changes)
     with tracking(made, build, folder, overrides, sweep) as tracked:
         experiment = Experiment(tracked.settings, build, ["tests"], SilentBoard())
-        results = results_of(experiment, experiment.run(), "kd run")
-        gather(folder, experiment)
+        found = experiment.run()
+        results = results_of(experiment, found, "kd run")
+        gather(folder, experiment, found.comparison)
         publish_json(folder / "results.json", results)
         write_report(folder)
         said = tracked.finish(results)

@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
     job(folder, 1, "done", better, reused=["teacher", "baseline", "distill"])
     job(folder, 2, "failed", error="ValueError: no")
     place = job(folder, 3)
-    ProgressFile(place / "progress.json").update("distill", 5, 10, "validation 1")
+    ProgressFile(place / "progress.json").update("distill", "distil", 5, 10, "validation 1")
     record = json.loads((job(folder, 4) / "job.json").read_text())
     (folder / "4" / "job.json").write_text(json.dumps({**record, **dead_process()}))
     return folder
@@ -202,18 +202,19 @@ def test_a_job_whose_process_is_gone_is_told_of_at_the_end_for_it_may_be_done_ag
 
 def test_progress_is_written_at_most_once_a_second_but_for_a_new_stage(tmp_path: Path) -> None:
     file = ProgressFile(tmp_path / "progress.json")
-    file.update("teacher", 0, 10, "")
-    file.update("teacher", 1, 10, "")
+    file.update("teacher", "teacher", 0, 10, "")
+    file.update("teacher", "teacher", 1, 10, "")
     assert json.loads(file.path.read_text())["step"] == 0
-    file.update("baseline", 0, 10, "")
-    assert json.loads(file.path.read_text())["stage"] == "baseline"
+    file.update("baseline", "student alone", 0, 10, "")
+    found = json.loads(file.path.read_text())
+    assert (found["stage"], found["title"]) == ("baseline", "student alone")
     file.remove()
     file.remove()
     assert not file.path.exists()
 
 
 def test_progress_stops_no_run(tmp_path: Path) -> None:
-    ProgressFile(tmp_path / "nowhere" / "progress.json").update("teacher", 0, 10, "")
+    ProgressFile(tmp_path / "nowhere" / "progress.json").update("teacher", "teacher", 0, 10, "")
 
 
 def test_status_of_a_sweep(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +222,7 @@ def test_status_of_a_sweep(folder: Path, capsys: pytest.CaptureFixture[str], mon
     assert answer.code == 1, "jobs were lost"
     assert f"{folder}: running" in answer.out
     assert "2 of 6 jobs done (1 reused), 1 running, 1 failed, 1 interrupted, 1 waiting" in answer.out
-    assert "distilled" in answer.out, "as the pages call the stage"
+    assert "distil " in answer.out, "the title, not the name"
     assert "5/10" in answer.out
     assert answer.out.count("job 3") == 1, "no line twice"
     assert "the same command runs what is missing: kd run -m temperature=1,2,3,4,5,6" in answer.out
@@ -266,7 +267,7 @@ def test_what_waits_is_not_running(tmp_path: Path, capsys: pytest.CaptureFixture
         begin_job(tmp_path / str(number), number, [f"temperature={number + 1}"], state)
         if state == "running":
             note = "waits" if number else ""
-            ProgressFile(tmp_path / str(number) / "progress.json").update("teacher", 0, 10, note)
+            ProgressFile(tmp_path / str(number) / "progress.json").update("teacher", "teacher", 0, 10, note)
     assert [one.state for one in read_sweep(tmp_path).jobs] == ["running", "waiting", "waiting"]
     out = kd(capsys, "status", str(tmp_path)).out
     assert "0 of 3 jobs done, 1 running, 2 waiting" in out
@@ -283,7 +284,7 @@ def test_time_left_comes_from_a_job_s_own_pace_before_the_first_is_done(
     file, now = ProgressFile(tmp_path / "0" / "progress.json"), time.time()
     for step, moment in ((0, now - 22), (10, now - 20), (20, now)):
         monkeypatch.setattr(time, "time", lambda moment=moment: moment)
-        file.update("baseline", step, 40, "", later=60)
+        file.update("baseline", "student alone", step, 40, "", later=60)
     # 2 s a step: 160 s of the running job, and about as long as it takes in all for the one that waits.
     assert read_job(tmp_path / "0").progress["left"] == 160.0  # type: ignore[index]
     assert glance(read_sweep(tmp_path)).left == pytest.approx(320, abs=5)
@@ -314,12 +315,12 @@ def test_status_of_a_single_run(
 ) -> None:
     place = tmp_path / "outputs" / "runs" / "2026-11-28_18-00-00-abcd"
     begin_job(place, 0, ["temperature=2"])
-    ProgressFile(place / "progress.json").update("pretrain", 5, 10, "validation 1")
+    ProgressFile(place / "progress.json").update("pretrain", "pre-train", 5, 10, "validation 1")
     assert not is_sweep(place.parent), "runs beside each other are no sweep"
     answer = kd(capsys, "status", str(place))
     assert answer.code == 0
     assert f"{place}: running" in answer.out
-    assert "pre-trained" in answer.out
+    assert "pre-train " in answer.out
     assert "5/10" in answer.out
     kill(place / "job.json")
     answer = kd(capsys, "status", str(place))

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from kd_lightning.errors import ConfigError, TeacherOutputError
+from kd_lightning.experiment.stored_outputs import TeacherCache
 from kd_lightning.store import Entry
-from kd_lightning.teacher_cache import TeacherCache
 from kd_lightning.teachers import building
 from kd_lightning.teachers.building import RESERVE, build, fits, shard_is_whole
 from kd_lightning.teachers.hidden import Hidden

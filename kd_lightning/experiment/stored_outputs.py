@@ -1,21 +1,22 @@
-"""A run's teacher outputs on disk: under which key, written when, opened for the stages that read them."""
+"""A teacher's outputs on disk: under which key, written when, opened for the stages that read them."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kd_lightning import turns
 from kd_lightning.data.labels import readable_targets
+from kd_lightning.experiment import stage_keys
+from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.settings import STUDENT, Settings, TeacherSource, softness
 from kd_lightning.objectives.base import teacher_taps
 from kd_lightning.preflight import PROGRESS
-from kd_lightning.recipe import Recipe, Settings, TeacherSource
 from kd_lightning.report.numbers import shorten_hash
 from kd_lightning.sizes import size
 from kd_lightning.stage import QUIET, StageBoard
@@ -23,11 +24,10 @@ from kd_lightning.store import Entry, content_key
 from kd_lightning.teachers.building import Job, build
 from kd_lightning.teachers.cached import CachedTeacher, Policy
 from kd_lightning.teachers.gradient_cosine import gradient_cosine
-from kd_lightning.teachers.live import state_hash
-from kd_lightning.teachers.shards import FORMAT, Shards
+from kd_lightning.teachers.shards import Shards
 
 STAGE = "teacher_outputs"
-CODE = ("kd_lightning.teachers.building", "kd_lightning.data.base")
+"""Their folder in the store, whatever a scheme calls the stage."""
 SAMPLE = 8  # rows on which a gradient is measured
 
 
@@ -45,8 +45,8 @@ class TeacherCache:
     entry: Entry
     ingredients: Settings
 
-    def ready(self, board: StageBoard) -> Shards:
-        """The rows, written now where they are not whole.
+    def ready(self, board: StageBoard, stage: str = STAGE) -> Shards:
+        """The rows, written now where they are not whole; ``stage`` is what the board knows them by.
 
         Raises:
             ConfigError: They do not fit on the disk.
@@ -60,13 +60,13 @@ class TeacherCache:
                 if problem:
                     board.say(f"teacher outputs: written again ({self.entry.folder}: {problem})")
                 if not reused:
-                    turns.computed(lambda: self._build(board))
+                    turns.computed(lambda: self._build(board, stage))
                 shards = self._opened()
         assert shards is not None, "our own writing, under our lock"
         policy = ", ".join(str(value) for name, value in self.job.policy.settings().items() if name != "_target_")
         count = turns.computed(lambda: self.job.bytes)  # it may ask the teacher about a row
         what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {size(count)}"
-        board.done(STAGE, f"{what} ({'reused ' if reused else ''}{shorten_hash(self.entry.key)})")
+        board.done(stage, f"{what} ({'reused ' if reused else ''}{shorten_hash(self.entry.key)})")
         return shards
 
     def _opened(self) -> Shards | None:
@@ -77,81 +77,64 @@ class TeacherCache:
         except FileNotFoundError:
             return None
 
-    def _build(self, board: StageBoard) -> None:
-        board.start(STAGE, self.job.count)
-        build(self.job, self.entry, self.ingredients, board.say, lambda done, _: board.update(STAGE, done, ""))
+    def _build(self, board: StageBoard, stage: str) -> None:
+        board.start(stage, self.job.count)
+        build(self.job, self.entry, self.ingredients, board.say, lambda done, _: board.update(stage, done, ""))
 
 
-def teacher_cache(recipe: Recipe, source: TeacherSource, network: nn.Module) -> TeacherCache:
+def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: nn.Module) -> TeacherCache:
     """The rows on disk that a source means.
 
     Args:
-        recipe: The run's.
+        builder: The experiment's.
+        role: Whose network teaches.
         source: Its settings are a policy's.
         network: The trained teacher; moved to the trainer's device.
     """
-    outputs = recipe.teacher_outputs(network, source)
-    taps = teacher_taps(recipe.objective())
+    outputs = builder.teacher_outputs(network, source)
+    taps = teacher_taps(builder.objective())
     outputs.connect(taps)
     assert isinstance(outputs, CachedTeacher)
-    rows = recipe.rows("student", 1, only_labelled=False).train_set
-    trainer = recipe.trainer.trainer(devices=1, strategy="auto", logger=False, **QUIET)
+    rows = builder.dataset.rows(STUDENT, 1, only_labelled=False).train_set
+    trainer = builder.trainer.trainer(devices=1, strategy="auto", logger=False, **QUIET)
     job = Job(
         network=network.to(trainer.strategy.root_device).eval(),
-        task=recipe.task,
+        task=builder.task,
         policy=outputs.policy,
         taps=sorted(set(taps.values())),
         rows=rows.__getitems__,
         count=len(rows),
         targets=readable_targets(rows.rows),
-        batch_size=recipe.settings["data"]["eval_batch_size"],
+        batch_size=builder.settings["data"]["eval_batch_size"],
     )
-    nodes = {
-        "network": recipe.network_settings("teacher"),
-        "task": recipe.settings["task"],
-        "outputs": job.policy.settings(),
-    }
-    ingredients: Settings = {
-        **nodes,
-        "format": FORMAT,
-        "teacher": state_hash(network),
-        "data": recipe.fingerprint,
-        "matmul": recipe.settings["matmul"],
-        "channels_last": recipe.channels_last,
-        "taps": list(job.taps),
-        "extras": digest_of(job.policy.extras(job.targets)),
-        "code": recipe.code(CODE, nodes),
-    }
-    return TeacherCache(job, recipe.store.entry(STAGE, content_key(ingredients)), ingredients)
+    ingredients = stage_keys.stored_outputs(builder, role, job)
+    return TeacherCache(job, builder.context.store.entry(STAGE, content_key(ingredients)), ingredients)
 
 
-def digest_of(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over some tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def opened(recipe: Recipe, source: TeacherSource, network: Callable[[], nn.Module]) -> TeacherSource:
+def open_source(
+    builder: Builder, role: str, source: TeacherSource, network: Callable[[], nn.Module], stage: str
+) -> TeacherSource:
     """The source with its rows at hand, if it is one of rows.
 
     Args:
-        recipe: The run's.
+        builder: The experiment's.
+        role: Whose network teaches.
         source: Settings of a policy, or of a live teacher.
         network: Loads the trained teacher.
+        stage: Name of the stage that the board is told about.
 
     Raises:
         KDError: As ``TeacherCache.ready``.
     """
-    if not isinstance(recipe.build(source.node), Policy):
+    if not isinstance(builder.build(source.node), Policy):
         return source
-    cache = turns.computed(lambda: teacher_cache(recipe, source, network()))
-    ready = replace(source, shards=cache.ready(recipe.board))
-    temperature = hottest(recipe)
+    board = builder.context.board
+    cache = turns.computed(lambda: teacher_cache(builder, role, source, network()))
+    ready = replace(source, shards=cache.ready(board, stage))
+    temperature = hottest(builder)
     if cache.job.policy.renormalises() and temperature > 1:
-        cosine = turns.computed(lambda: measured_cosine(recipe, ready, network(), temperature))
-        recipe.board.say(
+        cosine = turns.computed(lambda: measured_cosine(builder, ready, network(), temperature))
+        board.say(
             f"warning: teacher_outputs.missing_mass=none at temperature {temperature:g}: the student's gradient has a cosine "
             f"of {cosine:.2f} with the one that the whole teacher gives ({SAMPLE} rows): use missing_mass=unigram, or "
             "teacher_outputs=cached"
@@ -159,25 +142,25 @@ def opened(recipe: Recipe, source: TeacherSource, network: Callable[[], nn.Modul
     return ready
 
 
-def hottest(recipe: Recipe) -> float:
+def hottest(builder: Builder) -> float:
     """The highest temperature at which the run compares teacher and student; where each position has its own, that of one
     whose difficulty is 1 below the mean."""
-    curve = recipe.build(recipe.softness().temperature)
+    curve = builder.build(softness(builder.settings).temperature)
     values: Iterable[Any] = [curve(progress) for progress in PROGRESS] if callable(curve) else [curve]
-    own = [node.get("temperature") for node in recipe.settings["objective"].values()]
-    known = [recipe.settings["temperature"], *values, *own]
+    own = [node.get("temperature") for node in builder.settings["objective"].values()]
+    known = [builder.settings["temperature"], *values, *own]
     highest = max(float(value) for value in known if isinstance(value, (int, float)))
     return highest + max((float(node.get("beta", 1.0)) for node in own if isinstance(node, Mapping)), default=0.0)
 
 
 @torch.no_grad()
-def measured_cosine(recipe: Recipe, source: TeacherSource, network: nn.Module, temperature: float) -> float:
+def measured_cosine(builder: Builder, source: TeacherSource, network: nn.Module, temperature: float) -> float:
     """Between the untrained student's gradients from what is kept and from the whole teacher, on some training rows."""
-    rows = recipe.rows("student", 1, only_labelled=False).train_set
+    rows = builder.dataset.rows(STUDENT, 1, only_labelled=False).train_set
     batch = rows.__getitems__(list(range(min(SAMPLE, len(rows)))))
-    full = recipe.task.logits(network.eval(), batch)
-    student = recipe.task.logits(recipe.network("student").eval(), batch)
-    stored = recipe.teacher_outputs(network, source)
-    stored.connect(teacher_taps(recipe.objective()))
-    mask = recipe.task.align(batch, full).mask
+    full = builder.task.logits(network.eval(), batch)
+    student = builder.task.logits(builder.network(STUDENT).eval(), batch)
+    stored = builder.teacher_outputs(network, source)
+    stored.connect(teacher_taps(builder.objective()))
+    mask = builder.task.align(batch, full).mask
     return gradient_cosine(student, full, stored(batch).logits, mask, temperature)

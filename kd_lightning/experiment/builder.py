@@ -1,0 +1,258 @@
+"""Builds what the stages are made of, from the settings: networks, losses, modules, the trainer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from kd_lightning.attaching import attach
+from kd_lightning.balancing.base import Balancing
+from kd_lightning.chunking import chunks
+from kd_lightning.compute_thread import on_cpu
+from kd_lightning.errors import ConfigError
+from kd_lightning.experiment.context import Context
+from kd_lightning.experiment.dataset import Dataset
+from kd_lightning.experiment.settings import (
+    STUDENT,
+    Settings,
+    Softness,
+    TeacherSource,
+    accumulated_batches,
+    is_long_tailed,
+    name_of_role,
+    network_settings,
+    of_role,
+)
+from kd_lightning.lazy_networks import with_all_sizes
+from kd_lightning.modules.distillation import DistillationModule
+from kd_lightning.modules.supervised import SupervisedModule
+from kd_lightning.objectives.base import Objective, lasting, teacher_taps
+from kd_lightning.precision import with_possible_precision
+from kd_lightning.preflight import check_processes, check_trainer, world_size
+from kd_lightning.profiling import NoProfiler
+from kd_lightning.seeds import derive
+from kd_lightning.stage import TrainerSettings
+from kd_lightning.tasks.base import CountsClasses, Task, why_whole
+from kd_lightning.teachers.auto import STORING, Auto
+from kd_lightning.teachers.base import TeacherOutputs
+
+
+class Builder:
+    """Everything that the stages share.
+
+    Args:
+        context: The experiment's.
+
+    Attributes:
+        dataset: The rows.
+        judged: Name of the stage whose validations a search compares; it alone is ended early.
+
+    Raises:
+        KDError: The task cannot be built.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.settings = context.settings
+        self.build = context.build
+        self._task: Task = context.build(self.settings["task"])
+        self.dataset = Dataset(context, self._task.num_classes)
+        self.judged = ""
+        self._chunked: dict[tuple[str, bool], bool] = {}
+        self._grouped: Task | None = None
+        self._counted: dict[str, Settings] = {}
+        self._carries: bool | None = None
+
+    @property
+    def task(self) -> Task:
+        """The task; its metrics tell frequent classes from rare ones where the rows were made long-tailed."""
+        if not is_long_tailed(self.settings) or not isinstance(self._task, CountsClasses):
+            return self._task
+        if self._grouped is None:
+            self._grouped = self._task.with_class_groups(self.dataset.training_rows)
+        return self._grouped
+
+    def trained_task(self, role: str) -> Task:
+        """The task with the hard loss that the teacher, or the student in all of its stages, is trained with.
+
+        Raises:
+            ConfigError: It cannot have that one.
+        """
+        node, task = of_role(self.settings, "hard_loss", role), self.task
+        if not node:
+            return task
+        if not isinstance(task, CountsClasses):
+            name = name_of_role("hard_loss", role)
+            raise ConfigError(
+                f"{name}: {type(task).__name__} has no `with_hard_loss`: choose {name}=cross_entropy, its own hard loss"
+            )
+        return task.with_hard_loss(self.build(node), self.dataset.class_rows(role))
+
+    # -- networks and losses ------------------------------------------------------------------------------------------
+
+    @property
+    def compiled(self) -> bool:
+        """The networks are compiled while they are trained; what is measured on the test split runs as it is."""
+        return bool(self.settings["compile"])
+
+    def chunked(self, role: str, soft: bool = False) -> bool:
+        """The losses of the teacher's stage, the student alone, or the soft stages are computed by chunks of rows.
+
+        Args:
+            role: Whose.
+            soft: In the student's soft stages, where objectives may tap the head; the student alone is the same for all.
+
+        Raises:
+            ConfigError: That is asked for and not possible.
+        """
+        if (role, soft) not in self._chunked:
+            taps = [path for term in self.objective().values() for path, _ in term.taps.values()] if soft else []
+            against = why_whole(self.network(role), taps)
+            if soft and self.balancing().learns:
+                against = "balancing the losses takes each of them by itself"
+            self._chunked[role, soft] = chunks(self.settings["chunked_loss"], self.task.num_classes, against)
+        return self._chunked[role, soft]
+
+    def balancing(self) -> Balancing:
+        """What puts the terms of a soft stage together, untrained."""
+        balancing: Balancing = self.build(self.settings["balancing"])
+        return balancing
+
+    def network(self, role: str) -> nn.Module:
+        """The untrained network of a role; its start depends on the role's seed alone."""
+        torch.manual_seed(derive(of_role(self.settings, "seed", role), "init"))
+        return with_all_sizes(self.build(network_settings(self.settings, role)), self._task, role)
+
+    def objective(self) -> dict[str, Objective]:
+        """The soft terms by name, untrained."""
+        seed = of_role(self.settings, "seed", STUDENT)
+        torch.manual_seed(derive(seed, "objectives"))
+        found = {name: self.build(node) for name, node in self.settings["objective"].items()}
+        for term in found.values():
+            if term.counts_classes:
+                term.expect_classes(self.dataset.class_rows(STUDENT))
+        attach(found, self.network, self.task, seed, rows=len(self.dataset))
+        return found
+
+    @property
+    def carries(self) -> bool:
+        """What objectives own goes on from pre-training into distillation."""
+        if self._carries is None:
+            self._carries = bool(self.settings["steps"]["pretrain"] and lasting(self.objective()))
+        return self._carries
+
+    def classwise(self) -> list[str]:
+        """The objectives that need the teacher's classes to be the student's."""
+        return [name for name, node in self.settings["objective"].items() if self.build(node).classwise]
+
+    # -- the teacher's outputs ----------------------------------------------------------------------------------------
+
+    def sources(self) -> list[TeacherSource]:
+        """Where the teacher's outputs may come from: what is set, or what ``auto`` chooses from, the stored ones first."""
+        node = self.settings["teacher_outputs"]
+        if isinstance(self.build(node), Auto):
+            return [TeacherSource(node["cached"]), TeacherSource(node["live"])]
+        return [TeacherSource(node)]
+
+    @property
+    def stores(self) -> bool:
+        """The teacher's outputs may be written to disk."""
+        return isinstance(self.build(self.settings["teacher_outputs"]), STORING)
+
+    def teacher_outputs(self, network: nn.Module, source: TeacherSource) -> TeacherOutputs:
+        """The teacher's outputs from a source, not connected yet."""
+        rows = {} if source.shards is None else {"shards": source.shards}
+        outputs: TeacherOutputs = self.build(source.node)(network=network, task=self.task, **rows)
+        return outputs
+
+    def counted_source(self, role: str, source: TeacherSource) -> Settings:
+        """What of a source's settings a stage depends on, as a node that builds the same.
+
+        Args:
+            role: Whose network teaches.
+            source: The source.
+
+        Raises:
+            KDError: The source is not possible for the teacher and the objectives.
+        """
+        text = repr((role, source.node))
+        if text not in self._counted:
+            outputs = self.teacher_outputs(self.network(role), TeacherSource(source.node))
+            outputs.connect(teacher_taps(self.objective()), by_rows=self.chunked(STUDENT, soft=True))
+            self._counted[text] = dict(outputs.counted(source.node))
+        return self._counted[text]
+
+    # -- modules and trainer ------------------------------------------------------------------------------------------
+
+    def supervised(self, role: str, steps: int) -> SupervisedModule:
+        """The untrained module of the teacher, or of the student alone."""
+        return SupervisedModule(
+            network=self.network(role),
+            task=self.trained_task(role),
+            optimizer=self.build(of_role(self.settings, "optimizer", role)),
+            scheduler=self.build(of_role(self.settings, "scheduler", role)),
+            seed=of_role(self.settings, "seed", role),
+            total_steps=steps,
+            compiled=self.compiled,
+            chunked=self.chunked(role),
+        )
+
+    def distilling(
+        self, teacher: TeacherOutputs, student: nn.Module, steps: int, done: int, softness: Softness
+    ) -> DistillationModule:
+        """The module of a soft stage; ``done`` = the student's steps before it."""
+        return DistillationModule(
+            student=student,
+            teacher=teacher,
+            task=self.trained_task(STUDENT),
+            objective=self.objective(),
+            alpha=self.build(softness.alpha),
+            temperature=self.build(softness.temperature),
+            steps=steps,
+            optimizer=self.build(of_role(self.settings, "optimizer", STUDENT)),
+            scheduler=self.build(of_role(self.settings, "scheduler", STUDENT)),
+            seed=of_role(self.settings, "seed", STUDENT),
+            total_steps=self.settings["steps"]["student"],
+            first_step=done,
+            compiled=self.compiled,
+            chunked=self.chunked(STUDENT, soft=True),
+            weight_curves={name: self.build(node) for name, node in softness.weight_curves.items()},
+            balancing=self.balancing(),
+        )
+
+    @cached_property
+    def trainer(self) -> TrainerSettings:
+        """The trainer group as the stages use it."""
+        settings, node = self.settings, dict(self.settings["trainer"])
+        node.pop("accumulate_grad_batches", None)
+        check_processes(os.environ)
+
+        def trainer(**more: Any) -> pl.Trainer:
+            if node.get("profiler") is None:
+                more["profiler"] = NoProfiler()
+            # Built anew each time: a strategy belongs to one training.
+            return with_possible_precision(check_trainer(self.build(node), more, node))
+
+        return TrainerSettings(
+            trainer=trainer,
+            callbacks=lambda: [self.build(each) for each in settings["callbacks"].values()],
+            loggers=lambda stage: [self.build(_for_stage(each, stage)) for each in settings["logger"].values()],
+            validate_every=settings["validate_every"],
+            checkpoint_every=settings["checkpoint_every"],
+            log_every=settings["log_every"],
+            accumulate=accumulated_batches(settings),
+            folder=settings["folder"],
+            on_cpu=on_cpu(node.get("accelerator")) and world_size(node.get("devices")) == 1,
+            judged=self.judged,
+        )
+
+
+def _for_stage(node: Mapping[str, Any], stage: str) -> Settings:
+    """The logger's settings with ``{stage}`` filled in."""
+    return {key: value.replace("{stage}", stage) if isinstance(value, str) else value for key, value in node.items()}

@@ -1,0 +1,96 @@
+"""What the stages will be made of can be built and fits together: said before the first step, not after an hour of training.
+
+The plain settings are checked before, in ``checks``: here is what only the built objects know.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import partial
+
+from pytorch_lightning import Trainer
+
+from kd_lightning import turns
+from kd_lightning.experiment import stage_keys
+from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.outputs_work import OutputsWork
+from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, name_of_role, of_role, softness
+from kd_lightning.experiment.stage import Comparison, Stage
+from kd_lightning.preflight import (
+    building,
+    check_callbacks,
+    check_counted_classes,
+    check_curve,
+    check_network,
+    check_parts,
+    splits_networks,
+    world_size,
+)
+from kd_lightning.ranges import RANGES, WEIGHT
+from kd_lightning.stage import QUIET
+
+
+def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) -> None:
+    """All of it.
+
+    Args:
+        builder: The experiment's.
+        stages: What its scheme will ask for.
+        planned: What it will compare.
+
+    Raises:
+        KDError: Something cannot be built, or does not fit.
+    """
+    settings, board = builder.settings, builder.context.board
+    check_parts(settings["data"], accumulated_batches(settings), settings["trainer"].get("devices"))
+    check_callbacks(builder.task, settings["callbacks"])
+    for name in settings["callbacks"]:
+        with building(f"callbacks.{name}"):
+            builder.build(settings["callbacks"][name])
+    with building("logger"):
+        builder.trainer.loggers("check")
+    with building("trainer"):
+        trainer = builder.trainer.trainer(logger=False, **QUIET)
+    check_curves(builder, planned["distilled"].steps)
+    builder.context.sharing.once(
+        ("checked", stage_keys.likeness(settings)), partial(check_networks, builder, stages, trainer)
+    )
+    if builder.chunked(STUDENT, soft=True):
+        board.say(f"losses by chunks of rows: {builder.task.num_classes} classes (chunked_loss=false: whole)")
+
+
+def check_curves(builder: Builder, steps: int) -> None:
+    """What is annealed stays in range for so many steps."""
+    mixed = softness(builder.settings)
+    weights = {f"weight.{name}": curve for name, curve in mixed.weight_curves.items()}
+    for name, curve in {"alpha": mixed.alpha, "temperature": mixed.temperature, **weights}.items():
+        allowed = WEIGHT if name in weights else RANGES[name]
+        with building(f"annealing.{name}"):
+            check_curve(builder.build(curve), steps, name, allowed)
+
+
+def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) -> None:
+    """Networks, losses and optimizers: the same for every alpha and temperature."""
+    settings, dataset = builder.settings, builder.dataset
+    world = world_size(settings["trainer"].get("devices"))
+    at_once = settings["data"]["batch_size"] // (accumulated_batches(settings) * world)
+    for role in (TEACHER, STUDENT):
+        classwise = builder.classwise() if role == TEACHER else None
+        parts = builder.network(role), builder.task, dataset.prepared
+        classes = turns.computed(
+            partial(check_network, *parts, role, at_once, classwise, bool(settings["channels_last"]))
+        )
+        dataset.rows(role, 1, only_labelled=True)
+        with building(name_of_role("hard_loss", role)):
+            builder.trained_task(role)
+        if of_role(settings, "hard_loss", role):
+            check_counted_classes(classes, builder.task.num_classes)
+        with building(name_of_role("optimizer", role)):
+            builder.supervised(role, 1).configure_optimizers()
+    teaching = sorted({stage.role for stage in stages if isinstance(stage.work, OutputsWork)})
+    for role, source in itertools.product(teaching, builder.sources()):
+        teacher = builder.teacher_outputs(builder.network(role), source)
+        module = builder.distilling(teacher, builder.network(STUDENT), 1, 0, softness(settings))
+        if splits_networks(trainer):
+            module.refuse_splitting()

@@ -1,0 +1,152 @@
+"""The rows of an experiment: prepared once for all runs, made long-tailed or cut as asked, and served to each stage."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from kd_lightning import turns
+from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
+from kd_lightning.data.labels import class_rows
+from kd_lightning.data.long_tail import long_tailed
+from kd_lightning.data.prepared import read_prepared, write_prepared
+from kd_lightning.experiment.context import Context
+from kd_lightning.experiment.settings import accumulated_batches, labelled_rows_of, of_role
+from kd_lightning.experiment.stage import DATA
+from kd_lightning.preflight import check_row_shape
+from kd_lightning.report.numbers import shorten_hash
+from kd_lightning.store import Entry, content_key
+
+
+class Dataset:
+    """The rows, read when they are first asked for.
+
+    Args:
+        context: The experiment's.
+        num_classes: The task's.
+    """
+
+    def __init__(self, context: Context, num_classes: int) -> None:
+        self.context = context
+        self.num_classes = num_classes
+        self._read: tuple[Prepared, str] | None = None
+        self._class_rows: dict[str, Tensor] = {}
+
+    @property
+    def prepared(self) -> Prepared:
+        """The rows."""
+        return self._data[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """The rows' fingerprint."""
+        return self._data[1]
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of the tokenizer, or empty where there is none."""
+        text = self.prepared.tokenizer
+        return hashlib.sha256(text.encode()).hexdigest() if text else ""
+
+    @property
+    def training_rows(self) -> Tensor:
+        """[C] training rows of each class, labelled or not."""
+        return class_rows(self.prepared.splits["train"], self.num_classes)
+
+    def __len__(self) -> int:
+        """Training rows."""
+        return len(self.prepared.splits["train"]["inputs"])
+
+    def class_rows(self, role: str) -> Tensor:
+        """[C] training positions of each class whose label the teacher or the student may read."""
+        if role not in self._class_rows:
+            rows = self.rows(role, 1, only_labelled=True).train_set.rows
+            self._class_rows[role] = class_rows(rows, self.num_classes)
+        return self._class_rows[role]
+
+    def rows(self, role: str, steps: int, only_labelled: bool, first_step: int = 0) -> ExperimentData:
+        """The data module of a stage for the teacher or the student."""
+        settings = self.context.settings
+        data, seed, labelled = settings["data"], of_role(settings, "seed", role), labelled_rows_of(settings, role)
+        channels_last = bool(settings["channels_last"])
+        rows = ExperimentData(
+            self.prepared,
+            batch_size=data["batch_size"],
+            steps=steps,
+            first_step=first_step,
+            seed=seed,
+            labelled=labelled,
+            only_labelled=only_labelled,
+            eval_batch_size=data["eval_batch_size"],
+            accumulate=accumulated_batches(settings),
+            workers=data["workers"],
+            channels_last=channels_last,
+        )
+        rows.last_batch = self.context.sharing.last_batch(
+            (self.fingerprint, seed, labelled, only_labelled, channels_last)
+        )
+        return rows
+
+    @property
+    def _data(self) -> tuple[Prepared, str]:
+        """Rows and fingerprint, from the store or prepared now; once."""
+        # No cached_property: before Python 3.12 it holds one lock for all instances, and jobs of a cohort wait in here.
+        if self._read is None:
+            self._read = self._read_data()
+        return self._read
+
+    def _read_data(self) -> tuple[Prepared, str]:
+        context, data, board = self.context, self.context.settings["data"], self.context.board
+        node = data["source"]
+        source: Source = context.build(node)
+        key = content_key({"source": node, "content": source.digest(), "code": context.code([], node)})
+        entry = context.store.entry(DATA, key)
+        made_of = (DATA, str(entry.folder), data.get("imbalance"), self.num_classes, data["limit"])
+        board.start(DATA)
+        prepared, fingerprint, reused = context.sharing.once(made_of, lambda: self._read_entry(entry, source))
+        prepared.check(self.num_classes)
+        check_row_shape(prepared, data.get("shape"))
+        sizes = ", ".join(f"{split} {len(prepared.splits[split]['inputs'])}" for split in SPLITS)
+        board.done(DATA, f"{sizes} rows" + (f" (reused {shorten_hash(entry.key)})" if reused else ""))
+        if int((class_rows(prepared.splits["train"], self.num_classes) > 0).sum()) == 1:
+            board.say(
+                "warning: all training rows have the same class, so there is nothing to learn: look at data.source"
+            )
+        return prepared, fingerprint
+
+    def _read_entry(self, entry: Entry, source: Source) -> tuple[Prepared, str, bool]:
+        """Rows, fingerprint, and whether they were there already."""
+        board = self.context.board
+        with entry.lock(waiting=lambda: board.say("data: another process prepares it, waiting")):
+            reused = entry.problem() is None
+            if not reused:
+                entry.clear()
+                write_prepared(entry, turns.computed(source.prepare))
+            prepared, fingerprint = read_prepared(entry)
+        chosen = choose_rows(prepared, self.context.settings["data"], self.num_classes)
+        return chosen, fingerprint if chosen is prepared else chosen.fingerprint(), reused
+
+
+def choose_rows(prepared: Prepared, data: Mapping[str, object], num_classes: int) -> Prepared:
+    """The rows as ``data.imbalance`` and ``data.limit`` ask for them.
+
+    Args:
+        prepared: All rows.
+        data: The data settings.
+        num_classes: The task's.
+    """
+    imbalance, limit = data.get("imbalance"), data["limit"]
+    if isinstance(imbalance, (int, float)):
+        prepared.check(num_classes)
+        prepared = long_tailed(prepared, imbalance, num_classes)
+    if isinstance(limit, int):  # last, or a few rows would have to make a long tail
+        prepared = limit_rows(prepared, limit)
+    return prepared
+
+
+def limit_rows(prepared: Prepared, limit: int) -> Prepared:
+    """The first ``limit`` rows of every split."""
+    splits = {split: {name: tensor[:limit] for name, tensor in rows.items()} for split, rows in prepared.splits.items()}
+    return Prepared(splits, prepared.tokenizer, {**prepared.facts, "limit": limit})

@@ -1,0 +1,151 @@
+"""One run: its scheme's stages, each found in the store, resumed or run; then the models compared on the test split, once.
+
+Settings come as plain data and ``build`` turns a node with a ``_target_`` into its object: nothing here knows Hydra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from kd_lightning.board import Line
+from kd_lightning.errors import ConfigError, did_you_mean
+from kd_lightning.evaluation import evaluated
+from kd_lightning.experiment import stage_keys
+from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.built_checks import check_built
+from kd_lightning.experiment.context import Context
+from kd_lightning.experiment.driver import look_ahead, serial
+from kd_lightning.experiment.parts import Parts
+from kd_lightning.experiment.settings import STUDENT, Build, Settings
+from kd_lightning.experiment.stage import DATA, TEST, Comparison, Stage, Stages, TrainedStage
+from kd_lightning.matmul import matmul_precision
+from kd_lightning.sharing import ALONE, Alone
+from kd_lightning.stage import WEIGHTS, StageBoard
+from kd_lightning.store import Entry
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run has found.
+
+    Attributes:
+        comparison: The models, by name.
+        records: What each stage has recorded, in the order in which they were done; with the test, of those compared.
+        rows: Test rows of each stage that is compared, as from ``evaluated``.
+    """
+
+    comparison: Comparison
+    records: dict[str, Settings]
+    rows: dict[str, Settings]
+
+
+class Experiment:
+    """One run.
+
+    Args:
+        settings: The resolved configuration as plain data; ``conf/config.yaml`` documents each key.
+        build: Turns a settings node with a ``_target_`` into the object it describes.
+        packages: Top-level packages of the user whose code counts in keys.
+        board: Where progress is shown.
+        name: The run's, or its sweep's: what ``force`` names is made again once under each name.
+        sharing: What it has in common with other jobs of this process.
+
+    Attributes:
+        stages: What the scheme asks for, in order.
+        planned: What it will compare.
+
+    Raises:
+        KDError: The scheme or the task cannot be built, or ``force`` names no stage.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        build: Build,
+        packages: Sequence[str],
+        board: StageBoard,
+        name: str = "run",
+        sharing: Alone = ALONE,
+    ) -> None:
+        self.context = Context(settings, build, packages, board, name, sharing)
+        self.builder = Builder(self.context)
+        self.scheme: Callable[[Parts], Stages] = build(settings["scheme"])
+        self.parts = Parts(self.builder, self.scheme)
+        self.stages, self.planned = look_ahead(self.scheme(self.parts))
+        check_force(settings["force"], self.stages)
+        self.builder.judged = self.planned["distilled"].name
+        self._records: dict[str, Settings] = {}
+
+    @property
+    def lines(self) -> list[Line]:
+        """What progress shows, in order."""
+        shown = [Line(stage.name, stage.title, stage.steps, stage.unit) for stage in self.stages if stage.shown]
+        return [Line(DATA, "split data", 0), *shown, Line(TEST, "test once", 0)]
+
+    def run(self) -> Found:
+        """All stages and the test of all models.
+
+        Raises:
+            KDError: Something in the settings or the data is wrong; nothing has been trained then.
+        """
+        with matmul_precision(self.context.settings["matmul"]):
+            self.check()
+            compared = serial(self.scheme(self.parts), self._obtain, elsewhere=self._at_work_elsewhere)
+            return self._tested(compared)
+
+    def check(self) -> None:
+        """See ``check_built``."""
+        check_built(self.builder, self.stages, self.planned)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name."""
+        return {stage.name: stage for stage in self.stages}[name]
+
+    def entry(self, name: str) -> Entry:
+        """Its place in the store."""
+        return self.context.place(self.stage(name))
+
+    def _obtain(self, stage: Stage) -> None:
+        self.stages = [stage if each.name == stage.name else each for each in self.stages]
+        record = stage.work.obtain(stage)
+        if record is not None:
+            self._records[stage.name] = record
+
+    def _at_work_elsewhere(self, stage: Stage) -> bool:
+        """Another process is training it."""
+        return isinstance(stage, TrainedStage) and self.context.place(stage).busy()
+
+    def _tested(self, compared: Comparison) -> Found:
+        """The models on the test split."""
+        builder, board = self.builder, self.context.board
+        board.start(TEST)
+        records, rows = dict(self._records), {}
+        for stage in compared.models.values():
+            record, rows[stage.name] = evaluated(
+                entry=self.context.store.entry(TEST, stage_keys.tested(builder, stage)),
+                network=partial(self.parts.trained, stage),
+                task=builder.task,
+                data=builder.dataset.rows(STUDENT, 1, only_labelled=False),
+                trainer=builder.trainer.trainer,
+                board=board,
+                chunked=builder.chunked(stage.role),
+            )
+            size = self.context.place(stage).path(WEIGHTS).stat().st_size
+            records[stage.name] |= {**record, "megabytes": size / 1e6}
+        board.done(TEST, f"{len(rows)} models on {len(builder.dataset.prepared.splits['test']['inputs'])} rows")
+        return Found(compared, records, rows)
+
+
+def check_force(force: Iterable[Any], stages: Iterable[Stage]) -> None:
+    """``force`` names stages that the scheme trains.
+
+    Raises:
+        ConfigError: It names another.
+    """
+    names = [stage.name for stage in stages if isinstance(stage, TrainedStage)]
+    for name in force:
+        if name not in names:
+            raise ConfigError(f"force={name}: not one of {', '.join(names)}{did_you_mean(str(name), names)}")

@@ -1,0 +1,191 @@
+"""Builds stages from the settings, for schemes: the only place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import nn
+
+from kd_lightning import carrying
+from kd_lightning.attaching import prepared
+from kd_lightning.experiment import stage_keys
+from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.driver import look_ahead
+from kd_lightning.experiment.outputs_work import OutputsWork
+from kd_lightning.experiment.pretrained_teacher import PretrainedWork
+from kd_lightning.experiment.settings import STUDENT, TEACHER, Softness, TeacherSource, soft_alone, softness
+from kd_lightning.experiment.stage import Stage, Stages, TrainedStage
+from kd_lightning.experiment.training_work import TrainingWork
+from kd_lightning.modules.distillation import DistillationModule
+from kd_lightning.stage import WEIGHTS
+from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.weights import find_teacher, load_weights
+
+
+class Parts:
+    """The stages that a scheme may ask for.
+
+    A scheme that asks for the same part twice gives each a ``name`` of its own, and a ``title`` and ``label`` to go with it.
+
+    Args:
+        builder: The experiment's.
+        scheme: The scheme itself: what the teacher's outputs are needed for is found out by looking ahead.
+        sources: Where the teacher's outputs may come from; None = as the settings have it.
+    """
+
+    def __init__(
+        self, builder: Builder, scheme: Callable[[Parts], Stages], sources: Sequence[TeacherSource] | None = None
+    ) -> None:
+        self.builder = builder
+        self.settings = builder.settings
+        self.scheme = scheme
+        self.sources = sources
+        self._training = TrainingWork(builder)
+
+    def teacher(self, name: str = "teacher", title: str = "teacher", label: str = "teacher") -> Stage:
+        """The teacher, on the labels it has; or the one that ``teacher.checkpoint`` brings."""
+        checkpoint = self.settings["teacher"].get("checkpoint")
+        if not checkpoint:
+            return self._supervised(name, title, label, TEACHER, self.settings["steps"]["teacher"])
+        return Stage(
+            name=name,
+            title=title,
+            label=label,
+            role=TEACHER,
+            work=PretrainedWork(self.builder, checkpoint),
+            ingredients=lambda: stage_keys.brought(self.builder, TEACHER, find_teacher(checkpoint)),
+        )
+
+    def student_alone(
+        self, name: str = "baseline", title: str = "student alone", label: str = "student alone"
+    ) -> TrainedStage:
+        """The student on the labels it has, without a teacher, for its whole budget."""
+        return self._supervised(name, title, label, STUDENT, self.settings["steps"]["student"])
+
+    def teacher_outputs(self, teacher: Stage, name: str = "teacher_outputs", title: str = "store teacher") -> Stage:
+        """Where the stages that learn from the teacher read its outputs: live, or rows on disk that are written first."""
+        work = OutputsWork(
+            builder=self.builder,
+            role=teacher.role,
+            network=partial(self.trained, teacher),
+            readers=partial(self.readers, name),
+            sources=self.sources or self.builder.sources(),
+        )
+        policies = {"sources": [source.node for source in work.sources]}
+        return Stage(
+            name=name,
+            title=title,
+            role=teacher.role,
+            work=work,
+            ingredients=lambda: policies,
+            after={"teacher": teacher},
+            unit="rows",
+            shown=self.builder.stores,
+        )
+
+    def pretraining(
+        self,
+        teacher: Stage,
+        outputs: Stage,
+        name: str = "pretrain",
+        title: str = "pre-train",
+        label: str = "pre-trained",
+    ) -> TrainedStage | None:
+        """The student on the teacher's soft targets alone, reading no label; None where ``steps.pretrain`` is 0."""
+        steps = self.settings["steps"]["pretrain"]
+        if not steps:
+            return None
+        mixed = soft_alone(self.settings)
+        return self._soft(name, title, label, teacher, outputs, None, steps, mixed, reads_labels=False)
+
+    def distillation(
+        self,
+        teacher: Stage,
+        outputs: Stage,
+        start: Stage | None = None,
+        name: str = "distill",
+        title: str = "distil",
+        label: str = "distilled",
+    ) -> TrainedStage:
+        """The student on labels and teacher, from ``start`` on, for what is left of its budget."""
+        steps = self.settings["steps"]["student"] - (start.steps_after if start else 0)
+        return self._soft(name, title, label, teacher, outputs, start, steps, softness(self.settings))
+
+    def trained(self, stage: Stage) -> nn.Module:
+        """The network of a finished stage, with its weights."""
+        return load_weights(self.builder.network(stage.role), self.builder.context.place(stage).path(WEIGHTS))
+
+    def readers(self, outputs: str, source: TeacherSource) -> list[Stage]:
+        """The stages of the scheme that would read the outputs of that name, in order, if they came from the source."""
+        stages, _ = look_ahead(self.scheme(Parts(self.builder, self.scheme, [source])))
+        return [stage for stage in stages if any(read.name == outputs for read in stage.reads)]
+
+    def outputs_of(self, outputs: Stage, teacher: Stage) -> TeacherOutputs:
+        """The trained teacher's outputs, from where the run has them; the same for all jobs of a cohort that it serves."""
+        source = source_of(outputs)
+        return self.builder.context.sharing.teacher(
+            stage_keys.shared_outputs(self.builder, teacher, source),
+            lambda: self.builder.teacher_outputs(self.trained(teacher), source),
+        )
+
+    def _supervised(self, name: str, title: str, label: str, role: str, steps: int) -> TrainedStage:
+        return TrainedStage(
+            name=name,
+            title=title,
+            label=label,
+            role=role,
+            work=self._training,
+            steps=steps,
+            ingredients=lambda: stage_keys.supervised(self.builder, role, steps),
+            module=lambda: self.builder.supervised(role, steps),
+            data=lambda: self.builder.dataset.rows(role, steps, only_labelled=True),
+        )
+
+    def _soft(
+        self,
+        name: str,
+        title: str,
+        label: str,
+        teacher: Stage,
+        outputs: Stage,
+        start: Stage | None,
+        steps: int,
+        mixed: Softness,
+        reads_labels: bool = True,
+    ) -> TrainedStage:
+        done = start.steps_after if start else 0
+
+        def module() -> DistillationModule:
+            built = self.builder.distilling(
+                teacher=self.outputs_of(outputs, teacher),
+                student=self.trained(start) if start else self.builder.network(STUDENT),
+                steps=steps,
+                done=done,
+                softness=mixed,
+            )
+            if start:
+                carrying.go_on(built, self.builder.context.place(start))
+            return prepared(built, partial(self.trained, teacher))
+
+        return TrainedStage(
+            name=name,
+            title=title,
+            label=label,
+            role=STUDENT,
+            work=self._training,
+            steps=steps,
+            after={"teacher": teacher, **({"start": start} if start else {})},
+            reads=(outputs,),
+            ingredients=lambda: stage_keys.distilled(
+                self.builder, teacher.role, source_of(outputs), mixed, steps, done, reads_labels
+            ),
+            module=module,
+            data=lambda: self.builder.dataset.rows(STUDENT, steps, only_labelled=False, first_step=done),
+        )
+
+
+def source_of(outputs: Stage) -> TeacherSource:
+    """Where the rows of a stage of ``Parts.teacher_outputs`` come from, decided by now."""
+    assert isinstance(outputs.work, OutputsWork)
+    return outputs.work.decided

@@ -1,0 +1,15 @@
+"""Offline distillation: a teacher that is trained first and frozen from then on (Hinton et al., 2015)."""
+
+from __future__ import annotations
+
+from kd_lightning.experiment.parts import Parts
+from kd_lightning.experiment.stage import Comparison, Stages
+
+
+def offline(parts: Parts) -> Stages:
+    """The article's four steps; its first one, splitting the data, comes before every scheme."""
+    teacher, alone = yield [parts.teacher(), parts.student_alone()]
+    outputs = yield parts.teacher_outputs(teacher)
+    start = yield parts.pretraining(teacher, outputs)
+    student = yield parts.distillation(teacher, outputs, start)
+    return Comparison(teacher=teacher, baseline=alone, pretrained=start, distilled=student)

@@ -1,0 +1,89 @@
+"""What the settings say, by role: read here, so that nobody else knows under which name a teacher's or a student's stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kd_lightning.teachers.shards import Shards
+
+Settings = dict[str, Any]
+Build = Callable[[Any], Any]
+
+TEACHER, STUDENT = "teacher", "student"
+"""The roles."""
+
+
+@dataclass(frozen=True)
+class TeacherSource:
+    """Where the soft stages have the teacher's outputs from.
+
+    Attributes:
+        node: The settings that make them.
+        shards: Rows on disk to read; None = live, or not at hand yet.
+    """
+
+    node: Settings
+    shards: Shards | None = None
+
+
+@dataclass(frozen=True)
+class Softness:
+    """How the losses of a soft stage are mixed: settings.
+
+    Attributes:
+        alpha: A number, or a node of a curve.
+        temperature: The same.
+        weight_curves: Name of an objective -> node of a curve that its weight is multiplied by.
+    """
+
+    alpha: Any
+    temperature: Any
+    weight_curves: Settings
+
+
+def softness(settings: Settings) -> Softness:
+    """Of a stage that learns from labels and teacher."""
+    annealing = settings["annealing"]
+    return Softness(
+        alpha=annealing.get("alpha") or settings["alpha"],
+        temperature=annealing.get("temperature") or settings["temperature"],
+        weight_curves=annealing.get("weight") or {},
+    )
+
+
+def soft_alone(settings: Settings) -> Softness:
+    """Of a stage that learns from the teacher alone."""
+    return Softness(alpha=1.0, temperature=settings["temperature"], weight_curves={})
+
+
+def of_role(settings: Settings, name: str, role: str) -> Any:
+    """A setting that teacher and student have each: ``optimizer``, ``scheduler``, ``hard_loss``, ``seed``."""
+    return settings[name_of_role(name, role)]
+
+
+def name_of_role(name: str, role: str) -> str:
+    """Under which name such a setting stands."""
+    return f"teacher_{name}" if role == TEACHER else name
+
+
+def labelled_rows_of(settings: Settings, role: str) -> int | None:
+    """How many training rows have a label that the role may read; None = all."""
+    found: int | None = settings["data"]["labelled_teacher" if role == TEACHER else "labelled"]
+    return found
+
+
+def network_settings(settings: Settings, role: str) -> Settings:
+    """What the network of a role is built from."""
+    return {key: value for key, value in settings[role].items() if key != "checkpoint"}
+
+
+def is_long_tailed(settings: Settings) -> bool:
+    """The training rows are asked to be."""
+    return (settings["data"].get("imbalance") or 1) > 1
+
+
+def accumulated_batches(settings: Settings) -> int:
+    """Batches for each optimizer step."""
+    return int(settings["trainer"].get("accumulate_grad_batches", 1))

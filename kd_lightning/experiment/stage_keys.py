@@ -1,0 +1,218 @@
+"""What results depend on: the ingredients of every key, all of them written here.
+
+A stage is found in the store under the hash of its ingredients. What is not among them changes where, how loudly or how
+fast a stage runs, never what it computes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.settings import (
+    STUDENT,
+    Settings,
+    Softness,
+    TeacherSource,
+    labelled_rows_of,
+    network_settings,
+    of_role,
+)
+from kd_lightning.experiment.stage import Stage
+from kd_lightning.store import content_key, file_digest
+from kd_lightning.teachers.building import Job
+from kd_lightning.teachers.cached import Policy
+from kd_lightning.teachers.live import state_hash
+from kd_lightning.teachers.shards import FORMAT
+
+VOLATILE = frozenset(
+    {
+        "accelerator",
+        "profiler",
+        "enable_progress_bar",
+        "enable_model_summary",
+        "log_every_n_steps",
+        "strategy",
+        "_partial_",
+    }
+)
+"""Trainer settings that never enter a key: they change where and how loudly a stage runs, not what it computes.
+Top-level settings need no such list: a stage's ingredients name what counts."""
+
+ROWS_CODE = ("kd_lightning.data.base", "kd_lightning.data.labels")
+SUPERVISED_CODE = ("kd_lightning.modules.supervised", *ROWS_CODE)
+TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.tasks.predictions")
+DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.attaching", *ROWS_CODE)
+CARRYING_CODE = ("kd_lightning.carrying",)
+"""Of stages between which objectives carry something."""
+STORING_CODE = ("kd_lightning.teachers.building",)
+"""Of the rows that a stage reads, where the teacher's outputs are stored."""
+OUTPUTS_CODE = (*STORING_CODE, "kd_lightning.data.base")
+
+
+def supervised(builder: Builder, role: str, steps: int) -> Settings:
+    """Of a stage that learns from labels alone."""
+    return _trained(builder, role, steps, SUPERVISED_CODE, {}, soft=False)
+
+
+def distilled(
+    builder: Builder,
+    teacher_role: str,
+    source: TeacherSource,
+    softness: Softness,
+    steps: int,
+    done: int,
+    reads_labels: bool = True,
+) -> Settings:
+    """Of a stage that learns from a teacher; the teacher's own key comes from the stage.
+
+    Args:
+        builder: The experiment's.
+        teacher_role: Whose network teaches.
+        source: Where its outputs come from.
+        softness: How the losses are mixed.
+        steps: Optimizer steps.
+        done: The student's steps before it.
+        reads_labels: False = the hard loss does not count, so that students that differ in it alone share the stage.
+    """
+    settings = builder.settings
+    soft: Settings = {
+        "objective": settings["objective"],
+        "teacher_outputs": builder.counted_source(teacher_role, source),
+        "balancing": settings["balancing"],
+        **asdict(softness),
+        "first_step": done,
+        "budget": settings["steps"]["student"],
+        **({} if reads_labels else {"hard_loss": {}}),
+    }
+    code = (
+        *DISTILLATION_CODE,
+        *(STORING_CODE if isinstance(builder.build(source.node), Policy) else ()),
+        *(CARRYING_CODE if builder.carries else ()),
+    )
+    return _trained(builder, STUDENT, steps, code, soft, soft=True)
+
+
+def _trained(builder: Builder, role: str, steps: int, code: Sequence[str], more: Settings, soft: bool) -> Settings:
+    settings, data = builder.settings, builder.settings["data"]
+    counted: Settings = {
+        "task": _choosing_task(settings),
+        "network": network_settings(settings, role),
+        **{name: of_role(settings, name, role) for name in ("optimizer", "scheduler", "hard_loss")},
+        "callbacks": settings["callbacks"],
+        **more,
+    }
+    return {
+        **counted,
+        **_computation(builder),
+        "compile": builder.compiled,
+        "chunked": builder.chunked(role, soft),
+        "labelled": labelled_rows_of(settings, role),
+        "batch_size": data["batch_size"],
+        "seed": of_role(settings, "seed", role),
+        "steps": steps,
+        "validate_every": settings["validate_every"],
+        "code": builder.context.code(code, counted),
+    }
+
+
+def _choosing_task(settings: Settings) -> Settings:
+    """The task without the metrics that choose no weights: one more of them is measured on the test, and trains nothing."""
+    task: Settings = settings["task"]
+    if not isinstance(task.get("metrics"), Mapping):  # a task of the user's own
+        return task
+    watched = repr(settings["callbacks"])  # one may stop a training by any metric that it names
+    choosing = {name: node for name, node in task["metrics"].items() if name == task["monitor"] or name in watched}
+    return {**task, "metrics": choosing}
+
+
+def _computation(builder: Builder) -> Settings:
+    """Rows, and how networks compute on them."""
+    settings = builder.settings
+    return {
+        "data": builder.dataset.fingerprint,
+        "matmul": settings["matmul"],
+        "channels_last": bool(settings["channels_last"]),
+        "trainer": {key: value for key, value in settings["trainer"].items() if key not in VOLATILE},
+    }
+
+
+def brought(builder: Builder, role: str, weights: Path) -> Settings:
+    """Of a network whose weights the user brings."""
+    nodes: Settings = {
+        "task": _choosing_task(builder.settings),
+        "network": network_settings(builder.settings, role),
+        **_computation(builder),
+        "chunked": builder.chunked(role),
+    }
+    return {**nodes, "weights": file_digest(weights), "code": builder.context.code(SUPERVISED_CODE, nodes)}
+
+
+def stored_outputs(builder: Builder, role: str, job: Job) -> Settings:
+    """Of a teacher's outputs on disk."""
+    settings = builder.settings
+    nodes = {
+        "network": network_settings(settings, role),
+        "task": _choosing_task(settings),
+        "outputs": job.policy.settings(),
+    }
+    return {
+        **nodes,
+        "format": FORMAT,
+        "teacher": state_hash(job.network),
+        "data": builder.dataset.fingerprint,
+        "matmul": settings["matmul"],
+        "channels_last": bool(settings["channels_last"]),
+        "taps": list(job.taps),
+        "extras": digest_of(job.policy.extras(job.targets)),
+        "code": builder.context.code(OUTPUTS_CODE, nodes),
+    }
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over some tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def tested(builder: Builder, stage: Stage) -> str:
+    """The key of a model's test record."""
+    settings = builder.settings
+    return content_key(
+        {
+            "model": stage.key,
+            "task": settings["task"],
+            **_computation(builder),
+            # The speed is in the record, too, and depends on these.
+            "accelerator": settings["trainer"].get("accelerator"),
+            "eval_batch_size": settings["data"]["eval_batch_size"],
+            "chunked": builder.chunked(stage.role),
+            "code": builder.context.code(TEST_CODE, settings["task"]),
+        }
+    )
+
+
+def shared_outputs(builder: Builder, teacher: Stage, source: TeacherSource) -> str:
+    """Equal for jobs of a cohort that one teacher serves."""
+    return content_key(
+        {
+            "store": str(builder.context.store.root),
+            "teacher": teacher.key,
+            "outputs": source.node,
+            "rows": str(source.shards.folder) if source.shards else "",
+            "trainer": builder.settings["trainer"],
+        }
+    )
+
+
+def likeness(settings: Settings) -> str:
+    """Equal for jobs whose networks and modules need to be checked only once."""
+    apart = ("alpha", "temperature", "folder")
+    return content_key({name: value for name, value in settings.items() if name not in apart})

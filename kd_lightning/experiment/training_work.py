@@ -1,0 +1,34 @@
+"""Training as a stage's work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.settings import Settings
+from kd_lightning.experiment.stage import Stage, TrainedStage
+from kd_lightning.stage import obtain
+
+
+@dataclass(frozen=True)
+class TrainingWork:
+    """Finds a training in the store, goes on with it, or runs it.
+
+    Attributes:
+        builder: The experiment's.
+    """
+
+    builder: Builder
+
+    def obtain(self, stage: Stage) -> Settings:
+        """See ``Work``; the record is ``result.json``."""
+        assert isinstance(stage, TrainedStage)
+        context = self.builder.context
+        return obtain(
+            stage,
+            context.place(stage),
+            self.builder.trainer,
+            context.board,
+            context.force(stage),
+            trained_by=context.sharing.train,
+        )

@@ -1,0 +1,64 @@
+"""What is in a key, and what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kd_lightning.code import code_behind, targets_of
+from kd_lightning.conf_files import conf_dir
+from kd_lightning.experiment import stage_keys
+from tests.support.tiny import experiment
+
+ROOMS = {
+    *("types", "seeds", "schedules", "functional", "objectives", "balancing", "attaching", "carrying"),
+    *("models", "taps", "weights", "data", "tasks", "teachers", "modules"),
+}
+"""What computes. Nothing that says where, in which order, by whom or in which words a stage is done may be among it."""
+GROUPS = (
+    *("model", "data", "task", "objective", "optimizer", "scheduler", "hard_loss", "annealing", "balancing"),
+    *("teacher_outputs", "callbacks"),
+)
+F1 = {"_target_": "torchmetrics.classification.MulticlassF1Score", "num_classes": 3}
+
+
+def test_a_fingerprint_holds_what_computes_and_nothing_else() -> None:
+    roots = {root for name, code in vars(stage_keys).items() if name.endswith("_CODE") for root in code}
+    files = [path for group in GROUPS for path in (conf_dir() / group).rglob("*.yaml")]
+    assert len(roots) > 5
+    assert len(files) > 60
+    for path in files:
+        roots |= set(targets_of(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
+    held = {module.split(".")[1] for module in code_behind(roots, [])}
+    assert held == ROOMS
+
+
+def trained(outputs: Path, **changes: Any) -> tuple[list[str], dict[str, Any]]:
+    """Stages that were not reused, and the student's test metrics."""
+    found = experiment(outputs, checkpoint_every=100, **changes).run()
+    metrics: dict[str, Any] = found.records["distill"]["metrics"]
+    return [stage for stage, record in found.records.items() if not record["reused"]], metrics
+
+
+def test_one_more_metric_is_measured_and_trains_nothing(tmp_path: Path) -> None:
+    stages, metrics = trained(tmp_path)
+    assert stages == ["teacher", "baseline", "pretrain", "distill"]
+    assert "f1" not in metrics
+    again, measured = trained(tmp_path, task__metrics__f1=F1)
+    assert again == []
+    assert 0 <= measured.pop("f1") <= 1
+    assert measured == metrics
+    chosen, _ = trained(tmp_path, task__monitor="accuracy", task__metrics__f1=F1)
+    assert chosen == stages, "the control: what chooses the weights counts"
+
+
+@pytest.mark.parametrize("monitor", ["val_accuracy", "val_f1"])
+def test_a_metric_that_may_stop_a_training_counts(monitor: str, tmp_path: Path) -> None:
+    stop = {"_target_": "pytorch_lightning.callbacks.EarlyStopping", "monitor": monitor, "mode": "max", "patience": 9}
+    metrics = {"task__metrics__f1": F1, "callbacks": {"stop": stop}}
+    changed = {**metrics, f"task__metrics__{monitor.removeprefix('val_')}": {**F1, "top_k": 1}}
+    keys = {experiment(tmp_path, **changes).stage("teacher").key for changes in (metrics, changed)}
+    assert len(keys) == 2
