@@ -54,7 +54,7 @@ class KDLauncher(Launcher):
         """Do the jobs."""
 
 
-class BasicLauncher(KDLauncher):
+class WorkerLauncher(KDLauncher):
     """One job after the other in one worker process, where imports stay warm; a new one takes over if it dies."""
 
     def do(self, orders: list[Any]) -> None:
@@ -135,23 +135,6 @@ class CohortLauncher(ProcessLauncher):
 
         cohorts = as_cohorts(orders, self.n_jobs, len(self.gpus or [None]), self.max_jobs, self.stack)
         run_crew(self.config, cohorts, workers=self.n_jobs, fresh=False, gpus=self.gpus)
-
-
-class JoblibLauncher(ProcessLauncher):
-    """Several jobs at once in joblib's worker processes, which stay for the next job.
-
-    Args: as ``ProcessLauncher``, without GPUs.
-    """
-
-    forks = False
-
-    def __init__(self, n_jobs: int, threads_each: int | None = None) -> None:
-        super().__init__(n_jobs, threads_each)
-
-    def do(self, orders: list[Any]) -> None:
-        from kd_lightning.sweeps.with_joblib import run_with_joblib
-
-        run_with_joblib(self.config, orders, self.n_jobs)
 
 
 class SubmititLauncher(KDLauncher):

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -34,6 +35,7 @@ from kd_lightning.resolution import SettingsTooLargeError, resolve
 from kd_lightning.trust import TRUST_VARIABLE, missing_beside, packages_in_environment, remembered_packages
 
 CONFIG_NAME = "config"
+DEFAULT_LAUNCHER = "worker"
 TRUST_GROUP = "kd_lightning.trust"
 SCHEMES = "experiment.schemes"
 OWN_LAYERS = (
@@ -100,6 +102,7 @@ def register_with_hydra() -> None:
     Plugins.instance().register(UserConfSearchPath)
     put_files_before_nodes("hydra/launcher")
     put_files_before_nodes("hydra/sweeper")
+    set_default_launcher()
 
 
 def put_files_before_nodes(group: str) -> None:
@@ -112,6 +115,17 @@ def put_files_before_nodes(group: str) -> None:
         node = node.get(part, {})
     for path in (conf_dir() / group).glob("*.yaml"):
         node.pop(path.name, None)
+
+
+def set_default_launcher() -> None:
+    """Let Hydra launch with ours where nobody chooses; its own ``basic`` runs the jobs in the command's process.
+
+    Not an ``override`` in ``config.yaml``: that of the primary file beats those of experiments and sweeps, which may choose
+    a launcher, too.
+    """
+    ours = HydraConf()
+    ours.defaults = [{"launcher": DEFAULT_LAUNCHER} if "launcher" in entry else entry for entry in ours.defaults]
+    ConfigStore.instance().store(group="hydra", name="config", node=ours, provider="hydra")
 
 
 # -- trust ------------------------------------------------------------------------------------------------------------

@@ -52,6 +52,10 @@ class TapError(KDError):
     """A tap names no module of the network."""
 
 
+class StageFailedError(KDError):
+    """A stage that this job needs has failed in another job of the same sweep, and is not tried again."""
+
+
 class NonFiniteLossError(KDError):
     """A loss term or a weight became NaN or infinite during training."""
 

@@ -22,6 +22,8 @@ from kd_lightning.redaction import redacted_override
 OVERRIDDEN = re.compile(r"Could not override '([^'@]+)'")
 NO_SUCH_KEY = re.compile(r"Key '([^']+)' is not in struct")
 NO_CHOICE = re.compile(r"([^@=]+)(@[^=]+)?=(null)?")
+FEW = 8
+"""Choices of a group that a message lists at most."""
 
 
 def explain(error: BaseException, overrides: Sequence[str], config_name: str) -> str:
@@ -72,8 +74,10 @@ def explain_choices(overrides: Sequence[str]) -> str:
 def missing_file(name: str, options: Sequence[str] | None) -> str:
     """A choice that its group does not have."""
     group, _, choice = name.rpartition("/")
-    known = options or list(groups().get(group, {}))
-    return f"{group}={choice}: there is no such choice{did_you_mean(choice, known)}; kd ls {group} lists them"
+    known = sorted(options or groups().get(group, {}))
+    among = f"; there are {', '.join(known)}" if 1 < len(known) <= FEW else ""
+    hint = did_you_mean(choice, known) or among
+    return f"{group}={choice}: there is no such choice{hint}; kd ls {group} lists them"
 
 
 def unknown_setting(key: str, overrides: Sequence[str], config_name: str) -> str:

@@ -1,6 +1,6 @@
 """Where Python may import from: never from the working folder, but for the packages that the user trusts by name.
 
-``python -c`` and ``python -m``, by which multiprocessing, joblib and submitit start their processes, put the working
+``python -c`` and ``python -m``, by which multiprocessing and submitit start their processes, put the working
 folder first on the import path: a ``torch.py`` or ``struct.py`` that somebody left there would run instead of the real one.
 """
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning import collector
 from kd_lightning.config import CONFIG_NAME, build, check_arguments, plain, trusted_packages, yaml_text
 from kd_lightning.error_text import describe, traceback_text
-from kd_lightning.errors import CheckpointWriteError, ConfigError, TrialPruned, did_you_mean
+from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError, TrialPruned, did_you_mean
 from kd_lightning.real_numbers import with_real_numbers
 from kd_lightning.redaction import redacted_override
 from kd_lightning.stopping import Terminated
 from kd_lightning.sweeps.confirmation import refuse_confirm
 from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, JOB, PREEMPTED, PRUNED, is_sweep, key_of, read_json
 from kd_lightning.sweeps.folder_lock import FolderLock, describe_holder
-from kd_lightning.sweeps.records import begin_job, end_job
+from kd_lightning.sweeps.records import begin_job, end_job, withdraw_job
+from kd_lightning.sweeps.stage_queue import Postponed
 from kd_lightning.turns import Interrupted
 from kd_lightning.write_places import check_places
 
@@ -40,16 +42,15 @@ class Place:
         sweep: The sweep's name.
         number: The job's.
         overrides: What the job changes, secrets out; the leader knows the other jobs, and hides values so that jobs stay apart.
+        leader: To and from the process that leads the sweep and says which job does which stage; None = locks alone do.
+        only: Name of the one stage to do, for a job that is under way elsewhere; empty = the job itself.
     """
 
     sweep: str
     number: int
     overrides: Sequence[str]
-
-
-def perform(config: DictConfig, folder: Path, overrides: list[str], sweep: str | None = None) -> Results:
-    """Check the settings and run the job into its folder; the content of ``results.json``."""
-    return carry_out(checked(config, folder, overrides), folder, overrides, sweep)
+    leader: Connection | None = None
+    only: str = ""
 
 
 def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, Any]:
@@ -171,11 +172,42 @@ def refuse_jobs_place(folder: Path) -> None:
 
 
 def perform_in_sweep(config: DictConfig, folder: Path, place: Place) -> None:
-    """Run a sweep's job and record how it ends. Only what asks the whole process to end is raised."""
+    """Run a sweep's job and record how it ends.
+
+    Raises:
+        BaseException: What asks the whole process to end; nothing else.
+        Postponed: The job is to be started again.
+    """
     overrides = list(place.overrides)
     begin_job(folder, place.number, overrides)
-    with end_recorded(folder, place.number) as end:
-        end.results = perform(config, folder, overrides, place.sweep)
+    try:
+        with end_recorded(folder, place.number) as end:
+            settings = checked(config, folder, overrides)
+            end.results = carry_out(settings, folder, overrides, place.sweep, **shared_with(place))
+    except Postponed:
+        withdraw_job(folder)
+        raise
+
+
+def perform_stage(config: DictConfig, folder: Path, place: Place) -> None:
+    """Do one stage for a job that is under way elsewhere, and hears from the leader if it fails."""
+    from kd_lightning.board import QuietBoard
+    from kd_lightning.experiment.experiment import Experiment
+
+    collector.go_on()
+    settings = checked(config, folder, list(place.overrides))
+    experiment = Experiment(settings, build, trusted_packages(), QuietBoard(), place.sweep, **shared_with(place))
+    with suppress(KDError):
+        experiment.obtain(place.only)
+
+
+def shared_with(place: Place) -> dict[str, Any]:
+    """What a sweep's job has in common with the others, as an argument of ``carry_out``."""
+    if place.leader is None:
+        return {}
+    from kd_lightning.sweeps.stage_claims import StageClaims
+
+    return {"sharing": StageClaims(place.leader)}
 
 
 @dataclass

@@ -25,11 +25,12 @@ from kd_lightning.config import CONFIG_NAME, freeze_trust, register_with_hydra
 from kd_lightning.error_text import describe, hide_command_secrets
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
 from kd_lightning.hydra_errors import explain, explain_choices, is_of_defaults_list
-from kd_lightning.job import Place, in_multirun, overrides_of_job, perform_alone, perform_in_sweep
+from kd_lightning.job import Place, in_multirun, overrides_of_job, perform_alone, perform_in_sweep, perform_stage
 from kd_lightning.shown_config import composed_without_secrets
 from kd_lightning.stopping import Terminated, terminable, undisturbed
 from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, PREEMPTED
 from kd_lightning.sweeps.records import end_sweep
+from kd_lightning.sweeps.stage_queue import POSTPONED, Postponed
 from kd_lightning.sweeps.watch import SweepWatch
 from kd_lightning.terminal import printable
 from kd_lightning.trust import import_trusted_packages
@@ -98,6 +99,8 @@ def as_jobs(work: Callable[[], int | None]) -> int:
         return INTERRUPTED_CODE
     except Terminated:
         return TERMINATED_CODE
+    except Postponed:
+        return POSTPONED
 
 
 def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | None = None) -> int:
@@ -195,6 +198,8 @@ def job(config: DictConfig) -> None:
         overrides = [SweepWatch.hidden.redact(word) for word in context.overrides.task]
         print(printable(f"job {context.job.num}: {' '.join(overrides)}"), flush=True)
         perform_in_sweep(config, folder, Place(folder.parent.name, context.job.num, overrides))
+    elif _place and _place[0].only:
+        perform_stage(config, folder, _place[0])
     elif _place:
         perform_in_sweep(config, folder, _place[0])
     else:

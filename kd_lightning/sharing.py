@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from kd_lightning.data.base import LastBatch
@@ -33,6 +34,19 @@ class Alone:
     def last_batch(self, key: Hashable) -> LastBatch | None:
         """Where jobs that read the same rows in the same order meet; None = nobody else reads them."""
         return None
+
+    def claim(
+        self, stage: str, left: int, waiting: Callable[[], None], beside: Sequence[tuple[str, int]] = ()
+    ) -> AbstractContextManager[None]:
+        """Around a stage that is not stored: in a sweep, one job does it.
+
+        Args:
+            stage: Its name and key, with a slash between.
+            left: Optimizer steps of the run from this stage on.
+            waiting: Called when another job is at it.
+            beside: ``stage`` and ``left`` of others that are needed as well and do not need this one.
+        """
+        return nullcontext()
 
     def train(self, stage: TrainedStage, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
         """Run or go on with a stage's training inside the entry's folder."""

@@ -504,7 +504,7 @@ class Strike:
     """A kill of a sweep's process.
 
     Attributes:
-        launcher: basic, process or cohort.
+        launcher: worker, process or cohort.
         whom: leader or worker.
         after: Seconds after the first job's start.
     """
@@ -515,7 +515,7 @@ class Strike:
 
     def words(self, outputs: Path) -> list[str]:
         """The command's."""
-        # Stacked, a cohort's results would be those of basic up to rounding alone.
+        # Stacked, a cohort's results would be those of worker up to rounding alone.
         exact = ["hydra.launcher.stack=false"] if self.launcher == "cohort" else []
         return ["-m", f"hydra/launcher={self.launcher}", *exact, *WORDS, TEMPERATURES, f"outputs={outputs}"]
 
@@ -553,7 +553,6 @@ def kill_worker(blow: Strike, outputs: Path, warm: Warm) -> tuple[bool, list[str
     code = warm.code()
     sweep = read_sweep(sweeps_in(outputs)[-1])
     killed = [job for job in sweep.jobs if job.state != DONE]
-    # joblib's jobs are done again by the same command, the others by the next.
     expected = 1 if killed else 0
     problems = [] if code == expected else [f"exit code {code} with {len(killed)} jobs lost"]
     problems += ["more than one job was lost"] if len(killed) > 1 else []
@@ -582,11 +581,11 @@ def look_again(outputs: Path, before: dict[Path, tuple[bytes, int]], whole: dict
 Cells = tuple[tuple[str, str], ...]
 """Launcher and whom the kill strikes, in turn."""
 SEPARATE: Cells = (
-    ("basic", "leader"),
+    ("worker", "leader"),
     ("process", "leader"),
-    ("basic", "worker"),
+    ("worker", "worker"),
     ("process", "worker"),
-    ("basic", "leader"),
+    ("worker", "leader"),
 )
 SIDE_BY_SIDE: Cells = (("cohort", "leader"), ("cohort", "worker"))
 
@@ -598,12 +597,12 @@ def blows(rng: random.Random, n: int, cells: Cells, spans: dict[str, float]) -> 
 
 
 def sweeps(rng: random.Random, n: int, folder: Path, cells: Cells = SEPARATE) -> Outcome:
-    """Kill -9, then the same command again, at once; compared with a whole sweep of the basic launcher."""
+    """Kill -9, then the same command again, at once; compared with a whole sweep of the launcher worker."""
     outcome = Outcome()
     warm = Warm(folder / "log-warm")
-    launchers = ["basic", *dict.fromkeys(launcher for launcher, _ in cells if launcher != "basic")]
+    launchers = ["worker", *dict.fromkeys(launcher for launcher, _ in cells if launcher != "worker")]
     spans = {launcher: span_of(launcher, warm, folder / f"whole-{launcher}") for launcher in launchers}
-    whole = stored(folder / "whole-basic")
+    whole = stored(folder / "whole-worker")
     slowest, kept = 0.0, 0
     for number, blow in enumerate(blows(rng, n, cells, spans)):
         outputs = folder / str(number)
@@ -1134,7 +1133,7 @@ def write_sweep(folder: Path, new: bool) -> None:
     if new:
         end_sweep(folder, text(new))
     else:
-        begin_sweep(folder, "kd run", [], "basic", "basic")
+        begin_sweep(folder, "kd run", [], "worker", "basic")
 
 
 WRITERS = [
@@ -1147,7 +1146,7 @@ WRITERS = [
     Writer("run folder's weights", copy_weights),
     Writer("job.json, begin", lambda folder, new: begin_job(folder / "0", 0, [text(new)])),
     Writer("job.json, end", write_job),
-    Writer("sweep.json, begin", lambda folder, new: begin_sweep(folder, text(new), [], "basic", "basic")),
+    Writer("sweep.json, begin", lambda folder, new: begin_sweep(folder, text(new), [], "worker", "basic")),
     Writer("sweep.json, end", write_sweep),
     Writer("sweep's report", write_page),
 ]
@@ -1368,7 +1367,7 @@ ROWS = {
         "SIGTERM, SIGINT", "in training and in validation", 80, "exit code 143 / 130; the same again: bit-equal", signals
     ),
     "sweeps": Row(
-        "kill -9 at a uniform time", "a sweep's leader or a worker, basic and process launchers", 50,
+        "kill -9 at a uniform time", "a sweep's leader or a worker, launchers worker and process", 50,
         "again: all jobs done, finished entries untouched, nothing trained twice, bit-equal, no process stays", sweeps,
     ),
     "cohorts": Row(
@@ -1376,7 +1375,7 @@ ROWS = {
         "as sweeps; a killed worker costs no job: they go on one by one", partial(sweeps, cells=SIDE_BY_SIDE),
     ),
     "jobs": Row(
-        "raise, exit(0), exit(1), os._exit(0), SIGTERM, SIGKILL", "job 3 of 6; basic, process, joblib", 17,
+        "raise, exit(0), exit(1), os._exit(0), SIGTERM, SIGKILL", "job 3 of 6; worker, process, cohort", 17,
         "5 results, job 3 with its reason, exit code 1; again: job 3 alone", jobs,
     ),
     "disk": Row(

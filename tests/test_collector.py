@@ -34,11 +34,11 @@ except ValueError:
 """
 LEADING = """
 import gc
-from hydra_plugins.kd_launchers import JoblibLauncher
+from hydra_plugins.kd_launchers import SubmititLauncher
 from kd_lightning.collector import at_rest
 
 with at_rest():
-    JoblibLauncher(n_jobs=1).setup(hydra_context=None, task_function=None, config=None)
+    SubmititLauncher("local", "unused").setup(hydra_context=None, task_function=None, config=None)
     print(gc.isenabled())
 """
 SERVING = """

@@ -74,6 +74,21 @@ def test_usual_parts_pass() -> None:
     assert list(find_names_in_logging({"handlers": {"console": {"stream": "ext://sys.stdout"}}})) == []
 
 
+def test_ours_launches_unless_a_word_or_a_file_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert composed().hydra.launcher._target_ == "hydra_plugins.kd_launchers.WorkerLauncher"
+    assert composed("hydra/launcher=basic").hydra.launcher == composed("hydra/launcher=inline").hydra.launcher
+    assert composed("hydra/launcher=basic").hydra.launcher._target_ == BASIC
+    experiments = tmp_path / "conf" / "experiment"
+    experiments.mkdir(parents=True)
+    text = "# @package _global_\ndefaults: [{override /hydra/launcher: process}]\n"
+    (experiments / "mine.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    choices = composed("experiment=mine").hydra.runtime.choices
+    assert choices["hydra/launcher"] == "process"
+    choices = composed("experiment=mine", "hydra/launcher=cohort").hydra.runtime.choices
+    assert choices["hydra/launcher"] == "cohort"
+
+
 def test_a_target_behind_an_interpolation_is_seen() -> None:
     words = (
         "+vars.jobs={_target_: os.mkdir, path: made}",

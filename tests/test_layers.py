@@ -28,7 +28,7 @@ TORCH = {"torch"}
 TRAINING = {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "numpy", "safetensors"}
 BASES = {"tasks.base", "objectives.base", "teachers.base", "balancing.base", "balancing.fixed"}
 CONFIGURATION = Layer({"*"}, {"hydra", "omegaconf"})
-SWEEPS = Layer({"*"}, {"hydra", "omegaconf", "rich", "torch", "optuna", "sqlalchemy", "filelock", "joblib", "submitit"})
+SWEEPS = Layer({"*"}, {"hydra", "omegaconf", "rich", "torch", "optuna", "sqlalchemy", "filelock", "submitit"})
 ABOVE = Layer({"*"}, TRAINING | {"rich"})
 
 LAYERS = {

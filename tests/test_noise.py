@@ -19,7 +19,7 @@ GAINS = {"1": (4.0, 6.0, 5.0), "2": (8.0, 8.5, 9.0)}
 
 def sweep(folder: Path, gains: dict[str, tuple[float, ...]]) -> Path:
     """Configurations whose jobs have gained so much over a student alone that has a perplexity of 48, seed by seed."""
-    begin_sweep(folder, "kd run -m", ["-m"], "basic", "basic")
+    begin_sweep(folder, "kd run -m", ["-m"], "worker", "basic")
     jobs = [(name, seed, gain) for name, values in gains.items() for seed, gain in enumerate(values)]
     for number, (name, seed, gain) in enumerate(jobs):
         place = folder / str(number)

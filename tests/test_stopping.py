@@ -49,7 +49,7 @@ def test_a_second_interrupt_does_not_disturb_the_end(
 def test_a_first_interrupt_at_the_end_has_it_concluded_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begin_sweep(tmp_path, "kd run -m", ["-m"], "basic", "basic")
+    begin_sweep(tmp_path, "kd run -m", ["-m"], "worker", "basic")
 
     def swept(arguments: list[str]) -> int:
         monkeypatch.setattr(launch.SweepWatch, "folder", tmp_path)

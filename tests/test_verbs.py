@@ -169,7 +169,7 @@ def test_the_end_of_a_sweep_on_a_full_disk(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    begin_sweep(tmp_path, "kd run -m", ["-m"], "basic", "basic")
+    begin_sweep(tmp_path, "kd run -m", ["-m"], "worker", "basic")
     (tmp_path / "0").mkdir()
 
     def swept(arguments: list[str]) -> int:

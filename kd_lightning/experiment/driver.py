@@ -8,15 +8,15 @@ from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.stage import DATA, TEST, Comparison, Request, Stage, Stages
 from kd_lightning.report.roles import STAGE_NAME
 
+Obtain = Callable[[Stage, Sequence[Stage]], None]
 
-def serial(
-    scheme: Stages, obtain: Callable[[Stage], None], elsewhere: Callable[[Stage], bool] = lambda stage: False
-) -> Comparison:
+
+def serial(scheme: Stages, obtain: Obtain, elsewhere: Callable[[Stage], bool] = lambda stage: False) -> Comparison:
     """One stage after the other.
 
     Args:
         scheme: A scheme that has begun nothing yet.
-        obtain: Has a stage's result at hand.
+        obtain: Has a stage's result at hand; told which others of its request are still to come.
         elsewhere: Another process is at work on the stage: others that it does not hold up come first.
 
     Raises:
@@ -29,8 +29,10 @@ def serial(
         except StopIteration as end:
             return checked_comparison(end.value)
         stages = list_stages(request)
-        for stage in sorted(stages, key=elsewhere) if len(stages) > 1 else stages:
-            obtain(stage)
+        if len(stages) > 1:
+            stages.sort(key=elsewhere)
+        for number, stage in enumerate(stages, start=1):
+            obtain(stage, stages[number:])
 
 
 def look_ahead(scheme: Stages) -> tuple[list[Stage], Comparison]:
@@ -40,7 +42,7 @@ def look_ahead(scheme: Stages) -> tuple[list[Stage], Comparison]:
         ConfigError: A stage has no name of its own, or one that is no folder's, or is used and not yielded; or as ``serial``.
     """
     stages: list[Stage] = []
-    comparison = serial(scheme, stages.append)
+    comparison = serial(scheme, lambda stage, _: stages.append(stage))
     names = [stage.name for stage in stages]
     for name in names:
         if not STAGE_NAME.fullmatch(name):

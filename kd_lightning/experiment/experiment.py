@@ -6,6 +6,7 @@ Settings come as plain data and ``build`` turns a node with a ``_target_`` into 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,8 +24,9 @@ from kd_lightning.experiment.settings import STUDENT, Build, Settings
 from kd_lightning.experiment.stage import DATA, TEST, Comparison, Stage, Stages, TrainedStage
 from kd_lightning.matmul import matmul_precision
 from kd_lightning.sharing import ALONE, Alone
-from kd_lightning.stage import WEIGHTS, StageBoard
+from kd_lightning.stage import WEIGHTS, StageBoard, stored
 from kd_lightning.store import Entry
+from kd_lightning.sweeps.folder import WAITS
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,35 @@ class Experiment:
         """Its place in the store."""
         return self.context.place(self.stage(name))
 
-    def _obtain(self, stage: Stage) -> None:
+    def obtain(self, name: str) -> None:
+        """Have the result of one stage at hand; those before it are stored."""
+        with matmul_precision(self.context.settings["matmul"]):
+            self._obtain(self.stage(name))
+
+    def _obtain(self, stage: Stage, beside: Sequence[Stage] = ()) -> None:
         self.stages = [stage if each.name == stage.name else each for each in self.stages]
-        record = stage.work.obtain(stage)
+        with self._claimed(stage, beside):
+            record = stage.work.obtain(stage)
         if record is not None:
             self._records[stage.name] = record
+
+    def _claimed(self, stage: Stage, beside: Sequence[Stage]) -> AbstractContextManager[None]:
+        """Around the work on a stage: no other job of the sweep is at it, and others may be at those beside it."""
+        wanted = [each for each in (stage, *beside) if each.shown and not self.is_stored(each)]
+        if stage not in wanted:
+            return nullcontext()
+        waiting = partial(self.context.board.update, stage.name, 0, WAITS)
+        (name, left), *others = [(f"{each.name}/{each.key}", self._steps_from(each)) for each in wanted]
+        return self.context.sharing.claim(name, left, waiting, others)
+
+    def is_stored(self, stage: Stage) -> bool:
+        """It can be reused, by the look of it: its files are not read."""
+        return stored(self.context.place(stage), self.context.force(stage), digests=False)
+
+    def _steps_from(self, stage: Stage) -> int:
+        """Optimizer steps of the scheme from a stage on."""
+        names = [each.name for each in self.stages]
+        return sum(each.steps for each in self.stages[names.index(stage.name) :])
 
     def _at_work_elsewhere(self, stage: Stage) -> bool:
         """Another process is training it."""

@@ -11,7 +11,6 @@ from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.outputs_work import OutputsWork
 from kd_lightning.experiment.settings import Settings, network_settings
 from kd_lightning.experiment.stage import Stage, TrainedStage
-from kd_lightning.stage import stored
 from kd_lightning.store import Store
 
 
@@ -80,9 +79,9 @@ def _outlook(experiment: Experiment, stage: Stage) -> tuple[str, int]:
     entry, force = experiment.context.place(stage), experiment.context.force(stage)
     if isinstance(stage.work, OutputsWork):
         readers = [each for each in experiment.stages if stage in each.reads]
-        ready = all(_is_stored(experiment, reader) for reader in readers)
+        ready = all(experiment.is_stored(reader) for reader in readers)
         return ("not needed" if ready else "decided after the teacher" if stage.work.open else "stored if not there"), 0
-    if _is_stored(experiment, stage):
+    if experiment.is_stored(stage):
         return "reused", 0
     if not isinstance(stage, TrainedStage):
         return "brought, measured", 0
@@ -92,10 +91,6 @@ def _outlook(experiment: Experiment, stage: Stage) -> tuple[str, int]:
     if resume is None:
         return "to run", stage.steps
     return f"goes on from step {step_of(resume)}", stage.steps - step_of(resume)
-
-
-def _is_stored(experiment: Experiment, stage: Stage) -> bool:
-    return stored(experiment.context.place(stage), experiment.context.force(stage), digests=False)
 
 
 class Costs:

@@ -1,5 +1,8 @@
 """Runs the jobs of a sweep in worker processes and outlives every one of them.
 
+Each job advances its own scheme and asks before each stage that is not stored. A stage that another job is doing is waited
+for; meanwhile the slot serves a job that can go on, so that no worker idles while a stage is ready.
+
 A worker that dies takes one job with it: what killed it becomes the job's last word, and a new worker does the rest.
 Workers are forked from a server that has imported everything once, so that a new one costs no import.
 """
@@ -11,9 +14,10 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
@@ -22,6 +26,7 @@ from typing import Any
 
 from kd_lightning.sweeps.folder import FAILED, FINAL, INTERRUPTED, KILLED, PREEMPTED, read_job
 from kd_lightning.sweeps.records import end_job_that_did_not
+from kd_lightning.sweeps.stage_queue import LATER, POSTPONED, Answer, Ask, Over, StageQueue
 from kd_lightning.sweeps.worker import GRACE, OUTPUT, PRELOADED, Order, serve
 
 TICK = 0.25
@@ -52,6 +57,21 @@ def warm_up() -> None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Something that could be done in a free slot.
+
+    Attributes:
+        left: How long the chain is of which it is the first.
+        number: Of the job.
+        begin: Begins it.
+    """
+
+    left: float
+    number: int
+    begin: Callable[[], None]
+
+
 class Worker:
     """A process that does one job after the other."""
 
@@ -65,6 +85,8 @@ class Worker:
         self.process.start()
         theirs.close()
         self.order: Order | None = None
+        self.asked: Ask | None = None
+        """What its job waits for; meanwhile another one may work in its slot."""
 
     def take(self, order: Order) -> None:
         """Begin a job."""
@@ -72,12 +94,19 @@ class Worker:
         with suppress(OSError):  # it may be dead; `Crew` sees that and says so
             self.orders.send(order)
 
-    def finished(self) -> bool:
-        """The job at hand is over and the worker lives."""
+    def hear(self) -> int | Ask | Over | None:
+        """What its job asks or says, or the exit code with which it is over; None = nothing."""
         try:
-            return self.orders.poll() and isinstance(self.orders.recv(), int)
+            said: int | Ask | Over | None = self.orders.recv() if self.orders.poll() else None
         except (EOFError, OSError):
-            return False
+            return None
+        return said
+
+    def reply(self, answer: Answer) -> None:
+        """Tell the job what it has asked."""
+        self.asked = None
+        with suppress(OSError):
+            self.orders.send(answer)
 
     def dismiss(self) -> None:
         """No more jobs: it ends by itself."""
@@ -107,6 +136,11 @@ class Crew:
         self.tick = tick
         self.workers: list[Worker] = []
         self.waiting: deque[Order] = deque()
+        self.stages = StageQueue()
+        self.asks: dict[int, Ask] = {}
+        """Job -> the last stage that it wanted."""
+        self.offers: dict[str, tuple[Order, Ask]] = {}
+        """Stage -> the job that needs it, and is at another one meanwhile."""
 
     def run(self, orders: Sequence[Order]) -> None:
         """Do all jobs; each leaves its own record, or gets one here.
@@ -134,16 +168,48 @@ class Crew:
             self.workers = []
 
     def _hand_out(self) -> None:
-        """A job to everyone who has none."""
+        """Something to do for every slot in which no job is at work: the longest chain first, then the first job."""
         for slot in range(self.size):
-            worker = next((each for each in self.workers if each.slot == slot), None)
-            if not self.waiting or (worker and worker.order):
-                continue
-            if worker is None:
-                worker = Worker(slot)
-                self.workers.append(worker)
-            order = self.waiting.popleft()
-            worker.take(replace(order, environ={**order.environ, **self.environ_of(slot)}))
+            if not any(worker.slot == slot and worker.order and not worker.asked for worker in self.workers):
+                chosen = max(self._choices(slot), key=lambda choice: (choice.left, -choice.number), default=None)
+                if chosen:
+                    chosen.begin()
+
+    def _choices(self, slot: int) -> Iterator[Choice]:
+        """What could be done in the slot: go on with a job whose stage is free now, begin one, or do a stage for one."""
+        for worker in self.workers:
+            same = self.environ_of(worker.slot) == self.environ_of(slot)
+            if worker.order and worker.asked and self.stages.is_free(worker.asked) and same:
+                yield Choice(worker.asked.left, worker.order.number, partial(self._go_on, worker, slot))
+        longest = max((ask.left for ask in self.asks.values()), default=0)
+        for order in self.waiting:
+            ask = self.asks.get(order.number)  # of one that has not begun nobody knows how much it has to do
+            if ask is None or self.stages.is_free(ask):
+                yield Choice(ask.left if ask else longest, order.number, partial(self._begin, order, slot))
+        for stage, (order, ask) in self.offers.items():
+            if self.stages.is_free(ask):
+                yield Choice(ask.left, order.number, partial(self._begin_stage, stage, order, slot))
+
+    def _go_on(self, worker: Worker, slot: int) -> None:
+        assert worker.order
+        assert worker.asked
+        worker.slot = slot
+        worker.reply(self.stages.answer(worker.order.claimant, worker.asked) or LATER)
+
+    def _begin(self, order: Order, slot: int) -> None:
+        self.waiting.remove(order)
+        self._take(order, slot)
+
+    def _begin_stage(self, stage: str, order: Order, slot: int) -> None:
+        del self.offers[stage]
+        self._take(replace(order, only=stage.partition("/")[0]), slot)
+
+    def _take(self, order: Order, slot: int) -> None:
+        worker = next((each for each in self.workers if each.slot == slot and not each.order), None)
+        if worker is None:
+            worker = Worker(slot)
+            self.workers.append(worker)
+        worker.take(replace(order, environ={**order.environ, **self.environ_of(slot)}))
 
     def _wait(self) -> None:
         """Until somebody says something or dies, or it is time for the display."""
@@ -151,18 +217,48 @@ class Crew:
         wait(ears, timeout=TICK)
 
     def _look_at(self, worker: Worker) -> None:
-        order = worker.order
-        if order and worker.finished():
-            for each in order.all:
-                close(each, FAILED, "it ended without a word of its own" + last_words(each))
-            worker.order = None
-            if self.fresh:
-                worker.dismiss()
-                worker.process.join()
+        while worker.order and (said := worker.hear()) is not None:
+            self._listen(worker, worker.order, said)
         if not worker.process.is_alive():
             self.workers.remove(worker)
             if worker.order:
+                self.stages.end(worker.order.claimant, Over())
                 self._bury(worker.order, worker.process.exitcode)
+
+    def _listen(self, worker: Worker, order: Order, said: int | Ask | Over) -> None:
+        if isinstance(said, Over):
+            self.stages.end(order.claimant, said)
+        elif isinstance(said, Ask):
+            self._answer(worker, order, said)
+        else:
+            self.stages.end(order.claimant, Over())
+            worker.order = None
+            if said == POSTPONED and not order.only:
+                self.waiting.append(order)
+            else:
+                self._close(order, FAILED, "it ended without a word of its own", with_last_words=True)
+            if self.fresh:
+                worker.dismiss()
+                worker.process.join()
+
+    def _answer(self, worker: Worker, order: Order, ask: Ask) -> None:
+        """Let the job into its stage; where another one is at it, have it wait, or make room."""
+        worker.asked = ask
+        self.offers.pop(ask.stage, None)
+        if not order.only:
+            self.asks[order.number] = ask
+            self.offers |= {each.stage: (order, each) for each in ask.beside}
+        answer = self.stages.answer(order.claimant, ask)
+        if answer is None and sum(bool(each.asked) for each in self.workers) > self.size:
+            answer = LATER  # each that waits holds memory
+        if answer:
+            worker.reply(answer)
+
+    def _close(self, order: Order, state: str, reason: str, with_last_words: bool = False) -> None:
+        """The last word of the order's jobs, where they have left none. One that a stage was done for is under way itself."""
+        self.offers = {stage: offer for stage, offer in self.offers.items() if offer[0].number != order.number}
+        for each in order.all if not order.only else []:
+            close(each, state, reason, last_words(each) if with_last_words else "")
 
     def _bury(self, order: Order, code: int | None) -> None:
         """A worker has died over this order."""
@@ -170,8 +266,7 @@ class Crew:
             # Nobody knows whose fault it was. Each goes on by itself from its resume point, and dies alone if it was its own.
             self.waiting.extendleft(each for each in reversed(order.all) if not ended(each))
             return
-        for each in order.all:
-            close(each, *cause_of_death(code), last_words(each))
+        self._close(order, *cause_of_death(code), with_last_words=True)
 
     def _end_all(self, number: int) -> None:
         """Pass a signal on, and give the jobs time to answer it."""
@@ -193,8 +288,8 @@ class Crew:
                 worker.process.kill()
                 worker.process.join()
             state, reason = ASKED[signal.Signals(number)] if unwilling else cause_of_death(worker.process.exitcode)
-            for order in worker.order.all if worker.order else []:
-                close(order, state, f"{reason}, and ended before it had saved" if unwilling else reason)
+            if worker.order:
+                self._close(worker.order, state, f"{reason}, and ended before it had saved" if unwilling else reason)
 
 
 def send(pid: int | None, number: int) -> None:

@@ -116,6 +116,11 @@ def end_sweep(folder: Path, state: str) -> None:
 # -- a job ------------------------------------------------------------------------------------------------------------
 
 
+def withdraw_job(folder: Path) -> None:
+    """The job has not begun after all: it will be started again."""
+    (folder / JOB).unlink(missing_ok=True)
+
+
 def begin_job(folder: Path, number: int, overrides: Sequence[str], state: str = RUNNING) -> None:
     """``job.json`` of a job that starts in this process.
 

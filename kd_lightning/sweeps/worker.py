@@ -51,6 +51,7 @@ class Order:
         most: How many of these train at once, at most; None = as many as fit into memory.
         stack: They are stacked where that is possible.
         at_once: Cohorts that share a memory.
+        only: Name of the one stage that is to be done for the job, which is under way elsewhere; empty = the job itself.
     """
 
     sweep: str
@@ -66,6 +67,12 @@ class Order:
     most: int | None = None
     stack: bool = True
     at_once: int = 1
+    only: str = ""
+
+    @property
+    def claimant(self) -> str:
+        """Who asks for stages: the job, or a process that does one for it."""
+        return f"{self.number}, {self.only}" if self.only else str(self.number)
 
     @property
     def all(self) -> list[Order]:
@@ -73,8 +80,13 @@ class Order:
         return [replace(self, companions=()), *self.companions]
 
 
-def work(order: Order) -> int:
-    """Do the job in this process; the exit code of ``kd run``."""
+def work(order: Order, leader: Connection | None = None) -> int:
+    """Do the job in this process; the exit code of ``kd run``, or ``POSTPONED``.
+
+    Args:
+        order: The job.
+        leader: As in ``Place``.
+    """
     os.environ.update(order.environ)
     os.chdir(order.cwd)
     from kd_lightning.cpu_threads import fix_threads
@@ -91,8 +103,8 @@ def work(order: Order) -> int:
         return as_jobs(lambda: run_together(order.all, order.most, order.stack, order.at_once))
     folder = Path(order.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with output_to(folder / OUTPUT):
-        return run_as_job(order.words, Place(order.sweep, order.number, order.overrides))
+    with output_to(folder / (f"{order.only}.log" if order.only else OUTPUT)):
+        return run_as_job(order.words, Place(order.sweep, order.number, order.overrides, leader, order.only))
 
 
 @contextmanager
@@ -134,7 +146,7 @@ def serve(orders: Connection, environ: dict[str, str]) -> None:
             order = orders.recv()
         except EOFError:
             return
-        code = work(order)
+        code = work(order, orders)
         if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
             sys.exit(code)
         orders.send(code)

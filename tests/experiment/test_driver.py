@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -33,7 +33,7 @@ def four_steps() -> Stages:
 
 def names(scheme: Stages, **more: Any) -> list[str]:
     done: list[str] = []
-    serial(scheme, lambda each: done.append(each.name), **more)
+    serial(scheme, lambda each, _: done.append(each.name), **more)
     return done
 
 
@@ -51,7 +51,7 @@ def test_what_another_process_is_at_waits_for_the_others_of_its_request() -> Non
 def test_a_failure_reaches_the_caller_and_nothing_more_is_done() -> None:
     done: list[str] = []
 
-    def obtain(each: Stage) -> None:
+    def obtain(each: Stage, beside: Sequence[Stage]) -> None:
         done.append(each.name)
         if each.name == "alone":
             raise RuntimeError("broken")

@@ -145,7 +145,7 @@ class Launcher:
 
 def explore(folder: Path, *jobs: tuple[str, float | None]) -> Any:
     """A sweep whose jobs have ended, with these overrides and validation values; its configuration."""
-    begin_sweep(folder, "kd run -m", ["-m"], "basic", "basic", confirm=2)
+    begin_sweep(folder, "kd run -m", ["-m"], "worker", "basic", confirm=2)
     plan_jobs(folder, len(jobs))
     for number, (words, val) in enumerate(jobs):
         place = folder / str(number)

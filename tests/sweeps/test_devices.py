@@ -13,7 +13,7 @@ TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "trainer=ddp", "
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("launcher", ["basic", "process"])
+@pytest.mark.parametrize("launcher", ["worker", "process"])
 def test_no_rank_runs_the_sweep_again(launcher: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ("run", "-m", f"hydra/launcher={launcher}", *TINY, "temperature=1,2", f"outputs={tmp_path}")
     answer = kd(capsys, *words)

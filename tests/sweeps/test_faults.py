@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from joblib.externals.loky import get_reusable_executor
 
 from kd_lightning.sweeps.folder import Sweep, read_sweep
 from tests.support.cli import DIGITS, kd
@@ -23,13 +21,12 @@ REASONS = {
     "SIGKILL": ("killed", "its process was killed"),
 }
 LAUNCHERS = {
-    "basic": ("raise", "exit0", "exit1", "leave", "SIGTERM", "SIGKILL"),
+    "worker": ("raise", "exit0", "exit1", "leave", "SIGTERM", "SIGKILL"),
     "process": ("raise", "exit0", "exit1", "leave", "SIGTERM", "SIGKILL"),
-    "joblib": ("raise", "exit0", "exit1", "SIGTERM", "SIGKILL"),
     # SIGTERM to a cohort's process is for all of its jobs: see test_cohorts.py.
     "cohort": ("raise", "exit0", "exit1", "leave", "SIGKILL"),
 }
-FEW = {("basic", "SIGKILL"), ("process", "leave"), ("cohort", "raise")}
+FEW = {("worker", "SIGKILL"), ("process", "leave"), ("cohort", "raise")}
 """The cells that differ most in what they go through."""
 CELLS = [
     pytest.param(launcher, kind, marks=() if (launcher, kind) in FEW else pytest.mark.full)
@@ -39,13 +36,12 @@ CELLS = [
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the user's faulty package in it."""
     write_package(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KD_LIGHTNING_TRUST", "faulty")
-    yield tmp_path
-    get_reusable_executor().shutdown(wait=True, kill_workers=True)  # its workers know the environment of their start
+    return tmp_path
 
 
 def last_sweep(outputs: Path) -> Sweep:

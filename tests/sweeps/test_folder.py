@@ -128,7 +128,7 @@ def test_differing() -> None:
 
 
 def test_an_interrupted_job_says_more_than_its_state(tmp_path: Path) -> None:
-    begin_sweep(tmp_path, "kd run -m temperature=1,2", ["-m"], "basic", "basic")
+    begin_sweep(tmp_path, "kd run -m temperature=1,2", ["-m"], "worker", "basic")
     begin_job(tmp_path / "0", 0, ["temperature=1"])
     with pytest.raises(KeyboardInterrupt), record_end(tmp_path / "0"):
         raise KeyboardInterrupt
@@ -139,7 +139,7 @@ def test_an_interrupted_job_says_more_than_its_state(tmp_path: Path) -> None:
 
 
 def test_one_job_is_no_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begin_sweep(tmp_path, "kd run -m temperature=1", ["-m"], "basic", "basic")
+    begin_sweep(tmp_path, "kd run -m temperature=1", ["-m"], "worker", "basic")
     begin_job(tmp_path / "0", 0, ["temperature=1"])
     end_job(tmp_path / "0", "failed", error="ConfigError: no")
     assert sum_up(tmp_path) == 1
@@ -277,7 +277,7 @@ def test_what_waits_is_not_running(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_time_left_comes_from_a_job_s_own_pace_before_the_first_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin_sweep(tmp_path, "kd run -m temperature=1,2", ["-m"], "basic", "basic")
+    begin_sweep(tmp_path, "kd run -m temperature=1,2", ["-m"], "worker", "basic")
     plan_jobs(tmp_path, 2)
     begin_job(tmp_path / "0", 0, ["temperature=1"])
     assert glance(read_sweep(tmp_path)).left is None

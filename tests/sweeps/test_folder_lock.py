@@ -27,7 +27,7 @@ def hold_folder() -> int:
     folder = Path(sys.argv[1])
     lock = FolderLock(folder)
     assert lock.acquire()
-    begin_sweep(folder, "kd run -m temperature=1,2", ["-m"], "basic", "basic")
+    begin_sweep(folder, "kd run -m temperature=1,2", ["-m"], "worker", "basic")
     begin_job(folder, 0, [])
     signal.pause()
     return 0
@@ -110,7 +110,7 @@ def test_a_single_run_does_not_write_among_the_jobs_of_a_sweep_at_work(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     sweep = tmp_path / "sweep"
-    begin_sweep(sweep, "kd run -m", ["-m"], "basic", "basic")
+    begin_sweep(sweep, "kd run -m", ["-m"], "worker", "basic")
     words = ("run", *DIGITS, "temperature=-1", f"outputs={tmp_path}", f"hydra.run.dir={sweep}/1")
     child = held(sweep)
     refused = kd(capsys, *words)

@@ -105,7 +105,7 @@ def test_jobs_see_their_gpu_their_threads_and_the_command_s_folder(
             ("hydra/launcher=process", "hydra.launcher.n_jobs=0"),
             "hydra.launcher.n_jobs=0: a whole number of at least 1",
         ),
-        (("hydra/launcher=joblib", "hydra.launcher.n_jobs=two"), "hydra.launcher.n_jobs='two': a whole number"),
+        (("hydra/launcher=process", "hydra.launcher.n_jobs=two"), "hydra.launcher.n_jobs='two': a whole number"),
         (
             ("hydra/launcher=process", "hydra.launcher.threads_each=-1"),
             "hydra.launcher.threads_each=-1: a whole number",
@@ -114,7 +114,12 @@ def test_jobs_see_their_gpu_their_threads_and_the_command_s_folder(
             ("hydra/launcher=cohort", "hydra.launcher.stack=maybe"),
             "hydra.launcher.stack='maybe': true or false is expected",
         ),
-        (("hydra/launcher=proces",), "proces"),
+        (("hydra/launcher=proces",), "hydra/launcher=proces: there is no such choice; did you mean 'process'?"),
+        (
+            ("hydra/launcher=joblib",),
+            "hydra/launcher=joblib: there is no such choice; there are basic, cohort, inline, process, submitit_local, "
+            "submitit_slurm, worker; kd ls hydra/launcher lists them",
+        ),
         (("hydra/launcher=submitit_slurm", "hydra.launcher.submitit_folder=logs"), "submitit on slurm: "),
     ],
 )

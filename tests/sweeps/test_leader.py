@@ -76,7 +76,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     [
         ("process", signal.SIGTERM, 143, "preempted", fresh),
         pytest.param("process", signal.SIGINT, 130, "interrupted", warm, marks=pytest.mark.full),
-        pytest.param("joblib", signal.SIGTERM, 143, "preempted", warm, marks=pytest.mark.full),
     ],
 )
 def test_a_signal_reaches_every_job_and_the_same_command_goes_on(

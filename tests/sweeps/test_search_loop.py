@@ -293,7 +293,7 @@ def test_importances_tell_what_matters_and_nothing_where_nothing_can_be_told(tmp
 
 
 def test_the_sweep_knows_how_many_jobs_are_planned(tmp_path: Path) -> None:
-    begin_sweep(tmp_path, "kd run -m", ["-m"], "basic", "optuna")
+    begin_sweep(tmp_path, "kd run -m", ["-m"], "worker", "optuna")
     planned = []
 
     def job(folder: Path, values: dict[str, str]) -> None:

@@ -85,7 +85,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[di
     """Two jobs of a sweep, one after the other: the second one finds teacher and student alone in the store."""
     outputs = tmp_path_factory.mktemp("outputs")
     folder = outputs / "sweeps" / "night"
-    begin_sweep(folder, "kd run -m temperature=1,4", ["-m", "temperature=1,4"], "basic", "basic")
+    begin_sweep(folder, "kd run -m temperature=1,4", ["-m", "temperature=1,4"], "worker", "basic")
     found = []
     for number, temperature in enumerate((1.0, 4.0)):
         words = [f"temperature={temperature}", "model@student=tiny"]

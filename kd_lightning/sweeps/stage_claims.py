@@ -1,0 +1,63 @@
+"""A job's side of ``stage_queue``: before it does a stage it asks the process that leads the sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+
+from kd_lightning.error_text import describe
+from kd_lightning.errors import StageFailedError, TrialPruned
+from kd_lightning.sharing import Alone
+from kd_lightning.sweeps.stage_queue import LATER, Answer, Ask, Over, Postponed
+
+AT_ONCE = 0.05
+"""Seconds in which an answer comes if the stage is free."""
+
+
+class StageClaims(Alone):
+    """A job that does no stage that another job of its sweep is doing.
+
+    Args:
+        leader: To and from the process that leads the sweep.
+    """
+
+    def __init__(self, leader: Connection) -> None:
+        self.leader = leader
+
+    @contextmanager
+    def claim(
+        self, stage: str, left: int, waiting: Callable[[], None], beside: Sequence[tuple[str, int]] = ()
+    ) -> Iterator[None]:
+        """See ``Alone``.
+
+        Raises:
+            Postponed: It is asked to make room.
+            StageFailedError: Another job has tried the stage.
+        """
+        answer = self._ask(Ask(stage, left, tuple(Ask(*each) for each in beside)), waiting)
+        if answer == LATER:
+            raise Postponed(f"another job of the sweep does {stage}; this one makes room and is started again")
+        if answer.error:
+            raise StageFailedError(f"{stage.partition('/')[0]}: {answer.error}")
+        try:
+            yield
+        except Exception as error:
+            self._tell(Over("" if isinstance(error, TrialPruned) else describe(error)))
+            raise
+        self._tell(Over())
+
+    def _ask(self, ask: Ask, waiting: Callable[[], None]) -> Answer:
+        try:
+            self.leader.send(ask)
+            if not self.leader.poll(AT_ONCE):
+                waiting()
+            answer = self.leader.recv()
+        except (EOFError, OSError):  # nobody leads any more: this process is about to be asked to end, and saves then
+            return Answer(go=True)
+        assert isinstance(answer, Answer)
+        return answer
+
+    def _tell(self, over: Over) -> None:
+        with suppress(OSError):
+            self.leader.send(over)
