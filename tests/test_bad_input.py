@@ -60,8 +60,8 @@ def refused_value(capsys: pytest.CaptureFixture[str], outputs: Path) -> Any:
         for value in (f"outputs={outputs}", *values):
             change = OverridesParser.create().parse_override(value)
             OmegaConf.update(config, change.key_or_group, change.value())
+        folder = outputs / "run"
         with pytest.raises(KDError) as error:
-            folder = outputs / "run"
             carry_out(checked(config, folder, []), folder, [], sweep=None)
         line = describe(error.value)
         assert "\n" not in str(error.value)
