@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from kd_lightning import collector
+from kd_lightning.process import collector
 
 
 class KDLauncher(Launcher):
@@ -32,12 +32,12 @@ class KDLauncher(Launcher):
         collector.go_on()
         self.threads()  # what is set wrong is said before anything is started
         if self.forks:
-            from kd_lightning.sweeps.crew import warm_up
+            from kd_lightning.sweeps.launchers.worker_pool import warm_up
 
             warm_up()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from kd_lightning.sweeps.launching import orders_for
+        from kd_lightning.sweeps.launchers.orders_for import orders_for
 
         # Hydra's own record of the sweep, secrets included; ours are sweep.json and each job's job.json and config.yaml.
         Path(self.config.hydra.sweep.dir, "multirun.yaml").unlink(missing_ok=True)
@@ -58,7 +58,7 @@ class WorkerLauncher(KDLauncher):
     """One job after the other in one worker process, where imports stay warm; a new one takes over if it dies."""
 
     def do(self, orders: list[Any]) -> None:
-        from kd_lightning.sweeps.launching import run_crew
+        from kd_lightning.sweeps.launchers.orders_for import run_crew
 
         run_crew(self.config, orders, workers=1, fresh=False, gpus=None)
 
@@ -81,7 +81,7 @@ class ProcessLauncher(KDLauncher):
         self.gpus = gpus
 
     def threads(self) -> int | None:
-        from kd_lightning.sweeps.launching import share_of_cores, whole
+        from kd_lightning.sweeps.launchers.orders_for import share_of_cores, whole
 
         jobs = whole(self.n_jobs, f"hydra.launcher.{self.setting}")
         if self.threads_each is None:
@@ -89,7 +89,7 @@ class ProcessLauncher(KDLauncher):
         return whole(self.threads_each, "hydra.launcher.threads_each")
 
     def do(self, orders: list[Any]) -> None:
-        from kd_lightning.sweeps.launching import run_crew
+        from kd_lightning.sweeps.launchers.orders_for import run_crew
 
         run_crew(self.config, orders, workers=self.n_jobs, fresh=True, gpus=self.gpus)
 
@@ -121,7 +121,7 @@ class CohortLauncher(ProcessLauncher):
 
     def threads(self) -> int | None:
         from kd_lightning.errors import ConfigError
-        from kd_lightning.sweeps.launching import whole
+        from kd_lightning.sweeps.launchers.orders_for import whole
 
         if self.max_jobs is not None:
             whole(self.max_jobs, "hydra.launcher.max_jobs")
@@ -131,7 +131,7 @@ class CohortLauncher(ProcessLauncher):
         return None if self.n_jobs == 1 and self.threads_each is None else several
 
     def do(self, orders: list[Any]) -> None:
-        from kd_lightning.sweeps.launching import as_cohorts, run_crew
+        from kd_lightning.sweeps.launchers.orders_for import as_cohorts, run_crew
 
         cohorts = as_cohorts(orders, self.n_jobs, len(self.gpus or [None]), self.max_jobs, self.stack)
         run_crew(self.config, cohorts, workers=self.n_jobs, fresh=False, gpus=self.gpus)
@@ -154,11 +154,11 @@ class SubmititLauncher(KDLauncher):
         self.parameters = parameters
 
     def threads(self) -> int | None:
-        from kd_lightning.sweeps.launching import whole
+        from kd_lightning.sweeps.launchers.orders_for import whole
 
         return whole(self.parameters.get("cpus_per_task") or 1, "hydra.launcher.cpus_per_task")
 
     def do(self, orders: list[Any]) -> None:
-        from kd_lightning.sweeps.with_submitit import run_with_submitit
+        from kd_lightning.sweeps.launchers.submitit_jobs import run_with_submitit
 
         run_with_submitit(self.config, orders, self.cluster, self.submitit_folder, self.parameters)

@@ -1,4 +1,4 @@
-"""Hydra sweeper: a search by Optuna, ``hydra/sweeper=optuna``. The work is done by ``kd_lightning.sweeps.search``.
+"""Hydra sweeper: a search by Optuna, ``hydra/sweeper=optuna``. The work is done by ``kd_lightning.sweeps.search.from_config``.
 
 Thin on purpose: Hydra imports every plugin at every start.
 """
@@ -31,7 +31,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         try:
-            from kd_lightning.sweeps.search import search
+            from kd_lightning.sweeps.search.from_config import search
         except ModuleNotFoundError as error:
             if error.name not in ("optuna", "sqlalchemy"):
                 raise

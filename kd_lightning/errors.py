@@ -56,6 +56,10 @@ class StageFailedError(KDError):
     """A stage that this job needs has failed in another job of the same sweep, and is not tried again."""
 
 
+class Postponed(BaseException):
+    """Another job does the stage that this one needs next, and this one makes room meanwhile: it is started again."""
+
+
 class NonFiniteLossError(KDError):
     """A loss term or a weight became NaN or infinite during training."""
 

@@ -20,10 +20,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kd_lightning import turns
 from kd_lightning.errors import CheckpointWriteError, ConfigError
-from kd_lightning.inside import inside, is_plain_file, open_new, remove
-from kd_lightning.json_files import read_json
+from kd_lightning.process import turns
+from kd_lightning.safety.inside import inside, is_plain_file, open_new, remove
+from kd_lightning.safety.json_files import read_json
 
 KEY_LENGTH = 20
 TEMPORARY = ".tmp-"

@@ -24,24 +24,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kd_lightning.data.base import RowsDataset
-from kd_lightning.data.sotu import Sotu
-from kd_lightning.functional.chunked import chunked_loss
-from kd_lightning.functional.divergence import ForwardKL
-from kd_lightning.functional.terms import HardTerm, SoftTerm
+from kd_lightning.data.datamodule import RowsDataset
+from kd_lightning.data.sources.sotu import Sotu
+from kd_lightning.losses.functional.chunked.loss import chunked_loss
+from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
+from kd_lightning.losses.functional.divergence import ForwardKL
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.store import Entry
 from kd_lightning.tasks.examples import TokenExample
 from kd_lightning.tasks.metrics import CrossEntropy
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.teachers.base import TeacherOutputs
-from kd_lightning.teachers.building import Job, build
-from kd_lightning.teachers.cached import Policy
-from kd_lightning.teachers.hidden import Hidden
 from kd_lightning.teachers.live import LiveTeacher
-from kd_lightning.teachers.logits import AllLogits
-from kd_lightning.teachers.shards import Shards
-from kd_lightning.teachers.topk import TopK
+from kd_lightning.teachers.stored.hidden import Hidden
+from kd_lightning.teachers.stored.logits import AllLogits
+from kd_lightning.teachers.stored.reader import Policy
+from kd_lightning.teachers.stored.shards import Shards
+from kd_lightning.teachers.stored.topk import TopK
+from kd_lightning.teachers.stored.writer import Job, build
 from kd_lightning.types import Batch, LinearLogits, Logits
 
 CONTEXT, BATCH = 35, 20

@@ -27,21 +27,22 @@ from hydra import compose, initialize_config_dir
 from side_by_side import Silent
 from torch.nn import functional as F
 
-from kd_lightning.cohort import Cohort, free_memory
-from kd_lightning.compute_thread import computing
-from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import build, plain
+from kd_lightning.config.conf_files import conf_dir
+from kd_lightning.config.instantiate import build
+from kd_lightning.config.resolve import plain
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.settings import TEACHER
 from kd_lightning.experiment.stored_outputs import STAGE, open_source
-from kd_lightning.functional.chunked import chunked_loss
-from kd_lightning.functional.divergence import ForwardKL
-from kd_lightning.functional.terms import HardTerm, SoftTerm
+from kd_lightning.losses.functional.chunked.loss import chunked_loss
+from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
+from kd_lightning.losses.functional.divergence import ForwardKL
 from kd_lightning.models.lstm_lm import LSTMLM
-from kd_lightning.report.chart import Chart, Series
-from kd_lightning.report.svg import draw
-from kd_lightning.stage import lightning_is_quiet
-from kd_lightning.turns import Turns
+from kd_lightning.process.compute_thread import computing
+from kd_lightning.process.turns import Turns
+from kd_lightning.results.report.charts.chart import Chart, Series
+from kd_lightning.results.report.charts.svg import draw
+from kd_lightning.sweeps.cohort.cohort import Cohort, free_memory
+from kd_lightning.training.fit import lightning_is_quiet
 from kd_lightning.types import LinearLogits
 
 ROUNDS = 3

@@ -14,7 +14,7 @@ The loss: 0.5 * cross-entropy + 0.5 * D(teacher, student) at T = 2, means over t
 divergence, without the factor T^2 (the peers have none). Heads without bias; gradients
 go to the student's hidden states and head. Every side makes the same tensors from the same seed, in a process of its own.
 
-  ours     kd_lightning.functional.chunked
+  ours     kd_lightning.losses.functional.chunked.loss
   compiled the same with compiled=True, on CUDA alone
   least    the same in chunks of 32 rows, on CUDA alone: for memory
   naive    F.linear, F.cross_entropy, F.log_softmax, F.kl_div, autograd
@@ -96,9 +96,9 @@ class Problem:
 
 def ours(problem: Problem, rows: int | None = None, compiled: bool = False) -> Tensor:
     """By chunks of rows."""
-    from kd_lightning.functional.chunked import chunked_loss
-    from kd_lightning.functional.divergence import generalized_jsd
-    from kd_lightning.functional.terms import HardTerm, SoftTerm
+    from kd_lightning.losses.functional.chunked.loss import chunked_loss
+    from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
+    from kd_lightning.losses.functional.divergence import generalized_jsd
     from kd_lightning.types import LinearLogits
 
     divergence = generalized_jsd(problem.beta)

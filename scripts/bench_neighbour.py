@@ -24,7 +24,7 @@ from typing import Any
 
 from side_by_side import Answers, Side, Silent, head, median, ratio, rounds, row, serve
 
-from kd_lightning.machine_load import usable_cores
+from kd_lightning.process.machine_load import usable_cores
 
 NEIGHBOURS = {"alone": 0, "beside one": 1, "beside two": 2}
 OURS, BY_HAND = "ours", "by hand"
@@ -43,8 +43,9 @@ class Teacher:
 
         from hydra import compose, initialize_config_dir
 
-        from kd_lightning.conf_files import conf_dir
-        from kd_lightning.config import build, plain
+        from kd_lightning.config.conf_files import conf_dir
+        from kd_lightning.config.instantiate import build
+        from kd_lightning.config.resolve import plain
         from kd_lightning.experiment.experiment import Experiment
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -56,8 +57,8 @@ class Teacher:
 
     def train_by_framework(self) -> None:
         """As a stage of a run, its validation and files included."""
-        from kd_lightning.stage import train
         from kd_lightning.store import Store
+        from kd_lightning.training.fit import train
 
         entry = Store(self.outputs / "bench").entry("teacher", str(os.getpid()))
         entry.clear()

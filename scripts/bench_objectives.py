@@ -12,7 +12,7 @@ is: which rows are labelled, the start, the order.
 
 Training is the product's own sweep, ``kd run -m hydra/launcher=cohort`` over objective and seed; what it costs is one pass of
 the teacher for all jobs of a seed that tap alike. Differences to the student alone are paired by seed, intervals and
-p values hold for all objectives of the table at once (``kd_lightning/simultaneous_test.py``).
+p values hold for all objectives of the table at once (``kd_lightning/results/statistics/simultaneous_test.py``).
 
 Times are those of loss, gradient, clipping and optimizer with the teacher inside, without the trainer around them, which would
 make ratios look smaller: kd and the objective in turn, A B A B, in one process, in seconds of the processor, on one thread.
@@ -36,11 +36,11 @@ from typing import Any
 from side_by_side import ROOT, Silent, head, row
 
 from kd_lightning.errors import NonFiniteLossError
-from kd_lightning.report.numbers import significant
-from kd_lightning.seed_sentences import difference, with_sd
-from kd_lightning.sweeps.folder import DONE, Job, params, read_sweep
-from kd_lightning.verdict_over_seeds import Configuration, configurations
-from kd_lightning.versions import installed
+from kd_lightning.results.numbers import significant
+from kd_lightning.results.statistics.over_seeds import Configuration, configurations
+from kd_lightning.results.statistics.seed_sentences import difference, with_sd
+from kd_lightning.results.sweep_folder import DONE, Job, params, read_sweep
+from kd_lightning.safety.versions import installed
 
 MNIST = ("experiment=mnist5k", "teacher.channels=[16,32]", "steps.teacher=600", "steps.student=400")
 WORKS = {
@@ -101,7 +101,7 @@ def sweep(words: Sequence[str], names: Sequence[str], seeds: str, outputs: Path)
     known = set((outputs / "sweeps").glob("*/"))
     given = ["-m", "hydra/launcher=cohort", "hydra.launcher.stack=false", *words, *grid]
     done = subprocess.run(
-        [sys.executable, "-m", "kd_lightning.cli", "run", *given, f"outputs={outputs}", "progress=false"],
+        [sys.executable, "-m", "kd_lightning.cli.main", "run", *given, f"outputs={outputs}", "progress=false"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     new = set((outputs / "sweeps").glob("*/")) - known
@@ -152,11 +152,12 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
     import torch
     from hydra import compose, initialize_config_dir
 
-    from kd_lightning.attaching import prepared
-    from kd_lightning.conf_files import conf_dir
-    from kd_lightning.config import build, plain
+    from kd_lightning.config.conf_files import conf_dir
+    from kd_lightning.config.instantiate import build
+    from kd_lightning.config.resolve import plain
     from kd_lightning.experiment.experiment import Experiment
     from kd_lightning.experiment.settings import softness
+    from kd_lightning.training.loss_setup import prepared
 
     overrides = [
         *words,

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-RUN = [sys.executable, "-m", "kd_lightning.cli", "run", "experiment=digits", "log_every=1", "progress=false"]
+RUN = [sys.executable, "-m", "kd_lightning.cli.main", "run", "experiment=digits", "log_every=1", "progress=false"]
 SHOWN = 12
 SHORT = ["steps.teacher=20", "steps.student=40", "steps.pretrain=20"]
 
@@ -48,7 +48,7 @@ def imports() -> float:
 
 def imported() -> dict[str, tuple[int, float]]:
     """Package -> number of modules and seconds of what a run imports, the slowest first."""
-    command = [sys.executable, "-X", "importtime", "-c", "import kd_lightning.launch, kd_lightning.run"]
+    command = [sys.executable, "-X", "importtime", "-c", "import kd_lightning.cli.run, kd_lightning.experiment.run"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stderr.splitlines()
     found: dict[str, tuple[int, float]] = {}
     for line in lines:

@@ -91,7 +91,7 @@ class RandomTokens:
         return "random"
 
     def prepare(self) -> Any:
-        from kd_lightning.data.base import Prepared
+        from kd_lightning.data.datamodule import Prepared
 
         generator = torch.Generator().manual_seed(0)
         splits = {}
@@ -116,8 +116,9 @@ class Job:
 
         from hydra import compose, initialize_config_dir
 
-        from kd_lightning.conf_files import conf_dir
-        from kd_lightning.config import build, plain
+        from kd_lightning.config.conf_files import conf_dir
+        from kd_lightning.config.instantiate import build
+        from kd_lightning.config.resolve import plain
         from kd_lightning.experiment.experiment import Experiment
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -177,9 +178,9 @@ class Job:
 
     def by_us(self) -> tuple[float, Weights]:
         """The same by the framework."""
-        from kd_lightning.matmul import matmul_precision
-        from kd_lightning.stage import train
         from kd_lightning.store import Store
+        from kd_lightning.training.fit import train
+        from kd_lightning.training.matmul import matmul_precision
 
         entry = Store(self.folder / "bench").entry("distill", "bench")
         entry.clear()

@@ -56,7 +56,7 @@ from side_by_side import Silent
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-KD = [sys.executable, "-m", "kd_lightning.cli", "run"]
+KD = [sys.executable, "-m", "kd_lightning.cli.main", "run"]
 Result = dict[str, float]
 
 
@@ -261,7 +261,7 @@ def network_of(network: type[nn.Module], name: str) -> nn.Module:
     """A network as ``conf/model`` describes it."""
     import yaml
 
-    from kd_lightning.conf_files import conf_dir
+    from kd_lightning.config.conf_files import conf_dir
 
     node = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text())
     given = {"in_channels": 1, "num_classes": 10}
@@ -428,8 +428,9 @@ def prepare(name: str, place: Path) -> None:
     """The work's rows: in a store, as a run would have prepared them, and in a file for the script."""
     from hydra import compose, initialize_config_dir
 
-    from kd_lightning.conf_files import conf_dir
-    from kd_lightning.config import build, plain
+    from kd_lightning.config.conf_files import conf_dir
+    from kd_lightning.config.instantiate import build
+    from kd_lightning.config.resolve import plain
     from kd_lightning.experiment.experiment import Experiment
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -47,20 +47,20 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from safetensors.torch import load_file
 
-from kd_lightning import run_folder
-from kd_lightning.callbacks.checkpoints import KEPT, newest_resume_point, resume_files, save_weights, step_of
-from kd_lightning.callbacks.metrics_log import MetricsLog
-from kd_lightning.checkpoint_io import AtomicCheckpointIO, digest_path
-from kd_lightning.cli import main as kd
+from kd_lightning.cli.main import main as kd
 from kd_lightning.errors import CheckpointCorruptError, KDError
+from kd_lightning.experiment import run_folder
 from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.experiment.stored_outputs import TeacherCache
-from kd_lightning.report.sweep_report import write_sweep_report
-from kd_lightning.stage import FILES, obtain
+from kd_lightning.experiment.train_stage import FILES, obtain
+from kd_lightning.results.report.sweep.report import write_sweep_report
+from kd_lightning.results.sweep_folder import DONE, JOB, RUNNING, Job, Sweep, read_job, read_sweep
+from kd_lightning.results.sweep_records import begin_job, begin_sweep, end_job, end_sweep
 from kd_lightning.store import TEMPORARY, Entry, file_digest, publish, publish_json
-from kd_lightning.sweeps.folder import DONE, JOB, RUNNING, Job, Sweep, read_job, read_sweep
-from kd_lightning.sweeps.records import begin_job, begin_sweep, end_job, end_sweep
-from kd_lightning.teachers.hidden import Hidden
+from kd_lightning.teachers.stored.hidden import Hidden
+from kd_lightning.training.callbacks.checkpoints import KEPT, newest_resume_point, resume_files, save_weights, step_of
+from kd_lightning.training.callbacks.metrics_log import MetricsLog
+from kd_lightning.training.checkpoint_io import AtomicCheckpointIO, digest_path
 from tests.support.cli import DIGITS
 from tests.support.processes import is_there
 from tests.support.tiny import SilentBoard, experiment
@@ -1323,7 +1323,9 @@ def strangers(rng: random.Random, n: int, folder: Path) -> Outcome:
     sys.path.insert(0, str(ROOT / "scripts"))
     from hostile import all_roots, problems_of
 
-    multiprocessing.set_forkserver_preload(["kd_lightning.cli", "kd_lightning.launch", "kd_lightning.run"])
+    multiprocessing.set_forkserver_preload(
+        ["kd_lightning.cli.main", "kd_lightning.cli.run", "kd_lightning.experiment.run"]
+    )
     roots = list(all_roots().values())
     outcome = Outcome()
     for root in rng.sample(roots, min(n, len(roots))):

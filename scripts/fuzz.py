@@ -41,20 +41,20 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 
-from kd_lightning.callbacks.checkpoints import newest_resume_point
-from kd_lightning.checkpoint_io import AtomicCheckpointIO, digest_path
-from kd_lightning.cli import main
-from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import CONFIG_NAME, register_with_hydra
+from kd_lightning.cli.main import main
+from kd_lightning.config.conf_files import conf_dir
+from kd_lightning.config.hydra_errors import known_settings
+from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.errors import KDError
-from kd_lightning.hydra_errors import known_settings
-from kd_lightning.job import checked, overrides_of_job
-from kd_lightning.json_files import read_json
-from kd_lightning.launch import composed_and_run
+from kd_lightning.models.weights import load_teacher
+from kd_lightning.results.sweep_folder import UNREADABLE
+from kd_lightning.safety.json_files import read_json
+from kd_lightning.safety.verbs import run_verb
 from kd_lightning.store import Entry, file_digest, publish_json
-from kd_lightning.sweeps.folder import UNREADABLE
-from kd_lightning.verbs import run_verb
-from kd_lightning.weights import load_teacher
+from kd_lightning.sweeps.job import checked, overrides_of_job
+from kd_lightning.sweeps.launch import composed_and_run
+from kd_lightning.training.callbacks.checkpoints import newest_resume_point
+from kd_lightning.training.checkpoint_io import AtomicCheckpointIO, digest_path
 from tests.report.sweep_sample import GONE, results, write_grid, write_json, write_sweep, write_troubled
 from tests.support.cli import DIGITS
 

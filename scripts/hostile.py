@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from kd_lightning.cli import main as kd
+from kd_lightning.cli.main import main as kd
 from tests.support.commands import share_one_server, warm
 
 SECONDS = 120.0

@@ -17,34 +17,34 @@ from reference_problems import Maker, Tensors, on_features, on_logits, on_tensor
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lightning.functional.attention_relations import attention_log_probs, relation_divergence
-from kd_lightning.functional.kernels import Polynomial
-from kd_lightning.objectives import factor as factor_transfer
-from kd_lightning.objectives.activation_boundary import ActivationBoundary
-from kd_lightning.objectives.at import AttentionTransfer
-from kd_lightning.objectives.correlation_congruence import CorrelationCongruence
-from kd_lightning.objectives.cosine_features import CosineFeatures
-from kd_lightning.objectives.crd import CRD
-from kd_lightning.objectives.dist import DIST
-from kd_lightning.objectives.fsp import FSP
-from kd_lightning.objectives.hint import Hint
-from kd_lightning.objectives.ickd import ICKD
-from kd_lightning.objectives.jsd import JSD
-from kd_lightning.objectives.kd import KD
-from kd_lightning.objectives.label_smoothing import LabelSmoothing
-from kd_lightning.objectives.logit_cosine import LogitCosine
-from kd_lightning.objectives.logit_mse import LogitMSE
-from kd_lightning.objectives.nst import NST
-from kd_lightning.objectives.pkd import PatientKD
-from kd_lightning.objectives.pkt import PKT
-from kd_lightning.objectives.reverse_kl import ReverseKLObjective
-from kd_lightning.objectives.review import context_distance
-from kd_lightning.objectives.rkd import RKD
-from kd_lightning.objectives.similarity import Similarity
-from kd_lightning.objectives.spatial_channel import SpatialChannel
-from kd_lightning.objectives.tinybert import TinyBERT
-from kd_lightning.objectives.universal_logit import UniversalLogit
-from kd_lightning.objectives.vid import VID
+from kd_lightning.losses.features import factor as factor_transfer
+from kd_lightning.losses.features.activation_boundary import ActivationBoundary
+from kd_lightning.losses.features.at import AttentionTransfer
+from kd_lightning.losses.features.cosine_features import CosineFeatures
+from kd_lightning.losses.features.fsp import FSP
+from kd_lightning.losses.features.hint import Hint
+from kd_lightning.losses.features.nst import NST
+from kd_lightning.losses.features.pkd import PatientKD
+from kd_lightning.losses.features.review import context_distance
+from kd_lightning.losses.features.spatial_channel import SpatialChannel
+from kd_lightning.losses.features.tinybert import TinyBERT
+from kd_lightning.losses.features.vid import VID
+from kd_lightning.losses.functional.attention_relations import attention_log_probs, relation_divergence
+from kd_lightning.losses.functional.kernels import Polynomial
+from kd_lightning.losses.logits.dist import DIST
+from kd_lightning.losses.logits.jsd import JSD
+from kd_lightning.losses.logits.kd import KD
+from kd_lightning.losses.logits.label_smoothing import LabelSmoothing
+from kd_lightning.losses.logits.logit_cosine import LogitCosine
+from kd_lightning.losses.logits.logit_mse import LogitMSE
+from kd_lightning.losses.logits.reverse_kl import ReverseKLObjective
+from kd_lightning.losses.logits.universal_logit import UniversalLogit
+from kd_lightning.losses.relations.correlation_congruence import CorrelationCongruence
+from kd_lightning.losses.relations.crd import CRD
+from kd_lightning.losses.relations.ickd import ICKD
+from kd_lightning.losses.relations.pkt import PKT
+from kd_lightning.losses.relations.rkd import RKD
+from kd_lightning.losses.relations.similarity import Similarity
 
 T, B, C = 3.0, 6, 5
 WORDS = (3, 4, C)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kd_lightning.objectives.base import Objective
-from kd_lightning.objectives.features import FeatureObjective
+from kd_lightning.losses.base import Objective
+from kd_lightning.losses.features.base import FeatureObjective
 from kd_lightning.types import Aligned, Outputs
 
 Tensors = dict[str, Tensor]

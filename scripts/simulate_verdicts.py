@@ -9,7 +9,7 @@ true gain has not that sign. Rules:
 
     t + Holm        a t test for each configuration, Holm's correction: the rule until November 2026
     Dunnett         as in the textbook: one variance for the student alone and all configurations
-    pooled          kd_lightning/simultaneous_test.py, spreads taken to be equal
+    pooled          kd_lightning/results/statistics/simultaneous_test.py, spreads taken to be equal
     own             the same, each configuration judged by its own spread alone
     automatic       what a sweep says: pooled unless spreads differ plainly, and an own spread that is larger counts
     confirmation    the chosen configuration on 5 fresh seeds, a paired t test
@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
-from kd_lightning.critical_values import SHARES, NullDistribution, solve, spread_nodes
-from kd_lightning.simultaneous_test import DRAWS, LEVEL, PLAINLY, fit_two_way, largest_share
+from kd_lightning.results.statistics.critical_values import SHARES, NullDistribution, solve, spread_nodes
+from kd_lightning.results.statistics.simultaneous_test import DRAWS, LEVEL, PLAINLY, fit_two_way, largest_share
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FRESH = 5

@@ -10,7 +10,7 @@ import pytest
 
 BLOCKS = """
 import resource, sys
-from kd_lightning.allocator import keep_freed_memory
+from kd_lightning.process.allocator import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -20,11 +20,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
-from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import CONFIG_NAME, register_with_hydra
-from kd_lightning.error_text import describe
+from kd_lightning.config.conf_files import conf_dir
+from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.errors import KDError
-from kd_lightning.job import carry_out, checked
+from kd_lightning.safety.error_text import describe
+from kd_lightning.sweeps.job import carry_out, checked
 from kd_lightning.tasks.metrics import Accuracy
 from tests.support.cli import DIGITS, Answer, kd, text_words, texts
 
@@ -135,7 +135,7 @@ WORDS = {
     "+annealing.weight.kd=2": ("ConfigError", "annealing.weight.kd=2", "+scheduler@annealing.weight.kd=cosine"),
     "+scheduler@annealing.weight=cosine": ("ConfigError", "annealing.weight", "+scheduler@annealing.weight.NAME="),
     "objective.kd.weight=-1": ("ConfigError", "objective.kd.weight=-1", ">= 0"),
-    "objective.kd.weight={_target_: kd_lightning.schedules.Linear}": (
+    "objective.kd.weight={_target_: kd_lightning.training.schedules.Linear}": (
         *("ConfigError", "objective.kd.weight={", "annealing.weight.kd"),
     ),
     "objective.kd.temperature=warm": ("ConfigError", "objective.kd.temperature='warm'", "SampleTemperature"),
@@ -284,7 +284,7 @@ def test_defect_of_ours_is_exit_code_1(
     def broken(**_: Any) -> None:
         raise AssertionError("an invariant\nof ours")
 
-    monkeypatch.setattr("kd_lightning.run.execute", broken)
+    monkeypatch.setattr("kd_lightning.experiment.run.execute", broken)
     answer = kd(capsys, "run", *DIGITS, f"outputs={tmp_path}")
     assert (answer.code, answer.err) == (
         1,
@@ -356,7 +356,7 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["ConfigError", "objective.kd.temperature=True", "+sample_temperature@objective.kd.temperature="],
     ),
     "an objective with the log's name": (
-        ["+objective.hard._target_=kd_lightning.objectives.kd.KD"],
+        ["+objective.hard._target_=kd_lightning.losses.logits.kd.KD"],
         ["ConfigError", "objective.hard", "the hard loss"],
     ),
     "annealing below zero": (

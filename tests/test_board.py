@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kd_lightning.board import Line, TerminalBoard
-from kd_lightning.sweeps.records import ProgressFile
+from kd_lightning.experiment.console import Line, TerminalBoard
+from kd_lightning.results.sweep_records import ProgressFile
 
 LINES = (
     Line("data", "split data", 0),

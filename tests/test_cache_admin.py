@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.cache_admin import all_cached
+from kd_lightning.cli.cache import all_cached
 from kd_lightning.store import Entry, publish, publish_json
 from tests.support.cli import Answer
 from tests.support.cli import kd as answered
@@ -44,7 +44,7 @@ def cached(key: str, megabytes: int, days: float, whole: bool = True) -> Entry:
     entry = Entry(Path("outputs/store/teacher_outputs") / key_of(key))
     entry.clear()
     publish(entry.path("shard-00000.npy"), b"x" * (megabytes * 10**6))
-    of = {"outputs": {"_target_": "kd_lightning.teachers.hidden.Hidden", "dtype": "fp16"}}
+    of = {"outputs": {"_target_": "kd_lightning.teachers.stored.hidden.Hidden", "dtype": "fp16"}}
     publish_json(entry.path("manifest.json"), {"rows": 1234, "of": of})
     if whole:
         entry.finish(["shard-00000.npy", "manifest.json"])
@@ -199,7 +199,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_it_imports_neither_torch_nor_lightning_nor_numpy() -> None:
     code = (
-        "import sys; from kd_lightning.cli import main; main(['cache', 'ls']);"
+        "import sys; from kd_lightning.cli.main import main; main(['cache', 'ls']);"
         "print([name for name in ('torch', 'pytorch_lightning', 'numpy', 'hydra') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.config import build
-from kd_lightning.data.base import ExperimentData, RowsDataset, channels_innermost
+from kd_lightning.config.instantiate import build
+from kd_lightning.data.datamodule import ExperimentData, RowsDataset, channels_innermost
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.preflight import check_network
-from kd_lightning.sharing import ALONE, Alone
+from kd_lightning.experiment.preflight import check_network
+from kd_lightning.experiment.sharing import ALONE, Alone
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.types import Batch
 from tests.support.cli import settings_of

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from kd_lightning import __version__
-from kd_lightning.cli import main
-from kd_lightning.completion import VERBS
-from kd_lightning.conf_files import conf_dir, search_dirs
-from kd_lightning.inspection import groups
+from kd_lightning.cli.completion import VERBS
+from kd_lightning.cli.main import main
+from kd_lightning.config.conf_files import conf_dir, groups, search_dirs
 from tests.support.cli import kd
 
 ROOT = Path(__file__).parents[1]
@@ -167,7 +166,7 @@ def test_env_names_versions_and_machine(capsys: pytest.CaptureFixture[str]) -> N
     [
         (["ls"], HEAVY),
         (["cp", "config"], HEAVY),
-        (["--help"], (*HEAVY, "difflib", "importlib.resources", "kd_lightning.redaction")),
+        (["--help"], (*HEAVY, "difflib", "importlib.resources", "kd_lightning.safety.redaction")),
         (["env"], HEAVY),
         (["run", "--help"], HEAVY[:3]),
         (["run", "temprature=1"], HEAVY[:3]),
@@ -178,12 +177,12 @@ def test_quick_verbs_do_not_import_torch(words: list[str], heavy: tuple[str, ...
     # The control: our own module is found among those imported.
     script = f"""
 import sys
-from kd_lightning.cli import main
+from kd_lightning.cli.main import main
 main({words!r})
-print([name for name in {("kd_lightning.cli", *heavy)!r} if name in sys.modules])
+print([name for name in {("kd_lightning.cli.main", *heavy)!r} if name in sys.modules])
 """
     done = in_a_process([sys.executable, "-c", script], COMP_LINE="kd run model@stu")
-    assert done.stdout.splitlines()[-1] == "['kd_lightning.cli']"
+    assert done.stdout.splitlines()[-1] == "['kd_lightning.cli.main']"
 
 
 def in_a_process(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
@@ -193,7 +192,7 @@ def in_a_process(command: list[str], **environment: str) -> subprocess.Completed
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    done = in_a_process(["bash", "-c", f"{sys.executable} -m kd_lightning.cli ls | head -1"])
+    done = in_a_process(["bash", "-c", f"{sys.executable} -m kd_lightning.cli.main ls | head -1"])
     assert (done.stdout, done.stderr) == ("annealing\n", "")
 
 
@@ -255,7 +254,7 @@ def test_completion_of_run_alone_and_of_the_users_own_files(
 def test_completion_works_in_bash(elsewhere: Path) -> None:
     program = elsewhere / "bin" / "kd"
     program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nimport sys\nfrom kd_lightning.cli import main\nsys.exit(main())\n")
+    program.write_text(f"#!{sys.executable}\nimport sys\nfrom kd_lightning.cli.main import main\nsys.exit(main())\n")
     program.chmod(0o755)
     script = """
         eval "$(kd run -sc install=bash)"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning import code
-from kd_lightning.code import code_fingerprint, module_of, targets_of
+from kd_lightning import fingerprint as code
+from kd_lightning.fingerprint import code_fingerprint, module_of, targets_of
 
 NAMES = (f"kd_user_package_{number}" for number in count())
 
@@ -158,10 +158,10 @@ def test_within_a_process_the_code_is_that_which_was_first_read(package: Package
 @pytest.mark.parametrize(
     ("name", "module"),
     [
-        ("kd_lightning.objectives.kd.KD", "kd_lightning.objectives.kd"),
-        ("kd_lightning.objectives.kd", "kd_lightning.objectives.kd"),
-        ("kd_lightning.objectives.kd.KD.forward", "kd_lightning.objectives.kd"),
-        ("kd_lightning.objectives", "kd_lightning.objectives"),
+        ("kd_lightning.losses.logits.kd.KD", "kd_lightning.losses.logits.kd"),
+        ("kd_lightning.losses.logits.kd", "kd_lightning.losses.logits.kd"),
+        ("kd_lightning.losses.logits.kd.KD.forward", "kd_lightning.losses.logits.kd"),
+        ("kd_lightning.losses", "kd_lightning.losses"),
         ("kd_lightning.nothing.Here", "kd_lightning"),
         ("torch.nn.Linear", None),
         ("", None),
@@ -186,18 +186,19 @@ def reached(roots: list[str], monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def test_our_own_stages_depend_on_what_they_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    distill = reached(["kd_lightning.modules.distillation", "kd_lightning.objectives.kd.KD"], monkeypatch)
+    distill = reached(["kd_lightning.training.distillation", "kd_lightning.losses.logits.kd.KD"], monkeypatch)
     assert {
-        "kd_lightning.objectives.kd",
-        "kd_lightning.functional.divergence",
-        "kd_lightning.functional.reduce",
-        "kd_lightning.taps",
+        "kd_lightning.losses.logits.kd",
+        "kd_lightning.losses.functional.divergence",
+        "kd_lightning.losses.functional.reduce",
+        "kd_lightning.models.taps",
         "kd_lightning.seeds",
-        "kd_lightning.modules.supervised",
+        "kd_lightning.training.supervised",
     } <= distill
-    teacher = reached(["kd_lightning.modules.supervised", "kd_lightning.tasks.position.PositionTask"], monkeypatch)
+    teacher = reached(["kd_lightning.training.supervised", "kd_lightning.tasks.position.PositionTask"], monkeypatch)
     assert "kd_lightning.tasks.metrics" in teacher
-    assert not any(module.startswith("kd_lightning.objectives") for module in teacher)
+    soft = ("base", "logits", "features", "relations", "weighting")
+    assert not any(module.startswith(tuple(f"kd_lightning.losses.{part}" for part in soft)) for module in teacher)
     assert "kd_lightning.errors" not in distill | teacher  # a message changes no result
 
 

@@ -14,18 +14,18 @@ import torch
 from safetensors.torch import load
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kd_lightning import stopping
-from kd_lightning.cohort import Cohort, students_that_fit, unfit
-from kd_lightning.compute_thread import ComputeThread, use_threads
-from kd_lightning.data.base import RowsDataset
+from kd_lightning.data.datamodule import RowsDataset
 from kd_lightning.errors import CheckpointWriteError, KDError, NonFiniteLossError
 from kd_lightning.experiment import built_checks
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.stage import lightning_is_quiet
+from kd_lightning.process import stopping
+from kd_lightning.process.compute_thread import ComputeThread, use_threads
+from kd_lightning.process.turns import Turns
+from kd_lightning.sweeps.cohort.cohort import Cohort, students_that_fit, unfit
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.shared import RememberingTeacher, TeacherPool
-from kd_lightning.turns import Turns
+from kd_lightning.training.fit import lightning_is_quiet
 from kd_lightning.types import Batch
 from tests.support.rounding import tolerance
 from tests.support.tiny import SilentBoard, build, entries, settings
@@ -153,7 +153,7 @@ class Heard(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-STORED = {"teacher_outputs": {"_target_": "kd_lightning.teachers.logits.AllLogits", "dtype": "fp16"}}
+STORED = {"teacher_outputs": {"_target_": "kd_lightning.teachers.stored.logits.AllLogits", "dtype": "fp16"}}
 HEAVY = {"addmm", "mm", "native_batch_norm", "_fused_adamw_"}
 
 
@@ -299,7 +299,7 @@ def test_terminated_jobs_save_and_go_on_to_the_same_bytes(
     def asked(trainer: Any) -> bool:
         return bool(trainer.max_steps == 6 and trainer.global_step == 2)
 
-    monkeypatch.setattr("kd_lightning.callbacks.checkpoints.asked_to_stop", asked)
+    monkeypatch.setattr("kd_lightning.training.callbacks.checkpoints.asked_to_stop", asked)
     _, errors, _ = side_by_side(tmp_path, JOBS)
     monkeypatch.undo()
     assert [type(error) for error in errors] == [stopping.Terminated] * 3
@@ -318,7 +318,10 @@ def test_terminated_jobs_save_and_go_on_to_the_same_bytes(
         ({"trainer__precision": "bf16-mixed"}, None),
         ({"trainer__precision": "bf16-true"}, "trainer.precision=bf16-true"),
         ({"trainer__devices": 2}, "it trains on several devices"),
-        ({"trainer__strategy": {"_target_": "kd_lightning.strategies.SpawnedDDP"}}, "it trains on several devices"),
+        (
+            {"trainer__strategy": {"_target_": "kd_lightning.training.distributed.strategies.SpawnedDDP"}},
+            "it trains on several devices",
+        ),
         ({"compile": True}, "compile=true"),
     ],
 )
@@ -328,9 +331,9 @@ def test_what_cannot_be_one_of_a_cohort(tmp_path: Path, changes: dict[str, Any],
 
 def test_as_many_train_at_once_as_fit_into_half_of_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_student = 4 * (6 * 5 + 5 + 2 * 5 + 5 * 3 + 3)  # bytes: linear, BatchNorm, linear
-    monkeypatch.setattr("kd_lightning.cohort.free_memory", lambda _: 2 * 5 * one_student * 7 + 10)
+    monkeypatch.setattr("kd_lightning.sweeps.cohort.cohort.free_memory", lambda _: 2 * 5 * one_student * 7 + 10)
     assert students_that_fit([settings(tmp_path)], build) == 7
-    monkeypatch.setattr("kd_lightning.cohort.free_memory", lambda _: 0)
+    monkeypatch.setattr("kd_lightning.sweeps.cohort.cohort.free_memory", lambda _: 0)
     assert students_that_fit([settings(tmp_path)], build) == 1
     assert torch.nn.Linear(1, 1).weight.device.type == "cpu"
 

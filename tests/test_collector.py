@@ -13,7 +13,7 @@ from tests.support.cli import DIGITS
 
 STATES = """
 import gc
-from kd_lightning.collector import at_rest, go_on
+from kd_lightning.process.collector import at_rest, go_on
 
 def state():
     return gc.isenabled(), gc.get_freeze_count() > 0
@@ -35,7 +35,7 @@ except ValueError:
 LEADING = """
 import gc
 from hydra_plugins.kd_launchers import SubmititLauncher
-from kd_lightning.collector import at_rest
+from kd_lightning.process.collector import at_rest
 
 with at_rest():
     SubmititLauncher("local", "unused").setup(hydra_context=None, task_function=None, config=None)
@@ -44,7 +44,7 @@ with at_rest():
 SERVING = """
 import gc, sys
 sys.orig_argv.append("from multiprocessing.forkserver import main")
-import kd_lightning.fork_server, os
+import kd_lightning.process.fork_server, os
 print(gc.isenabled(), flush=True)
 if not os.fork():
     print(gc.isenabled(), gc.get_freeze_count() > 0, flush=True)
@@ -88,7 +88,7 @@ def test_it_works_while_a_run_trains(tmp_path: Path) -> None:
     (tmp_path / "telling.py").write_text(TELLING)
     words = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "+callbacks.telling._target_=telling.Telling")
     environ = {"KD_LIGHTNING_TRUST": "telling"}
-    lines = said("-m", "kd_lightning.cli", "run", *words, f"outputs={tmp_path}", cwd=tmp_path, env=environ)
+    lines = said("-m", "kd_lightning.cli.main", "run", *words, f"outputs={tmp_path}", cwd=tmp_path, env=environ)
     told = [line for line in lines if line.startswith("collects")]
     assert told
     assert set(told) == {"collects: True set aside: True"}

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from kd_lightning import turns
-from kd_lightning.compute_thread import ComputeThread, computing, use_threads
-from kd_lightning.turns import Interrupted, Turns
+from kd_lightning.process import turns
+from kd_lightning.process.compute_thread import ComputeThread, computing, use_threads
+from kd_lightning.process.turns import Interrupted, Turns
 from tests.test_turns import run
 
 NAME: ContextVar[str] = ContextVar("NAME", default="nobody")

@@ -11,12 +11,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kd_lightning.checks import KEYS, check_settings
-from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import build, check_arguments, target_nodes, yaml_text
-from kd_lightning.functional.sample_temperature import SampleTemperature
-from kd_lightning.inspection import purpose
-from kd_lightning.run import execute
+from kd_lightning.config.conf_files import conf_dir, purpose
+from kd_lightning.config.instantiate import build, check_arguments, target_nodes
+from kd_lightning.config.resolve import yaml_text
+from kd_lightning.config.settings_checks import KEYS, check_settings
+from kd_lightning.experiment.run import execute
+from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.tasks.base import Task
 from tests.support.cli import settings_of, text_words, texts
 

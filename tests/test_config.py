@@ -13,8 +13,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kd_lightning import config
-from kd_lightning.config import ALLOWED_CALLS, build, check_arguments, check_target, locate, plain
+from kd_lightning.config import allowlist
+from kd_lightning.config.allowlist import ALLOWED_CALLS, check_target, locate
+from kd_lightning.config.instantiate import build, check_arguments
+from kd_lightning.config.resolve import plain
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError
 from kd_lightning.models.mlp import MLP
 from tests.support.cli import DIGITS, kd
@@ -55,7 +57,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "code" / "foreign_pkg").mkdir(parents=True)
     (tmp_path / "code" / "foreign_pkg" / "__init__.py").write_text(PACKAGE.format(mark=str(mark)))
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
-    monkeypatch.setattr(config, "_registered", set())
+    monkeypatch.setattr(allowlist, "_registered", set())
     yield mark
     sys.modules.pop("foreign_pkg", None)
 
@@ -76,17 +78,17 @@ REFUSED = [
     "numpy.load",
     "hydra.utils.instantiate",
     "kd_lightning.store.Store",
-    "kd_lightning.cli.main",
-    "kd_lightning.config.register",
+    "kd_lightning.cli.main.main",
+    "kd_lightning.config.allowlist.register",
     # Functions and foreign classes under allowed names.
-    "kd_lightning.data.text.read_text",
-    "kd_lightning.data.base.Dataset",
+    "kd_lightning.data.sources.text.read_text",
+    "kd_lightning.data.datamodule.Dataset",
     "torch.nn.functional.relu",
     "torch.optim.lr_scheduler.partial",
     "pytorch_lightning.callbacks.model_checkpoint.warn",
     # Through the attributes of an allowed module.
-    "kd_lightning.data.text.random.Random",
-    "kd_lightning.data.arrays.np.load",
+    "kd_lightning.data.sources.text.random.Random",
+    "kd_lightning.data.sources.arrays.np.load",
     "torch.nn.modules.module.Tensor",
     "torch.optim.adamw.torch.load",
     "torch.optim.optimizer.torch.load",
@@ -113,7 +115,7 @@ def test_foreign_names_are_refused(target: str) -> None:
     "target",
     [
         "kd_lightning.models.mlp.MLP",
-        "kd_lightning.schedules.Cosine",
+        "kd_lightning.training.schedules.Cosine",
         "torch.optim.AdamW",
         "torch.optim.adamw.AdamW",
         "torch.nn.Linear",
@@ -172,7 +174,7 @@ def test_trust_in_a_package_is_none_in_what_it_imports(package: Path, monkeypatc
 
 
 def test_trust_by_register(package: Path) -> None:
-    config.register("foreign_pkg")
+    allowlist.register("foreign_pkg")
     assert build({"_target_": "foreign_pkg.make", "size": 2}).size == 2
 
 
@@ -181,18 +183,18 @@ def test_trust_by_entry_point(package: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         importlib.metadata, "entry_points", lambda group: [point] if group == "kd_lightning.trust" else []
     )
-    config.trusted_distributions.cache_clear()
+    allowlist.trusted_distributions.cache_clear()
     try:
-        assert config.trusted_packages() == ["foreign_pkg"]
+        assert allowlist.trusted_packages() == ["foreign_pkg"]
         assert build({"_target_": "foreign_pkg.make", "size": 2}).size == 2
     finally:
-        config.trusted_distributions.cache_clear()
+        allowlist.trusted_distributions.cache_clear()
 
 
 def test_trust_never_comes_from_a_configuration(package: Path) -> None:
     with pytest.raises(UntrustedTargetError):
-        build({"_target_": "kd_lightning.config.register", "package": "foreign_pkg"})
-    assert config.trusted_packages() == []
+        build({"_target_": "kd_lightning.config.allowlist.register", "package": "foreign_pkg"})
+    assert allowlist.trusted_packages() == []
 
 
 def test_named_transformers_are_allowed_without_their_authors_code() -> None:
@@ -234,7 +236,7 @@ def test_control_a_trusted_callback_of_hydra_is_imported(
 
 
 def test_trust_is_read_once(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with config.freeze_trust():
+    with allowlist.freeze_trust():
         monkeypatch.setenv("KD_LIGHTNING_TRUST", "foreign_pkg")
         with pytest.raises(UntrustedTargetError):
             build({"_target_": "foreign_pkg.make", "size": 2})

@@ -15,11 +15,18 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from kd_lightning import cpu_threads, machine_load
-from kd_lightning.cohort import Cohort
-from kd_lightning.cpu_threads import OWN_CHOICE, chosen_threads, fix_threads
-from kd_lightning.machine_load import LoadMeter, Reading, busy_share, busy_with_others, read_core_times, usable_cores
-from kd_lightning.sweeps import together
+from kd_lightning.process import cpu_threads, machine_load
+from kd_lightning.process.cpu_threads import OWN_CHOICE, chosen_threads, fix_threads
+from kd_lightning.process.machine_load import (
+    LoadMeter,
+    Reading,
+    busy_share,
+    busy_with_others,
+    read_core_times,
+    usable_cores,
+)
+from kd_lightning.sweeps.cohort import run_cohort as together
+from kd_lightning.sweeps.cohort.cohort import Cohort
 from tests.support.tiny import SilentBoard, experiment
 from tests.test_resume import Stop, run, stored
 

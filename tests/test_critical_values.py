@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_lightning.critical_values import NullDistribution, range_within, solve
+from kd_lightning.results.statistics.critical_values import NullDistribution, range_within, solve
 
 
 @pytest.mark.parametrize("df", [1, 2, 4, 20])

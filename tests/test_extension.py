@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kd_lightning.sweeps.records import ProgressFile
+from kd_lightning.results.sweep_records import ProgressFile
 from tests.support.cli import kd
 
 CODE = {
@@ -20,8 +20,8 @@ CODE = {
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lightning.functional.reduce import masked_mean
-from kd_lightning.objectives.base import Objective
+from kd_lightning.losses.functional.reduce import masked_mean
+from kd_lightning.losses.base import Objective
 from kd_lightning.types import Aligned, Outputs
 
 
@@ -55,7 +55,7 @@ class Scaled(PositionTask):
     "data": """
 import torch
 
-from kd_lightning.data.base import Prepared
+from kd_lightning.data.datamodule import Prepared
 
 
 class Blobs:

@@ -18,10 +18,10 @@ from types import ModuleType
 
 import pytest
 
-from kd_lightning.callbacks.checkpoints import newest_resume_point
-from kd_lightning.checkpoint_io import AtomicCheckpointIO, digest_path
-from kd_lightning.run_folder import link
+from kd_lightning.experiment.run_folder import link
 from kd_lightning.store import Entry, publish, publish_json
+from kd_lightning.training.callbacks.checkpoints import newest_resume_point
+from kd_lightning.training.checkpoint_io import AtomicCheckpointIO, digest_path
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "faults.py"
 TRIES = {

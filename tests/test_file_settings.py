@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from kd_lightning import hydra_guard
-from kd_lightning.conf_files import conf_dir
+from kd_lightning.config import hydra_guard
+from kd_lightning.config.conf_files import conf_dir
+from kd_lightning.config.file_settings import check_chosen_groups, check_interpolations, check_place, find_resolvers
 from kd_lightning.errors import ConfigError, UntrustedTargetError
-from kd_lightning.file_settings import check_chosen_groups, check_interpolations, check_place, find_resolvers
 from tests.support.cli import kd, settings_of
 
 REFUSED: dict[str, dict[str, Any]] = {

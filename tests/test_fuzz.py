@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from kd_lightning.report import figures
+from kd_lightning.results.report import figures
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fuzz.py"
 NUMBERS = {"configurations": 20, "results": 200, "checkpoints": 50}

@@ -10,12 +10,12 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 
-from kd_lightning.callbacks.checkpoints import save_weights
-from kd_lightning.functional.chunked import chunked_loss
-from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
+from kd_lightning.losses.functional.chunked.loss import chunked_loss
+from kd_lightning.losses.functional.chunked.terms import Divergence, HardTerm, SoftTerm
 from kd_lightning.models.lstm_lm import LSTMLM
+from kd_lightning.models.weights import load_weights
+from kd_lightning.training.callbacks.checkpoints import save_weights
 from kd_lightning.types import LinearLogits
-from kd_lightning.weights import load_weights
 from tests.functional.test_chunked import ALL, DIVERGENCES, SOME, N, head, targets, teacher_head
 from tests.modules.test_chunked_losses import NETWORKS
 from tests.support.tiny import experiment
@@ -53,7 +53,7 @@ def weights(outputs: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {path.parent.name: load_file(path) for path in sorted(outputs.rglob("weights.safetensors"))}
 
 
-HIDDEN = {"_target_": "kd_lightning.teachers.hidden.Hidden", "dtype": "fp16"}
+HIDDEN = {"_target_": "kd_lightning.teachers.stored.hidden.Hidden", "dtype": "fp16"}
 CHANGES: dict[str, dict[str, Any]] = {
     "plain": {},
     "chunked": {**NETWORKS, "chunked_loss": True},
@@ -148,7 +148,7 @@ def test_compiled_networks_and_losses(tmp_path: Path) -> None:
 
 
 def test_ddp_with_one_gpu(tmp_path: Path) -> None:
-    strategy = {"trainer__strategy": {"_target_": "kd_lightning.strategies.SpawnedDDP"}}
+    strategy = {"trainer__strategy": {"_target_": "kd_lightning.training.distributed.strategies.SpawnedDDP"}}
     plain = experiment(tmp_path / "plain", **GPU).run().records
     found = experiment(tmp_path / "ddp", **GPU, **strategy).run().records
     for stage in STAGES:

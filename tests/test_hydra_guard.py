@@ -16,13 +16,13 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import register_with_hydra
-from kd_lightning.config_sources import CheckedFileSource, TrustedPackageSource
+from kd_lightning.config.conf_files import conf_dir
+from kd_lightning.config.config_sources import CheckedFileSource, TrustedPackageSource
+from kd_lightning.config.hydra_parts import check_part, find_foreign_names, find_names_in_logging, resolve_part
+from kd_lightning.config.hydra_setup import register_with_hydra
 from kd_lightning.errors import ConfigError, UntrustedTargetError
-from kd_lightning.hydra_parts import check_part, find_foreign_names, find_names_in_logging, resolve_part
-from kd_lightning.job import overrides_of_job
-from kd_lightning.sweeps.launching import hydra_overrides
+from kd_lightning.sweeps.job import overrides_of_job
+from kd_lightning.sweeps.launchers.orders_for import hydra_overrides
 
 MKDIR = {"_target_": "os.mkdir", "path": "made"}
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -40,7 +40,7 @@ FOREIGN: dict[str, tuple[str, Any]] = {
     "callback": ("callbacks", {"mine": MKDIR}),
     "inside an allowed callback": (
         "callbacks",
-        {"kd_sweep": {"_target_": "kd_lightning.sweeps.watch.SweepWatch", "more": [{"of": MKDIR}]}},
+        {"kd_sweep": {"_target_": "kd_lightning.sweeps.hydra_callback.SweepWatch", "more": [{"of": MKDIR}]}},
     ),
     "launcher": ("launcher", {"_target_": "os.mkdir"}),
     "a plugin that is none of ours": ("launcher", {"_target_": "hydra_plugins.stranger.Launcher"}),

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.code import module_of
-from kd_lightning.config import locate
+from kd_lightning.config.allowlist import locate
 from kd_lightning.errors import ConfigError
-from kd_lightning.import_paths import SAFE_PATH, TrustedFinder
-from kd_lightning.trust import import_trusted_packages
+from kd_lightning.fingerprint import module_of
+from kd_lightning.process.import_paths import SAFE_PATH, TrustedFinder
+from kd_lightning.safety.trust import import_trusted_packages
 
 PAYLOAD = "import os\nopen({marker!r}, 'w').close()\n"
 STARTS_A_SERVER = """
 import multiprocessing, sys
 if sys.argv[1] == "safe":
-    from kd_lightning.import_paths import keep_working_folder_out
+    from kd_lightning.process.import_paths import keep_working_folder_out
     keep_working_folder_out()
 process = multiprocessing.get_context("forkserver").Process(target=print)
 process.start()
@@ -57,7 +57,7 @@ def test_a_fork_server_imports_nothing_from_the_working_folder(how: str, runs: b
     assert (tmp_path / "marker").exists() is runs
 
 
-@pytest.mark.parametrize(("module", "runs"), [("kd_lightning.cli", False), ("kd_lightning.code", True)])
+@pytest.mark.parametrize(("module", "runs"), [("kd_lightning.cli.main", False), ("kd_lightning.fingerprint", True)])
 def test_python_m_imports_nothing_from_the_working_folder(module: str, runs: bool, tmp_path: Path) -> None:
     (tmp_path / "__future__.py").write_text(PAYLOAD.format(marker=str(tmp_path / "marker")))
     said = run_python(tmp_path, "-m", module, "--version")

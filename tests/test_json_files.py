@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from kd_lightning import json_files, record_fields
 from kd_lightning.errors import KDError
-from kd_lightning.json_files import read_json, read_record
+from kd_lightning.safety import json_files, record_fields
+from kd_lightning.safety.json_files import read_json, read_record
 from tests.report.sweep_sample import results, write_grid, write_json
 from tests.support.cli import kd
 

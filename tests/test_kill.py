@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.cli import main
+from kd_lightning.cli.main import main
 from tests.support.tiny import experiment
 from tests.test_resume import stored
 

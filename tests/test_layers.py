@@ -1,6 +1,7 @@
 """Who may import whom, read from the source: every import statement, those inside functions too.
 
-The table is the tree of CONTRIBUTING.md's architecture. A file is judged by the longest key that holds it.
+One row a room, in the order of CONTRIBUTING.md's architecture: a room imports only from rooms above it, and of these only
+what its row names.
 """
 
 from __future__ import annotations
@@ -15,183 +16,75 @@ import pytest
 import kd_lightning
 
 PACKAGE = Path(kd_lightning.__file__).parent
+LOOSE_FILES = 6
+MOST_LINES = 350
 
 
-class Layer(NamedTuple):
-    """What a layer may import: ours by prefix, and libraries; the standard library is free."""
+class Room(NamedTuple):
+    """What a room may import: rooms, and libraries; the standard library is free."""
 
-    ours: set[str]
+    rooms: set[str]
     libraries: set[str]
 
 
-TORCH = {"torch"}
-TRAINING = {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "numpy", "safetensors"}
-BASES = {"tasks.base", "objectives.base", "teachers.base", "balancing.base", "balancing.fixed"}
-CONFIGURATION = Layer({"*"}, {"hydra", "omegaconf"})
-SWEEPS = Layer({"*"}, {"hydra", "omegaconf", "rich", "torch", "optuna", "sqlalchemy", "filelock", "submitit"})
-ABOVE = Layer({"*"}, TRAINING | {"rich"})
+LIGHTNING = {"torch", "pytorch_lightning", "lightning_fabric"}
+HYDRA = {"hydra", "omegaconf"}
 
-LAYERS = {
-    # Pure: no library of ours above them.
-    "__init__": Layer(set(), set()),
-    "errors": Layer(set(), set()),
-    "seeds": Layer(set(), set()),
-    "schedules": Layer(set(), set()),
-    "code": Layer({"import_paths"}, set()),
-    "import_paths": Layer(set(), set()),
-    "inside": Layer({"errors"}, set()),
-    "trust": Layer({"errors", "import_paths"}, set()),
-    "seal": Layer({"errors", "trust"}, set()),
-    "trust_verb": Layer({"errors", "store", "trust"}, set()),
-    "conf_files": Layer(set(), set()),
-    "versions": Layer(set(), set()),
-    "sizes": Layer(set(), set()),
-    "objective_docs": Layer({"conf_files"}, set()),
-    "checks": Layer({"errors", "ranges"}, set()),
-    "ranges": Layer({"errors"}, set()),
-    "turns": Layer(set(), set()),
-    "store": Layer({"errors", "inside", "json_files", "turns"}, {"filelock"}),
-    "verdict": Layer({"report.gap", "report.numbers", "report.roles"}, {"numpy"}),
-    "types": Layer(set(), TORCH),
-    # The things an experiment is made of; each knows types, and hardly each other.
-    "functional": Layer({"types", "functional"}, TORCH),
-    "models": Layer({"types", "errors", "models"}, TORCH),
-    "data": Layer(
-        {"types", "errors", "seeds", "store", "data"},
-        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers"},
+ROOMS = {
+    "__init__": Room(set(), set()),
+    "types": Room(set(), {"torch"}),
+    "errors": Room(set(), set()),
+    "seeds": Room(set(), set()),
+    "process": Room(set(), {"torch"}),
+    "safety": Room({"errors", "process"}, set()),
+    "store": Room({"errors", "process", "safety"}, {"filelock"}),
+    "fingerprint": Room({"process"}, set()),
+    # The things an experiment is made of.
+    "losses": Room({"types", "errors"}, {"torch"}),
+    "models": Room({"errors", "safety"}, {"torch", "safetensors"}),
+    "data": Room(
+        {"types", "errors", "seeds", "store"}, {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers"}
     ),
-    "tasks": Layer({"types", "errors", "functional", "tasks"}, {"torch", "torchmetrics"}),
-    "chunking": Layer({"errors"}, set()),
-    "objectives": Layer({"types", "errors", "functional", "objectives"}, TORCH),
-    "balancing": Layer({"errors", "functional", "balancing"}, TORCH),
-    "taps": Layer({"types", "errors"}, TORCH),
-    "teachers": Layer(
-        {"types", "errors", "taps", "tasks.base", "functional.shared_rows", "teachers"}, {"torch", "numpy"}
-    ),
-    "teachers.building": Layer(
-        {"types", "errors", "sizes", "store", "taps", "tasks.base", "teachers"}, {"torch", "numpy"}
-    ),
-    "modules": Layer(
-        {"types", "errors", "seeds", "taps", "tasks.parts", "functional", "modules"} | BASES,
-        {"torch", "pytorch_lightning"},
-    ),
-    "carrying": Layer({"store", "weights", "modules"}, set()),
-    "checkpoint_io": Layer({"error_text", "errors", "inside", "store"}, {"torch", "lightning_fabric"}),
-    "callbacks": Layer(
-        {
-            "types",
-            "errors",
-            "inside",
-            "stopping",
-            "store",
-            "turns",
-            "carrying",
-            "checkpoint_io",
-            "modules",
-            "callbacks",
-        },
-        TRAINING,
+    "tasks": Room({"types", "errors", "losses"}, {"torch", "torchmetrics"}),
+    "teachers": Room({"types", "errors", "process", "store", "losses", "models", "tasks"}, {"torch", "numpy"}),
+    "training": Room(
+        {"types", "errors", "seeds", "process", "safety", "store", "losses", "models", "data", "tasks", "teachers"},
+        LIGHTNING | {"torchmetrics", "safetensors"},
     ),
     # Reads files, writes pages: must work where torch is not.
-    "json_files": Layer({"errors"}, set()),
-    "record_fields": Layer({"json_files"}, set()),
-    "report": Layer(
+    "results": Room({"errors", "process", "safety", "store"}, {"numpy", "scipy", "fpdf"}),
+    "experiment": Room(
+        {
+            *("types", "errors", "seeds", "process", "safety", "store", "fingerprint", "losses", "models", "data"),
+            *("tasks", "teachers", "training", "results"),
+        },
+        LIGHTNING | {"numpy", "safetensors", "filelock", "mlflow", "rich"},
+    ),
+    # Nobody above knows Hydra.
+    "config": Room({"errors", "safety", "experiment"}, HYDRA | {"yaml"}),
+    "sweeps": Room(
         {
             *(
+                "__init__",
                 "errors",
-                "inside",
-                "json_files",
-                "record_fields",
-                "report",
-                "sizes",
-                "sweeps.folder",
-                "terminal",
-                "pairwise",
+                "seeds",
+                "process",
+                "safety",
+                "store",
+                "fingerprint",
+                "data",
+                "teachers",
+                "training",
             ),
-            *("seed_groups", "sweep_sentences"),
-            "verdict_over_seeds",
+            *("results", "experiment", "config"),
         },
-        {"fpdf"},
+        HYDRA | {"torch", "filelock", "rich", "optuna", "sqlalchemy", "submitit"},
     ),
-    "run_summary": Layer({"board", "report.summary"}, set()),
-    "reporting": Layer(
-        {"board", "error_text", "errors", "report", "run_summary", "sweeps.folder", "terminal", "verbs"}, set()
+    "cli": Room(
+        {"__init__", "errors", "process", "safety", "store", "results", "experiment", "config", "sweeps"},
+        HYDRA | {"rich"},
     ),
-    "redaction": Layer(set(), set()),
-    "terminal": Layer(set(), set()),
-    "error_text": Layer({"redaction", "terminal"}, set()),
-    "verbs": Layer({"error_text", "errors", "stopping"}, set()),
-    "cache_admin": Layer({"errors", "board", "inside", "json_files", "sizes", "store", "terminal"}, {"rich"}),
-    "stopping": Layer(set(), set()),
-    "fork_server": Layer(set(), set()),
-    "collector": Layer(set(), set()),
-    "allocator": Layer(set(), set()),
-    "machine_load": Layer(set(), set()),
-    "openmp": Layer({"machine_load"}, TORCH),
-    "cpu_threads": Layer({"machine_load", "openmp"}, TORCH),
-    "sweeps.folder": Layer({"errors", "inside", "json_files", "record_fields"}, set()),
-    "sweeps.records": Layer({"inside", "sweeps.folder", "store"}, set()),
-    "critical_values": Layer(set(), {"numpy", "scipy"}),
-    "simultaneous_test": Layer({"critical_values"}, {"numpy"}),
-    "power": Layer({"critical_values"}, {"scipy"}),
-    "seed_groups": Layer({"verdict", "report.roles", "sweeps.folder"}, set()),
-    "seed_sentences": Layer({"report.numbers", "seed_groups", "simultaneous_test"}, set()),
-    "pooled_tasks": Layer({"seed_groups"}, {"numpy"}),
-    "verdict_over_seeds": Layer(
-        {"critical_values", "seed_groups", "seed_sentences", "simultaneous_test", "sweeps.folder"}, set()
-    ),
-    "pairwise": Layer(
-        {"critical_values", "seed_groups", "simultaneous_test", "verdict_over_seeds"}, {"numpy", "scipy"}
-    ),
-    "sweep_sentences": Layer(
-        {
-            *("pairwise", "pooled_tasks", "power", "report.numbers", "seed_groups", "seed_sentences"),
-            *("simultaneous_test", "sweeps.folder", "verdict_over_seeds"),
-        },
-        set(),
-    ),
-    "configuration_table": Layer({"report.numbers", "seed_sentences", "verdict_over_seeds"}, set()),
-    "tracking": Layer(
-        {
-            *("tracking", "callbacks.mlflow_curves", "errors", "inside", "redaction", "report.roles"),
-            *("seed_groups", "sweeps.folder", "sweep_sentences"),
-        },
-        {"torch", "lightning_fabric", "filelock", "mlflow"},
-    ),
-    "callbacks.mlflow_curves": Layer({"callbacks.metrics_log"}, {"pytorch_lightning", "mlflow"}),
-    # The configuration layer and the command line: nobody else knows Hydra.
-    "config": CONFIGURATION,
-    "hydra_errors": CONFIGURATION,
-    "hydra_guard": CONFIGURATION,
-    "hydra_parts": CONFIGURATION,
-    "config_sources": Layer({"*"}, {"hydra", "omegaconf", "yaml"}),
-    "resolution": Layer({"errors"}, {"omegaconf"}),
-    "file_settings": Layer({"errors"}, set()),
-    "yaml_bounds": Layer({"errors"}, {"yaml"}),
-    "real_numbers": CONFIGURATION,
-    "shown_config": CONFIGURATION,
-    "launch": CONFIGURATION,
-    "planning": CONFIGURATION,
-    "job": CONFIGURATION,
-    "sweeps": SWEEPS,
-    "cli": CONFIGURATION,
-    "completion": CONFIGURATION,
-    "inspection": CONFIGURATION,
-    # Everything else stands above the things and below the command line.
-    "": ABOVE,
 }
-NEVER_BELOW = {key for key, layer in LAYERS.items() if layer in (CONFIGURATION, SWEEPS)}
-"""What only the configuration layer itself may import."""
-
-
-def inside(name: str, prefixes: set[str]) -> bool:
-    return "*" in prefixes or any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
-
-
-def layer_of(module: str) -> tuple[str, Layer]:
-    keys = [key for key in LAYERS if key and inside(module, {key})]
-    key = max(keys, key=len, default="")
-    return key, LAYERS[key]
 
 
 def imports(path: Path, module: str, top: str) -> set[str]:
@@ -218,41 +111,73 @@ def modules(package: Path) -> dict[str, Path]:
     return found
 
 
+def room_of(name: str) -> str:
+    """The room of a dotted name below the package; of a name of the package itself, ``__init__``."""
+    first = name.partition(".")[0]
+    return first if first in ROOMS else "__init__"
+
+
 def violations(package: Path) -> list[str]:
     """Every forbidden arrow below the package's folder."""
-    found, known = [], modules(package)
-    for module, path in sorted(known.items()):
-        key, layer = layer_of(module)
+    found = []
+    for module, path in sorted(modules(package).items()):
+        own = module.partition(".")[0]
+        room = ROOMS.get(own)
+        if room is None:
+            found.append(f"{module} is in no room")
+            continue
         for name in sorted(imports(path, module, package.name)):
             top, _, below = name.partition(".")
             if top == package.name:
-                allowed = not below or inside(below, layer.ours)
-                if key not in NEVER_BELOW and layer_of(below)[0] in NEVER_BELOW:
-                    allowed = False
+                allowed = room_of(below) in {own, *room.rooms}
             else:
-                allowed = top in sys.stdlib_module_names or top in layer.libraries
+                allowed = top in sys.stdlib_module_names or top in room.libraries
             if not allowed:
                 found.append(f"{module} imports {name}")
     return found
 
 
 def test_known_modules_are_found() -> None:
-    assert {"types", "functional.divergence", "objectives.kd", "report", "cli", "__init__"} <= set(modules(PACKAGE))
+    known = {"types", "losses.functional.divergence", "losses.logits.kd", "results.report", "cli.main", "__init__"}
+    assert known <= set(modules(PACKAGE))
 
 
 def test_no_forbidden_arrow() -> None:
     assert violations(PACKAGE) == []
 
 
-def test_every_layer_of_the_table_exists() -> None:
-    known = modules(PACKAGE)
-    assert [key for key in LAYERS if key and not any(inside(module, {key}) for module in known)] == []
+def test_arrows_point_up_the_table_only() -> None:
+    order = list(ROOMS)
+    for number, (name, room) in enumerate(ROOMS.items()):
+        assert room.rooms <= set(order[:number]), name
+
+
+def test_every_arrow_and_library_of_the_table_is_used() -> None:
+    """What nobody needs any more is not allowed any more."""
+    used: dict[str, set[str]] = {name: set() for name in ROOMS}
+    for module, path in modules(PACKAGE).items():
+        for name in imports(path, module, PACKAGE.name):
+            top, _, below = name.partition(".")
+            used[module.partition(".")[0]].add(room_of(below) if top == PACKAGE.name else top)
+    for name, room in ROOMS.items():
+        assert room.rooms | room.libraries <= used[name], name
+
+
+def test_few_files_lie_outside_of_rooms_and_none_is_long() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= LOOSE_FILES
+    long = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES
+    }
+    assert long == set()
 
 
 def test_packages_open_with_an_empty_file() -> None:
     inits = [path for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE]
     assert inits
     assert [path for path in inits if path.read_text(encoding="utf-8")] == []
+    assert {path.parent for path in PACKAGE.rglob("*.py")} == {PACKAGE, *(path.parent for path in inits)}
 
 
 @pytest.mark.parametrize(
@@ -260,29 +185,32 @@ def test_packages_open_with_an_empty_file() -> None:
     [
         ("types.py", "import numpy", "types imports numpy"),
         ("types.py", "from kd_lightning.errors import KDError", "types imports kd_lightning.errors.KDError"),
-        ("functional/new.py", "from kd_lightning.tasks import base", "functional.new imports kd_lightning.tasks.base"),
-        ("functional/new.py", "from ..tasks import base", "functional.new imports kd_lightning.tasks.base"),
+        ("losses/new.py", "from kd_lightning.tasks import base", "losses.new imports kd_lightning.tasks.base"),
+        ("losses/deep/new.py", "from ...tasks import base", "losses.deep.new imports kd_lightning.tasks.base"),
+        ("losses/new.py", "def f():\n    import hydra", "losses.new imports hydra"),
+        ("losses/new.py", "from .. import teachers", "losses.new imports kd_lightning.teachers"),
         ("models/new.py", "import kd_lightning.data.base", "models.new imports kd_lightning.data.base"),
         (
             "data/deep/new.py",
             "from kd_lightning.models.mlp import MLP",
             "data.deep.new imports kd_lightning.models.mlp.MLP",
         ),
-        ("objectives/new.py", "def f():\n    import hydra", "objectives.new imports hydra"),
-        ("objectives/new.py", "from .. import teachers", "objectives.new imports kd_lightning.teachers"),
-        ("teachers/new.py", "import kd_lightning.tasks.position", "teachers.new imports kd_lightning.tasks.position"),
         (
-            "modules/new.py",
-            "from kd_lightning.objectives.kd import KD",
-            "modules.new imports kd_lightning.objectives.kd.KD",
+            "training/new.py",
+            "from kd_lightning.experiment import run",
+            "training.new imports kd_lightning.experiment.run",
         ),
-        ("report/new.py", "import torch", "report.new imports torch"),
-        ("report/__init__.py", "from . import page\nfrom .. import modules", "report imports kd_lightning.modules"),
+        ("results/new.py", "import torch", "results.new imports torch"),
+        (
+            "results/__init__.py",
+            "from . import table\nfrom .. import training",
+            "results imports kd_lightning.training",
+        ),
         ("store.py", "import yaml", "store imports yaml"),
-        ("code.py", "from kd_lightning import errors", "code imports kd_lightning.errors"),
         ("experiment/new.py", "from omegaconf import OmegaConf", "experiment.new imports omegaconf.OmegaConf"),
-        ("run.py", "from kd_lightning.launch import run", "run imports kd_lightning.launch.run"),
-        ("brand_new.py", "import hydra", "brand_new imports hydra"),
+        ("experiment/new.py", "from kd_lightning.cli import run", "experiment.new imports kd_lightning.cli.run"),
+        ("sweeps/new.py", "from kd_lightning.cli.main import main", "sweeps.new imports kd_lightning.cli.main.main"),
+        ("brand_new.py", "import json", "brand_new is in no room"),
         ("__init__.py", "import torch", "__init__ imports torch"),
     ],
 )
@@ -298,10 +226,10 @@ def test_a_forbidden_arrow_is_found(file: str, statement: str, arrow: str, tmp_p
     ("file", "statement"),
     [
         ("types.py", "from torch import Tensor"),
-        ("objectives/new.py", "from ..functional.divergence import tempered_kl"),
-        ("modules/new.py", "from kd_lightning.objectives.base import Objective"),
-        ("config.py", "import hydra.utils\nfrom kd_lightning.errors import ConfigError"),
-        ("cli.py", "def f():\n    from kd_lightning import launch"),
+        ("losses/new.py", "from .functional.divergence import tempered_kl"),
+        ("training/new.py", "from kd_lightning.losses.base import Objective"),
+        ("config/new.py", "import hydra.utils\nfrom kd_lightning.errors import ConfigError"),
+        ("cli/new.py", "def f():\n    from kd_lightning.sweeps import launch"),
     ],
 )
 def test_an_allowed_arrow_passes(file: str, statement: str, tmp_path: Path) -> None:

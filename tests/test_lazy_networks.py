@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.lazy_networks import with_all_sizes
+from kd_lightning.experiment.lazy_networks import with_all_sizes
 from tests.support.parts import CLASSES, FEATURES
 from tests.support.tiny import build, experiment, settings
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from kd_lightning.config import build
+from kd_lightning.config.instantiate import build
 from kd_lightning.errors import ConfigError
+from kd_lightning.experiment.collect_results import results_of
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.settings import softness
-from kd_lightning.functional.balanced import BalancedKL
-from kd_lightning.functional.class_balance import effective_number_weights, log_prior
-from kd_lightning.objectives.balanced_kd import BalancedKD
-from kd_lightning.results import results_of
+from kd_lightning.losses.functional.balanced import BalancedKL
+from kd_lightning.losses.functional.class_balance import effective_number_weights, log_prior
+from kd_lightning.losses.logits.balanced_kd import BalancedKD
 from kd_lightning.tasks.position import PositionTask
 from tests.support.cli import kd, settings_of, text_words, texts
 from tests.support.processes import in_two
@@ -27,7 +27,7 @@ from tests.test_several_processes import PLAIN, weights
 ADJUSTED = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.0}
 WEIGHTED = {"_target_": "kd_lightning.tasks.hard_loss.EffectiveNumber", "beta": 0.99}
 MLP = {"_target_": "kd_lightning.models.mlp.MLP", "num_classes": 3, "in_features": 6, "hidden": [5]}
-BALANCED = {"balanced_kd": {"_target_": "kd_lightning.objectives.balanced_kd.BalancedKD", "weight": 1.0}}
+BALANCED = {"balanced_kd": {"_target_": "kd_lightning.losses.logits.balanced_kd.BalancedKD", "weight": 1.0}}
 
 
 def long_tailed(folder: Path, **changes: Any) -> Experiment:
@@ -108,8 +108,8 @@ def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp
     [
         {},
         {"chunked_loss": True, "student": MLP, "teacher": {**MLP, "checkpoint": None}},
-        {"balancing": {"_target_": "kd_lightning.balancing.gradient_norm.GradientNorm", "every": 2}},
-        {"annealing__alpha": {"_target_": "kd_lightning.schedules.Linear", "start": 0.0, "end": 1.0}},
+        {"balancing": {"_target_": "kd_lightning.losses.weighting.gradient_norm.GradientNorm", "every": 2}},
+        {"annealing__alpha": {"_target_": "kd_lightning.training.schedules.Linear", "start": 0.0, "end": 1.0}},
     ],
     ids=["whole", "by chunks", "balanced", "annealed"],
 )

@@ -13,8 +13,8 @@ from pytorch_lightning.strategies.launchers.multiprocessing import _GlobalStateS
 
 from kd_lightning.errors import KDError
 from kd_lightning.experiment import experiment as whole_run
-from kd_lightning.matmul import matmul_precision
-from kd_lightning.ranks import Task
+from kd_lightning.training.distributed.rank import Task
+from kd_lightning.training.matmul import matmul_precision
 from tests.support.processes import in_two
 from tests.support.tiny import experiment
 from tests.test_resume import STAGES

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from kd_lightning.data.base import Prepared
+from kd_lightning.data.datamodule import Prepared
 from kd_lightning.errors import ClassMismatchError, ConfigError, KDError, VocabMismatchError
+from kd_lightning.experiment.preflight import check_network
 from kd_lightning.models.transformer_lm import TransformerLM
-from kd_lightning.preflight import check_network
 from kd_lightning.tasks.examples import TokenExample
 from kd_lightning.tasks.metrics import Perplexity
 from kd_lightning.tasks.position import PositionTask
@@ -21,18 +21,18 @@ from tests.support.parts import CLASSES, FEATURES, TinyNet
 from tests.support.tiny import experiment
 
 UNIVERSAL: dict[str, Any] = {
-    "universal_logit": {"_target_": "kd_lightning.objectives.universal_logit.UniversalLogit", "weight": 1.5}
+    "universal_logit": {"_target_": "kd_lightning.losses.logits.universal_logit.UniversalLogit", "weight": 1.5}
 }
 HINT: dict[str, Any] = {
     "hint": {
-        "_target_": "kd_lightning.objectives.hint.Hint",
+        "_target_": "kd_lightning.losses.features.hint.Hint",
         "match": [{"student": "first", "teacher": "first"}],
     }
 }
-KD: dict[str, Any] = {"kd": {"_target_": "kd_lightning.objectives.kd.KD"}}
-CACHED = {"_target_": "kd_lightning.teachers.logits.AllLogits", "dtype": "fp16"}
-HIDDEN = {"_target_": "kd_lightning.teachers.hidden.Hidden"}
-TOPK = {"_target_": "kd_lightning.teachers.topk.TopK", "k": 2}
+KD: dict[str, Any] = {"kd": {"_target_": "kd_lightning.losses.logits.kd.KD"}}
+CACHED = {"_target_": "kd_lightning.teachers.stored.logits.AllLogits", "dtype": "fp16"}
+HIDDEN = {"_target_": "kd_lightning.teachers.stored.hidden.Hidden"}
+TOPK = {"_target_": "kd_lightning.teachers.stored.topk.TopK", "k": 2}
 
 
 @pytest.mark.parametrize("outputs", [{}, {"teacher_outputs": CACHED}], ids=["live", "stored"])

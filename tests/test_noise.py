@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.noise import measure
-from kd_lightning.power import smallest_gain
+from kd_lightning.cli.noise import measure
+from kd_lightning.results.statistics.power import smallest_gain
+from kd_lightning.results.sweep_records import begin_job, begin_sweep, end_job
 from kd_lightning.store import publish_json
-from kd_lightning.sweeps.records import begin_job, begin_sweep, end_job
 from tests.support.cli import kd
 from tests.support.sweeps import results
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.conf_files import conf_dir
-from kd_lightning.inspection import ls
-from kd_lightning.objective_docs import objective_rows, page
+from kd_lightning.cli.config_files import ls
+from kd_lightning.cli.loss_table import objective_rows, page
+from kd_lightning.config.conf_files import conf_dir
 from tests.test_objective_laws import NAMES, build
 
 PAGE = conf_dir().parent / "docs" / "objectives.md"
@@ -17,7 +17,7 @@ ROWS = {row.name: row for row in objective_rows(FILES)}
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "python -m kd_lightning.objective_docs > docs/objectives.md"
+    assert PAGE.read_text(encoding="utf-8") == page(), "python -m kd_lightning.cli.loss_table > docs/objectives.md"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,7 +54,7 @@ def test_ls_prints_it(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkey
 
 TAPPING = '''
 """Reference: Somebody 1999, "Something"."""
-from kd_lightning.objectives.base import Objective
+from kd_lightning.losses.base import Objective
 
 
 class Tapping(Objective):
@@ -73,14 +73,14 @@ def test_what_taps_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "objectives" / "tapping.py").write_text(TAPPING, encoding="utf-8")
     file = tmp_path / "tapping.yaml"
     file.write_text("_target_: kd_lightning.objectives.tapping.Tapping\n", encoding="utf-8")
-    monkeypatch.setattr("kd_lightning.objective_docs.PACKAGE", tmp_path)
+    monkeypatch.setattr("kd_lightning.cli.loss_table.PACKAGE", tmp_path)
     (row,) = objective_rows({"tapping": file})
     assert (row.formula, row.reference) == ("|a - b|", 'Somebody 1999, "Something".')
     assert (row.taps, row.chunked) == (True, False)
 
 
 @pytest.mark.parametrize(
-    "target", ["my_pkg.mine.Mine", "kd_lightning.objectives.kd.KDD", "kd_lightning.objectives.kdd.KD"]
+    "target", ["my_pkg.mine.Mine", "kd_lightning.losses.logits.kd.KDD", "kd_lightning.objectives.kdd.KD"]
 )
 def test_of_code_that_is_not_ours_or_not_there_nothing_is_said(target: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"

@@ -18,13 +18,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-import kd_lightning.objectives
-from kd_lightning.conf_files import conf_dir
-from kd_lightning.objectives.base import Objective
-from kd_lightning.objectives.features import FeatureObjective
-from kd_lightning.objectives.logit_objective import LogitObjective
-from kd_lightning.objectives.tempered_divergence import TemperedDivergence
-from kd_lightning.taps import tapped
+import kd_lightning.losses
+from kd_lightning.config.conf_files import conf_dir
+from kd_lightning.losses.base import Objective
+from kd_lightning.losses.features.base import FeatureObjective
+from kd_lightning.losses.logits.base import LogitObjective
+from kd_lightning.losses.logits.divergence_loss import TemperedDivergence
+from kd_lightning.models.taps import tapped
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import CrossEntropy
 from kd_lightning.tasks.position import PositionTask
@@ -189,14 +189,14 @@ BASES = (Objective, LogitObjective, TemperedDivergence, FeatureObjective)
 
 
 def test_every_class_has_a_file_of_settings() -> None:
-    folder = Path(kd_lightning.objectives.__file__).parent
+    folder = Path(kd_lightning.losses.__file__).parent
     classes = set()
     for path in folder.rglob("*.py"):
-        module = "kd_lightning.objectives." + ".".join(path.relative_to(folder).with_suffix("").parts)
+        module = "kd_lightning.losses." + ".".join(path.relative_to(folder).with_suffix("").parts)
         for found in vars(importlib.import_module(module.removesuffix(".__init__"))).values():
             if inspect.isclass(found) and issubclass(found, Objective) and found not in BASES:
                 classes.add(f"{found.__module__}.{found.__qualname__}")
-    assert "kd_lightning.objectives.kd.KD" in classes
+    assert "kd_lightning.losses.logits.kd.KD" in classes
     assert classes == {raw(name)["_target_"] for name in NAMES}
 
 

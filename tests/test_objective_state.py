@@ -11,17 +11,17 @@ import torch
 from safetensors.torch import load, load_file
 from torch import Tensor
 
-from kd_lightning import code
+from kd_lightning import fingerprint as code
 from kd_lightning.experiment.stage import TrainedStage
-from kd_lightning.modules.distillation import DistillationModule
+from kd_lightning.training.distillation import DistillationModule
 from tests.support.tiny import experiment
 from tests.test_cohort import side_by_side
 from tests.test_cohort import stored as files
 from tests.test_resume import Stop, StopAfter, run, stored
 
 PAIR = [{"student": "first", "teacher": "first"}]
-HINT = {"_target_": "kd_lightning.objectives.hint.Hint", "match": PAIR, "weight": 1.0}
-TAID = {"_target_": "kd_lightning.objectives.taid.TAID"}
+HINT = {"_target_": "kd_lightning.losses.features.hint.Hint", "match": PAIR, "weight": 1.0}
+TAID = {"_target_": "kd_lightning.losses.logits.taid.TAID"}
 CHANGES: dict[str, Any] = {"objective__hint": HINT, "objective__taid": TAID}
 
 
@@ -69,7 +69,7 @@ def test_a_stopped_run_ends_the_same(tmp_path: Path, steps: int) -> None:
     assert stored(tmp_path / "stopped") == stored(tmp_path / "whole")
 
 
-BANKS = {"_target_": "kd_lightning.objectives.crd.CRD", "match": PAIR, "width": 4, "negatives": 6, "weight": 0.8}
+BANKS = {"_target_": "kd_lightning.losses.relations.crd.CRD", "match": PAIR, "width": 4, "negatives": 6, "weight": 0.8}
 REMEMBERING: dict[str, Any] = {
     "objective__crd": BANKS,
     "objective__hint": HINT,
@@ -168,7 +168,7 @@ def test_an_edit_of_the_code_that_carries_runs_only_what_carries(
 
     def with_edit(module: str) -> tuple[str, tuple[str, ...]]:
         text, imports = parse(module)
-        return (text + "\nedited = True" if module == "kd_lightning.carrying" else text), imports
+        return (text + "\nedited = True" if module == "kd_lightning.training.loss_state" else text), imports
 
     monkeypatch.setattr(code, "_parse", with_edit)
     after = keys()

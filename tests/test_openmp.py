@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from kd_lightning import openmp
-from kd_lightning.cpu_threads import chosen_threads
-from kd_lightning.machine_load import usable_cores
-from kd_lightning.openmp import OWN_CHOICE, short_waits_beside_others
+from kd_lightning.process import openmp
+from kd_lightning.process.cpu_threads import chosen_threads
+from kd_lightning.process.machine_load import usable_cores
+from kd_lightning.process.openmp import OWN_CHOICE, short_waits_beside_others
 
 LIBGOMP = Path(str(find_spec("torch").origin)).parent / "lib" / "libgomp.so.1"  # type: ignore[union-attr]
 SWITCHES = """
 import resource
 import time
 import torch
-from kd_lightning.openmp import Crowd
+from kd_lightning.process.openmp import Crowd
 
 data = torch.zeros(1 << 17)
 

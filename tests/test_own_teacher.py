@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kd_lightning.callbacks.checkpoints import save_weights
-from kd_lightning.cli import main
+from kd_lightning.cli.main import main
 from kd_lightning.errors import CheckpointCorruptError, KDError
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.models.transformer_lm import TransformerLM
-from kd_lightning.weights import find_teacher, load_teacher, load_weights
+from kd_lightning.models.weights import find_teacher, load_teacher, load_weights
+from kd_lightning.training.callbacks.checkpoints import save_weights
 from tests.support.cli import DIGITS, kd, text_words, texts
 
 CONVNET = (*DIGITS, "teacher.channels=[4,8]", "teacher.blocks=1", "model@student=mlp_tiny")

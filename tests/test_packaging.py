@@ -41,7 +41,7 @@ def test_the_wheel_holds_package_and_configuration_and_nothing_else(built: Path)
     assert "config.yaml" in inside
     assert {name.split("/")[0].split("-")[0] for name in names} == {"kd_lightning", "hydra_plugins"}
     assert not any(name == "hydra_plugins/__init__.py" for name in names), "a namespace that others share"
-    assert "kd_lightning/report/page.css" in names
+    assert "kd_lightning/results/report/page.css" in names
     assert "kd_lightning/py.typed" in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
@@ -74,7 +74,7 @@ def test_an_installed_wheel_runs_digits_from_another_folder(built: Path, tmp_pat
     subprocess.run([*install, str(wheel)], check=True, capture_output=True)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    code = "import sys; from kd_lightning.cli import main; import kd_lightning; print(kd_lightning.__file__); sys.exit(main())"
+    code = "import sys, kd_lightning; from kd_lightning.cli.main import main; print(kd_lightning.__file__); sys.exit(main())"
     command = [str(home / "bin" / "python"), "-c", code, "run", "experiment=digits", "debug=fast_dev_run"]
     done = subprocess.run(
         command, cwd=elsewhere, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_lightning.pooled_tasks import TaskRuns, middle_mean, probability_of_improvement, share_closed
+from kd_lightning.results.statistics.pooled_tasks import TaskRuns, middle_mean, probability_of_improvement, share_closed
 
 
 def tasks(seeds: int) -> list[TaskRuns]:

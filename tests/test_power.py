@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_lightning.power import chance_shown, expected_null, seeds_needed, smallest_gain
+from kd_lightning.results.statistics.power import chance_shown, expected_null, seeds_needed, smallest_gain
 
 
 def test_one_comparison_has_the_power_of_the_paired_t_test() -> None:

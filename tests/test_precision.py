@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kd_lightning.modules.distillation import DistillationModule
-from kd_lightning.precision import PlainMixedPrecision, with_possible_precision
+from kd_lightning.training.distillation import DistillationModule
+from kd_lightning.training.precision import PlainMixedPrecision, with_possible_precision
 from tests.support.cli import kd, text_words, texts
 from tests.support.processes import in_two
 from tests.support.tiny import experiment

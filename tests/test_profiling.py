@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pytorch_lightning.profilers import PassThroughProfiler, SimpleProfiler
 
-from kd_lightning.profiling import NoProfiler
+from kd_lightning.training.profiling import NoProfiler
 from tests.support.tiny import experiment
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.ranges import RANGES, check_ranges, find_values
+from kd_lightning.experiment.ranges import RANGES, check_ranges, find_values
 from tests.support.cli import settings_of
 
 EDGES: dict[str, tuple[list[Any], list[Any]]] = {

@@ -16,11 +16,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from kd_lightning import stopping
-from kd_lightning.callbacks.checkpoints import resume_files, step_of
-from kd_lightning.cli import main
+from kd_lightning.cli.main import main
 from kd_lightning.errors import ConfigError, NonFiniteLossError
-from kd_lightning.ranks import DeadProcessError
+from kd_lightning.process import stopping
+from kd_lightning.training.callbacks.checkpoints import resume_files, step_of
+from kd_lightning.training.distributed.launcher import DeadProcessError
 from tests.support.cli import DIGITS
 from tests.support.commands import Begin, fresh, warm
 from tests.support.processes import DDP, FSDP, At, Presence, children, in_two, is_there, kill_me, numbers, wait_until

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.real_numbers import with_real_numbers
+from kd_lightning.config.real_numbers import with_real_numbers
 from tests.support.cli import DIGITS, kd, settings_of
 
 REAL = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.cli import main
+from kd_lightning.cli.main import main
 from tests.report.sweep_sample import results, write_grid, write_json, write_troubled
 
 Kd = Callable[..., tuple[int, str, str]]
@@ -128,7 +128,7 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
     lines = [
         "import sys",
         "sys.modules['torch'] = None",
-        "from kd_lightning.cli import main",
+        "from kd_lightning.cli.main import main",
         f"code = main(['report', {str(sweep)!r}])",
         "try:",
         "    import torch",

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.base import Container
 from omegaconf.errors import InterpolationKeyError
 
-from kd_lightning.resolution import SettingsTooLargeError, check_size, escape, resolve
+from kd_lightning.config.resolution import SettingsTooLargeError, check_size, escape, resolve
 from tests.support.cli import settings_of
 
 BOMBS: dict[str, dict[str, Any]] = {

@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kd_lightning import code
+from kd_lightning import fingerprint as code
 from kd_lightning.errors import ConfigError
+from kd_lightning.experiment.collect_results import results_of
+from kd_lightning.experiment.run_folder import gather
 from kd_lightning.experiment.stage_keys import (
     CARRYING_CODE,
     DISTILLATION_CODE,
@@ -19,8 +21,6 @@ from kd_lightning.experiment.stage_keys import (
     SUPERVISED_CODE,
     TEST_CODE,
 )
-from kd_lightning.results import results_of
-from kd_lightning.run_folder import gather
 from tests.support.parts import TinyNet, TinyRows
 from tests.support.tiny import experiment
 

@@ -14,9 +14,9 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 
-from kd_lightning.callbacks.checkpoints import Checkpoints, resume_files
-from kd_lightning.checkpoint_io import AtomicCheckpointIO, digest_path
 from kd_lightning.store import Entry
+from kd_lightning.training.callbacks.checkpoints import Checkpoints, resume_files
+from kd_lightning.training.checkpoint_io import AtomicCheckpointIO, digest_path
 from tests.support.tiny import experiment
 
 STAGES = ("teacher", "baseline", "pretrain", "distill")

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from kd_lightning import code, sharing, stage
+from kd_lightning import fingerprint as code
+from kd_lightning.experiment import sharing
+from kd_lightning.experiment import train_stage as stage
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.store import Entry, content_key
 from tests.support.tiny import SilentBoard, build, experiment, settings
@@ -45,9 +47,9 @@ def ran(outputs: Path, sweep: str = "run", **changes: Any) -> list[str]:
     [
         ({}, ()),
         ({"alpha": 0.3}, ("distill",)),
-        ({"annealing__alpha": {"_target_": "kd_lightning.schedules.Linear", "start": 1.0}}, ("distill",)),
-        ({"annealing__weight": {"kd": {"_target_": "kd_lightning.schedules.Linear"}}}, ("distill",)),
-        ({"balancing": {"_target_": "kd_lightning.balancing.uncertainty.Uncertainty"}}, ("pretrain", "distill")),
+        ({"annealing__alpha": {"_target_": "kd_lightning.training.schedules.Linear", "start": 1.0}}, ("distill",)),
+        ({"annealing__weight": {"kd": {"_target_": "kd_lightning.training.schedules.Linear"}}}, ("distill",)),
+        ({"balancing": {"_target_": "kd_lightning.losses.weighting.uncertainty.Uncertainty"}}, ("pretrain", "distill")),
         ({"temperature": 3.0}, ("pretrain", "distill")),
         ({"objective__kd__weight": 2.0}, ("pretrain", "distill")),
         ({"steps__pretrain": 5}, ("pretrain", "distill")),
@@ -153,8 +155,8 @@ def test_a_damaged_entry_is_run_again_with_a_line_that_says_why(outputs: Path) -
 
 
 LOSS = """
-from kd_lightning.objectives.base import Objective
-from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.losses.base import Objective
+from kd_lightning.losses.functional.reduce import masked_mean
 from {package}.helper import power
 
 class Mine(Objective):
@@ -224,12 +226,12 @@ def test_editing_our_own_loss_or_network_does_the_same(outputs: Path, monkeypatc
         monkeypatch.setattr(code, "_parse", parse)
         return again
 
-    assert edited("kd_lightning.objectives.kd") == ["pretrain", "distill"]
-    assert edited("kd_lightning.functional.divergence") == ["pretrain", "distill"]
-    assert edited("kd_lightning.modules.distillation") == ["pretrain", "distill"]
+    assert edited("kd_lightning.losses.logits.kd") == ["pretrain", "distill"]
+    assert edited("kd_lightning.losses.functional.divergence") == ["pretrain", "distill"]
+    assert edited("kd_lightning.training.distillation") == ["pretrain", "distill"]
     assert edited("kd_lightning.models.convnet") == []
     assert edited("tests.support.parts") == list(ALL)
-    assert edited("kd_lightning.modules.supervised") == list(ALL)
+    assert edited("kd_lightning.training.supervised") == list(ALL)
 
 
 def test_while_another_process_has_the_teacher_the_student_alone_is_trained(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from kd_lightning.report.markdown import plain
-from kd_lightning.report.summary import summary_sentences, summary_tables
-from kd_lightning.reporting import report
-from kd_lightning.run import execute
+from kd_lightning.cli.report import report
+from kd_lightning.experiment.run import execute
+from kd_lightning.results.report.run.markdown import plain
+from kd_lightning.results.report.summary import summary_sentences, summary_tables
 from tests.support.parts import CLASSES, TinyNet, TinyRows
 from tests.support.tiny import build, settings
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kd_lightning.schedules import Constant, Cosine, Linear, Step
+from kd_lightning.training.schedules import Constant, Cosine, Linear, Step
 
 KINDS = [Constant, Linear, Cosine]
 PROGRESS = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.redaction import HiddenValues, redacted, redacted_override, without_secrets
+from kd_lightning.safety.redaction import HiddenValues, redacted, redacted_override, without_secrets
 from tests.support.cli import DIGITS, kd
 
 NAMES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kd_lightning.seed_groups import choose_configuration, run_of
+from kd_lightning.results.statistics.seed_groups import choose_configuration, run_of
 from tests.support.sweeps import job, results
 
 

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kd_lightning.data.base import ExperimentData, Prepared
-from kd_lightning.evaluation import evaluation_module
-from kd_lightning.stage import QUIET, lightning_is_quiet
-from kd_lightning.strategies import SpawnedDDP, SpawnedModelParallel
+from kd_lightning.data.datamodule import ExperimentData, Prepared
+from kd_lightning.experiment.evaluation import evaluation_module
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
 from kd_lightning.tasks.position import PositionTask
+from kd_lightning.training.distributed.strategies import SpawnedDDP, SpawnedModelParallel
+from kd_lightning.training.fit import QUIET, lightning_is_quiet
 from tests.support.parts import CLASSES, FEATURES, TinyNet, TinyRows
 from tests.support.processes import DDP, FSDP, in_two
 from tests.support.rounding import tolerance
@@ -173,7 +173,7 @@ class Heard(SilentBoard):
 @pytest.mark.full
 def test_a_fork_server_starts_the_processes_of_all_stages_and_progress_is_heard(tmp_path: Path) -> None:
     """As users run it; the server imports everything once."""
-    strategy = {"_target_": "kd_lightning.strategies.SpawnedDDP"}
+    strategy = {"_target_": "kd_lightning.training.distributed.strategies.SpawnedDDP"}
     one = experiment(tmp_path, board=Heard(), **in_two(strategy), progress=True)
     one.run()
     run(tmp_path / "forked", **in_two())

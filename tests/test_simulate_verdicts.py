@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kd_lightning.simultaneous_test import compare_with_alone
+from kd_lightning.results.statistics.simultaneous_test import compare_with_alone
 from scripts.simulate_verdicts import RULES, Scenario, automatic_half, dunnett_critical, scenarios, simulate
 
 SWEEPS = 500

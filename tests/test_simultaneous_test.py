@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_lightning.pairwise import compare_with_reference
-from kd_lightning.simultaneous_test import Gains, SweepTest, TwoWayLayout, compare_with_alone
+from kd_lightning.results.statistics.pairwise import compare_with_reference
+from kd_lightning.results.statistics.simultaneous_test import Gains, SweepTest, TwoWayLayout, compare_with_alone
 
 
 def sweep(

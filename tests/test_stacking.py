@@ -12,15 +12,15 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from kd_lightning import stopping
-from kd_lightning.callbacks.checkpoints import TRAINED, resume_files, step_of
-from kd_lightning.callbacks.pruning_files import TRIAL
 from kd_lightning.errors import CheckpointWriteError, NonFiniteLossError
-from kd_lightning.modules.stacked import StackedModule
-from kd_lightning.objectives.kd import KD
-from kd_lightning.stacked.reasons import why_not_stacked
-from kd_lightning.stacked.training import train_stacked
+from kd_lightning.losses.logits.kd import KD
+from kd_lightning.process import stopping
 from kd_lightning.store import Entry
+from kd_lightning.training.callbacks.checkpoints import TRAINED, resume_files, step_of
+from kd_lightning.training.callbacks.pruning_files import TRIAL
+from kd_lightning.training.vectorized.eligibility import why_not_stacked
+from kd_lightning.training.vectorized.fit import train_stacked
+from kd_lightning.training.vectorized.module import StackedModule
 from tests.support.stacks import (
     CONVNET,
     MLP,
@@ -38,7 +38,7 @@ from tests.support.tiny import experiment
 
 SOFT = [{"temperature": t, "alpha": a} for t, a in ((1.0, 0.3), (2.0, 0.7), (4.0, 0.9))]
 ADJUSTED = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.0}
-BALANCED = {"balanced_kd": {"_target_": "kd_lightning.objectives.balanced_kd.BalancedKD", "weight": 1.0}}
+BALANCED = {"balanced_kd": {"_target_": "kd_lightning.losses.logits.balanced_kd.BalancedKD", "weight": 1.0}}
 NETWORKS = {"mlp": MLP, "convnet": CONVNET, "tiny": TINY}
 
 
@@ -74,10 +74,10 @@ def test_every_folder_ends_as_after_a_training_of_its_own(name: str, outputs: Pa
     assert len({path.read_bytes() for path in weights if path.is_file()}) != 1  # the comparison can fail
 
 
-KD_NODE = {"_target_": "kd_lightning.objectives.kd.KD", "weight": 1.0, "temperature": None}
-FALLING = {"_target_": "kd_lightning.schedules.Linear", "start": 2.0, "end": 0.0}
-FLSW = {"_target_": "kd_lightning.functional.sample_temperature.FLSW", "beta": 2.0}
-JSD_NODE = {"_target_": "kd_lightning.objectives.jsd.JSD", "beta": 0.3, "weight": 0.5, "temperature": 3.0}
+KD_NODE = {"_target_": "kd_lightning.losses.logits.kd.KD", "weight": 1.0, "temperature": None}
+FALLING = {"_target_": "kd_lightning.training.schedules.Linear", "start": 2.0, "end": 0.0}
+FLSW = {"_target_": "kd_lightning.losses.functional.sample_temperature.FLSW", "beta": 2.0}
+JSD_NODE = {"_target_": "kd_lightning.losses.logits.jsd.JSD", "beta": 0.3, "weight": 0.5, "temperature": 3.0}
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,14 @@ JSD_NODE = {"_target_": "kd_lightning.objectives.jsd.JSD", "beta": 0.3, "weight"
         ),
         pytest.param(
             [
-                {"annealing__temperature": {"_target_": "kd_lightning.schedules.Linear", "start": 4.0, "end": 1.0}},
-                {"annealing__alpha": {"_target_": "kd_lightning.schedules.Linear", "start": 1.0, "end": 0.0}},
+                {
+                    "annealing__temperature": {
+                        "_target_": "kd_lightning.training.schedules.Linear",
+                        "start": 4.0,
+                        "end": 1.0,
+                    }
+                },
+                {"annealing__alpha": {"_target_": "kd_lightning.training.schedules.Linear", "start": 1.0, "end": 0.0}},
             ],
             id="annealing",
         ),
@@ -118,7 +124,7 @@ JSD_NODE = {"_target_": "kd_lightning.objectives.jsd.JSD", "beta": 0.3, "weight"
                 {"optimizer__lr": 0.01},
                 {"optimizer__lr": 0.03},
                 {"optimizer__lr": 0.01, "temperature": 4.0},
-                {"scheduler": {"_target_": "kd_lightning.schedules.Constant", "value": 1.0}},
+                {"scheduler": {"_target_": "kd_lightning.training.schedules.Constant", "value": 1.0}},
             ],
             id="rates",
         ),
@@ -370,7 +376,7 @@ def test_modules_that_compute_otherwise_are_not_stacked(attribute: str, three: A
 
 
 def test_large_students_are_not_stacked(three: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kd_lightning.stacked.reasons.LARGEST", 10)
+    monkeypatch.setattr("kd_lightning.training.vectorized.eligibility.LARGEST", 10)
     assert "too many" in str(why_not_stacked(trainings(three[0], entries(tmp_path, 3))))
 
 

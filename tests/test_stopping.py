@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
-from kd_lightning import launch, stopping
-from kd_lightning.callbacks.checkpoints import step_of
-from kd_lightning.stopping import Terminated, deferred, terminable
+from kd_lightning.cli import run as launch
+from kd_lightning.process import stopping
+from kd_lightning.process.stopping import Terminated, deferred, terminable
+from kd_lightning.results.sweep_folder import read_sweep
+from kd_lightning.results.sweep_records import begin_sweep
 from kd_lightning.sweeps import summary
-from kd_lightning.sweeps.folder import read_sweep
-from kd_lightning.sweeps.records import begin_sweep
+from kd_lightning.training.callbacks.checkpoints import step_of
 from tests.test_kill import FORK, command
 from tests.test_resume import TOTAL, run, stored
 

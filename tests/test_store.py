@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from kd_lightning.errors import CheckpointWriteError, ConfigError
-from kd_lightning.inside import LinkError
+from kd_lightning.safety.inside import LinkError
 from kd_lightning.store import TEMPORARY, Entry, Store, content_key, file_digest, publish, publish_json
 from tests.support import disk
 from tests.support.processes import wait_until

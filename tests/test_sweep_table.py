@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.cli import main
-from kd_lightning.sweeps.folder import Job, read_sweep
+from kd_lightning.cli.main import main
+from kd_lightning.results.sweep_folder import Job, read_sweep
+from kd_lightning.sweeps.hydra_callback import SweepWatch
 from kd_lightning.sweeps.summary import lost, sweep_rows
-from kd_lightning.sweeps.watch import SweepWatch
 from tests.support.cli import DIGITS, Answer, kd
 
 SMALL = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
@@ -150,7 +150,7 @@ def test_a_job_that_leaves_by_sys_exit_drops_no_later_one(
     def leaves(**_: Any) -> None:
         raise SystemExit(0)
 
-    monkeypatch.setattr("kd_lightning.run.execute", leaves)
+    monkeypatch.setattr("kd_lightning.experiment.run.execute", leaves)
     answer = kd(capsys, "run", "-m", INLINE, *SMALL, "seed=0,1", f"outputs={tmp_path}")
     assert answer.code == 1
     (folder,) = sweep_folders(tmp_path)

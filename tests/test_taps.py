@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import TapError
+from kd_lightning.models.taps import check_taps, tapped
 from kd_lightning.models.transformer_lm import CausalSelfAttention
-from kd_lightning.taps import check_taps, tapped
 
 
 class Net(nn.Module):

@@ -19,9 +19,9 @@ from tests.support.tiny import SETTINGS, experiment
 from tests.test_resume import Stop, StopAfter, run, stored
 from tests.test_several_processes import PLAIN
 
-HIDDEN = {"_target_": "kd_lightning.teachers.hidden.Hidden", "dtype": "fp16"}
-CACHED = {"_target_": "kd_lightning.teachers.hidden_or_logits.HiddenOrLogits", "dtype": "fp16"}
-NONE = {"_target_": "kd_lightning.teachers.topk.TopK", "k": 2, "missing_mass": "none"}
+HIDDEN = {"_target_": "kd_lightning.teachers.stored.hidden.Hidden", "dtype": "fp16"}
+CACHED = {"_target_": "kd_lightning.teachers.stored.hidden_or_logits.HiddenOrLogits", "dtype": "fp16"}
+NONE = {"_target_": "kd_lightning.teachers.stored.topk.TopK", "k": 2, "missing_mass": "none"}
 LIVE = SETTINGS["teacher_outputs"]
 AUTO = {"_target_": "kd_lightning.teachers.auto.Auto", "cached": CACHED, "live": LIVE}
 HEADED: dict[str, Any] = {"teacher": {"_target_": "tests.support.headed.HeadedNet", "checkpoint": None}}
@@ -165,7 +165,7 @@ def test_renormalised_and_hot_is_warned_of_with_the_measured_cosine(outputs: Pat
     _, lines = told(outputs, teacher_outputs=NONE, temperature=4.0)
     assert any(line.startswith("warning: teacher_outputs.missing_mass=none at temperature 4") for line in lines)
     assert not any("warning" in line for line in told(outputs, teacher_outputs=NONE, temperature=1.0)[1])
-    by_position = {"_target_": "kd_lightning.functional.sample_temperature.CWSM"}
+    by_position = {"_target_": "kd_lightning.losses.functional.sample_temperature.CWSM"}
     changes: dict[str, Any] = {"temperature": 1.0, "objective__kd__temperature": by_position}
     assert any("warning" in line for line in told(outputs, teacher_outputs=NONE, **changes)[1]), "some are above T"
     assert not any("warning" in line for line in told(outputs, teacher_outputs=HIDDEN, temperature=4.0)[1])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning import trust
-from kd_lightning.config import locate, trusted_packages
+from kd_lightning.config.allowlist import locate, trusted_packages
 from kd_lightning.errors import UntrustedTargetError
+from kd_lightning.safety import trust
 from tests.support.cli import kd
 
 Capsys = pytest.CaptureFixture[str]

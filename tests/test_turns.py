@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kd_lightning import turns
-from kd_lightning.turns import Interrupted, Turns
+from kd_lightning.process import turns
+from kd_lightning.process.turns import Interrupted, Turns
 
 PATIENCE = 10.0
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lightning.functional.divergence import ForwardKL, tempered
-from kd_lightning.functional.reduce import masked_mean
-from kd_lightning.objectives.kd import KD
+from kd_lightning.losses.functional.divergence import ForwardKL, tempered
+from kd_lightning.losses.functional.reduce import masked_mean
+from kd_lightning.losses.logits.kd import KD
 from kd_lightning.types import Aligned, LinearLogits, Outputs
 
 

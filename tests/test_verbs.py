@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning import cli, launch
-from kd_lightning.board import terminal
-from kd_lightning.completion import VERBS
+from kd_lightning.cli import main as cli
+from kd_lightning.cli import run as launch
+from kd_lightning.cli.completion import VERBS
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
-from kd_lightning.stopping import Terminated
-from kd_lightning.sweeps.records import begin_sweep
+from kd_lightning.experiment.console import terminal
+from kd_lightning.process.stopping import Terminated
+from kd_lightning.results.sweep_records import begin_sweep
 from tests.support.cli import kd
 
 
@@ -97,7 +98,7 @@ def test_a_reader_that_goes_away_while_a_job_prints_is_no_error(
 
 
 def in_a_shell(line: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = line.replace("KD", f"{sys.executable} -m kd_lightning.cli")
+    command = line.replace("KD", f"{sys.executable} -m kd_lightning.cli.main")
     return subprocess.run(
         ["bash", "-c", command], env={**os.environ, **environ}, capture_output=True, text=True, timeout=60, check=False
     )

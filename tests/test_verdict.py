@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kd_lightning.report.numbers import difference
-from kd_lightning.verdict import gain, paired_interval, verdict_sentence
+from kd_lightning.results.numbers import difference
+from kd_lightning.results.statistics.verdict import gain, paired_interval, verdict_sentence
 
 Rows = dict[str, list[float]]
 

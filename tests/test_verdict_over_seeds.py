@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_lightning.configuration_table import configuration_rows
-from kd_lightning.power import seeds_needed, smallest_gain
-from kd_lightning.report.numbers import significant
-from kd_lightning.results import results_of
-from kd_lightning.sweep_sentences import sweep_sentences
-from kd_lightning.sweeps.folder import Job
-from kd_lightning.sweeps.live import title
+from kd_lightning.experiment.collect_results import results_of
+from kd_lightning.results.numbers import significant
+from kd_lightning.results.statistics.configuration_table import configuration_rows
+from kd_lightning.results.statistics.over_seeds import Configuration, configurations, confirmations
+from kd_lightning.results.statistics.power import seeds_needed, smallest_gain
+from kd_lightning.results.statistics.sweep_sentences import sweep_sentences
+from kd_lightning.results.sweep_folder import Job
+from kd_lightning.sweeps.display import title
 from kd_lightning.sweeps.summary import lost, sweep_rows
-from kd_lightning.verdict_over_seeds import Configuration, configurations, confirmations
 from tests.support.sweeps import job, results
 from tests.support.tiny import experiment
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.write_places import check_places
+from kd_lightning.safety.write_places import check_places
 from tests.support.cli import DIGITS, kd
 
 Capsys = pytest.CaptureFixture[str]

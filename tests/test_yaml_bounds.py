@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kd_lightning import yaml_bounds
+from kd_lightning.config import yaml_bounds
+from kd_lightning.config.yaml_bounds import MAX_VALUES, compose_within_bounds
 from kd_lightning.errors import ConfigError
-from kd_lightning.yaml_bounds import MAX_VALUES, compose_within_bounds
 
 
 def doubling(times: int) -> str:

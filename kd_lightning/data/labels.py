@@ -7,6 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from kd_lightning.errors import ClassMismatchError, ConfigError
+from kd_lightning.seeds import derive
+
 
 def readable_targets(rows: Mapping[str, Tensor]) -> Tensor:
     """The targets [N] int64 of a split that count, of rows whose label may be read.
@@ -36,3 +39,53 @@ def class_rows(rows: Mapping[str, Tensor], num_classes: int) -> Tensor:
         tensor([1, 0, 2, 0])
     """
     return torch.bincount(readable_targets(rows), minlength=num_classes)
+
+
+def labelled_rows(targets: Tensor, count: int, seed: int) -> Tensor:
+    """Which rows keep their label: ``count`` of them, in the classes' proportions.
+
+    Args:
+        targets: [N] class numbers, stratified; or [N, ...], where rows are drawn uniformly.
+        count: How many, from one for each class to N.
+        seed: Another seed, other rows.
+
+    Returns:
+        [N] bool with exactly ``count`` True.
+
+    Raises:
+        ConfigError: ``count`` is not possible.
+    """
+    generator = torch.Generator().manual_seed(derive(seed, "labelled"))
+    classes = targets.to(torch.int64) if targets.dim() == 1 else torch.zeros(len(targets), dtype=torch.int64)
+    sizes = torch.bincount(classes).double()
+    present = int((sizes > 0).sum())
+    if not present <= count <= len(targets):
+        raise ConfigError(
+            f"data.labelled is {count}: choose one from {present} (a row for each class) to {len(targets)} (all rows), "
+            "or null for all"
+        )
+    share = (sizes * count / len(targets)).floor().clamp(min=1.0) * (sizes > 0)
+    # Largest remainder: the rows still to give away go where the rounding took most; none to a class that is full.
+    while int(share.sum()) != count:
+        step = 1 if share.sum() < count else -1
+        allowed = (share < sizes) if step > 0 else (share > 1)
+        error = torch.where(allowed, step * (sizes * count / len(targets) - share), -torch.inf)
+        share[int(error.argmax())] += step
+    flags = torch.zeros(len(targets), dtype=torch.bool)
+    for label, number in enumerate(share.long().tolist()):
+        rows = (classes == label).nonzero().flatten()
+        flags[rows[torch.randperm(len(rows), generator=generator)[:number]]] = True
+    return flags
+
+
+def check_classes(outputs: int, num_classes: int, who: str, instead: str = "") -> None:
+    """The network's logits have the task's number of classes; ``instead`` ends the message.
+
+    Raises:
+        ClassMismatchError: They do not (one class would silently broadcast against many).
+    """
+    if outputs != num_classes:
+        raise ClassMismatchError(
+            f"the {who} gives {outputs} classes, the data has {num_classes}: set the {who}'s classes or vocabulary to "
+            f"{num_classes}{instead}"
+        )

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from kd_lightning.data.base import Prepared
+from kd_lightning.data.datamodule import Prepared
 from kd_lightning.data.labels import class_rows
 from kd_lightning.errors import ConfigError
 from kd_lightning.seeds import derive

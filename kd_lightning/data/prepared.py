@@ -6,7 +6,7 @@ import json
 
 from safetensors.torch import load_file, save
 
-from kd_lightning.data.base import Prepared
+from kd_lightning.data.datamodule import Prepared
 from kd_lightning.store import Entry, publish, publish_json
 
 

@@ -11,13 +11,11 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from kd_lightning.attaching import attach
-from kd_lightning.balancing.base import Balancing
-from kd_lightning.chunking import chunks
-from kd_lightning.compute_thread import on_cpu
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.dataset import Dataset
+from kd_lightning.experiment.lazy_networks import with_all_sizes
+from kd_lightning.experiment.preflight import check_processes, check_trainer, world_size
 from kd_lightning.experiment.settings import (
     STUDENT,
     Settings,
@@ -29,18 +27,20 @@ from kd_lightning.experiment.settings import (
     network_settings,
     of_role,
 )
-from kd_lightning.lazy_networks import with_all_sizes
-from kd_lightning.modules.distillation import DistillationModule
-from kd_lightning.modules.supervised import SupervisedModule
-from kd_lightning.objectives.base import Objective, lasting, teacher_taps
-from kd_lightning.precision import with_possible_precision
-from kd_lightning.preflight import check_processes, check_trainer, world_size
-from kd_lightning.profiling import NoProfiler
+from kd_lightning.losses.base import Objective, lasting, teacher_taps
+from kd_lightning.losses.weighting.base import Balancing
+from kd_lightning.process.compute_thread import on_cpu
 from kd_lightning.seeds import derive
-from kd_lightning.stage import TrainerSettings
 from kd_lightning.tasks.base import CountsClasses, Task, why_whole
+from kd_lightning.tasks.chunking import chunks
 from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.training.distillation import DistillationModule
+from kd_lightning.training.fit import TrainerSettings
+from kd_lightning.training.loss_setup import attach
+from kd_lightning.training.precision import with_possible_precision
+from kd_lightning.training.profiling import NoProfiler
+from kd_lightning.training.supervised import SupervisedModule
 
 
 class Builder:

@@ -11,13 +11,10 @@ from functools import partial
 
 from pytorch_lightning import Trainer
 
-from kd_lightning import turns
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.outputs_work import OutputsWork
-from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, name_of_role, of_role, softness
-from kd_lightning.experiment.stage import Comparison, Stage
-from kd_lightning.preflight import (
+from kd_lightning.experiment.preflight import (
     building,
     check_callbacks,
     check_counted_classes,
@@ -27,8 +24,11 @@ from kd_lightning.preflight import (
     splits_networks,
     world_size,
 )
-from kd_lightning.ranges import RANGES, WEIGHT
-from kd_lightning.stage import QUIET
+from kd_lightning.experiment.ranges import RANGES, WEIGHT
+from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, name_of_role, of_role, softness
+from kd_lightning.experiment.stage import Comparison, Stage
+from kd_lightning.process import turns
+from kd_lightning.training.fit import QUIET
 
 
 def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.code import code_fingerprint, targets_of
 from kd_lightning.experiment.settings import Build, Settings
+from kd_lightning.experiment.sharing import Alone
 from kd_lightning.experiment.stage import Stage
-from kd_lightning.sharing import Alone
-from kd_lightning.stage import StageBoard
+from kd_lightning.fingerprint import code_fingerprint, targets_of
 from kd_lightning.store import Entry, Store
+from kd_lightning.training.fit import StageBoard
 
 
 @dataclass(frozen=True)

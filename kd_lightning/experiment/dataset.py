@@ -7,16 +7,16 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from kd_lightning import turns
-from kd_lightning.data.base import SPLITS, ExperimentData, Prepared, Source
+from kd_lightning.data.datamodule import SPLITS, ExperimentData, Prepared, Source
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.experiment.context import Context
+from kd_lightning.experiment.preflight import check_row_shape
 from kd_lightning.experiment.settings import accumulated_batches, labelled_rows_of, of_role
 from kd_lightning.experiment.stage import DATA
-from kd_lightning.preflight import check_row_shape
-from kd_lightning.report.numbers import shorten_hash
+from kd_lightning.process import turns
+from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.store import Entry, content_key
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.stage import DATA, TEST, Comparison, Request, Stage, Stages
-from kd_lightning.report.roles import STAGE_NAME
+from kd_lightning.results.roles import STAGE_NAME
 
 Obtain = Callable[[Stage, Sequence[Stage]], None]
 

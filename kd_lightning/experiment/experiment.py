@@ -11,22 +11,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from kd_lightning.board import Line
 from kd_lightning.errors import ConfigError, did_you_mean
-from kd_lightning.evaluation import evaluated
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.built_checks import check_built
+from kd_lightning.experiment.console import Line
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.driver import look_ahead, serial
+from kd_lightning.experiment.evaluation import evaluated
 from kd_lightning.experiment.parts import Parts
 from kd_lightning.experiment.settings import STUDENT, Build, Settings
+from kd_lightning.experiment.sharing import ALONE, Alone
 from kd_lightning.experiment.stage import DATA, TEST, Comparison, Stage, Stages, TrainedStage
-from kd_lightning.matmul import matmul_precision
-from kd_lightning.sharing import ALONE, Alone
-from kd_lightning.stage import WEIGHTS, StageBoard, stored
+from kd_lightning.experiment.train_stage import stored
+from kd_lightning.results.sweep_folder import WAITS
 from kd_lightning.store import Entry
-from kd_lightning.sweeps.folder import WAITS
+from kd_lightning.training.fit import WEIGHTS, StageBoard
+from kd_lightning.training.matmul import matmul_precision
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class Experiment:
             record = stage.work.obtain(stage)
         if record is not None:
             self._records[stage.name] = record
+            if not record["reused"]:
+                self.context.sharing.note_done(stage.name)
 
     def _claimed(self, stage: Stage, beside: Sequence[Stage]) -> AbstractContextManager[None]:
         """Around the work on a stage: no other job of the sweep is at it, and others may be at those beside it."""
@@ -128,6 +131,8 @@ class Experiment:
         if stage not in wanted:
             return nullcontext()
         waiting = partial(self.context.board.update, stage.name, 0, WAITS)
+        if self.context.settings["logger"]:  # whoever did a stage besides would not be among the job's trackers
+            wanted = [stage]
         (name, left), *others = [(f"{each.name}/{each.key}", self._steps_from(each)) for each in wanted]
         return self.context.sharing.claim(name, left, waiting, others)
 

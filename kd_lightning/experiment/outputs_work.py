@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from kd_lightning import turns
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.settings import TeacherSource
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.experiment.stored_or_live import choose_source, find_taken_up
 from kd_lightning.experiment.stored_outputs import open_source
-from kd_lightning.stage import stored
+from kd_lightning.experiment.train_stage import stored
+from kd_lightning.process import turns
 
 
 @dataclass

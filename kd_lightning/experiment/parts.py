@@ -7,8 +7,6 @@ from functools import partial
 
 from torch import nn
 
-from kd_lightning import carrying
-from kd_lightning.attaching import prepared
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.driver import look_ahead
@@ -17,10 +15,12 @@ from kd_lightning.experiment.pretrained_teacher import PretrainedWork
 from kd_lightning.experiment.settings import STUDENT, TEACHER, Softness, TeacherSource, soft_alone, softness
 from kd_lightning.experiment.stage import Stage, Stages, TrainedStage
 from kd_lightning.experiment.training_work import TrainingWork
-from kd_lightning.modules.distillation import DistillationModule
-from kd_lightning.stage import WEIGHTS
+from kd_lightning.models.weights import find_teacher, load_weights
 from kd_lightning.teachers.base import TeacherOutputs
-from kd_lightning.weights import find_teacher, load_weights
+from kd_lightning.training import loss_state as carrying
+from kd_lightning.training.distillation import DistillationModule
+from kd_lightning.training.fit import WEIGHTS
+from kd_lightning.training.loss_setup import prepared
 
 
 class Parts:

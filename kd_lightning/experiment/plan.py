@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from kd_lightning.callbacks.checkpoints import newest_resume_point, step_of
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.outputs_work import OutputsWork
 from kd_lightning.experiment.settings import Settings, network_settings
 from kd_lightning.experiment.stage import Stage, TrainedStage
 from kd_lightning.store import Store
+from kd_lightning.training.callbacks.checkpoints import newest_resume_point, step_of
 
 
 @dataclass(frozen=True)

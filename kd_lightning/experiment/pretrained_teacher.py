@@ -8,19 +8,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kd_lightning import turns
-from kd_lightning.callbacks.checkpoints import save_weights
-from kd_lightning.data.base import RowsDataset
+from kd_lightning.data.datamodule import RowsDataset
 from kd_lightning.errors import CheckpointCorruptError
-from kd_lightning.evaluation import validated
 from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.evaluation import validated
 from kd_lightning.experiment.settings import TEACHER, Settings
 from kd_lightning.experiment.stage import Stage
-from kd_lightning.stage import WEIGHTS, note
+from kd_lightning.experiment.train_stage import note
+from kd_lightning.models.weights import find_teacher, load_teacher
+from kd_lightning.process import turns
 from kd_lightning.store import Entry, publish_json
 from kd_lightning.tasks.base import Task
+from kd_lightning.training.callbacks.checkpoints import save_weights
+from kd_lightning.training.fit import WEIGHTS
 from kd_lightning.types import Batch
-from kd_lightning.weights import find_teacher, load_teacher
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kd_lightning.teachers.shards import Shards
+from kd_lightning.teachers.stored.shards import Shards
 
 Settings = dict[str, Any]
 Build = Callable[[Any], Any]

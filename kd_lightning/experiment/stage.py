@@ -10,11 +10,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from kd_lightning.data.base import ExperimentData
+from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.settings import Settings
-from kd_lightning.modules.supervised import SupervisedModule
 from kd_lightning.store import content_key
+from kd_lightning.training.supervised import SupervisedModule
 
 DATA, TEST = "data", "test"
 """What comes before and after every scheme, and is called so in the store and in progress."""

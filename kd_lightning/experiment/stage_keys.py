@@ -25,10 +25,10 @@ from kd_lightning.experiment.settings import (
 )
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.store import content_key, file_digest
-from kd_lightning.teachers.building import Job
-from kd_lightning.teachers.cached import Policy
 from kd_lightning.teachers.live import state_hash
-from kd_lightning.teachers.shards import FORMAT
+from kd_lightning.teachers.stored.reader import Policy
+from kd_lightning.teachers.stored.shards import FORMAT
+from kd_lightning.teachers.stored.writer import Job
 
 VOLATILE = frozenset(
     {
@@ -44,15 +44,15 @@ VOLATILE = frozenset(
 """Trainer settings that never enter a key: they change where and how loudly a stage runs, not what it computes.
 Top-level settings need no such list: a stage's ingredients name what counts."""
 
-ROWS_CODE = ("kd_lightning.data.base", "kd_lightning.data.labels")
-SUPERVISED_CODE = ("kd_lightning.modules.supervised", *ROWS_CODE)
+ROWS_CODE = ("kd_lightning.data.datamodule", "kd_lightning.data.labels")
+SUPERVISED_CODE = ("kd_lightning.training.supervised", *ROWS_CODE)
 TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.tasks.predictions")
-DISTILLATION_CODE = ("kd_lightning.modules.distillation", "kd_lightning.attaching", *ROWS_CODE)
-CARRYING_CODE = ("kd_lightning.carrying",)
+DISTILLATION_CODE = ("kd_lightning.training.distillation", "kd_lightning.training.loss_setup", *ROWS_CODE)
+CARRYING_CODE = ("kd_lightning.training.loss_state",)
 """Of stages between which objectives carry something."""
-STORING_CODE = ("kd_lightning.teachers.building",)
+STORING_CODE = ("kd_lightning.teachers.stored.writer",)
 """Of the rows that a stage reads, where the teacher's outputs are stored."""
-OUTPUTS_CODE = (*STORING_CODE, "kd_lightning.data.base")
+OUTPUTS_CODE = (*STORING_CODE, "kd_lightning.data.datamodule")
 
 
 def supervised(builder: Builder, role: str, steps: int) -> Settings:

@@ -15,13 +15,14 @@ from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.settings import TeacherSource
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.experiment.stored_outputs import teacher_cache
-from kd_lightning.report.numbers import shorten_hash
-from kd_lightning.sizes import free_bytes, size
-from kd_lightning.stage import begun, stored
+from kd_lightning.experiment.train_stage import stored
+from kd_lightning.process.sizes import free_bytes, size
+from kd_lightning.results.numbers import shorten_hash
+from kd_lightning.results.sweep_folder import SWEEP, read_json
 from kd_lightning.store import Entry
-from kd_lightning.sweeps.folder import SWEEP, read_json
 from kd_lightning.teachers.auto import Use
-from kd_lightning.teachers.building import fits
+from kd_lightning.teachers.stored.writer import fits
+from kd_lightning.training.fit import begun
 
 TEACHERS_OWN = (
     "scheme",

@@ -10,21 +10,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from kd_lightning import turns
 from kd_lightning.data.labels import readable_targets
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.preflight import PROGRESS
 from kd_lightning.experiment.settings import STUDENT, Settings, TeacherSource, softness
-from kd_lightning.objectives.base import teacher_taps
-from kd_lightning.preflight import PROGRESS
-from kd_lightning.report.numbers import shorten_hash
-from kd_lightning.sizes import size
-from kd_lightning.stage import QUIET, StageBoard
+from kd_lightning.losses.base import teacher_taps
+from kd_lightning.process import turns
+from kd_lightning.process.sizes import size
+from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.store import Entry, content_key
-from kd_lightning.teachers.building import Job, build
-from kd_lightning.teachers.cached import CachedTeacher, Policy
-from kd_lightning.teachers.gradient_cosine import gradient_cosine
-from kd_lightning.teachers.shards import Shards
+from kd_lightning.teachers.stored.gradient_cosine import gradient_cosine
+from kd_lightning.teachers.stored.reader import CachedTeacher, Policy
+from kd_lightning.teachers.stored.shards import Shards
+from kd_lightning.teachers.stored.writer import Job, build
+from kd_lightning.training.fit import QUIET, StageBoard
 
 STAGE = "teacher_outputs"
 """Their folder in the store, whatever a scheme calls the stage."""

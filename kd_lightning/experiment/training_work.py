@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.settings import Settings
 from kd_lightning.experiment.stage import Stage, TrainedStage
-from kd_lightning.stage import obtain
+from kd_lightning.experiment.train_stage import obtain
 
 
 @dataclass(frozen=True)

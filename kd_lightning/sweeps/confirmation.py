@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.report.numbers import shorten_name
-from kd_lightning.sweeps.folder import DONE, Job, params, read_sweep
-from kd_lightning.sweeps.records import plan_confirmation
-from kd_lightning.sweeps.watch import SweepWatch
+from kd_lightning.results.numbers import shorten_name
+from kd_lightning.results.sweep_folder import DONE, Job, params, read_sweep
+from kd_lightning.results.sweep_records import plan_confirmation
+from kd_lightning.sweeps.hydra_callback import SweepWatch
 
 if TYPE_CHECKING:
-    from kd_lightning.seed_groups import Choice
+    from kd_lightning.results.statistics.seed_groups import Choice
 
 SETTING = "confirm"
 Launch = Callable[[Sequence[Sequence[str]], int], Any]
@@ -84,7 +84,7 @@ def run_confirmation(
     """
     if not wanted:
         return
-    from kd_lightning.seed_groups import choose_configuration  # only here: it takes long to import
+    from kd_lightning.results.statistics.seed_groups import choose_configuration  # only here: it takes long to import
 
     folder = Path(str(config.hydra.sweep.dir))
     exploring = [job for job in read_sweep(folder).jobs if not job.confirm]

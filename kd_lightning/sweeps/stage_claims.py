@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 
-from kd_lightning.error_text import describe
-from kd_lightning.errors import StageFailedError, TrialPruned
-from kd_lightning.sharing import Alone
-from kd_lightning.sweeps.stage_queue import LATER, Answer, Ask, Over, Postponed
+from kd_lightning.errors import NonFiniteLossError, Postponed, StageFailedError
+from kd_lightning.experiment.sharing import Alone
+from kd_lightning.safety.error_text import describe
+from kd_lightning.safety.inside import check_file
+from kd_lightning.sweeps.stage_queue import LATER, Answer, Ask, Over
 
 AT_ONCE = 0.05
 """Seconds in which an answer comes if the stage is free."""
@@ -20,10 +22,12 @@ class StageClaims(Alone):
 
     Args:
         leader: To and from the process that leads the sweep.
+        done: File of the job's in which the stages stand that were done for it, by whichever process.
     """
 
-    def __init__(self, leader: Connection) -> None:
+    def __init__(self, leader: Connection, done: Path) -> None:
         self.leader = leader
+        self.done = done
 
     @contextmanager
     def claim(
@@ -42,10 +46,20 @@ class StageClaims(Alone):
             raise StageFailedError(f"{stage.partition('/')[0]}: {answer.error}")
         try:
             yield
-        except Exception as error:
-            self._tell(Over("" if isinstance(error, TrialPruned) else describe(error)))
+        except (
+            NonFiniteLossError
+        ) as error:  # a property of the stage; all else may be the job's own: its logger, its memory
+            self._tell(Over(describe(error)))
+            raise
+        except Exception:
+            self._tell(Over())
             raise
         self._tell(Over())
+
+    def note_done(self, stage: str) -> None:
+        """See ``Alone``."""
+        with suppress(OSError), check_file(self.done.parent, self.done).open("a", encoding="utf-8") as file:
+            file.write(f"{stage}\n")
 
     def _ask(self, ask: Ask, waiting: Callable[[], None]) -> Answer:
         try:

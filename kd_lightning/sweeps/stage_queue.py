@@ -48,12 +48,12 @@ LATER = Answer()
 """The job makes room and is started again once the stage is done by another."""
 
 
-class Postponed(BaseException):
-    """Another job does the stage that this one needs next, and this one makes room meanwhile: it is started again."""
-
-
 POSTPONED = 75
-"""Exit code of such a job; as sysexits.h has it for what is to be tried again."""
+"""Exit code of a job that makes room and is started again; as sysexits.h has it for what is to be tried again."""
+
+
+DONE_STAGES = "stages.txt"
+"""In a job's folder: the stages that were done for it, by whichever process."""
 
 
 class StageQueue:
@@ -80,9 +80,11 @@ class StageQueue:
         """A job that asks would be answered."""
         return ask.stage in self._failed or ask.stage not in self._at
 
-    def end(self, claimant: str, over: Over) -> None:
-        """The stage at hand is over, if there is one."""
-        for stage in [stage for stage, by in self._at.items() if by == claimant]:
+    def end(self, claimant: str, over: Over) -> list[str]:
+        """The stage at hand is over; it, if there is one."""
+        stages = [stage for stage, by in self._at.items() if by == claimant]
+        for stage in stages:
             del self._at[stage]
             if over.error:
                 self._failed[stage] = f"{over.error} (in job {claimant})"
+        return stages

@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.configuration_table import configuration_rows
-from kd_lightning.report.gap import format_gap_closed
-from kd_lightning.report.groups import accuracy_on, names_of
-from kd_lightning.report.numbers import MISSING, difference, finite, metric_value, percent, shorten_name
-from kd_lightning.report.roles import ALONE, DISTILLED
-from kd_lightning.report.sweep_files import model, usable
-from kd_lightning.sweep_sentences import sweep_sentences
-from kd_lightning.sweeps.folder import DONE, LOST, PRUNED, Job, read_sweep, varied
-from kd_lightning.sweeps.live import title
-from kd_lightning.terminal import printable
-from kd_lightning.verdict_over_seeds import configurations
+from kd_lightning.results.groups import accuracy_on, names_of
+from kd_lightning.results.numbers import MISSING, difference, finite, metric_value, percent, shorten_name
+from kd_lightning.results.report.gap import format_gap_closed
+from kd_lightning.results.report.sweep.files import model, usable
+from kd_lightning.results.roles import ALONE, DISTILLED
+from kd_lightning.results.statistics.configuration_table import configuration_rows
+from kd_lightning.results.statistics.over_seeds import configurations
+from kd_lightning.results.statistics.sweep_sentences import sweep_sentences
+from kd_lightning.results.sweep_folder import DONE, LOST, PRUNED, Job, read_sweep, varied
+from kd_lightning.safety.terminal import printable
+from kd_lightning.sweeps.display import title
 
 JOBS_SHOWN = 40
 """Rows of the terminal's table; the report has all."""
@@ -26,7 +26,7 @@ JOBS_SHOWN = 40
 
 def sum_up(folder: Path) -> int:
     """Print what the sweep found; the number of jobs that were lost."""
-    from kd_lightning.board import TerminalBoard
+    from kd_lightning.experiment.console import TerminalBoard
 
     sweep = read_sweep(folder)
     jobs = [job if usable(job) else replace(job, results=None) for job in sweep.jobs]

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from kd_lightning.functional.terms import HardTerm
+from kd_lightning.losses.functional.chunked.terms import HardTerm
 from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.types import Aligned, Batch, LinearLogits
 

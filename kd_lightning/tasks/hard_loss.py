@@ -10,7 +10,7 @@ import math
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional.class_balance import effective_number_weights, log_prior
+from kd_lightning.losses.functional.class_balance import effective_number_weights, log_prior
 
 
 class HardLoss:

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
 
 from kd_lightning.errors import ConfigError, did_you_mean
-from kd_lightning.functional.class_balance import ByClass
-from kd_lightning.functional.precision import at_least_float32
-from kd_lightning.functional.reduce import masked_mean, zeroed
-from kd_lightning.functional.terms import HardTerm
+from kd_lightning.losses.functional.chunked.terms import HardTerm
+from kd_lightning.losses.functional.class_balance import ByClass
+from kd_lightning.losses.functional.precision import at_least_float32
+from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.tasks.class_groups import group_metrics
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.hard_loss import HardLoss

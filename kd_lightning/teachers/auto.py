@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.teachers.base import TeacherOutputs
-from kd_lightning.teachers.cached import Policy
+from kd_lightning.teachers.stored.reader import Policy
 
 PAYS_FROM = 1.5
 """Rows that the students read, for each row of the training split. Storing a row costs a forward pass of the teacher and its

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.taps import check_taps, tapped
+from kd_lightning.models.taps import check_taps, tapped
 from kd_lightning.tasks.base import Task, why_whole
 from kd_lightning.teachers.base import TeacherOutputs
-from kd_lightning.teachers.inference import made_cheaper
+from kd_lightning.teachers.folding import made_cheaper
 from kd_lightning.types import Batch, Outputs
 
 

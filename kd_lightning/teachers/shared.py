@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from torch import Tensor
 
-from kd_lightning.functional.shared_rows import SharedRows
+from kd_lightning.losses.functional.chunked.shared_rows import SharedRows
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.types import Batch, Outputs
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.balancing.gradient_norm import GradientNorm, factors, gradient_norm
 from kd_lightning.errors import ConfigError
+from kd_lightning.losses.weighting.gradient_norm import GradientNorm, factors, gradient_norm
 
 NAMES = ["hard", "kd", "hint"]
 WEIGHTS = {"kd": 0.5, "hint": 2.0}

@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kd_lightning.balancing.base import Balancing
-from kd_lightning.balancing.fixed import Fixed
-from kd_lightning.balancing.gradient_norm import GradientNorm
-from kd_lightning.balancing.uncertainty import Uncertainty
-from kd_lightning.checkpoint_io import AtomicCheckpointIO
 from kd_lightning.errors import ConfigError
-from kd_lightning.modules.distillation import DistillationModule
-from kd_lightning.objectives.kd import KD
-from kd_lightning.objectives.logit_mse import LogitMSE
-from kd_lightning.stacked.reasons import why_not_stacked
+from kd_lightning.losses.logits.kd import KD
+from kd_lightning.losses.logits.logit_mse import LogitMSE
+from kd_lightning.losses.weighting.base import Balancing
+from kd_lightning.losses.weighting.fixed import Fixed
+from kd_lightning.losses.weighting.gradient_norm import GradientNorm
+from kd_lightning.losses.weighting.uncertainty import Uncertainty
+from kd_lightning.training.checkpoint_io import AtomicCheckpointIO
+from kd_lightning.training.distillation import DistillationModule
+from kd_lightning.training.vectorized.eligibility import why_not_stacked
 from kd_lightning.types import Aligned, Outputs
 from tests.modules.test_chunked_losses import NETWORKS
 from tests.modules.test_distillation import data, fit, net
@@ -33,11 +33,11 @@ from tests.support.tiny import experiment, train_teacher
 from tests.test_resume import Stop, StopAfter, assert_equal_states, run, stored
 
 OBJECTIVE = {
-    "kd": {"_target_": "kd_lightning.objectives.kd.KD"},
-    "logit_mse": {"_target_": "kd_lightning.objectives.logit_mse.LogitMSE", "weight": 3.0},
+    "kd": {"_target_": "kd_lightning.losses.logits.kd.KD"},
+    "logit_mse": {"_target_": "kd_lightning.losses.logits.logit_mse.LogitMSE", "weight": 3.0},
 }
-UNCERTAINTY = {"_target_": "kd_lightning.balancing.uncertainty.Uncertainty"}
-GRADIENT_NORM = {"_target_": "kd_lightning.balancing.gradient_norm.GradientNorm", "every": 2, "asymmetry": 0.5}
+UNCERTAINTY = {"_target_": "kd_lightning.losses.weighting.uncertainty.Uncertainty"}
+GRADIENT_NORM = {"_target_": "kd_lightning.losses.weighting.gradient_norm.GradientNorm", "every": 2, "asymmetry": 0.5}
 LEARNING = {"uncertainty": UNCERTAINTY, "gradient_norm": GRADIENT_NORM}
 STATE = {"uncertainty": {"log_variances"}, "gradient_norm": {"norms", "values", "first"}}
 
@@ -107,7 +107,7 @@ def test_fixed_weights_are_not_logged(tmp_path: Path) -> None:
 
 
 def test_a_balancing_has_a_key_of_its_own(tmp_path: Path) -> None:
-    nodes = [{"_target_": "kd_lightning.balancing.fixed.Fixed"}, UNCERTAINTY, GRADIENT_NORM]
+    nodes = [{"_target_": "kd_lightning.losses.weighting.fixed.Fixed"}, UNCERTAINTY, GRADIENT_NORM]
     found = [experiment(tmp_path, objective=OBJECTIVE, balancing=node) for node in nodes]
     codes = {one.stage("distill").contents["code"] for one in found}
     assert len(codes) == 3

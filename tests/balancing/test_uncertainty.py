@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.balancing.uncertainty import Uncertainty
+from kd_lightning.losses.weighting.uncertainty import Uncertainty
 
 WEIGHTS = {"kd": 0.5, "hint": 2.0}
 

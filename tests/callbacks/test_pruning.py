@@ -12,13 +12,14 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from kd_lightning.callbacks.checkpoints import resume_files
-from kd_lightning.callbacks.pruning import PruningReports, pruning_reports
-from kd_lightning.callbacks.pruning_files import PRUNE, REPORTS, TRIAL
 from kd_lightning.errors import TrialPruned
 from kd_lightning.experiment.stage import TrainedStage
-from kd_lightning.stage import Training, obtain
+from kd_lightning.experiment.train_stage import obtain
 from kd_lightning.store import Entry
+from kd_lightning.training.callbacks.checkpoints import resume_files
+from kd_lightning.training.callbacks.pruning import PruningReports, pruning_reports
+from kd_lightning.training.callbacks.pruning_files import PRUNE, REPORTS, TRIAL
+from kd_lightning.training.fit import Training
 from tests.support.tiny import SilentBoard, experiment
 
 MONITOR = "cross_entropy"

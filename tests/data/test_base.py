@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kd_lightning.data.base import ExperimentData, Prepared, RowsDataset, check_classes, labelled_rows
+from kd_lightning.data.datamodule import ExperimentData, Prepared, RowsDataset
+from kd_lightning.data.labels import check_classes, labelled_rows
 from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.errors import ClassMismatchError, ConfigError, EmptyDatasetError, LabelError, VocabMismatchError
 from kd_lightning.types import HOST_INDEX, Batch

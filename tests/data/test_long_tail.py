@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kd_lightning.data.base import ExperimentData, Prepared
+from kd_lightning.data.datamodule import ExperimentData, Prepared
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed, profile, steepest
 from kd_lightning.errors import ConfigError

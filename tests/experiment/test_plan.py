@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
+from kd_lightning.cli.plan import sum_up
 from kd_lightning.experiment.plan import PlannedStage, plan
 from kd_lightning.experiment.stage import TrainedStage
-from kd_lightning.planning import sum_up
-from kd_lightning.stage import obtain
+from kd_lightning.experiment.train_stage import obtain
 from tests.support.cli import DIGITS, kd
 from tests.support.tiny import SETTINGS, SilentBoard, experiment
 
-CACHED = {"_target_": "kd_lightning.teachers.logits.AllLogits", "dtype": "fp16"}
+CACHED = {"_target_": "kd_lightning.teachers.stored.logits.AllLogits", "dtype": "fp16"}
 AUTO = {"_target_": "kd_lightning.teachers.auto.Auto", "cached": CACHED, "live": SETTINGS["teacher_outputs"]}
 
 
@@ -95,7 +95,7 @@ def test_the_teachers_outputs(tmp_path: Path) -> None:
 
 
 def test_outputs_of_other_policies_are_other_stages(tmp_path: Path) -> None:
-    policies = (CACHED, CACHED, {"_target_": "kd_lightning.teachers.topk.TopK", "k": 2})
+    policies = (CACHED, CACHED, {"_target_": "kd_lightning.teachers.stored.topk.TopK", "k": 2})
     found = plan([experiment(tmp_path, teacher_outputs=policy) for policy in policies])
     assert [stage.jobs for stage in found if stage.name == "teacher_outputs"] == [2, 1]
 

@@ -8,15 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from kd_lightning.code import code_behind, targets_of
-from kd_lightning.conf_files import conf_dir
+from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.experiment import stage_keys
+from kd_lightning.fingerprint import code_behind, targets_of
 from tests.support.tiny import experiment
 
-ROOMS = {
-    *("types", "seeds", "schedules", "functional", "objectives", "balancing", "attaching", "carrying"),
-    *("models", "taps", "weights", "data", "tasks", "teachers", "modules"),
-}
+ROOMS = {"types", "seeds", "losses", "models", "data", "tasks", "teachers", "training"}
 """What computes. Nothing that says where, in which order, by whom or in which words a stage is done may be among it."""
 GROUPS = (
     *("model", "data", "task", "objective", "optimizer", "scheduler", "hard_loss", "annealing", "balancing"),

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lightning.functional import chunk_arithmetic, chunked
-from kd_lightning.functional.chunked import ChunkedLoss, chunk_rows, chunked_loss
-from kd_lightning.functional.class_balance import ByClass
-from kd_lightning.functional.divergence import (
+from kd_lightning.losses.functional.chunked import arithmetic as chunk_arithmetic
+from kd_lightning.losses.functional.chunked import loss as chunked
+from kd_lightning.losses.functional.chunked.loss import ChunkedLoss, chunk_rows, chunked_loss
+from kd_lightning.losses.functional.chunked.tempered_rows import TemperedRows
+from kd_lightning.losses.functional.chunked.terms import Divergence, HardTerm, SoftTerm
+from kd_lightning.losses.functional.class_balance import ByClass
+from kd_lightning.losses.functional.divergence import (
     ForwardKL,
     GeneralizedJSD,
     ReverseKL,
@@ -23,9 +26,7 @@ from kd_lightning.functional.divergence import (
     TotalVariation,
     tempered,
 )
-from kd_lightning.functional.interpolated import InterpolatedCrossEntropy
-from kd_lightning.functional.tempered_rows import TemperedRows
-from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
+from kd_lightning.losses.functional.interpolated import InterpolatedCrossEntropy
 from kd_lightning.types import DenseLogits, LinearLogits, Logits
 
 DIVERGENCES = [

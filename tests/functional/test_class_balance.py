@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from kd_lightning.functional.class_balance import ByClass, effective_number_weights, log_prior
+from kd_lightning.losses.functional.class_balance import ByClass, effective_number_weights, log_prior
 
 ROWS = [[400, 37, 90, 5, 1], [1, 1], [5000, 50], [7, 0, 3]]
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.divergence import (
+from kd_lightning.losses.functional.chunked.tempered_rows import TemperedRows
+from kd_lightning.losses.functional.chunked.terms import Divergence
+from kd_lightning.losses.functional.divergence import (
     ForwardKL,
     GeneralizedJSD,
     ReverseKL,
@@ -21,9 +23,7 @@ from kd_lightning.functional.divergence import (
     tempered,
     tempered_kl,
 )
-from kd_lightning.functional.reduce import masked_mean
-from kd_lightning.functional.tempered_rows import TemperedRows
-from kd_lightning.functional.terms import Divergence
+from kd_lightning.losses.functional.reduce import masked_mean
 
 SHAPES = [(7,), (4, 5), (2, 3, 6)]
 TEMPERATURES = [0.1, 0.5, 1.0, 3.0, 20.0, 100.0]

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.binary import tempered_binary_kl
-from kd_lightning.functional.cosine import cosine_distance, pearson_distance
-from kd_lightning.functional.decoupled import decoupled_kl, trusted_cross_entropy
-from kd_lightning.functional.divergence import tempered_kl
-from kd_lightning.functional.label_smoothing import smoothed_kl
-from kd_lightning.functional.ranking import pairwise_logistic
-from kd_lightning.functional.shapes import check_same_shape
-from kd_lightning.functional.standardize import standardized
-from kd_lightning.functional.universal import sorted_distance
-from kd_lightning.functional.wsld import soft_label_weights
+from kd_lightning.losses.functional.binary import tempered_binary_kl
+from kd_lightning.losses.functional.cosine import cosine_distance, pearson_distance
+from kd_lightning.losses.functional.decoupled import decoupled_kl, trusted_cross_entropy
+from kd_lightning.losses.functional.divergence import tempered_kl
+from kd_lightning.losses.functional.label_smoothing import smoothed_kl
+from kd_lightning.losses.functional.ranking import pairwise_logistic
+from kd_lightning.losses.functional.shapes import check_same_shape
+from kd_lightning.losses.functional.standardize import standardized
+from kd_lightning.losses.functional.universal import sorted_distance
+from kd_lightning.losses.functional.wsld import soft_label_weights
 from tests.functional.test_divergence import EXTREMES, logits
 
 TARGETS = torch.tensor([2, 0, 1, 2])

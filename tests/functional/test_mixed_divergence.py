@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from kd_lightning.functional.chunked import chunked_loss
-from kd_lightning.functional.divergence import ForwardKL, ReverseKL, tempered
-from kd_lightning.functional.interpolated import InterpolatedCrossEntropy
-from kd_lightning.functional.mixed_divergence import AdaptiveKL, Jeffreys
-from kd_lightning.functional.tempered_rows import TemperedRows
-from kd_lightning.functional.terms import Divergence, HardTerm, SoftTerm
+from kd_lightning.losses.functional.chunked.loss import chunked_loss
+from kd_lightning.losses.functional.chunked.tempered_rows import TemperedRows
+from kd_lightning.losses.functional.chunked.terms import Divergence, HardTerm, SoftTerm
+from kd_lightning.losses.functional.divergence import ForwardKL, ReverseKL, tempered
+from kd_lightning.losses.functional.interpolated import InterpolatedCrossEntropy
+from kd_lightning.losses.functional.mixed_divergence import AdaptiveKL, Jeffreys
 from tests.functional.test_chunked import ALL, FEWER, SOME, compare, gradients, head, targets, teacher_head
 from tests.functional.test_divergence import EXTREMES, logits
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.chunked import chunked_loss
-from kd_lightning.functional.divergence import ForwardKL, ReverseKL
-from kd_lightning.functional.mixed_divergence import Jeffreys
-from kd_lightning.functional.peaked_rows import PeakedRows
-from kd_lightning.functional.shared_rows import SharedRows
-from kd_lightning.functional.tempered_rows import TemperedRows
-from kd_lightning.functional.terms import HardTerm, SoftTerm
-from kd_lightning.teachers.topk_logits import LOWEST, MISSING, TopKLogits
+from kd_lightning.losses.functional.chunked.loss import chunked_loss
+from kd_lightning.losses.functional.chunked.peaked_rows import PeakedRows
+from kd_lightning.losses.functional.chunked.shared_rows import SharedRows
+from kd_lightning.losses.functional.chunked.tempered_rows import TemperedRows
+from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
+from kd_lightning.losses.functional.divergence import ForwardKL, ReverseKL
+from kd_lightning.losses.functional.mixed_divergence import Jeffreys
+from kd_lightning.teachers.stored.topk_logits import LOWEST, MISSING, TopKLogits
 from kd_lightning.types import DenseLogits, LinearLogits
 from tests.functional.test_chunked import FEWER, SOME, C, N, compare, flags, gradients, head, random, targets
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from kd_lightning.functional.precision import at_least_float32
+from kd_lightning.losses.functional.precision import at_least_float32
 
 
 def test_narrow_types_are_widened_without_loss() -> None:

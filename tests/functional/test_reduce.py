@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.losses.functional.reduce import masked_mean
 
 SHAPES = [(1,), (7,), (4, 5), (2, 3, 4)]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.relations import (
+from kd_lightning.losses.functional.relations import (
     angles,
     gaussian_kernel,
     neighbour_log_probs,

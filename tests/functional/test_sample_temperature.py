@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional.sample_temperature import CWSM, FLSW, LOWEST, SampleTemperature
-from kd_lightning.objectives.binary_kd import BinaryKD
-from kd_lightning.objectives.dist import DIST
-from kd_lightning.objectives.kd import KD
-from kd_lightning.objectives.logit_objective import LogitObjective
-from kd_lightning.objectives.universal_logit import UniversalLogit
+from kd_lightning.losses.functional.sample_temperature import CWSM, FLSW, LOWEST, SampleTemperature
+from kd_lightning.losses.logits.base import LogitObjective
+from kd_lightning.losses.logits.binary_kd import BinaryKD
+from kd_lightning.losses.logits.dist import DIST
+from kd_lightning.losses.logits.kd import KD
+from kd_lightning.losses.logits.universal_logit import UniversalLogit
 from kd_lightning.types import Outputs
 from tests.modules.test_chunked_losses import both, ours
 from tests.objectives.test_formulas import FORMULAS, ON_LOGITS, SHAPES, Position, cosine, example, positions, softmax
@@ -168,7 +168,7 @@ def test_a_teachers_softmax_by_position_is_not_kept_for_others() -> None:
 
 
 def test_with_chunked_losses_its_term_goes_by_whole_logits(tmp_path: Path) -> None:
-    node = {"_target_": "kd_lightning.functional.sample_temperature.FLSW", "beta": 2.0}
+    node = {"_target_": "kd_lightning.losses.functional.sample_temperature.FLSW", "beta": 2.0}
     objective = {"kd": ours("kd.KD", temperature=node), "reverse": ours("reverse_kl.ReverseKLObjective", weight=0.3)}
     both(tmp_path, objective=objective)
 
@@ -224,12 +224,12 @@ def test_what_takes_no_temperature_by_position_refuses_one(objective: type[Logit
 def test_objectives_on_logits_as_they_are_want_more_than_kept_probabilities(
     tmp_path: Path, term: dict[str, Any], as_they_are: bool
 ) -> None:
-    top = {"_target_": "kd_lightning.teachers.topk.TopK", "k": 2, "missing_mass": "uniform"}
+    top = {"_target_": "kd_lightning.teachers.stored.topk.TopK", "k": 2, "missing_mass": "uniform"}
     with (
         pytest.raises(ConfigError, match=r"objective\.own reads .* teacher_outputs=cached")
         if as_they_are
         else nullcontext()
     ):
         experiment(tmp_path, objective={"own": term}, teacher_outputs=top).check()
-    whole = {"_target_": "kd_lightning.teachers.logits.AllLogits", "dtype": "fp16"}
+    whole = {"_target_": "kd_lightning.teachers.stored.logits.AllLogits", "dtype": "fp16"}
     experiment(tmp_path, objective={"own": term}, teacher_outputs=whole).check()

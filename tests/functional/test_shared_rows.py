@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.chunked import chunked_loss
-from kd_lightning.functional.shared_rows import SharedRows
-from kd_lightning.functional.tempered_rows import BITS, TemperedRows
-from kd_lightning.functional.terms import HardTerm, SoftTerm
+from kd_lightning.losses.functional.chunked.loss import chunked_loss
+from kd_lightning.losses.functional.chunked.shared_rows import SharedRows
+from kd_lightning.losses.functional.chunked.tempered_rows import BITS, TemperedRows
+from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
 from kd_lightning.types import DenseLogits, LinearLogits, Logits
 from tests.functional.test_chunked import DIVERGENCES, SOME, flags, head, targets, teacher_head
 

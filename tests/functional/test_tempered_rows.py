@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional import tempered_rows
+from kd_lightning.losses.functional.chunked import tempered_rows
 
 
 @pytest.mark.parametrize("rows", [1, 3, 7, 100])

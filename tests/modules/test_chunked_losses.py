@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kd_lightning.chunking import WIDE, chunks
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional import chunked
-from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.losses.base import Objective
+from kd_lightning.losses.functional.chunked import loss as chunked
+from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.models.mlp import MLP
-from kd_lightning.objectives.base import Objective
 from kd_lightning.tasks.base import why_whole
+from kd_lightning.tasks.chunking import WIDE, chunks
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.types import Aligned, LinearLogits, Outputs
 from tests.support.parts import CLASSES, FEATURES, TinyNet
@@ -68,11 +68,11 @@ def term(name: str, **more: Any) -> dict[str, Any]:
 
 
 def ours(name: str, **more: Any) -> dict[str, Any]:
-    return {"_target_": f"kd_lightning.objectives.{name}", **more}
+    return {"_target_": f"kd_lightning.losses.logits.{name}", **more}
 
 
 KD = ours("kd.KD")
-FALLING = {"_target_": "kd_lightning.schedules.Linear", "start": 2.0, "end": 0.0}
+FALLING = {"_target_": "kd_lightning.training.schedules.Linear", "start": 2.0, "end": 0.0}
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "kd": {"kd": KD},
     "kin": {"kd": KD, "reverse": ours("reverse_kl.ReverseKLObjective", weight=0.3, temperature=1.5)},
@@ -186,7 +186,7 @@ def test_validation_and_tests_take_few_rows_at_a_time(
 
 def test_auto_takes_each_network_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A teacher without body and head gives whole logits to a student that has both."""
-    monkeypatch.setattr("kd_lightning.chunking.WIDE", CLASSES)
+    monkeypatch.setattr("kd_lightning.tasks.chunking.WIDE", CLASSES)
     sizes: list[int] = []
     apply = chunked._Chunked.apply
 

@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional import chunk_arithmetic, chunked
-from kd_lightning.functional.reduce import masked_mean
-from kd_lightning.modules import compilation
-from kd_lightning.modules.compilation import compile_network
-from kd_lightning.objectives.base import Objective
-from kd_lightning.taps import tapped
+from kd_lightning.losses.base import Objective
+from kd_lightning.losses.functional.chunked import arithmetic as chunk_arithmetic
+from kd_lightning.losses.functional.chunked import loss as chunked
+from kd_lightning.losses.functional.reduce import masked_mean
+from kd_lightning.models.taps import tapped
+from kd_lightning.training import compilation
+from kd_lightning.training.compilation import compile_network
 from kd_lightning.types import Aligned, Outputs
 from tests.modules.test_chunked_losses import NETWORKS
 from tests.support.parts import FEATURES, TinyNet
@@ -48,7 +49,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> None:
         network.compile(backend="eager")
 
     for place in ("supervised", "distillation"):
-        monkeypatch.setattr(f"kd_lightning.modules.{place}.compile_network", trace)
+        monkeypatch.setattr(f"kd_lightning.training.{place}.compile_network", trace)
 
 
 def graphs() -> int:
@@ -182,7 +183,7 @@ def test_a_compiler_that_fails_is_a_setting_to_mend(tmp_path: Path, monkeypatch:
     def use_broken(network: nn.Module, body: bool = False) -> None:
         network.compile(backend=broken)
 
-    monkeypatch.setattr("kd_lightning.modules.supervised.compile_network", use_broken)
+    monkeypatch.setattr("kd_lightning.training.supervised.compile_network", use_broken)
     with pytest.raises(ConfigError, match=r"compile=true: .*no working C\+\+ compiler.*: set compile=false") as caught:
         experiment(tmp_path, compile=True).run()
     assert "\n" not in str(caught.value)
@@ -190,7 +191,7 @@ def test_a_compiler_that_fails_is_a_setting_to_mend(tmp_path: Path, monkeypatch:
 
 def test_nothing_is_compiled_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilation, "compile_network", None)
-    monkeypatch.setattr("kd_lightning.modules.supervised.compile_network", None)
+    monkeypatch.setattr("kd_lightning.training.supervised.compile_network", None)
     experiment(tmp_path).run()
 
 

@@ -13,20 +13,20 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.data.base import ExperimentData, Prepared
+from kd_lightning.data.datamodule import ExperimentData, Prepared
 from kd_lightning.errors import ConfigError, NonFiniteLossError, TapError, TeacherOutputError
-from kd_lightning.functional.reduce import masked_mean
-from kd_lightning.modules.distillation import DistillationModule
-from kd_lightning.modules.supervised import SupervisedModule
-from kd_lightning.objectives.base import Objective
-from kd_lightning.objectives.kd import KD
-from kd_lightning.objectives.reverse_kl import ReverseKLObjective
-from kd_lightning.schedules import Constant, Linear, Step
-from kd_lightning.stage import QUIET, lightning_is_quiet
+from kd_lightning.losses.base import Objective
+from kd_lightning.losses.functional.reduce import masked_mean
+from kd_lightning.losses.logits.kd import KD
+from kd_lightning.losses.logits.reverse_kl import ReverseKLObjective
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.teachers.live import LiveTeacher
+from kd_lightning.training.distillation import DistillationModule
+from kd_lightning.training.fit import QUIET, lightning_is_quiet
+from kd_lightning.training.schedules import Constant, Linear, Step
+from kd_lightning.training.supervised import SupervisedModule
 from kd_lightning.types import Aligned, Batch, Outputs
 
 FEATURES, CLASSES, STEPS = 6, 3, 10

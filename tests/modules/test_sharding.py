@@ -13,24 +13,24 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kd_lightning.callbacks.checkpoints import save_weights
-from kd_lightning.checkpoint_io import AtomicCheckpointIO
-from kd_lightning.data.base import ExperimentData, Prepared
+from kd_lightning.data.datamodule import ExperimentData, Prepared
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.losses.base import Objective
+from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.models.transformer_lm import TransformerLM
-from kd_lightning.modules.distillation import DistillationModule
-from kd_lightning.modules.sharding import blocks, gathered, is_split, local
-from kd_lightning.modules.supervised import SupervisedModule
-from kd_lightning.objectives.base import Objective
-from kd_lightning.schedules import Constant
-from kd_lightning.stage import QUIET, lightning_is_quiet
-from kd_lightning.strategies import SpawnedDDP, SpawnedModelParallel
 from kd_lightning.tasks.examples import TokenExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.teachers.live import LiveTeacher
+from kd_lightning.training.callbacks.checkpoints import save_weights
+from kd_lightning.training.checkpoint_io import AtomicCheckpointIO
+from kd_lightning.training.distillation import DistillationModule
+from kd_lightning.training.distributed.strategies import SpawnedDDP, SpawnedModelParallel
+from kd_lightning.training.fit import QUIET, lightning_is_quiet
+from kd_lightning.training.schedules import Constant
+from kd_lightning.training.sharding import blocks, gathered, is_split, local
+from kd_lightning.training.supervised import SupervisedModule
 from kd_lightning.types import Aligned, Outputs
 
 TOKENS, LENGTH, ROWS, STEPS = 11, 5, 8, 6

@@ -10,26 +10,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.functional.reduce import masked_mean
+from kd_lightning.losses.base import Objective
+from kd_lightning.losses.functional.reduce import masked_mean
+from kd_lightning.losses.logits.balanced_kd import BalancedKD
+from kd_lightning.losses.logits.jsd import JSD
+from kd_lightning.losses.logits.kd import KD
+from kd_lightning.losses.logits.total_variation import TotalVariationObjective
 from kd_lightning.models.convnet import ConvNet
 from kd_lightning.models.mlp import MLP
 from kd_lightning.models.transformer_lm import TransformerLM
-from kd_lightning.modules.distillation import DistillationModule
-from kd_lightning.modules.stacked import StackedModule, StackedNetwork, clip_each, share_teacher
-from kd_lightning.modules.stacked_losses import StackedLosses
-from kd_lightning.modules.stacked_optimizer import ELEMENTWISE, Span, StackedOptimizer, joined_states, spans_of
-from kd_lightning.objectives.balanced_kd import BalancedKD
-from kd_lightning.objectives.base import Objective
-from kd_lightning.objectives.jsd import JSD
-from kd_lightning.objectives.kd import KD
-from kd_lightning.objectives.total_variation import TotalVariationObjective
-from kd_lightning.schedules import Linear
-from kd_lightning.stacked.probe import fits_side_by_side, why_not_mapped
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.hard_loss import EffectiveNumber, HardLoss, LogitAdjusted
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.teachers.live import LiveTeacher
+from kd_lightning.training.distillation import DistillationModule
+from kd_lightning.training.schedules import Linear
+from kd_lightning.training.vectorized.losses import StackedLosses
+from kd_lightning.training.vectorized.module import StackedModule, StackedNetwork, clip_each, share_teacher
+from kd_lightning.training.vectorized.optimizer import ELEMENTWISE, Span, StackedOptimizer, joined_states, spans_of
+from kd_lightning.training.vectorized.probe import fits_side_by_side, why_not_mapped
 from kd_lightning.types import Batch, Outputs
 from tests.support.rounding import tolerance
 
@@ -126,7 +126,7 @@ CASES = {
 def test_losses_terms_and_gradients_are_each_students_own(
     case: str, step: int, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kd_lightning.modules.stacked_losses.SMALL", small)
+    monkeypatch.setattr("kd_lightning.training.vectorized.losses.SMALL", small)
     members = [member(seed=seed, **given) for seed, given in enumerate(CASES[case])]
     share_teacher(members)
     rows = batch()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kd_lightning.objectives.base import Objective
+from kd_lightning.losses.base import Objective
 from kd_lightning.types import Aligned, Outputs
 
 PAIR = [{"student": "first", "teacher": "first"}]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.objectives.activation_boundary import ActivationBoundary
+from kd_lightning.losses.features.activation_boundary import ActivationBoundary
 from tests.support.features import built, features, gradient_is_right, match, value
 
 MASK = torch.tensor([[True, True, False], [False, True, True]])

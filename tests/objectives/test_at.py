@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.objectives.at import AttentionTransfer
+from kd_lightning.losses.features.at import AttentionTransfer
 from tests.support.features import built, features, gradient_is_right, match, value
 
 MASK = torch.tensor([True, False, True])

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional.chunked import chunked_loss
-from kd_lightning.modules.stacked_losses import same_function
-from kd_lightning.objectives.balanced_kd import BalancedKD
-from kd_lightning.objectives.kd import KD
+from kd_lightning.losses.functional.chunked.loss import chunked_loss
+from kd_lightning.losses.logits.balanced_kd import BalancedKD
+from kd_lightning.losses.logits.kd import KD
+from kd_lightning.training.vectorized.losses import same_function
 from kd_lightning.types import Aligned, DenseLogits, LinearLogits, Outputs
 from tests.objectives.test_formulas import Row, example, kl, mean, positions, softmax
 

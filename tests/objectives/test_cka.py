@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.cka import linear_cka
-from kd_lightning.objectives.cka import CKA
+from kd_lightning.losses.features.cka import CKA
+from kd_lightning.losses.functional.cka import linear_cka
 from tests.support.features import features, gradient_is_right, match, value
 
 

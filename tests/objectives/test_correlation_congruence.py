@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.objectives.correlation_congruence import CorrelationCongruence
+from kd_lightning.losses.relations.correlation_congruence import CorrelationCongruence
 from tests.objectives.relations import PAIR, by_hand, features, value
 
 

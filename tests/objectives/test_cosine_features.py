@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kd_lightning.objectives.cosine_features import CosineFeatures
+from kd_lightning.losses.features.cosine_features import CosineFeatures
 from tests.support.features import built, features, gradient_is_right, match, value
 
 

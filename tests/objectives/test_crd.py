@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional.contrast import contrastive_nats
-from kd_lightning.objectives.crd import CRD, Contrast, row_feature
+from kd_lightning.losses.functional.contrast import contrastive_nats
+from kd_lightning.losses.relations.crd import CRD, Contrast, row_feature
 from kd_lightning.types import Aligned, Outputs
 from tests.objectives.relations import MASK, PAIR, features
 from tests.support.processes import in_two
@@ -155,7 +155,7 @@ def test_it_needs_to_know_the_rows() -> None:
 
 
 NODE = {
-    "_target_": "kd_lightning.objectives.crd.CRD",
+    "_target_": "kd_lightning.losses.relations.crd.CRD",
     "match": [{"student": "first", "teacher": "first"}],
     "width": 4,
     "negatives": 6,

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kd_lightning.attaching import attach
-from kd_lightning.data.digits import Digits
+from kd_lightning.data.sources.digits import Digits
+from kd_lightning.losses.base import Objective
 from kd_lightning.models.convnet import ConvNet
+from kd_lightning.models.taps import tapped
 from kd_lightning.models.transformer_lm import TransformerLM
-from kd_lightning.objectives.base import Objective
-from kd_lightning.taps import tapped
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.metrics import CrossEntropy
 from kd_lightning.tasks.position import PositionTask
+from kd_lightning.training.loss_setup import attach
 from kd_lightning.types import Aligned, Outputs
 from tests.test_objective_laws import NAMES, build, on_attention
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from kd_lightning.attaching import attach
 from kd_lightning.errors import ConfigError, TapError
+from kd_lightning.losses.features.base import mean_over_rows
+from kd_lightning.losses.features.hint import Hint
+from kd_lightning.losses.features.layer_maps import EveryK, LastN
+from kd_lightning.losses.features.projections import Projection, channels_last, resized
 from kd_lightning.models.transformer_lm import TransformerLM
-from kd_lightning.objectives.features import mean_over_rows
-from kd_lightning.objectives.hint import Hint
-from kd_lightning.objectives.layer_maps import EveryK, LastN
-from kd_lightning.objectives.projections import Projection, channels_last, resized
 from kd_lightning.tasks.examples import TokenExample
 from kd_lightning.tasks.metrics import Perplexity
 from kd_lightning.tasks.position import PositionTask
+from kd_lightning.training.loss_setup import attach
 
 TASK = PositionTask(7, {"perplexity": Perplexity()}, "perplexity", TokenExample(7), "tokens")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.objectives.fsp import FSP
+from kd_lightning.losses.features.fsp import FSP
 from tests.support.features import built, features, gradient_is_right, match, value
 
 MASK = torch.tensor([True, False, True])

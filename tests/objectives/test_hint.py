@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from kd_lightning.objectives.hint import Hint
+from kd_lightning.losses.features.hint import Hint
 from kd_lightning.types import Aligned, Outputs
 from tests.support.tiny import experiment
 
@@ -36,7 +36,7 @@ def test_it_is_the_mean_squared_difference_after_a_linear_map() -> None:
 
 
 def test_a_run_trains_the_projection_and_exports_the_student_alone(tmp_path: Path) -> None:
-    hint = {"_target_": "kd_lightning.objectives.hint.Hint", "match": PAIR, "weight": 1.0}
+    hint = {"_target_": "kd_lightning.losses.features.hint.Hint", "match": PAIR, "weight": 1.0}
     one = experiment(tmp_path, objective__hint=hint, steps__student=40, steps__pretrain=0, validate_every=20)
     one.run()
     rows = [line.split(",") for line in one.entry("distill").path("metrics.csv").read_text().splitlines()]

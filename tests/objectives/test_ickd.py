@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.objectives.ickd import ICKD
+from kd_lightning.losses.relations.ickd import ICKD
 from tests.objectives.relations import PAIR, value
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.objectives.kd import KD
+from kd_lightning.losses.logits.kd import KD
 from kd_lightning.types import Aligned, Outputs
 
 

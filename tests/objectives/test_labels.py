@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.decoupled import decoupled_kl
-from kd_lightning.functional.wsld import soft_label_weights
-from kd_lightning.objectives.labels import usable_labels
+from kd_lightning.losses.functional.decoupled import decoupled_kl
+from kd_lightning.losses.functional.wsld import soft_label_weights
+from kd_lightning.losses.labels import usable_labels
 from kd_lightning.types import Aligned, Outputs
 from tests.objectives.test_formulas import example
 from tests.test_objective_laws import EXCUSED, READS_LABELS, build

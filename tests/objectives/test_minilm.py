@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.objectives.layer_maps import LastN
-from kd_lightning.objectives.minilm import MiniLM
-from kd_lightning.taps import tapped
+from kd_lightning.losses.features.layer_maps import LastN
+from kd_lightning.losses.relations.minilm import MiniLM
+from kd_lightning.models.taps import tapped
 from tests.objectives.test_minilm2 import relation
 from tests.objectives.transformers import (
     INPUTS,

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from kd_lightning.errors import ConfigError, TapError
-from kd_lightning.objectives.layer_maps import LastN
-from kd_lightning.objectives.minilm2 import MiniLM2
+from kd_lightning.losses.features.layer_maps import LastN
+from kd_lightning.losses.relations.minilm2 import MiniLM2
 from tests.objectives.transformers import (
     INPUTS,
     MASK,

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.functional.kernels import Gaussian, Kernel, Linear, Polynomial
-from kd_lightning.objectives.nst import NST
+from kd_lightning.losses.features.nst import NST
+from kd_lightning.losses.functional.kernels import Gaussian, Kernel, Linear, Polynomial
 from tests.support.features import built, features, gradient_is_right, match, value
 
 MASK = torch.tensor([True, False, True])

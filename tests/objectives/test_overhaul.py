@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kd_lightning.functional.features import negative_margins, partial_squares
-from kd_lightning.objectives.overhaul import Overhaul
+from kd_lightning.losses.features.overhaul import Overhaul
+from kd_lightning.losses.functional.features import negative_margins, partial_squares
 from tests.support.features import built, features, gradient_is_right, match, value
 
 MASK = torch.tensor([True, False, True])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.objectives.cosine_features import CosineFeatures
-from kd_lightning.objectives.pkd import PatientKD
+from kd_lightning.losses.features.cosine_features import CosineFeatures
+from kd_lightning.losses.features.pkd import PatientKD
 from tests.support.features import built, features, gradient_is_right, match, value
 
 MASK = torch.tensor([[True, True, False], [False, True, True]])

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from kd_lightning.objectives.pkt import PKT
+from kd_lightning.losses.relations.pkt import PKT
 from tests.objectives.relations import MASK, PAIR, by_hand, features, value
 
 

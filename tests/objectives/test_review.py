@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.objectives.review import Review, context_distance
+from kd_lightning.losses.features.review import Review, context_distance
 from tests.support.features import built, features, gradient_is_right, match, value
 
 MASK = torch.tensor([True, False, True])

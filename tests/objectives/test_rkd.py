@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from kd_lightning.objectives.rkd import RKD
+from kd_lightning.losses.relations.rkd import RKD
 from tests.objectives.relations import PAIR, by_hand, features, value
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from kd_lightning.objectives.samples import evenly_spaced, samples
+from kd_lightning.losses.features.samples import evenly_spaced, samples
 
 MASK = torch.tensor([[True, True, False], [False, True, True]])
 POSITIONS = torch.arange(12.0).reshape(2, 3, 2)

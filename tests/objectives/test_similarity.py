@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from kd_lightning.objectives.similarity import Similarity
+from kd_lightning.losses.relations.similarity import Similarity
 from tests.objectives.relations import PAIR, by_hand, features, value
 
 

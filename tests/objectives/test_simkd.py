@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd_lightning.errors import ClassMismatchError, ConfigError
+from kd_lightning.losses.features.simkd import SimKD
 from kd_lightning.models.mlp import MLP
 from kd_lightning.models.reused_head import ReusedHead
-from kd_lightning.objectives.simkd import SimKD
 from tests.support.features import built, features, gradient_is_right, match, value
 from tests.support.parts import CLASSES, FEATURES
 from tests.support.processes import DDP, FSDP, in_two
@@ -22,7 +22,7 @@ from tests.support.tiny import entries, experiment
 from tests.test_resume import Stop, StopAfter, run, stored
 
 LAST = [{"student": "last:input", "teacher": "last:input"}]
-SIMKD = {"_target_": "kd_lightning.objectives.simkd.SimKD", "match": LAST, "weight": 1.0}
+SIMKD = {"_target_": "kd_lightning.losses.features.simkd.SimKD", "match": LAST, "weight": 1.0}
 CHANGES: dict[str, Any] = {"objective": {"simkd": SIMKD}, "student__width": 9}
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.objectives.spatial_channel import SpatialChannel
+from kd_lightning.losses.features.spatial_channel import SpatialChannel
 from tests.support.features import built, features, gradient_is_right, match, value
 
 

@@ -13,10 +13,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional.chunked import chunked_loss
-from kd_lightning.functional.interpolated import InterpolatedCrossEntropy
-from kd_lightning.functional.reduce import masked_mean
-from kd_lightning.objectives.taid import TAID
+from kd_lightning.losses.functional.chunked.loss import chunked_loss
+from kd_lightning.losses.functional.interpolated import InterpolatedCrossEntropy
+from kd_lightning.losses.functional.reduce import masked_mean
+from kd_lightning.losses.logits.taid import TAID
 from kd_lightning.types import Outputs
 from tests.functional.test_chunked import SOME, head, teacher_head
 from tests.modules.test_distillation import STEPS, At, data, distilling, fit
@@ -173,7 +173,7 @@ def test_the_module_tells_it_of_every_batch_and_keeps_its_state(tmp_path: Path) 
 
 def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
     """In the distil stage, whose batches are all that the adaptive steps know."""
-    node = {"_target_": "kd_lightning.objectives.taid.TAID", "alpha": 0.5, "beta": 0.5}
+    node = {"_target_": "kd_lightning.losses.logits.taid.TAID", "alpha": 0.5, "beta": 0.5}
     run(tmp_path / "whole", objective={"taid": node})
     with pytest.raises(Stop):
         run(tmp_path / "parts", [StopAfter(12 + 10 + 4 + 3)], objective={"taid": node})

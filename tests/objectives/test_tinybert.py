@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.objectives.tinybert import TinyBERT, score_difference
+from kd_lightning.losses.features.tinybert import TinyBERT, score_difference
 from tests.objectives.transformers import attached, check_gradients, said, value
 
 MATCH = [

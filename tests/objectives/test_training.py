@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kd_lightning.objectives.base import Objective
+from kd_lightning.losses.base import Objective
 from kd_lightning.types import Aligned, Outputs
 from tests.test_objective_laws import NAMES, build
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kd_lightning.functional.universal import sorted_distance
-from kd_lightning.objectives.universal_logit import UniversalLogit
+from kd_lightning.losses.functional.universal import sorted_distance
+from kd_lightning.losses.logits.universal_logit import UniversalLogit
 from kd_lightning.types import Aligned, Outputs
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.objectives.correlation_congruence import CorrelationCongruence
-from kd_lightning.objectives.features import FeatureObjective
-from kd_lightning.objectives.hint import Hint
-from kd_lightning.objectives.pkt import PKT
-from kd_lightning.objectives.rkd import RKD
-from kd_lightning.objectives.similarity import Similarity
+from kd_lightning.losses.features.base import FeatureObjective
+from kd_lightning.losses.features.hint import Hint
+from kd_lightning.losses.relations.correlation_congruence import CorrelationCongruence
+from kd_lightning.losses.relations.pkt import PKT
+from kd_lightning.losses.relations.rkd import RKD
+from kd_lightning.losses.relations.similarity import Similarity
 from tests.objectives.relations import PAIR, features, value
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from kd_lightning.objectives.vid import VID
+from kd_lightning.losses.features.vid import VID
 from tests.support.features import built, features, gradient_is_right, match, value
 
 MASK = torch.tensor([True, False, True])

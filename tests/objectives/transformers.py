@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.attaching import attach
+from kd_lightning.losses.base import Objective
+from kd_lightning.models.taps import tapped
 from kd_lightning.models.transformer_lm import TransformerLM
-from kd_lightning.objectives.base import Objective
-from kd_lightning.taps import tapped
 from kd_lightning.tasks.examples import TokenExample
 from kd_lightning.tasks.metrics import Perplexity
 from kd_lightning.tasks.position import PositionTask
+from kd_lightning.training.loss_setup import attach
 from kd_lightning.types import Aligned, Outputs
 
 TASK = PositionTask(7, {"perplexity": Perplexity()}, "perplexity", TokenExample(7, length=4), "tokens")

@@ -14,8 +14,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.report.sweep_files import Pool, pooled
-from kd_lightning.sweeps.folder import Job, params
+from kd_lightning.results.report.sweep.files import Pool, pooled
+from kd_lightning.results.sweep_folder import Job, params
 
 GRID: Mapping[str, Sequence[object]] = {"temperature": (1, 2, 4), "alpha": (0.3, 0.9), "seed": (0, 1, 2)}
 COMMAND = "kd run -m temperature=1,2,4 alpha=0.3,0.9 seed=0,1,2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kd_lightning.report.axis import curve_axis, step_axis, tick_step, value_axis
+from kd_lightning.results.report.charts.axis import curve_axis, step_axis, tick_step, value_axis
 
 
 @pytest.mark.parametrize(("span", "most", "step"), [(10, 7, 2), (100, 3, 50), (3000, 6, 500), (0.3, 3, 0.1), (9, 9, 1)])

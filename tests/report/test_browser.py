@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report.run_report import write_report
+from kd_lightning.results.report.run.run_report import write_report
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: the page is not looked at")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kd_lightning.report.cells import quote_cell
+from kd_lightning.results.report.cells import quote_cell
 
 
 @pytest.mark.parametrize(

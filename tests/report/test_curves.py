@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.report.curves import assign_styles, learning_curves, loss_terms, thinned
-from kd_lightning.report.roles import present
-from kd_lightning.report.run_files import read_run
+from kd_lightning.results.report.run.curves import assign_styles, learning_curves, loss_terms, thinned
+from kd_lightning.results.report.run.run_files import read_run
+from kd_lightning.results.roles import present
 from tests.report.conftest import METRICS
 
 Results = dict[str, Any]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report.evidence import command, facts, gain, interval, objective
-from kd_lightning.report.run_files import RunFiles, read_run
+from kd_lightning.results.report.run.evidence import command, facts, gain, interval, objective
+from kd_lightning.results.report.run.run_files import RunFiles, read_run
 
 Results = dict[str, Any]
 Write = Callable[..., Path]

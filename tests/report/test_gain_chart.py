@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.report.gain_chart import GainRow, draw, gain_axis
-from kd_lightning.report.headline import headline
-from kd_lightning.report.sweep_files import read_pool
-from kd_lightning.report.sweep_model import Report
+from kd_lightning.results.report.headline import headline
+from kd_lightning.results.report.sweep.files import read_pool
+from kd_lightning.results.report.sweep.gain_chart import GainRow, draw, gain_axis
+from kd_lightning.results.report.sweep.model import Report
 from tests.report.sweep_sample import GRID, pool_of, results, write_grid, write_job
 
 

@@ -6,8 +6,14 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report.gap import describe_weak_teacher, format_gap_closed, has_gap, measure_gap, measure_share_closed
-from kd_lightning.report.table import model_rows
+from kd_lightning.results.report.gap import (
+    describe_weak_teacher,
+    format_gap_closed,
+    has_gap,
+    measure_gap,
+    measure_share_closed,
+)
+from kd_lightning.results.table import model_rows
 
 Results = dict[str, Any]
 

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report import sweep_markdown
-from kd_lightning.report.evidence import facts
-from kd_lightning.report.groups import group_rows, has_groups
-from kd_lightning.report.markdown import markdown_page
-from kd_lightning.report.page import html_page
-from kd_lightning.report.run_files import read_run
-from kd_lightning.report.sweep_cells import Table
-from kd_lightning.report.sweep_csv import csv_text
-from kd_lightning.report.sweep_files import read_pool
-from kd_lightning.report.sweep_model import Report
-from kd_lightning.report.sweep_tables_html import table as html_table
-from kd_lightning.report.table import model_rows
-from kd_lightning.sweeps.folder import read_sweep
+from kd_lightning.results.groups import group_rows, has_groups
+from kd_lightning.results.report.run.evidence import facts
+from kd_lightning.results.report.run.markdown import markdown_page
+from kd_lightning.results.report.run.page import html_page
+from kd_lightning.results.report.run.run_files import read_run
+from kd_lightning.results.report.sweep import markdown as sweep_markdown
+from kd_lightning.results.report.sweep.cells import Table
+from kd_lightning.results.report.sweep.csv_file import csv_text
+from kd_lightning.results.report.sweep.files import read_pool
+from kd_lightning.results.report.sweep.model import Report
+from kd_lightning.results.report.sweep.tables_html import table as html_table
+from kd_lightning.results.sweep_folder import read_sweep
+from kd_lightning.results.table import model_rows
 from kd_lightning.sweeps.summary import sum_up, sweep_group_rows
 from tests.report.sweep_sample import results as sample
 from tests.report.sweep_sample import write_grid, write_job, write_sweep

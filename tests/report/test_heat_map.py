@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kd_lightning.report.heat_map import default_pair, heat_map
-from kd_lightning.report.heat_table import cell_text, hint, text_rows
-from kd_lightning.report.levels import parameters
-from kd_lightning.report.sweep_table import gains
+from kd_lightning.results.report.sweep.heat_map import default_pair, heat_map
+from kd_lightning.results.report.sweep.heat_table import cell_text, hint, text_rows
+from kd_lightning.results.report.sweep.levels import parameters
+from kd_lightning.results.report.sweep.table import gains
 from tests.report.sweep_sample import pool_of
 
 WORDS = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kd_lightning.report.levels import as_number, parameter, parameters
+from kd_lightning.results.report.sweep.levels import as_number, parameter, parameters
 from tests.report.sweep_sample import jobs_of
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.report.markdown import fenced, markdown_page, plain, table
-from kd_lightning.report.run_files import read_run
+from kd_lightning.results.report.run.markdown import fenced, markdown_page, plain, table
+from kd_lightning.results.report.run.run_files import read_run
 
 
 def test_the_same_table_and_sentences(results: dict[str, Any], write_run: Callable[..., Path]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kd_lightning.report.numbers import (
+from kd_lightning.results.numbers import (
     count,
     format_size,
     is_share,

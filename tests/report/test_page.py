@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report import page
-from kd_lightning.report.run_report import write_report
+from kd_lightning.results.report.run import page
+from kd_lightning.results.report.run.run_report import write_report
 from tests.report.conftest import METRICS
 
 Results = dict[str, Any]
@@ -179,7 +179,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
 def test_contrast_in_both_modes(block: int) -> None:
-    css = Path(page.__file__).with_name("page.css").read_text(encoding="utf-8")
+    css = (Path(page.__file__).parents[1] / "page.css").read_text(encoding="utf-8")
     colours = dict(re.findall(r"--(\w+): (#\w{6});", re.findall(r":root \{(.*?)\}", css, re.DOTALL)[block]))
     for ground in ("paper", "panel"):
         assert all(contrast(colours[name], colours[ground]) >= 4.5 for name in ("ink", "soft", "accent"))

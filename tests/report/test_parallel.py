@@ -6,10 +6,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from kd_lightning.report.levels import parameter, parameters
-from kd_lightning.report.parallel import Parallel, draw, parallel, upright
-from kd_lightning.report.sweep_files import Pool
-from kd_lightning.verdict_over_seeds import configurations
+from kd_lightning.results.report.sweep.files import Pool
+from kd_lightning.results.report.sweep.levels import parameter, parameters
+from kd_lightning.results.report.sweep.parallel import Parallel, draw, parallel, upright
+from kd_lightning.results.statistics.over_seeds import configurations
 from tests.report.sweep_sample import pool_of
 
 

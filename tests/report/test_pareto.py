@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.report.pareto import pareto_front, tradeoffs
-from kd_lightning.report.scatter import scatter
-from kd_lightning.report.sweep_files import read_pool
-from kd_lightning.verdict_over_seeds import configurations
+from kd_lightning.results.report.sweep.files import read_pool
+from kd_lightning.results.report.sweep.pareto import pareto_front, tradeoffs
+from kd_lightning.results.report.sweep.scatter import scatter
+from kd_lightning.results.statistics.over_seeds import configurations
 from tests.report.sweep_sample import pool_of, write_grid, write_students
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report.predictions import class_rows, describe_chance, has_predictions, prediction_rows
-from kd_lightning.report.summary import summary_sentences, summary_tables
+from kd_lightning.results.report.predictions import class_rows, describe_chance, has_predictions, prediction_rows
+from kd_lightning.results.report.summary import summary_sentences, summary_tables
 
 Results = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kd_lightning.report.ramp import diverging, sequential
+from kd_lightning.results.report.sweep.ramp import diverging, sequential
 
 
 @pytest.mark.parametrize(("mode", "steps"), [("max", [0, 4, 8, 8]), ("min", [8, 4, 0, 0])])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kd_lightning.errors import KDError
-from kd_lightning.report.roles import Role, lineage, present, role_of, total_steps
-from kd_lightning.report.run_files import read_run
+from kd_lightning.results.report.run.run_files import read_run
+from kd_lightning.results.roles import Role, lineage, present, role_of, total_steps
 
 Results = dict[str, Any]
 Write = Callable[..., Path]

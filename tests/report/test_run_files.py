@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kd_lightning.errors import KDError
-from kd_lightning.report.run_files import Measurement, read_metrics, read_run
+from kd_lightning.results.report.run.run_files import Measurement, read_metrics, read_run
 
 Results = dict[str, Any]
 Write = Callable[..., Path]

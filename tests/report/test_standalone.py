@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.errors import CheckpointWriteError, KDError
-from kd_lightning.report.figures import NO_PDF, Figure, can_write_pdf, draw_pdf, write_figures
-from kd_lightning.report.standalone import chart_rules, light_colors, line_entry, standalone_svg
-from kd_lightning.report.sweep_report import write_sweep_report
+from kd_lightning.results.report.figures import NO_PDF, Figure, can_write_pdf, draw_pdf, write_figures
+from kd_lightning.results.report.standalone import chart_rules, light_colors, line_entry, standalone_svg
+from kd_lightning.results.report.sweep.report import write_sweep_report
 from tests.report.sweep_sample import write_grid, write_students
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -9,8 +9,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from kd_lightning.report.chart import Chart, Point, Series
-from kd_lightning.report.svg import draw
+from kd_lightning.results.report.charts.chart import Chart, Point, Series
+from kd_lightning.results.report.charts.svg import draw
 
 
 def drawing(*series: Series, boundary: int | None = None, title: str = "t") -> ET.Element:

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report.heat_map import MEASURES, heat_map
-from kd_lightning.report.heat_table import html
-from kd_lightning.report.sweep_files import read_pool
-from kd_lightning.report.sweep_model import Report
-from kd_lightning.report.sweep_report import write_sweep_report
+from kd_lightning.results.report.sweep.files import read_pool
+from kd_lightning.results.report.sweep.heat_map import MEASURES, heat_map
+from kd_lightning.results.report.sweep.heat_table import html
+from kd_lightning.results.report.sweep.model import Report
+from kd_lightning.results.report.sweep.report import write_sweep_report
 from tests.report.sweep_sample import (
     results,
     write_grid,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.report.sweep_commands import configuration_command, job_command, sweep_command
-from kd_lightning.sweeps.folder import Sweep
+from kd_lightning.results.report.sweep.commands import configuration_command, job_command, sweep_command
+from kd_lightning.results.sweep_folder import Sweep
 from tests.report.sweep_sample import jobs_of
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.report.sweep_configurations import csv_text, escape_latex, latex_text
-from kd_lightning.report.sweep_files import read_pool
-from kd_lightning.report.sweep_model import Report
-from kd_lightning.report.sweep_report import write_sweep_report
+from kd_lightning.results.report.sweep.configurations import csv_text, escape_latex, latex_text
+from kd_lightning.results.report.sweep.files import read_pool
+from kd_lightning.results.report.sweep.model import Report
+from kd_lightning.results.report.sweep.report import write_sweep_report
 from tests.report.sweep_sample import results, write_grid, write_job, write_sweep
 
 

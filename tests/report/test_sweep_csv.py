@@ -7,9 +7,9 @@ import io
 import json
 from pathlib import Path
 
-from kd_lightning.report.sweep_csv import csv_text
-from kd_lightning.report.sweep_files import read_pool
-from kd_lightning.report.sweep_model import Report
+from kd_lightning.results.report.sweep.csv_file import csv_text
+from kd_lightning.results.report.sweep.files import read_pool
+from kd_lightning.results.report.sweep.model import Report
 from tests.report.sweep_sample import write_study, write_troubled
 
 

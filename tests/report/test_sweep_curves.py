@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.report.sweep_curves import SeedPoint, budget, draw, merge_seeds, picked, steps_axis, sweep_curves
-from kd_lightning.report.sweep_files import curve, read_pool
-from kd_lightning.verdict_over_seeds import configurations
+from kd_lightning.results.report.sweep.curves import (
+    SeedPoint,
+    budget,
+    draw,
+    merge_seeds,
+    picked,
+    steps_axis,
+    sweep_curves,
+)
+from kd_lightning.results.report.sweep.files import curve, read_pool
+from kd_lightning.results.statistics.over_seeds import configurations
 from tests.report.sweep_sample import GRID, write_grid, write_troubled
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kd_lightning.report.sweep_facts import facts, fingerprint, importances, study, title
-from kd_lightning.report.sweep_files import Pool, read_pool
-from kd_lightning.verdict_over_seeds import configurations
+from kd_lightning.results.report.sweep.facts import facts, fingerprint, importances, study, title
+from kd_lightning.results.report.sweep.files import Pool, read_pool
+from kd_lightning.results.statistics.over_seeds import configurations
 from tests.report.sweep_sample import pool_of, results, write_grid, write_job, write_sweep
 
 

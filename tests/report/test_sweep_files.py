@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning import json_files
 from kd_lightning.errors import KDError
-from kd_lightning.report.sweep_files import curve, mean, read_pool, reused, seconds
+from kd_lightning.results.report.sweep.files import curve, mean, read_pool, reused, seconds
+from kd_lightning.safety import json_files
 from tests.report.sweep_sample import GRID, results, write_grid, write_job, write_json, write_sweep, write_troubled
 
 

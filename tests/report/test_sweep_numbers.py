@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kd_lightning.report.sweep_numbers import Differences, differences, mean_sd
+from kd_lightning.results.report.sweep.numbers import Differences, differences, mean_sd
 
 NAN = float("nan")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.report.page import read_style
-from kd_lightning.report.sweep_report import write_sweep_report
+from kd_lightning.results.report.run.page import read_style
+from kd_lightning.results.report.sweep.report import write_sweep_report
 from tests.report.sweep_sample import (
     COMMAND,
     results,

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report.headline import headline
-from kd_lightning.report.sweep_csv import csv_text
-from kd_lightning.report.sweep_facts import facts
-from kd_lightning.report.sweep_files import Pool, read_pool
-from kd_lightning.report.sweep_markdown import markdown_page
-from kd_lightning.report.sweep_model import Report
-from kd_lightning.report.sweep_numbers import MINUS
-from kd_lightning.report.sweep_page import html_page
-from kd_lightning.report.sweep_states import reason, state, state_line
-from kd_lightning.report.sweep_table import configuration_table, job_table, labels
-from kd_lightning.verdict_over_seeds import configurations
+from kd_lightning.results.report.headline import headline
+from kd_lightning.results.report.sweep.csv_file import csv_text
+from kd_lightning.results.report.sweep.facts import facts
+from kd_lightning.results.report.sweep.files import Pool, read_pool
+from kd_lightning.results.report.sweep.markdown import markdown_page
+from kd_lightning.results.report.sweep.model import Report
+from kd_lightning.results.report.sweep.numbers import MINUS
+from kd_lightning.results.report.sweep.page import html_page
+from kd_lightning.results.report.sweep.states import reason, state, state_line
+from kd_lightning.results.report.sweep.table import configuration_table, job_table, labels
+from kd_lightning.results.statistics.over_seeds import configurations
 from tests.report.sweep_sample import jobs_of, pool_of, results, write_grid, write_job, write_sweep, write_troubled
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.report.table import model_rows
+from kd_lightning.results.table import model_rows
 
 Results = dict[str, Any]
 

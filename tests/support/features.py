@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from kd_lightning.objectives.features import FeatureObjective
+from kd_lightning.losses.features.base import FeatureObjective
 from kd_lightning.types import Aligned, Outputs
 
 Kind = TypeVar("Kind", bound=FeatureObjective)

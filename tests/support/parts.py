@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from kd_lightning.data.base import Prepared
+from kd_lightning.data.datamodule import Prepared
 from kd_lightning.seeds import derive
 
 CLASSES = 3

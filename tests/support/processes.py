@@ -11,8 +11,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-DDP: dict[str, Any] = {"_target_": "kd_lightning.strategies.SpawnedDDP", "start_method": "fork"}
-FSDP: dict[str, Any] = {"_target_": "kd_lightning.strategies.SpawnedModelParallel", "start_method": "fork"}
+DDP: dict[str, Any] = {"_target_": "kd_lightning.training.distributed.strategies.SpawnedDDP", "start_method": "fork"}
+FSDP: dict[str, Any] = {
+    "_target_": "kd_lightning.training.distributed.strategies.SpawnedModelParallel",
+    "start_method": "fork",
+}
 """Forked, because torch is imported here already; users' processes come from a fork server."""
 
 

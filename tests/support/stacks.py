@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from kd_lightning.callbacks.checkpoints import resume_files
-from kd_lightning.checkpoint_io import AtomicCheckpointIO
-from kd_lightning.data.base import Prepared
+from kd_lightning.data.datamodule import Prepared
 from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.seeds import derive
-from kd_lightning.stage import TrainerSettings, Training, begin, train
 from kd_lightning.store import Entry
+from kd_lightning.training.callbacks.checkpoints import resume_files
+from kd_lightning.training.checkpoint_io import AtomicCheckpointIO
+from kd_lightning.training.fit import TrainerSettings, Training, begin, train
 from tests.support.parts import CLASSES, FEATURES
 from tests.support.rounding import tolerance
 from tests.support.tiny import SilentBoard, experiment, train_teacher

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.sweeps.folder import Job
+from kd_lightning.results.sweep_folder import Job
 
 
 def results(

@@ -1,17 +1,17 @@
-"""A tiny job with its trackers, as ``kd_lightning.run.execute`` runs it."""
+"""A tiny job with its trackers, as ``kd_lightning.experiment.run.execute`` runs it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.experiment.collect_results import results_of
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.report.run_report import write_report
-from kd_lightning.results import results_of
-from kd_lightning.run_folder import gather
+from kd_lightning.experiment.run_folder import gather
+from kd_lightning.experiment.tracking.track import tracking
+from kd_lightning.results.report.run.run_report import write_report
+from kd_lightning.results.sweep_records import begin_job, end_job
 from kd_lightning.store import publish_json
-from kd_lightning.sweeps.records import begin_job, end_job
-from kd_lightning.tracking.track import tracking
 from tests.support.tiny import SilentBoard, build, settings
 
 

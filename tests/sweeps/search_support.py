@@ -16,14 +16,14 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from kd_lightning.results.sweep_folder import DONE, FAILED, RESULTS, params
+from kd_lightning.results.sweep_records import begin_job, end_job
 from kd_lightning.store import publish_json
-from kd_lightning.sweeps.folder import DONE, FAILED, RESULTS, params
-from kd_lightning.sweeps.records import begin_job, end_job
-from kd_lightning.sweeps.search_loop import Search
-from kd_lightning.sweeps.search_objectives import Objective
-from kd_lightning.sweeps.search_space import Space, read_space
-from kd_lightning.sweeps.search_storage import Memory, Storage, storage_of
-from kd_lightning.sweeps.search_study import SharedStudy
+from kd_lightning.sweeps.search.loop import Search
+from kd_lightning.sweeps.search.objectives import Objective
+from kd_lightning.sweeps.search.space import Space, read_space
+from kd_lightning.sweeps.search.storage import Memory, Storage, storage_of
+from kd_lightning.sweeps.search.study import SharedStudy
 
 VAL = Objective("models.distilled.val", "minimize")
 SIZE = Objective("models.distilled.parameters", "minimize")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.sweeps.folder import Sweep
-from kd_lightning.sweeps.launching import as_cohorts
-from kd_lightning.sweeps.worker import Order
+from kd_lightning.results.sweep_folder import Sweep
+from kd_lightning.sweeps.launchers.orders_for import as_cohorts
+from kd_lightning.sweeps.launchers.worker import Order
 from tests.support.cli import DIGITS, kd
 from tests.support.faulty import fault_words, strikes, write_package
 from tests.sweeps.test_faults import last_sweep, trained

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from kd_lightning.cli import main
+from kd_lightning.cli.main import main
+from kd_lightning.results.sweep_folder import DONE, FAILED, RESULTS, Sweep, gone, params, read_sweep
+from kd_lightning.results.sweep_records import begin_job, begin_sweep, end_job, plan_confirmation, plan_jobs
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.confirmation import drop_confirm, parse_confirm, run_confirmation
-from kd_lightning.sweeps.folder import DONE, FAILED, RESULTS, Sweep, gone, params, read_sweep
-from kd_lightning.sweeps.records import begin_job, begin_sweep, end_job, plan_confirmation, plan_jobs
 from tests.support.cli import DIGITS, kd
 from tests.support.commands import warm
 from tests.support.sweeps import results

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.sweeps import crew
-from kd_lightning.sweeps.crew import Crew
-from kd_lightning.sweeps.folder import read_job
-from kd_lightning.sweeps.records import begin_job
-from kd_lightning.sweeps.worker import Order
+from kd_lightning.results.sweep_folder import read_job
+from kd_lightning.results.sweep_records import begin_job
+from kd_lightning.sweeps.launchers import worker_pool as crew
+from kd_lightning.sweeps.launchers.worker import Order
+from kd_lightning.sweeps.launchers.worker_pool import Crew
 
 
 class Unwilling:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.sweeps.folder import Sweep, read_sweep
+from kd_lightning.results.sweep_folder import Sweep, read_sweep
 from tests.support.cli import DIGITS, kd
 from tests.support.faulty import fault_words, strikes, write_package
 

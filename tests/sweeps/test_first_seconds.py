@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.cli import main
+from kd_lightning.cli.main import main
 from tests.support.cli import DIGITS
 from tests.support.commands import fresh
 

@@ -14,10 +14,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kd_lightning.job import record_end
-from kd_lightning.sweeps.folder import differing, gone, is_sweep, read_job, read_sweep, started
-from kd_lightning.sweeps.live import SweepDisplay, ending, glance
-from kd_lightning.sweeps.records import (
+from kd_lightning.results.sweep_folder import differing, gone, is_sweep, read_job, read_sweep, started
+from kd_lightning.results.sweep_records import (
     ProgressFile,
     begin_job,
     begin_sweep,
@@ -27,6 +25,8 @@ from kd_lightning.sweeps.records import (
     plan_jobs,
     process,
 )
+from kd_lightning.sweeps.display import SweepDisplay, ending, glance
+from kd_lightning.sweeps.job import record_end
 from kd_lightning.sweeps.summary import sum_up
 from tests.support.cli import kd
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.sweeps.folder import JOB, RESULTS, SWEEP, read_job, settings_digest
+from kd_lightning.results.sweep_folder import JOB, RESULTS, SWEEP, read_job, settings_digest
+from kd_lightning.results.sweep_records import begin_job, begin_sweep, end_job
 from kd_lightning.sweeps.folder_lock import FolderLock
-from kd_lightning.sweeps.records import begin_job, begin_sweep, end_job
 from tests.support.cli import DIGITS, kd
 from tests.support.commands import Command, warm
 from tests.support.sweeps import results

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.cli import main
-from kd_lightning.sweeps.folder import Sweep, gone, read_json, read_sweep
+from kd_lightning.cli.main import main
+from kd_lightning.results.sweep_folder import Sweep, gone, read_json, read_sweep
 from tests.support.cli import DIGITS
 from tests.support.commands import Begin, Command, fresh, warm
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kd_lightning.sweeps.folder import Job
-from kd_lightning.sweeps.live import all_reused, draw_bars, get_stage_title
+from kd_lightning.results.sweep_folder import Job
+from kd_lightning.sweeps.display import all_reused, draw_bars, get_stage_title
 
 MODELS = {
     "teacher": {"label": "teacher", "stage": "teacher", "role": "teacher"},

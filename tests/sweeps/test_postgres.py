@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.sweeps.search_storage import storage_of
+from kd_lightning.sweeps.search.storage import storage_of
 from tests.sweeps.search_support import in_state, search_in, shared_study, succeed
 from tests.sweeps.test_search_processes import N_TRIALS, share_and_kill, start
 from tests.sweeps.test_search_watch import a_job, in_order
@@ -161,7 +161,7 @@ def test_a_server_that_goes_away_costs_no_result(
 def test_the_lock_of_a_killed_process_is_free(url: str, tmp_path: Path) -> None:
     """A process that is killed while it claims leaves the lock to the next one."""
     code = (
-        "import sys, time; from pathlib import Path; from kd_lightning.sweeps.search_storage import storage_of\n"
+        "import sys, time; from pathlib import Path; from kd_lightning.sweeps.search.storage import storage_of\n"
         "with storage_of(sys.argv[1], Path(), 'made-up').lock():\n"
         "    print('held', flush=True); time.sleep(600)"
     )
@@ -183,7 +183,7 @@ def test_the_lock_of_a_killed_process_is_free(url: str, tmp_path: Path) -> None:
 def test_pruning_works_with_it(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from optuna.pruners import MedianPruner
 
-    from kd_lightning.sweeps import search_watch
+    from kd_lightning.sweeps.search import pruning as search_watch
 
     monkeypatch.setattr(search_watch, "POLL_SECONDS", 0.02)
     words = ("quality=range(1,7)", "alpha=0.5")

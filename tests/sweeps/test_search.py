@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from kd_lightning.conf_files import conf_dir
-from kd_lightning.sweeps.folder import read_sweep
-from kd_lightning.sweeps.search import pruner_of, rehearse, sampler_of
-from kd_lightning.sweeps.search_objectives import FROM_TEST, read_objectives
+from kd_lightning.config.conf_files import conf_dir
+from kd_lightning.results.sweep_folder import read_sweep
+from kd_lightning.sweeps.search.from_config import pruner_of, rehearse, sampler_of
+from kd_lightning.sweeps.search.objectives import FROM_TEST, read_objectives
 from tests.support.cli import DIGITS, Answer, kd
 from tests.sweeps.search_support import VAL, space_of
 
@@ -220,7 +220,7 @@ def test_every_sampler_goes_with_every_pruner(sampler: Path, pruner: Path) -> No
 def test_a_missing_package_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("kd_lightning.sweeps.search")]:
+    for name in [name for name in sys.modules if name.startswith("kd_lightning.sweeps.search.from_config")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
     answer = search(capsys, tmp_path, *SPACE)
@@ -235,7 +235,7 @@ def test_other_code_and_a_searched_seed_are_said(
     first = search(capsys, tmp_path, *words, n_trials=1)
     assert "the luckiest seed" in first.err
     assert "was begun" not in first.err
-    monkeypatch.setattr("kd_lightning.sweeps.search.__version__", "9.9")
+    monkeypatch.setattr("kd_lightning.sweeps.search.from_config.__version__", "9.9")
     again = search(capsys, tmp_path, *words, "steps.pretrain=0", n_trials=1)
     assert "study mine was begun with version " in again.err
     assert "and other fixed settings: its values may not compare" in again.err

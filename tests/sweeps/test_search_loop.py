@@ -13,13 +13,13 @@ from optuna.samplers import CmaEsSampler, GPSampler, NSGAIISampler, RandomSample
 from optuna.trial import TrialState
 
 from kd_lightning.errors import ConfigError
+from kd_lightning.results.sweep_folder import DONE, FAILED, INTERRUPTED, KILLED, PRUNED, RESULTS, read_json
+from kd_lightning.results.sweep_records import begin_sweep, end_job
 from kd_lightning.store import publish_json
-from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, KILLED, PRUNED, RESULTS, read_json
-from kd_lightning.sweeps.records import begin_sweep, end_job
-from kd_lightning.sweeps.search_grid import Grid
-from kd_lightning.sweeps.search_objectives import Objective
-from kd_lightning.sweeps.search_storage import Journal, Memory
-from kd_lightning.sweeps.search_study import Outcome
+from kd_lightning.sweeps.search.grid import Grid
+from kd_lightning.sweeps.search.objectives import Objective
+from kd_lightning.sweeps.search.storage import Journal, Memory
+from kd_lightning.sweeps.search.study import Outcome
 from tests.sweeps.search_support import (
     SIZE,
     VAL,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.sweeps.search_objectives import Objective, read_objectives, value_at
+from kd_lightning.sweeps.search.objectives import Objective, read_objectives, value_at
 
 
 def asked() -> str:

@@ -14,11 +14,11 @@ import pytest
 from cmaes import CMA
 from optuna.samplers import CmaEsSampler, _cmaes
 
-from kd_lightning import seal
+from kd_lightning.cli.trust import trust as trust_verb
 from kd_lightning.errors import ConfigError
-from kd_lightning.sweeps.search_pickles import StatePickle
-from kd_lightning.sweeps.search_storage import Journal
-from kd_lightning.trust_verb import trust as trust_verb
+from kd_lightning.safety import seal
+from kd_lightning.sweeps.search.pickles import StatePickle, load_states_as_data
+from kd_lightning.sweeps.search.storage import Journal
 from tests.sweeps.search_support import search_in, shared_study
 
 
@@ -120,6 +120,7 @@ def test_only_states_are_loaded(data: bytes) -> None:
 def test_optuna_loads_by_the_name_that_is_replaced() -> None:
     """A private name of Optuna's: if it goes, this says so."""
     assert "pickle.loads(" in Path(_cmaes.__file__).read_text(encoding="utf-8")
+    load_states_as_data()
     assert isinstance(_cmaes.pickle, type)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from kd_lightning.sweeps.folder import read_sweep
-from kd_lightning.sweeps.search_storage import storage_of
+from kd_lightning.results.sweep_folder import read_sweep
+from kd_lightning.sweeps.search.storage import storage_of
 from tests.support.commands import Command, warm
 from tests.sweeps.search_support import in_state, main, shared_study
 

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.sweeps.search_space import contains
+from kd_lightning.sweeps.search.space import contains
 from tests.sweeps.search_support import space_of
 
 

@@ -15,8 +15,8 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.redaction import without_secrets
-from kd_lightning.sweeps.search_storage import Journal, Memory, Postgres, Sqlite, reaching, storage_of
+from kd_lightning.safety.redaction import without_secrets
+from kd_lightning.sweeps.search.storage import Journal, Memory, Postgres, Sqlite, reaching, storage_of
 from tests.sweeps.search_support import search_in, shared_study
 
 
@@ -102,7 +102,7 @@ def test_a_file_of_another_kind_is_refused(name: str, why: str, tmp_path: Path) 
 HOLD = """
 import sys, time
 from pathlib import Path
-from kd_lightning.sweeps.search_storage import Journal, KernelLock
+from kd_lightning.sweeps.search.storage import Journal, KernelLock
 path = Path(sys.argv[1])
 with Journal(path).lock():
     lock = KernelLock(path)

@@ -14,12 +14,12 @@ import pytest
 from optuna.trial import TrialState
 
 from kd_lightning.errors import ConfigError
+from kd_lightning.results.sweep_folder import DONE, FAILED, INTERRUPTED, JOB, PREEMPTED, PRUNED, RUNNING, started
+from kd_lightning.results.sweep_records import begin_job, end_job, process
 from kd_lightning.store import publish_json
-from kd_lightning.sweeps.folder import DONE, FAILED, INTERRUPTED, JOB, PREEMPTED, PRUNED, RUNNING, started
-from kd_lightning.sweeps.records import begin_job, end_job, process
-from kd_lightning.sweeps.search_grid import Grid
-from kd_lightning.sweeps.search_storage import Journal, Sqlite, Storage
-from kd_lightning.sweeps.search_study import ATTEMPTS, BEAT, FOLDER, OWNER, SILENCE, Outcome, SharedStudy
+from kd_lightning.sweeps.search.grid import Grid
+from kd_lightning.sweeps.search.storage import Journal, Sqlite, Storage
+from kd_lightning.sweeps.search.study import ATTEMPTS, BEAT, FOLDER, OWNER, SILENCE, Outcome, SharedStudy
 from tests.sweeps.search_support import SIZE, VAL, WORDS, in_state, results, search_in, shared_study, space_of
 
 DEAD = {"pid": 2**22 + 1, "host": socket.gethostname(), "born": "1"}

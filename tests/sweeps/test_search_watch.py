@@ -11,14 +11,14 @@ from optuna.exceptions import StorageInternalError
 from optuna.pruners import HyperbandPruner, MedianPruner
 from optuna.trial import TrialState
 
-from kd_lightning.callbacks.pruning_files import PRUNE, REPORTS, TRIAL
+from kd_lightning.results.sweep_folder import DONE, PRUNED, RESULTS, read_json
+from kd_lightning.results.sweep_records import end_job
 from kd_lightning.store import publish_json
-from kd_lightning.sweeps import search_watch
-from kd_lightning.sweeps.folder import DONE, PRUNED, RESULTS, read_json
-from kd_lightning.sweeps.records import end_job
-from kd_lightning.sweeps.search_storage import Journal, Memory, Sqlite, Storage
-from kd_lightning.sweeps.search_study import BEAT
-from kd_lightning.sweeps.search_watch import Watch, read_reports
+from kd_lightning.sweeps.search import pruning as search_watch
+from kd_lightning.sweeps.search.pruning import Watch, read_reports
+from kd_lightning.sweeps.search.storage import Journal, Memory, Sqlite, Storage
+from kd_lightning.sweeps.search.study import BEAT
+from kd_lightning.training.callbacks.pruning_files import PRUNE, REPORTS, TRIAL
 from tests.sweeps.search_support import in_state, results, search_in, shared_study, space_of
 
 STEPS = (10, 20, 30, 40)
@@ -74,7 +74,7 @@ def test_poor_trials_are_stopped_and_good_ones_are_not(kind: str, tmp_path: Path
 
 
 def in_order():  # type: ignore[no-untyped-def]
-    from kd_lightning.sweeps.search_grid import Grid
+    from kd_lightning.sweeps.search.grid import Grid
 
     return lambda seed: Grid(space_of(*WORDS).parameters)
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.errors import NonFiniteLossError, StageFailedError, TrialPruned
-from kd_lightning.sweeps.crew import Crew
-from kd_lightning.sweeps.folder import read_sweep
+from kd_lightning.errors import NonFiniteLossError, Postponed, StageFailedError, TrialPruned
+from kd_lightning.results.sweep_folder import read_sweep
+from kd_lightning.sweeps.launchers.worker import Order
+from kd_lightning.sweeps.launchers.worker_pool import Crew
 from kd_lightning.sweeps.stage_claims import StageClaims
-from kd_lightning.sweeps.stage_queue import LATER, POSTPONED, Answer, Ask, Over, Postponed, StageQueue
-from kd_lightning.sweeps.worker import Order
+from kd_lightning.sweeps.stage_queue import DONE_STAGES, LATER, POSTPONED, Answer, Ask, Over, StageQueue
 from tests.support.cli import DIGITS, kd
 
 TEACHER, ALONE = Ask("teacher/1", 40), Ask("baseline/2", 30)
@@ -55,7 +55,7 @@ def claims(*answers: Answer) -> tuple[StageClaims, Any]:
     ours, theirs = Pipe()
     for answer in answers:
         ours.send(answer)
-    return StageClaims(theirs), ours
+    return StageClaims(theirs, Path("nowhere") / DONE_STAGES), ours
 
 
 def test_a_job_asks_before_a_stage_and_says_when_it_is_over() -> None:
@@ -71,6 +71,8 @@ def test_a_job_asks_before_a_stage_and_says_when_it_is_over() -> None:
     [
         (NonFiniteLossError("a weight is NaN"), "NonFiniteLossError: a weight is NaN"),
         (TrialPruned("others were better"), ""),
+        (FileNotFoundError("/proc/nope: the job's own logger"), ""),
+        (MemoryError("beside this job's neighbours"), ""),
     ],
 )
 def test_what_goes_wrong_is_told_and_raised(error: Exception, told: str) -> None:
@@ -178,7 +180,7 @@ def test_more_that_wait_than_there_are_slots_are_started_again_later() -> None:
     for number in crew.fakes:
         crew.says(number, TEACHER)
     assert [fake.told for fake in crew.fakes.values()] == [[GO], [], [], [LATER]]
-    crew.fakes[3].process = SimpleNamespace(join=lambda: None)  # type: ignore[attr-defined]
+    crew.fakes[3].process = SimpleNamespace(join=lambda *_: None, is_alive=lambda: False)  # type: ignore[attr-defined]
     crew.fakes[3].dismiss = lambda: None  # type: ignore[attr-defined]
     crew.says(3, POSTPONED)
     assert [each.number for each in crew.waiting] == [3]
@@ -201,6 +203,26 @@ def test_what_a_job_needs_beside_its_stage_is_done_for_it_by_another_process() -
     crew._listen(helper, helper.order, Over("NonFiniteLossError: x"))
     crew._hand_out()
     assert crew.fakes[0].told == [GO, Answer(error="NonFiniteLossError: x (in job 0, baseline)")]
+
+
+def test_what_is_done_for_a_job_leaves_its_other_offers(tmp_path: Path) -> None:
+    more = Ask("pretrain/3", 20)
+    crew = Choosing((0, 0, None))
+    crew.says(0, replace(TEACHER, beside=(ALONE, more)))
+    helper: Any = FakeWorker(0, 1, None, only="baseline")
+    crew._listen(helper, helper.order, ALONE)
+    crew._close(helper.order, "failed", "its process was killed")
+    assert list(crew.offers) == ["pretrain/3"]
+    crew._close(order(0), "failed", "its process was killed")
+    assert crew.offers == {}
+
+
+def test_what_another_job_has_done_is_not_offered_any_more() -> None:
+    crew = Choosing((0, 0, None), (1, 1, None))
+    crew.says(1, ALONE)
+    crew.says(0, replace(TEACHER, beside=(ALONE,)))
+    crew.says(1, Over())
+    assert crew.offers == {}
 
 
 def test_what_a_job_gets_to_first_is_not_offered_any_more() -> None:
@@ -233,7 +255,10 @@ def test_no_worker_idles_while_a_stage_is_ready(tmp_path: Path, capsys: pytest.C
     alone = [time for path, time in ended.items() if path.parts[-3] == "baseline"]
     assert len(alone) == 5
     assert max(alone) < teacher
-    assert [job.state for job in read_sweep(sweep_of(tmp_path)).jobs] == ["done"] * 5
+    jobs = read_sweep(sweep_of(tmp_path)).jobs
+    assert [job.state for job in jobs] == ["done"] * 5
+    assert sum("teacher" in job.reused for job in jobs) == 4
+    assert not any("baseline" in job.reused for job in jobs), "each was trained for its job, by whichever process"
 
 
 @pytest.mark.slow

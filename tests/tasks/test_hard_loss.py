@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.functional.chunked import chunked_loss
+from kd_lightning.losses.functional.chunked.loss import chunked_loss
 from kd_lightning.tasks.base import CountsClasses
 from kd_lightning.tasks.hard_loss import EffectiveNumber, HardLoss, LogitAdjusted
 from kd_lightning.tasks.position import PositionTask

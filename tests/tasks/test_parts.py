@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from kd_lightning.functional import chunked
+from kd_lightning.losses.functional.chunked import loss as chunked
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.models.mlp import MLP
+from kd_lightning.tasks.batched_logits import logits_by_parts
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.metrics import Accuracy, Perplexity
-from kd_lightning.tasks.parts import logits_by_parts
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.tasks.predictions import Predictions
 

@@ -14,10 +14,10 @@ from kd_lightning.store import Entry
 from kd_lightning.tasks.examples import TokenExample
 from kd_lightning.tasks.metrics import CrossEntropy
 from kd_lightning.tasks.position import PositionTask
-from kd_lightning.teachers.building import Job, build
-from kd_lightning.teachers.cached import CachedTeacher, Policy
 from kd_lightning.teachers.live import LiveTeacher
-from kd_lightning.teachers.shards import Shards
+from kd_lightning.teachers.stored.reader import CachedTeacher, Policy
+from kd_lightning.teachers.stored.shards import Shards
+from kd_lightning.teachers.stored.writer import Job, build
 from kd_lightning.types import Batch
 
 CLASSES, ROWS, POSITIONS = 40, 23, 5

@@ -6,8 +6,8 @@ import pytest
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.teachers.auto import Auto, Use
-from kd_lightning.teachers.hidden import Hidden
 from kd_lightning.teachers.live import LiveTeacher
+from kd_lightning.teachers.stored.hidden import Hidden
 
 
 @pytest.mark.parametrize(

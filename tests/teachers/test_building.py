@@ -19,12 +19,12 @@ import torch
 from kd_lightning.errors import ConfigError, TeacherOutputError
 from kd_lightning.experiment.stored_outputs import TeacherCache
 from kd_lightning.store import Entry
-from kd_lightning.teachers import building
-from kd_lightning.teachers.building import RESERVE, build, fits, shard_is_whole
-from kd_lightning.teachers.hidden import Hidden
-from kd_lightning.teachers.logits import AllLogits
-from kd_lightning.teachers.shards import Shards
-from kd_lightning.teachers.topk import TopK
+from kd_lightning.teachers.stored import writer as building
+from kd_lightning.teachers.stored.hidden import Hidden
+from kd_lightning.teachers.stored.logits import AllLogits
+from kd_lightning.teachers.stored.shards import Shards
+from kd_lightning.teachers.stored.topk import TopK
+from kd_lightning.teachers.stored.writer import RESERVE, build, fits, shard_is_whole
 from tests.support.tiny import SilentBoard
 from tests.teachers.cache_support import ROWS, TASK, NoHead, a_job, batch, built, network, rows
 

@@ -15,7 +15,7 @@ from kd_lightning.models.convnet import ConvNet
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy
 from kd_lightning.tasks.position import PositionTask
-from kd_lightning.teachers import inference
+from kd_lightning.teachers import folding as inference
 from kd_lightning.teachers.live import LiveTeacher, state_hash
 
 TASK = PositionTask(5, {"accuracy": Accuracy()}, "accuracy", ArrayExample([1, 8, 8]))

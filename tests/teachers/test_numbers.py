@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.teachers.numbers import NUMBERS, numbers
+from kd_lightning.teachers.stored.dtypes import NUMBERS, numbers
 
 VALUES = torch.randn(6, 5, 32, generator=torch.Generator().manual_seed(0)) * 3
 

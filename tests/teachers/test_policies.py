@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError, TapError
-from kd_lightning.functional.chunked import chunked_loss
-from kd_lightning.functional.divergence import ForwardKL
-from kd_lightning.functional.terms import SoftTerm
-from kd_lightning.teachers.cached import Policy
-from kd_lightning.teachers.gradient_cosine import gradient_cosine
-from kd_lightning.teachers.hidden import Hidden
-from kd_lightning.teachers.hidden_or_logits import HiddenOrLogits
+from kd_lightning.losses.functional.chunked.loss import chunked_loss
+from kd_lightning.losses.functional.chunked.terms import SoftTerm
+from kd_lightning.losses.functional.divergence import ForwardKL
 from kd_lightning.teachers.live import state_hash
-from kd_lightning.teachers.logits import AllLogits
-from kd_lightning.teachers.topk import TopK
+from kd_lightning.teachers.stored.gradient_cosine import gradient_cosine
+from kd_lightning.teachers.stored.hidden import Hidden
+from kd_lightning.teachers.stored.hidden_or_logits import HiddenOrLogits
+from kd_lightning.teachers.stored.logits import AllLogits
+from kd_lightning.teachers.stored.reader import Policy
+from kd_lightning.teachers.stored.topk import TopK
 from kd_lightning.types import LinearLogits, Logits
 from tests.teachers.cache_support import CLASSES, ROWS, TASK, NoHead, batch, network, teachers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from kd_lightning.teachers.records import ALIGNMENT, Layout
+from kd_lightning.teachers.stored.row_layout import ALIGNMENT, Layout
 
 TENSORS = {
     "half": torch.randn(4, 3, 5).half(),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.teachers.topk_logits import FLOOR, MISSING, TopKLogits
+from kd_lightning.teachers.stored.topk_logits import FLOOR, MISSING, TopKLogits
 
 CLASSES, K = 11, 3
 SHAPE = (2, 4)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.tracking.hparams import HParams
-from kd_lightning.tracking.job import TrackedJob
-from kd_lightning.tracking.values import metrics_of
+from kd_lightning.experiment.tracking.hparams import HParams
+from kd_lightning.experiment.tracking.job import TrackedJob
+from kd_lightning.experiment.tracking.values import metrics_of
 from tests.support.tiny import SETTINGS, build
 from tests.support.tracked import run_job
 
@@ -125,7 +125,7 @@ def test_a_failed_job_has_no_row(tmp_path: Path) -> None:
 
 
 def fail(folder: Path) -> None:
-    from kd_lightning.tracking.track import tracking
+    from kd_lightning.experiment.tracking.track import tracking
 
     with tracking({**SETTINGS, "logger": logger(folder)}, build, folder, []):
         raise RuntimeError("on the way")

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.callbacks.mlflow_curves import ENVIRONMENT, MLflowCurves, load_client
 from kd_lightning.errors import ConfigError
-from kd_lightning.stopping import Terminated
-from kd_lightning.sweeps.records import begin_job, begin_sweep
-from kd_lightning.tracking.mlflow_runs import JOB, NOTE, PARENT, SWEEP, clean
-from kd_lightning.tracking.track import tracking
-from kd_lightning.tracking.values import metrics_of, params_of
+from kd_lightning.experiment.tracking.mlflow_curves import ENVIRONMENT, MLflowCurves, load_client
+from kd_lightning.experiment.tracking.mlflow_runs import JOB, NOTE, PARENT, SWEEP, clean
+from kd_lightning.experiment.tracking.track import tracking
+from kd_lightning.experiment.tracking.values import metrics_of, params_of
+from kd_lightning.process.stopping import Terminated
+from kd_lightning.results.sweep_records import begin_job, begin_sweep
 from tests.support.tiny import build, settings
 from tests.support.tracked import run_job
 
@@ -47,7 +47,7 @@ def logger(outputs: Path) -> dict[str, Any]:
     """As ``conf/logger/mlflow.yaml`` has it."""
     return {
         "mlflow": {
-            "_target_": "kd_lightning.callbacks.mlflow_curves.MLflowCurves",
+            "_target_": "kd_lightning.experiment.tracking.mlflow_curves.MLflowCurves",
             "stage": "{stage}",
             "experiment_name": "kd_lightning",
             "tracking_uri": f"sqlite:///{outputs}/mlflow.db",

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.tracking.values import metrics_of, params_of
+from kd_lightning.experiment.tracking.values import metrics_of, params_of
 from tests.support.tiny import settings
 
 

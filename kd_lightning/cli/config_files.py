@@ -1,0 +1,73 @@
+"""``kd ls``, ``kd cp``, ``kd env``: look at configuration and machine without importing torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+from kd_lightning.cli.loss_table import objective_rows
+from kd_lightning.config.conf_files import conf_dir, groups, purpose
+from kd_lightning.errors import KDError, did_you_mean
+from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.versions import installed
+
+
+def ls(arguments: list[str]) -> int:
+    """Groups and choices, each with the first comment line of its file; objectives, asked for alone, with their formulas."""
+    found = groups()
+    if arguments and arguments[0] not in found:
+        raise KDError(f"no group {arguments[0]!r}{did_you_mean(arguments[0], found)}")
+    for group in arguments[:1] or found:
+        print(printable(group))
+        width = max(len(name) for name in found[group])
+        more = {row.name: row for row in objective_rows(found[group])} if arguments and group == "objective" else {}
+        for name, path in found[group].items():
+            print(printable(f"  {name:<{width}}  {purpose(path)}"))
+            if name in more and more[name].formula:
+                row = more[name]
+                print(printable(f"      {row.formula}\n      {row.reference}", lines=True))
+                print(f"      taps: {'yes' if row.taps else 'no'}, chunked: {'yes' if row.chunked else 'no'}")
+    return 0
+
+
+def cp(arguments: list[str]) -> int:
+    """Copy configuration files (``model/lstm_lm`` or ``config``) to the same place below ``./conf``."""
+    if not arguments:
+        raise KDError("name a file, for example: kd cp model/lstm_lm")
+    known = [path.relative_to(conf_dir()).with_suffix("").as_posix() for path in conf_dir().rglob("*.yaml")]
+    for name in arguments:
+        name = name.removesuffix(".yaml")
+        if name not in known:
+            raise KDError(f"no file {name!r}{did_you_mean(name, known)}")
+        target = Path("conf") / f"{name}.yaml"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(Path.cwd()):
+            raise KDError(
+                f"{target.parent} is a link to {target.parent.resolve()}, outside of this folder: copy there yourself"
+            )
+        try:
+            with target.open("xb") as file:  # never through a link that lies there
+                file.write((conf_dir() / f"{name}.yaml").read_bytes())
+        except FileExistsError as error:
+            raise KDError(f"{target} is there already: remove it first") from error
+        print(target)
+    return 0
+
+
+def env(arguments: list[str]) -> int:
+    """Versions and machine."""
+    print(f"python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} CPUs")
+    for name, version in installed().items():
+        print(f"{name} {version or 'not installed'}")
+    print(f"configuration {conf_dir()}")
+    return 0
+
+
+HELP = {
+    "ls": "kd ls [GROUP]     configuration groups and choices, with what each is for; of GROUP alone, in detail\n",
+    "cp": "kd cp FILE [...]  copy configuration files, as model/lstm_lm or config, to ./conf, where your edits win\n",
+    "env": "kd env            versions and machine, for bug reports\n",
+}
+VERBS: dict[str, Callable[[list[str]], int]] = {"ls": ls, "cp": cp, "env": env}

@@ -1,0 +1,111 @@
+"""``kd``: the command line. Verbs that do not train import neither torch nor Lightning."""
+
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` has put the working folder first: not even `os` or `__future__` may come from there.
+    del sys.path[0]
+
+import os
+
+from kd_lightning.errors import KDError, did_you_mean
+from kd_lightning.process.import_paths import keep_working_folder_out
+from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.verbs import USER_ERROR, run_verb
+
+COMPLETION = ("-sc", "--shell-completion")
+HELP = """\
+kd: knowledge distillation experiments.
+
+  kd run [OVERRIDE ...]   run the whole job; -m sweeps; --plan shows what would be done; --help lists groups and settings
+  kd status [FOLDER]      how a sweep or run is doing; --watch follows it
+  kd report FOLDER [...]  one page over sweeps and runs, also while they run or after a crash
+  kd noise FOLDER [...]   what seeds can show: the smallest gain, and how many seeds a gain needs
+  kd cache VERB           teacher outputs on disk: ls, verify, prune
+  kd trust VERB           packages of yours that configurations may name: add, ls, remove
+  kd ls [GROUP]           configuration groups and choices, with what each is for
+  kd cp FILE [...]        copy configuration files to ./conf, where your edits win
+  kd env                  versions and machine, for bug reports
+
+kd run                    the default job: LSTM language models on real text, about 3 minutes on 2 cores
+kd run experiment=digits  images with few labels
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    keep_working_folder_out()
+    words = sys.argv[1:] if arguments is None else arguments
+    return run_verb(words[0] if words else "help", lambda: answer(words))
+
+
+def answer(words: list[str]) -> int:
+    """Do what the words say; the exit code."""
+    verb, rest = (words[0], words[1:]) if words else ("--help", [])
+    if verb in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if verb == "--version":
+        from kd_lightning import __version__
+
+        print(__version__)
+        return 0
+    check_working_folder()
+    if verb in COMPLETION or (verb == "run" and rest and rest[0] in COMPLETION):
+        from kd_lightning.cli.completion import complete
+
+        return complete(words if verb in COMPLETION else rest)
+    if verb == "run":
+        from kd_lightning.process.collector import at_rest
+
+        with at_rest():
+            from kd_lightning.cli.run import run
+
+            return run(rest)
+    if verb == "status":
+        from kd_lightning.cli.status import status
+
+        return status(rest)
+    if verb == "report":
+        from kd_lightning.cli.report import report
+
+        return report(rest)
+    if verb == "noise":
+        from kd_lightning.cli.noise import noise
+
+        return noise(rest)
+    if verb == "cache":
+        from kd_lightning.cli.cache import cache
+
+        return cache(rest)
+    if verb == "trust":
+        from kd_lightning.cli.trust import trust
+
+        return trust(rest)
+    if verb in ("ls", "cp", "env"):
+        from kd_lightning.cli import config_files as inspection
+
+        if any(word in ("-h", "--help") for word in rest):
+            print(inspection.HELP[verb], end="")
+            return 0
+        return inspection.VERBS[verb](rest)
+    from kd_lightning.cli.completion import VERBS
+
+    print(printable(f"kd: no verb {verb!r}{did_you_mean(verb, VERBS)} (see kd --help)"), file=sys.stderr)
+    return USER_ERROR
+
+
+def check_working_folder() -> None:
+    """Everything is looked for from the working folder on.
+
+    Raises:
+        KDError: It has been deleted.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise KDError("the working folder has been deleted: cd to one that exists") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

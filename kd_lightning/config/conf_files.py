@@ -1,0 +1,64 @@
+"""Where configuration files are. Imports nothing heavy: ``kd ls`` must be quick."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from kd_lightning.errors import KDError
+from kd_lightning.safety.json_files import read_text
+
+
+def conf_dir() -> Path:
+    """The folder of our configuration files: inside the installed package, else the checkout's."""
+    package = Path(__file__).parents[1]
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parent / "conf"
+
+
+def user_conf_dir() -> Path | None:
+    """The user's own ``./conf``, if there is one and it is not ours."""
+    own = Path.cwd() / "conf"
+    return own if own.is_dir() and own.resolve() != conf_dir().resolve() else None
+
+
+def search_dirs() -> list[Path]:
+    """All folders that are searched, first match first."""
+    own = user_conf_dir()
+    return [*([own] if own else []), conf_dir()]
+
+
+FITS = "Fits: task="
+
+
+def groups() -> dict[str, dict[str, Path]]:
+    """Group -> choice -> file; the user's files hide ours of the same name."""
+    found: dict[str, dict[str, Path]] = {}
+    for folder in reversed(search_dirs()):
+        for path in sorted(folder.glob("*/**/*.yaml")):
+            group = path.parent.relative_to(folder).as_posix()
+            found.setdefault(group, {})[path.stem] = path
+    return {group: dict(sorted(choices.items())) for group, choices in sorted(found.items())}
+
+
+def purpose(path: Path) -> str:
+    """The first comment line of a file that is not Hydra's package directive; after a command, the next one too."""
+    comments = head_comments(path)
+    shown = comments[:2] if comments and comments[0].startswith("kd run") and ":" not in comments[0] else comments[:1]
+    task = fitting_task(path)
+    return ": ".join(shown) + (f" (fits task={task})" if task else "")
+
+
+def head_comments(path: Path) -> list[str]:
+    """The comment lines that a file opens with, without Hydra's package directive."""
+    try:
+        text = read_text(path, errors="replace", links=True)
+    except (KDError, FileNotFoundError) as error:  # one file that cannot be read hides no other
+        return [str(error)]
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return [line.removeprefix("#").strip() for line in lines if not line.startswith("# @package")]
+
+
+def fitting_task(path: Path) -> str:
+    """The one task that a preset fits, from its line ``# Fits: task=NAME``; empty where it fits any."""
+    return next((line.removeprefix(FITS) for line in head_comments(path) if line.startswith(FITS)), "")

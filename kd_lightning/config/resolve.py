@@ -1,0 +1,50 @@
+"""A composed configuration as plain, resolved data, and plain data as YAML."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+
+from kd_lightning.config.resolution import SettingsTooLargeError, resolve
+from kd_lightning.errors import ConfigError
+from kd_lightning.safety.error_text import one_line
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The composed configuration as plain, resolved data.
+
+    Raises:
+        ConfigError: Something is missing or an interpolation leads nowhere.
+    """
+    for missing in _unset(OmegaConf.to_container(config, resolve=False)):
+        raise ConfigError(f"{missing} is not set: give it a value with {missing}=...")
+    try:
+        settings = resolve(config)
+    except SettingsTooLargeError as error:
+        raise ConfigError(one_line(error)) from error
+    except InterpolationKeyError as error:
+        raise ConfigError(
+            f"{error.full_key}: {one_line(error)}: choose data, task and models that fit together"
+        ) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from error
+    assert isinstance(settings, dict)
+    return typing.cast("dict[str, Any]", settings)
+
+
+def _unset(node: Any, where: str = "") -> Iterator[str]:
+    """Paths of the values that a file leaves to the user, as ``???``."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _unset(value, f"{where}.{key}" if where else str(key))
+    elif node == "???":
+        yield where
+
+
+def yaml_text(settings: Any) -> str:
+    """Plain settings as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(settings))

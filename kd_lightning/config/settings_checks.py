@@ -1,0 +1,250 @@
+"""Settings that make no sense are refused before anything is built: plain data in, one clear error out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from kd_lightning.errors import ConfigError, did_you_mean
+from kd_lightning.experiment.ranges import check_ranges
+
+GROUPS = (
+    "scheme",
+    "task",
+    "data",
+    "teacher",
+    "student",
+    "objective",
+    "optimizer",
+    "teacher_optimizer",
+    "scheduler",
+    "teacher_scheduler",
+    "hard_loss",
+    "teacher_hard_loss",
+    "annealing",
+    "balancing",
+    "teacher_outputs",
+    "trainer",
+    "callbacks",
+    "logger",
+    "steps",
+    "vars",
+)
+"""Settings that hold settings."""
+STEPS = ("teacher", "student", "pretrain", "most")
+CHOSEN_BY = {
+    "teacher": "model@teacher",
+    "student": "model@student",
+    "teacher_optimizer": "optimizer@teacher_optimizer",
+    "teacher_scheduler": "scheduler@teacher_scheduler",
+    "teacher_hard_loss": "hard_loss@teacher_hard_loss",
+}
+"""Settings whose group has another name -> what chooses one of its files."""
+KEYS = frozenset(
+    {
+        *GROUPS,
+        "temperature",
+        "alpha",
+        "seed",
+        "teacher_seed",
+        "validate_every",
+        "checkpoint_every",
+        "log_every",
+        "compile",
+        "chunked_loss",
+        "matmul",
+        "channels_last",
+        "outputs",
+        "folder",
+        "force",
+        "progress",
+        "confirm",
+    }
+)
+ANNEALED = ("temperature", "alpha", "weight")
+RESERVED = {"hard": "the hard loss", "loss": "the whole loss"}
+NEEDED = {
+    "data": ("batch_size", "eval_batch_size", "workers", "source", "limit", "labelled", "labelled_teacher"),
+    "task": ("name", "monitor"),
+    "steps": STEPS,
+}
+"""What must be set, by a file of the user's own as well."""
+USUAL_TEMPERATURES = (0.1, 100.0)
+PRODUCTS = ("highest", "high", "medium")
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """The plain knobs are known, of the right type and in range.
+
+    Raises:
+        ConfigError: The first that is not.
+    """
+    for key in settings:
+        if key not in KEYS:
+            hint = did_you_mean(key, KEYS) or "; free-form values belong under vars"
+            raise ConfigError(f"unknown setting {key!r}{hint}")
+    for key in sorted(KEYS):
+        if key not in settings:
+            raise ConfigError(f"{key} is missing: every setting of `kd run --cfg job` is needed; take ~{key} back")
+    _check_shape(settings)
+    _check_named(settings)
+    _check_trainer(settings["trainer"])
+    if settings["teacher"].get("checkpoint") and "teacher" in settings["force"]:
+        raise ConfigError(
+            "force=[teacher] with teacher.checkpoint: there is no training to run again; drop one of them"
+        )
+    if settings["teacher"].get("checkpoint") and settings["teacher_hard_loss"]:
+        raise ConfigError(
+            "teacher_hard_loss with teacher.checkpoint: that teacher is trained already; drop the checkpoint, or set "
+            "hard_loss@teacher_hard_loss=cross_entropy"
+        )
+    check_ranges(settings)
+    _check_temperature(settings["temperature"])
+    _check_steps(settings["steps"])
+    if not settings["objective"]:
+        raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
+    _check_some_weight(settings["objective"], settings["annealing"])
+    for name in settings["objective"]:
+        if name in RESERVED:
+            raise ConfigError(f"objective.{name}: the log has that name for {RESERVED[name]}: choose another")
+    _check_annealing(settings["annealing"], settings["objective"])
+
+
+def _check_shape(settings: Mapping[str, Any]) -> None:
+    """Settings that hold others do, lists are lists, flags are flags, paths are texts."""
+    for key in GROUPS:
+        if not isinstance(settings[key], Mapping):
+            chosen = f"choose a file with {CHOSEN_BY.get(key, key)}={settings[key]}, or " if settings[key] else ""
+            raise ConfigError(
+                f"{key}={settings[key]!r}: settings are expected here; {chosen}set one inside, as {key}.NAME=..."
+            )
+    for group, names in NEEDED.items():
+        for name in names:
+            if name not in settings[group]:
+                raise ConfigError(f"{group}.{name} is missing: the {group} file must set it, see kd ls {group}")
+    if not isinstance(settings["force"], list):
+        raise ConfigError(f"force={settings['force']!r}: a list is expected: force=[{settings['force']}]")
+    for key in ("progress", "compile", "channels_last"):
+        if not isinstance(settings[key], bool):
+            raise ConfigError(f"{key}={settings[key]!r}: true or false is expected")
+    if settings["chunked_loss"] not in (True, False, "auto"):
+        raise ConfigError(f"chunked_loss={settings['chunked_loss']!r}: true, false or auto is expected")
+    if settings["matmul"] not in PRODUCTS:
+        hint = did_you_mean(str(settings["matmul"]), PRODUCTS)
+        raise ConfigError(f"matmul={settings['matmul']!r}: not one of {', '.join(PRODUCTS)}{hint}")
+    if not isinstance(settings["outputs"], str):
+        raise ConfigError(f"outputs={settings['outputs']!r}: a folder is expected")
+    checkpoint = settings["teacher"].get("checkpoint")
+    if checkpoint is not None and not isinstance(checkpoint, str):
+        raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")
+
+
+def _check_some_weight(objective: Mapping[str, Any], annealing: Mapping[str, Any]) -> None:
+    """Some term of the soft loss counts."""
+    curves = as_settings(annealing.get("weight"))
+    weights = [
+        node.get("weight", 1) if isinstance(node, Mapping) and name not in curves else 1
+        for name, node in objective.items()
+    ]
+    if not any(weights):
+        names = ", ".join(f"objective.{name}.weight" for name in objective)
+        raise ConfigError(
+            f"{names}: 0, so no soft loss is left: give one a weight above 0, or train on labels with alpha=0"
+        )
+
+
+def _check_named(settings: Mapping[str, Any]) -> None:
+    """What names a file or a folder is not empty, as it is where a shell variable is not set."""
+    named = {f"data.{name}": value for name, value in settings["data"].items()}
+    named |= {f"data.source.{name}": value for name, value in as_settings(settings["data"].get("source")).items()}
+    for name, value in {**named, "teacher.checkpoint": settings["teacher"].get("checkpoint")}.items():
+        if isinstance(value, str) and not value.strip():
+            raise ConfigError(f"{name} is empty (is a shell variable unset?): give it a value, or leave it out")
+
+
+def as_settings(node: Any) -> Mapping[str, Any]:
+    """A node's settings; of a plain value, none."""
+    return node if isinstance(node, Mapping) else {}
+
+
+def _check_annealing(annealing: Mapping[str, Any], objective: Mapping[str, Any]) -> None:
+    """Everything there is a curve; those of weights are of objectives that are there."""
+    for key in annealing:
+        if key not in ANNEALED:
+            raise ConfigError(f"unknown setting 'annealing.{key}'{did_you_mean(key, ANNEALED)}")
+    weights = annealing.get("weight") or {}
+    if not isinstance(weights, Mapping) or "_target_" in weights:
+        raise ConfigError("annealing.weight: name the objective: +scheduler@annealing.weight.NAME=cosine")
+    for name in weights:
+        if name not in objective:
+            raise ConfigError(f"annealing.weight.{name}: objective has no {name!r}{did_you_mean(str(name), objective)}")
+    curves = {key: annealing.get(key) for key in ("temperature", "alpha")}
+    for key, node in {**curves, **{f"weight.{name}": node for name, node in weights.items()}}.items():
+        if node is not None and not (isinstance(node, Mapping) and "_target_" in node):
+            raise ConfigError(f"annealing.{key}={node!r}: a curve is expected, as in +scheduler@annealing.{key}=cosine")
+
+
+OURS = {
+    "max_steps": "steps.teacher, steps.student",
+    "min_steps": "steps.teacher, steps.student",
+    "max_epochs": "steps.teacher, steps.student",
+    "min_epochs": "steps.teacher, steps.student",
+    "val_check_interval": "validate_every",
+    "check_val_every_n_epoch": "validate_every",
+    "num_sanity_val_steps": "debug=fast_dev_run",
+    "fast_dev_run": "debug=fast_dev_run",
+    "overfit_batches": "debug=overfit",
+    "limit_train_batches": "data.limit",
+    "limit_val_batches": "data.limit",
+    "limit_test_batches": "data.limit",
+    "log_every_n_steps": "log_every",
+    "callbacks": "callbacks",
+    "logger": "logger",
+    "default_root_dir": "outputs",
+    "enable_progress_bar": "progress",
+    "enable_checkpointing": "checkpoint_every",
+    "enable_model_summary": "progress",
+    "use_distributed_sampler": "trainer.devices",
+    "plugins": "trainer.precision",
+}
+"""Trainer settings that the stages make themselves -> the setting to use instead."""
+
+
+def _check_trainer(trainer: Mapping[str, Any]) -> None:
+    for name, instead in OURS.items():
+        if name in trainer:
+            raise ConfigError(f"trainer.{name} is set by the stages themselves: use {instead}")
+
+
+def _check_temperature(value: Any) -> None:
+    low, high = USUAL_TEMPERATURES
+    if not low <= value <= high:
+        warnings.warn(
+            f"temperature={value} lies outside [{low:g}, {high:g}], where soft targets say little", stacklevel=2
+        )
+
+
+def limit_steps(steps: Mapping[str, int]) -> dict[str, int]:
+    """The budgets, none above ``most``, of which pre-training takes half at most.
+
+    Example:
+        >>> limit_steps({"teacher": 60, "student": 2, "pretrain": 1, "most": 2})
+        {'teacher': 2, 'student': 2, 'pretrain': 1}
+    """
+    budgets = {name: value for name, value in steps.items() if name != "most"}
+    most = steps["most"]
+    if most is None:
+        return budgets
+    return {name: min(value, most // 2 if name == "pretrain" else most) for name, value in budgets.items()}
+
+
+def _check_steps(steps: Mapping[str, Any]) -> None:
+    for name in steps:
+        if name not in STEPS:
+            raise ConfigError(f"unknown setting 'steps.{name}'{did_you_mean(name, STEPS)}")
+    if steps["pretrain"] >= steps["student"]:
+        raise ConfigError(
+            f"steps.pretrain={steps['pretrain']} leaves nothing of steps.student={steps['student']} to distil: "
+            "pre-training is a part of the student's budget"
+        )

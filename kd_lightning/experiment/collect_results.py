@@ -1,0 +1,134 @@
+"""``results.json``: what a run found, in numbers and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from kd_lightning.experiment.experiment import Experiment, Found
+from kd_lightning.experiment.settings import is_long_tailed
+from kd_lightning.experiment.stage import Stage
+from kd_lightning.experiment.tracking.values import hard_loss_name, teacher_hard_loss_name
+from kd_lightning.results.report.gap import measure_share_closed
+from kd_lightning.results.statistics.verdict import gain, paired_interval, verdict_sentence
+from kd_lightning.tasks.class_groups import METRIC, class_groups
+from kd_lightning.tasks.metrics import RowMetric
+
+KEPT = (
+    "val",
+    "test",
+    "metrics",
+    "predictions",
+    "parameters",
+    "megabytes",
+    "steps",
+    "best_step",
+    "seconds",
+    "store_key",
+    "stage",
+    "throughput",
+    "reused",
+)
+
+
+def results_of(experiment: Experiment, found: Found, command: str) -> dict[str, Any]:
+    """The content of ``results.json``.
+
+    Args:
+        experiment: The finished run.
+        found: What ``Experiment.run`` returned.
+        command: What repeats it.
+    """
+    settings, task, records = experiment.context.settings, experiment.builder.task, found.records
+    models = {name: describe_model(stage, records[stage.name]) for name, stage in found.comparison.models.items()}
+    rows = {name: found.rows[stage.name] for name, stage in found.comparison.models.items()}
+    for name, model in models.items():
+        if name != "teacher":
+            agreement = measure_agreement(rows["teacher"], rows[name])
+            model["predictions"] = {**model["predictions"], "agreement": agreement}
+    tests = {name: model["test"] for name, model in models.items()}
+    results: dict[str, Any] = {
+        "task": settings["task"]["name"],
+        "metric": task.monitor,
+        "mode": task.mode,
+        "seed": settings["seed"],
+        "teacher_seed": settings["teacher_seed"],
+        "temperature": settings["temperature"],
+        "alpha": settings["alpha"],
+        "annealing": annealed(settings["annealing"]),
+        "balancing": type(experiment.builder.balancing()).__name__,
+        "objective": list(settings["objective"]),
+        "hard_loss": hard_loss_name(settings["hard_loss"]),
+        "teacher_hard_loss": teacher_hard_loss_name(settings),
+        "batch_size": settings["data"]["batch_size"],
+        "labelled": settings["data"]["labelled"],
+        **_long_tail(experiment),
+        "models": models,
+        "throughput_unit": f"{task.unit}/s",
+        "gain_over_baseline": gain(tests["baseline"], tests["distilled"], task.mode),
+        "interval": _interval(experiment, rows, "distilled"),
+        "gap_interval": _interval(experiment, rows, "teacher"),
+        "teacher_unchanged": all(r["teacher_unchanged"] for r in records.values() if "teacher_unchanged" in r),
+        "teacher_hash": records[found.comparison["distilled"].name]["teacher_hash"],
+        "data_fingerprint": experiment.builder.dataset.fingerprint,
+        "command": command,
+    }
+    results["gap_closed"] = measure_share_closed(results, tests["distilled"])
+    return {**results, "verdict": verdict_sentence(results)}
+
+
+def describe_model(stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a model, and what it is: readers know no scheme."""
+    return {
+        "label": stage.label,
+        "role": stage.role,
+        "start": stage.start.name if stage.start else None,
+        "steps_before": stage.steps_before,
+        **{key: record[key] for key in KEPT if key in record},
+    }
+
+
+def measure_agreement(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> float:
+    """Share of the counted test positions where both predict the same class."""
+    return float((teacher["predicted"] == student["predicted"]).double().mean())
+
+
+def _long_tail(experiment: Experiment) -> dict[str, Any]:
+    """Of long-tailed data: the groups whose accuracies are among each model's metrics, frequent classes first."""
+    settings = experiment.context.settings
+    if not is_long_tailed(settings):
+        return {}
+    rows = experiment.builder.dataset.training_rows
+    groups = {
+        name: {"classes": classes, "training_rows": rows[classes].tolist()}
+        for name, classes in class_groups(rows).items()
+        if f"{METRIC}{name}" in experiment.builder.task.metrics()
+    }
+    return {"imbalance": settings["data"]["imbalance"], "class_groups": groups}
+
+
+def annealed(annealing: Mapping[str, Any]) -> list[str]:
+    """What follows a curve while distilling: ``temperature``, ``alpha``, ``weight.NAME``."""
+    weights = annealing.get("weight") or {}
+    plain = [name for name, curve in annealing.items() if curve and name != "weight"]
+    return [*plain, *(f"weight.{name}" for name in weights)]
+
+
+def _interval(experiment: Experiment, rows: Mapping[str, Any], model: str) -> dict[str, Any] | None:
+    """Of the gain of a model over the student alone."""
+    metric = experiment.builder.task.metrics()[experiment.builder.task.monitor]
+    assert isinstance(metric, RowMetric)
+    index = rows["baseline"]["index"].numpy()
+    assert np.array_equal(index, rows[model]["index"].numpy()), "both models see the same test rows"
+    group = experiment.builder.dataset.prepared.splits["test"].get("group")
+    interval = paired_interval(
+        baseline={name: rows["baseline"][name].numpy() for name in ("sums", "counts")},
+        student={name: rows[model][name].numpy() for name in ("sums", "counts")},
+        group=index if group is None else group.numpy()[index],
+        finish=metric.finish,
+        mode=experiment.builder.task.mode,
+    )
+    return asdict(interval) if interval else None

@@ -1,0 +1,105 @@
+"""One run, from settings to a folder with results and a report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kd_lightning.errors import Postponed
+from kd_lightning.experiment.collect_results import results_of
+from kd_lightning.experiment.console import TerminalBoard
+from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.run_folder import environment, gather
+from kd_lightning.experiment.run_summary import print_summary
+from kd_lightning.experiment.sharing import ALONE, Alone
+from kd_lightning.experiment.tracking.track import tracking
+from kd_lightning.process.allocator import keep_freed_memory
+from kd_lightning.process.turns import clock, computed
+from kd_lightning.results.report.run.run_report import write_report
+from kd_lightning.results.sweep_folder import PROGRESS, settings_digest
+from kd_lightning.results.sweep_records import ProgressFile
+from kd_lightning.safety.error_text import describe
+from kd_lightning.safety.inside import check_file
+from kd_lightning.safety.redaction import redacted
+from kd_lightning.store import publish, publish_json
+
+
+def execute(
+    settings: dict[str, Any],
+    build: Callable[[Any], Any],
+    packages: Sequence[str],
+    folder: Path,
+    config_text: Callable[[Any], str],
+    overrides: Sequence[str],
+    command: str,
+    sweep: str | None = None,
+    sharing: Alone = ALONE,
+) -> dict[str, Any]:
+    """Run the job and write its folder.
+
+    Args:
+        settings: As for ``Experiment``.
+        build: As for ``Experiment``.
+        packages: As for ``Experiment``.
+        folder: The run's folder; made if needed.
+        config_text: Settings -> YAML.
+        overrides: What the user changed.
+        command: What repeats the run.
+        sweep: Name of the sweep that the run belongs to, if any.
+        sharing: What it has in common with other jobs of this process.
+
+    Returns:
+        The content of ``results.json``.
+    """
+    keep_freed_memory()
+    folder.mkdir(parents=True, exist_ok=True)
+    publish(folder / "config.yaml", config_text(redacted(settings)))
+    publish(folder / "overrides.txt", "".join(f"{line}\n" for line in overrides))
+    publish_json(folder / "environment.json", computed(environment))
+    log = file_logger(folder / "run.log")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    started, waited = time.perf_counter(), clock(since_now=True)
+    try:
+        with tracking(settings, build, folder, overrides, sweep) as tracked:
+            progress = ProgressFile(folder / PROGRESS)
+            with TerminalBoard(bars=settings["progress"], log=log, progress=progress) as board:
+                experiment = Experiment(tracked.settings, build, packages, board, sweep or folder.name, sharing)
+                board.expect(experiment.lines)
+                found = experiment.run()
+            results = results_of(experiment, found, command)
+            gather(folder, experiment, found.comparison)
+            seconds = round(time.perf_counter() - started - waited(), 1)
+            owner = {"settings": settings_digest(overrides)}  # no other job can take them for its own
+            publish_json(folder / "results.json", {**results, "wall_seconds": seconds, **owner})
+            report = write_report(folder)
+            refused = tracked.finish(results)
+        print_summary(board, results)
+        for sentence in refused:
+            board.say(sentence)
+        board.say(f"report: {report}")
+        board.say(str(folder))
+    except Postponed as reason:
+        log.info("%s", reason)
+        raise
+    except BaseException as error:
+        log.error("stopped: %s", describe(error))
+        raise
+    finally:
+        for handler in log.handlers[:]:
+            handler.close()
+            log.removeHandler(handler)
+    return results
+
+
+def file_logger(path: Path) -> logging.Logger:
+    """A logger that writes into one file and nowhere else."""
+    log = logging.getLogger(f"kd_lightning.experiment.run.{path}")
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    handler = logging.FileHandler(check_file(path.parent, path), encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    return log

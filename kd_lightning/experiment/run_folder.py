@@ -1,0 +1,78 @@
+"""What a run leaves behind: settings, environment, log, metrics, weights, results, report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.settings import network_settings
+from kd_lightning.experiment.stage import Comparison, Stage
+from kd_lightning.safety.git_state import git_state
+from kd_lightning.safety.inside import inside
+from kd_lightning.safety.redaction import redacted
+from kd_lightning.safety.versions import installed
+from kd_lightning.store import TEMPORARY, publish_file, publish_json, write_error
+from kd_lightning.training.fit import WEIGHTS
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and git state, for the record."""
+    return {
+        **{f"version {name}": version for name, version in installed().items()},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        **git_state(Path.cwd()),
+    }
+
+
+def gather(folder: Path, experiment: Experiment, compared: Comparison) -> None:
+    """Put each model's metrics and weights into the run folder, as links where the file system has them."""
+    for name in ("metrics", "weights"):
+        inside(folder, folder / name).mkdir(exist_ok=True)
+    for model, stage in compared.models.items():
+        entry = experiment.context.place(stage)
+        link(entry.path(WEIGHTS), folder / "weights" / f"{model}.safetensors")
+        publish_json(folder / "weights" / f"{model}.json", describe(experiment, stage))
+        if entry.path("metrics.csv").is_file():
+            link(entry.path("metrics.csv"), folder / "metrics" / f"{stage.name}.csv")
+
+
+def describe(experiment: Experiment, stage: Stage) -> dict[str, Any]:
+    """What somebody needs to know to use a weights file elsewhere."""
+    return {
+        "network": redacted(network_settings(experiment.context.settings, stage.role)),
+        "classes": experiment.builder.task.num_classes,
+        "tokenizer_sha256": experiment.builder.dataset.tokenizer_digest,
+        "data_fingerprint": experiment.builder.dataset.fingerprint,
+        "store_key": stage.key,
+    }
+
+
+def link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where links cannot be made; until it is whole, what was there stays.
+
+    Raises:
+        CheckpointWriteError: It could not be written.
+    """
+    draft = target.with_name(f"{TEMPORARY}{os.getpid()}-{target.name}")
+    try:
+        draft.unlink(missing_ok=True)  # a copy into an old link would write into the store
+        try:
+            os.link(source, draft)
+        except OSError:
+            shutil.copyfile(source, draft)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise write_error(target, error) from error
+    publish_file(draft, target)
+    draft.unlink(missing_ok=True)  # a rename does nothing where both names are the same file already

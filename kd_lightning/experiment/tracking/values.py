@@ -1,0 +1,103 @@
+"""What trackers are told of a job: its knobs as parameters, and the numbers of ``results.json`` as metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER
+from kd_lightning.results.statistics.seed_groups import UNCOUNTED
+from kd_lightning.results.sweep_folder import params
+from kd_lightning.safety.redaction import redacted
+
+Value = float | int | str | bool
+
+
+def params_of(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Value]:
+    """The knobs that people sweep, and whatever else the job changed; what changes no result is left out.
+
+    Args:
+        settings: The resolved settings.
+        overrides: The job's words, secrets out.
+    """
+    knobs = {
+        "task": settings["task"]["name"],
+        "teacher": class_name(settings["teacher"]),
+        "student": class_name(settings["student"]),
+        "objective": ",".join(settings["objective"]),
+        "hard_loss": hard_loss_name(settings["hard_loss"]),
+        "teacher_hard_loss": teacher_hard_loss_name(settings),
+        "temperature": settings["temperature"],
+        "alpha": settings["alpha"],
+        "optimizer": class_name(settings["optimizer"]),
+        "lr": settings["optimizer"].get("lr"),
+        "batch_size": settings["data"]["batch_size"],
+        "seed": settings["seed"],
+        "teacher_seed": settings["teacher_seed"],
+    }
+    changed = {name: typed(text) for name, text in params(overrides).items() if name.split(".")[0] not in UNCOUNTED}
+    return {name: value for name, value in {**changed, **knobs}.items() if value is not None}
+
+
+def class_name(node: Mapping[str, Any]) -> str:
+    """The last part of a node's ``_target_``."""
+    return str(node["_target_"]).rpartition(".")[2]
+
+
+def hard_loss_name(node: Mapping[str, Any]) -> str:
+    """The hard loss and its settings; the plain one, which has no class, under the name of its choice.
+
+    Example:
+        >>> hard_loss_name({}), hard_loss_name({"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.0})
+        ('cross_entropy', 'LogitAdjusted(tau=1.0)')
+    """
+    if not node:
+        return "cross_entropy"
+    given = ", ".join(f"{name}={value}" for name, value in redacted(dict(node)).items() if not name.startswith("_"))
+    return f"{class_name(node)}({given})"
+
+
+def teacher_hard_loss_name(settings: Mapping[str, Any]) -> str | None:
+    """The same of the teacher; None of one that was trained elsewhere."""
+    return None if settings["teacher"].get("checkpoint") else hard_loss_name(settings["teacher_hard_loss"])
+
+
+def typed(text: str) -> Value:
+    """A number where the text is one: trackers draw axes of numbers.
+
+    Example:
+        >>> typed("2"), typed("1e-3"), typed("mlp_tiny"), typed("nan")
+        (2.0, 0.001, 'mlp_tiny', 'nan')
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
+
+
+def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of ``results.json`` that jobs are compared by; those that are missing or not finite are left out."""
+    models, metric = results["models"], results["metric"]
+    found = {
+        f"val_{metric}": models[DISTILLED]["val"],
+        f"test_{metric}": models[DISTILLED]["test"],
+        f"baseline_val_{metric}": models[ALONE]["val"],
+        f"baseline_test_{metric}": models[ALONE]["test"],
+        f"teacher_test_{metric}": models[TEACHER]["test"],
+        "gain": results["gain_over_baseline"],
+        "gap_closed": results["gap_closed"],
+    }
+    for model, before in ((DISTILLED, ""), (ALONE, "baseline_"), (TEACHER, "teacher_")):
+        predictions = models[model].get("predictions") or {}
+        found |= {
+            f"{before}test_{name}": predictions.get(name) for name in ("agreement", "calibration_error", "macro_f1")
+        }
+    for name in [f"accuracy_{group}" for group in results.get("class_groups", ())]:
+        found |= {
+            f"test_{name}": models[DISTILLED]["metrics"][name],
+            f"baseline_test_{name}": models[ALONE]["metrics"][name],
+            f"teacher_test_{name}": models[TEACHER]["metrics"][name],
+        }
+    return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}

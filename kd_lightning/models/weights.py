@@ -1,0 +1,162 @@
+"""Weights into networks: from the store, from a user's file, never by running code that a file carries."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, load_model
+from torch import Tensor, nn
+
+from kd_lightning.errors import CheckpointCorruptError, ClassMismatchError, ConfigError, VocabMismatchError
+from kd_lightning.safety.json_files import TEXT, read_record
+from kd_lightning.safety.terminal import printable
+
+PREFIXES = ("network.", "student.", "model.", "module.")
+
+
+def load_weights(network: nn.Module, path: Path) -> nn.Module:
+    """The network with the weights of one of our own safetensors files."""
+    load_model(network, path)
+    return network
+
+
+def find_teacher(path: str) -> Path:
+    """The weights file that ``teacher.checkpoint`` means: the file itself, or the teacher of a run folder.
+
+    Raises:
+        CheckpointCorruptError: Nothing is there.
+    """
+    given = Path(path).expanduser()
+    found = given / "weights" / "teacher.safetensors" if given.is_dir() else given
+    if not found.is_file():
+        raise CheckpointCorruptError(
+            f"teacher.checkpoint={path}: {found} is not there; name a weights file or a run folder"
+        )
+    if not os.access(found, os.R_OK):
+        raise CheckpointCorruptError(f"teacher.checkpoint={path}: {found} is not readable: chmod u+r {found}")
+    if found.stat().st_size == 0:
+        raise CheckpointCorruptError(f"teacher.checkpoint={path}: {found} is empty (0 bytes)")
+    return found
+
+
+def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
+    """The network with a user's weights, after checking that they fit.
+
+    Args:
+        network: Built from the ``teacher`` settings.
+        path: ``.safetensors``; or a ``torch.save`` file of a state dict or of a Lightning checkpoint, read with
+            ``weights_only=True``.
+        tokenizer: SHA-256 of this run's tokenizer, compared with the one the teacher was trained with, where a
+            description lies beside the file.
+
+    Raises:
+        CheckpointCorruptError: The file cannot be read, or holds numbers that are not finite.
+        ClassMismatchError: A tensor has another shape.
+        ConfigError: The file is of another architecture.
+        VocabMismatchError: The teacher was trained with another tokenizer.
+    """
+    check_description(path, tokenizer)
+    state = strip_prefix(read_state(path), set(network.state_dict()))
+    wanted = network.state_dict()
+    tied = {name for name in wanted if name not in state and _alias(wanted, name, set(state))}
+    missing, extra = sorted(set(wanted) - set(state) - tied), sorted(set(state) - set(wanted))
+    if missing or extra:
+        raise ConfigError(
+            f"teacher.checkpoint={path} is not a {type(network).__name__} as configured: {len(missing)} tensors are "
+            f"missing {missing[:3]}, {len(extra)} are unknown {extra[:3]}: choose the model@teacher it was trained as"
+        )
+    for name, tensor in wanted.items():
+        if name in state:
+            check_kind(state[name], tensor, name, path)
+        if name in state and state[name].shape != tensor.shape:
+            raise ClassMismatchError(
+                f"teacher.checkpoint={path}: {printable(name)} is {list(state[name].shape)} in the file and "
+                f"{list(tensor.shape)} in the configured teacher: set teacher.* to what it was trained with"
+            )
+    for name, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointCorruptError(
+                f"teacher.checkpoint={path}: {printable(name)} holds NaN or infinity: choose another file"
+            )
+    network.load_state_dict(state, strict=False)
+    return network
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file, by name, without running anything that it carries."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises in pickle, zip or safetensors shares no base class
+        raise _unreadable(path, error) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(each, str) for each in state):
+        raise CheckpointCorruptError(f"{path} holds no tensors by name: save network.state_dict() or use safetensors")
+    others = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if others:
+        raise CheckpointCorruptError(
+            f"{path}: {printable(others[0])} is no tensor: save network.state_dict() or use safetensors"
+        )
+    return state
+
+
+def check_kind(found: Tensor, wanted: Tensor, name: str, path: Path) -> None:
+    """The tensor holds numbers of the kind that the network has, plainly: nothing else is turned into them unseen.
+
+    Raises:
+        CheckpointCorruptError: It holds whole or complex numbers for fractions, or is sparse or quantized.
+    """
+    kinds = [(each.is_floating_point(), each.is_complex(), each.dtype == torch.bool) for each in (found, wanted)]
+    if found.layout != torch.strided or found.is_quantized or kinds[0] != kinds[1]:
+        what = "quantized" if found.is_quantized else f"{found.layout} {found.dtype}".replace("torch.", "")
+        raise CheckpointCorruptError(
+            f"teacher.checkpoint={path}: {printable(name)} is {what} in the file and {wanted.dtype} in the teacher: save the "
+            "weights as plain tensors of such numbers".replace("torch.", "")
+        )
+
+
+def check_description(path: Path, tokenizer: str) -> None:
+    """The tokenizer in the description beside a weights file, if there is one, is this run's."""
+    description = path.with_suffix(".json")
+    if not description.is_file():
+        return
+    theirs = read_record(description, {"tokenizer_sha256": TEXT}).get("tokenizer_sha256", tokenizer) or ""
+    if theirs != tokenizer:
+        raise VocabMismatchError(
+            f"teacher.checkpoint={path}: the teacher's tokenizer ({printable(theirs[:12]) or 'none'}) is not this run's "
+            f"({tokenizer[:12] or 'none'}): use the data settings that the teacher was trained with"
+        )
+
+
+def strip_prefix(state: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
+    """Names without the prefix under which a LightningModule or DDP kept the network; other entries are dropped."""
+    if set(state) & wanted:
+        return state
+    for prefix in PREFIXES:
+        inner = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        if set(inner) & wanted:
+            return inner
+    return state
+
+
+def _alias(state: dict[str, Tensor], name: str, present: set[str]) -> bool:
+    """The tensor shares its memory with one that the file has (tied weights are stored once)."""
+    return any(
+        other in present and state[other].data_ptr() == state[name].data_ptr() for other in state if other != name
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointCorruptError:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in first:
+        # torch's own words tell how to run what the file carries.
+        return CheckpointCorruptError(
+            f"{path} ({path.stat().st_size} bytes) is damaged, or holds more than tensors, and nothing that a file carries is "
+            "run: save the weights alone, with safetensors.torch.save_file(network.state_dict(), 'teacher.safetensors')"
+        )
+    return CheckpointCorruptError(f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {printable(first)}")

@@ -1,0 +1,76 @@
+"""Numbers of a sweep as text: means with standard deviations, and differences with a sign."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kd_lightning.results.numbers import finite, is_share, metric_value, significant, substitute
+
+MINUS = "\u2212"
+
+
+def mean_sd(mean: object, sd: object, metric: str, mode: str) -> str:
+    """A mean with its standard deviation in the same decimals; the mean alone where there is no deviation.
+
+    Example:
+        >>> mean_sd(0.9137, 0.0042, "accuracy", "max"), mean_sd(33.1, 0.214, "perplexity", "min")
+        ('91.37 ± 0.42%', '33.10 ± 0.21')
+    """
+    value, spread = finite(mean), finite(sd)
+    text = metric_value(mean, metric, mode)
+    if value is None or spread is None:
+        return text
+    if is_share(value, metric, mode):
+        return f"{100 * value:.2f} ± {100 * spread:.2f}%"
+    return f"{text} ± {like(spread, text)}"
+
+
+def like(value: float, text: str) -> str:
+    """A number with the decimals of another one's text."""
+    if "e" in text:
+        return significant(value, 2)
+    return f"{value:,.{len(text.partition('.')[2])}f}"
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How differences of a metric are written: all with the same decimals, so that they stand in line.
+
+    Attributes:
+        factor: 100 for shares, which differ by percentage points; else 1.
+        places: Decimals.
+        unit: Name of the unit.
+    """
+
+    factor: float
+    places: int
+    unit: str
+
+    def text(self, value: object, sd: object = None) -> str:
+        """A difference with its sign; with its standard deviation where there is one.
+
+        Example:
+            >>> Differences(100.0, 2, "points").text(0.0123), Differences(1.0, 2, "perplexity").text(-1.5, sd=0.25)
+            ('+1.23', '−1.50 ± 0.25')
+        """
+        number, spread = finite(value), finite(sd)
+        if number is None:
+            return substitute(value)
+        text = f"{sign(number)}{abs(self.factor * number):,.{self.places}f}"
+        return text if spread is None else f"{text} ± {self.factor * spread:,.{self.places}f}"
+
+
+def differences(values: Iterable[object], metric: str, mode: str) -> Differences:
+    """How to write differences of these values: as finely as the values themselves are shown."""
+    known = sorted(number for value in values if (number := finite(value)) is not None)
+    middle = known[len(known) // 2] if known else None
+    if is_share(middle, metric, mode):
+        return Differences(100.0, 2, "points")
+    text = significant(middle) if middle is not None else ""
+    return Differences(1.0, 2 if "e" in text else len(text.partition(".")[2]), metric)
+
+
+def sign(number: float) -> str:
+    """``+``, a true minus, or nothing for 0."""
+    return "+" if number > 0 else MINUS if number < 0 else ""

@@ -1,0 +1,96 @@
+"""The verdict of one configuration over its seeds, in a word and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kd_lightning.results.numbers import is_share, metric_value, significant
+from kd_lightning.results.statistics.seed_groups import Group, Run, average, spread, unfit
+from kd_lightning.results.statistics.simultaneous_test import LEVEL, GainTest
+
+BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
+ONE_SEED, NO_STATEMENT = "one seed shows nothing", "no statement"
+MORE_SEEDS = "seed=0,1,2,3,4 with -m shows how much of it is luck, and then how many seeds it takes"
+
+
+def judge(group: Group, test: GainTest | None, comparisons: int) -> tuple[str, str]:
+    """Verdict and sentence.
+
+    Args:
+        group: A configuration.
+        test: Of its gain; None where there was nothing to test.
+        comparisons: How many configurations the test makes up for.
+    """
+    _, metric, mode = group.runs[0].kind
+    tests, alone = group.by_seed(lambda run: run.test), group.by_seed(lambda run: run.baseline)
+    student, baseline = (with_sd(values, metric, mode) for values in (tests, alone))
+    pair = f"{student} against {baseline} test {metric} for the student alone, {budgets(group)}"
+    if problem := unfit(group):
+        return NO_STATEMENT, f"No statement: {problem}."
+    if len(tests) == 1:
+        return ONE_SEED, f"One seed shows nothing: distilled {pair}; {MORE_SEEDS}."
+
+    def apart(value: float, digits: int = 3) -> str:
+        return difference(value, tests[0], metric, mode, digits)
+
+    gains = list(group.gains().values())
+    mean, n = average(gains), f"over {len(tests)} seeds"
+    if test is None and equal_students(group):
+        return NO_DIFFERENCE, f"No difference shown: both students are equal for each of {len(tests)} seeds: {pair}."
+    if test is None:
+        same = f"distilled {pair}, {n}, and each seed has the same gain of {apart(mean)}"
+        return NO_STATEMENT, f"No statement: {same}: nothing tells how much luck there is. Does the seed matter here?"
+    low, high = test.interval
+    corrected = f", both corrected for {comparisons} comparisons" if comparisons > 1 else ""
+    numbers = (
+        f"distilled {pair}, {n}; paired gain {apart(mean)} ± {apart(spread(gains) or 0.0, 2)}, "
+        f"{LEVEL:.0%} interval {apart(low)} to {apart(high)}, {p_text(test.p)}{corrected}."
+    )
+    if low > 0 or high < 0:
+        verdict = BETTER if low > 0 else WORSE
+        return verdict, f"{verdict.capitalize()} than the student alone on this test set: {numbers}"
+    return NO_DIFFERENCE, f"No difference shown: {numbers}"
+
+
+def equal_students(group: Group) -> bool:
+    """Distilled and alone are the same on each seed, up to rounding."""
+    return all(abs(run.gain) <= rounding(group) for run in group.runs)
+
+
+def rounding(group: Group) -> float:
+    """A spread of the group's values up to this is that of floating-point numbers."""
+    return 1e-12 * max(abs(value) for run in group.runs for value in (run.test, run.baseline))
+
+
+def with_sd(values: Sequence[float], metric: str, mode: str) -> str:
+    """Mean ± standard deviation as text."""
+    sd, mean = spread(values), average(values)
+    return metric_value(mean, metric, mode) + ("" if sd is None else f" ± {difference(sd, mean, metric, mode, 2)}")
+
+
+def difference(value: float, example: float, metric: str, mode: str, digits: int = 3) -> str:
+    """A difference of two values of a metric; shares differ by points, as fine as they themselves are shown.
+
+    Example:
+        >>> difference(0.00512, 0.9, "accuracy", "max"), difference(1.9412, 37.3, "perplexity", "min")
+        ('0.51 points', '1.94')
+    """
+    return f"{100 * value:.2f} points" if is_share(example, metric, mode) else significant(value, digits)
+
+
+def p_text(p: float) -> str:
+    """``p = 0.012``; what is tiny is only said to be so."""
+    return "p < 0.0001" if p < 1e-4 else f"p = {significant(p, 2)}"
+
+
+def budgets(group: Group) -> str:
+    """The optimizer steps of both students: equal by design, unless something stopped a stage early."""
+    if run := unequal_steps(group):
+        return f"NOT in equal steps: {run.steps[1]} against {run.steps[0]} in job {run.job}"
+    steps = sorted({run.steps[0] for run in group.runs})
+    return f"{steps[0]} steps each" if len(steps) == 1 else f"{steps[0]} to {steps[-1]} steps, equal within each job"
+
+
+def unequal_steps(group: Group) -> Run | None:
+    """The first run whose two students took different numbers of steps."""
+    return next((run for run in group.runs if run.steps[0] != run.steps[1]), None)

@@ -1,0 +1,129 @@
+"""From two models' rows on the test split to one honest sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from kd_lightning.results.numbers import difference, metric_value, percent
+from kd_lightning.results.report.gap import describe_weak_teacher, measure_share_closed
+from kd_lightning.results.roles import ALONE, DISTILLED, total_steps
+
+RESAMPLES = 2000
+LEVEL = 0.95
+Array = Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Range of the gain of one model over another, in the metric's unit, positive = better."""
+
+    low: float
+    high: float
+    level: float
+    groups: int
+    method: str
+
+
+def gain(baseline: float, student: float, mode: str) -> float:
+    """How much better the student is than the baseline, in the metric's unit; positive = better."""
+    return student - baseline if mode == "max" else baseline - student
+
+
+def paired_interval(
+    baseline: Mapping[str, Array],
+    student: Mapping[str, Array],
+    group: Array,
+    finish: Callable[[float], float],
+    mode: str,
+) -> Interval | None:
+    """Bootstrap interval of the gain, resampling whole groups of test rows for both models alike.
+
+    Args:
+        baseline: ``sums`` [N] and ``counts`` [N] of the metric's values, by row.
+        student: The same rows of the other model.
+        group: [N] ids; rows of one group (a speech) are not independent of each other.
+        finish: From a mean over positions to the metric.
+        mode: ``min`` or ``max``.
+
+    Returns:
+        None with fewer than two groups, where resampling says nothing.
+
+    Reference: Efron, Tibshirani 1993, "An Introduction to the Bootstrap", chapters 8 (grouped data) and 13
+    (percentile interval).
+    """
+    ids, inverse = np.unique(group, return_inverse=True)
+    if len(ids) < 2:
+        return None
+
+    def by_group(values: Array) -> Array:
+        return np.bincount(inverse, weights=np.asarray(values, dtype=np.float64), minlength=len(ids))
+
+    draws = resamples(len(ids))
+
+    def metric(rows: Mapping[str, Array]) -> Array:
+        means = (draws @ by_group(rows["sums"])) / (draws @ by_group(rows["counts"]))
+        return np.array([finish(mean) for mean in means])
+
+    gains = metric(student) - metric(baseline) if mode == "max" else metric(baseline) - metric(student)
+    low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    method = f"paired bootstrap over {len(ids)} groups of test rows, {RESAMPLES} resamples"
+    return Interval(float(low), float(high), LEVEL, len(ids), method)
+
+
+@lru_cache(maxsize=1)  # jobs of one process have the same test set
+def resamples(groups: int) -> Array:
+    """How often each group is in each resample, [RESAMPLES, groups]; the same for every caller, who must not write there."""
+    return np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES).astype(np.float64)
+
+
+def verdict_sentence(results: dict[str, Any]) -> str:
+    """What the run shows, and what it does not; before all else that the teacher is not better than the student alone.
+
+    Args:
+        results: The content of ``results.json`` without the verdict.
+    """
+    return " ".join(filter(None, [describe_weak_teacher(results), compare_students(results)]))
+
+
+def compare_students(results: dict[str, Any]) -> str:
+    """The distilled student against the student alone."""
+    models, metric, mode = results["models"], results["metric"], results["mode"]
+    baseline, student = models[ALONE]["test"], models[DISTILLED]["test"]
+    pair = f"{metric_value(student, metric, mode)} against {metric_value(baseline, metric, mode)} test {metric}"
+    steps = budgets(results)
+    interval = results["interval"]
+    if not math.isfinite(student - baseline):
+        return f"No statement: distilled {pair} for the student alone, {steps}; a value that is not finite compares to nothing."
+    if interval is None:
+        return (
+            f"Distilled {pair} for the student alone, {steps}: one test group, so no statement about noise. {ONE_SEED}"
+        )
+    low, high = (difference(interval[end], student, metric, mode) for end in ("low", "high"))
+    bounds = f"{LEVEL:.0%} interval of the gain {low} to {high}"
+    if interval["low"] <= 0 <= interval["high"]:
+        return (
+            f"No difference shown: distilled {pair} for the student alone, {steps}; {bounds}, which holds 0, so the effect "
+            f"is within the noise of the test set. {ONE_SEED}"
+        )
+    better = interval["low"] > 0
+    kind = "Better" if better else "Worse"
+    gained = difference(results["gain_over_baseline"], student, metric, mode)
+    sentence = f"{kind} than the student alone on this test set: distilled {pair}, {steps}; gain {gained}, {bounds}."
+    closed = measure_share_closed(results, student) if better else None
+    way = f" It closes {percent(closed, 0)} of the gap between the student alone and the teacher." if closed else ""
+    return f"{sentence}{way} {ONE_SEED}"
+
+
+def budgets(results: dict[str, Any]) -> str:
+    """The students' optimizer steps: equal by design, unless something stopped a stage early."""
+    alone, distilled = (total_steps(results, name) for name in (ALONE, DISTILLED))
+    return f"{alone} steps each" if alone == distilled else f"NOT in equal steps: {distilled} against {alone}"
+
+
+ONE_SEED = "This is one seed: seed=0,1,2 with -m shows how much of it is luck."

@@ -1,0 +1,106 @@
+"""Hydra's word that a sweep begins: where it writes to, its record there, and that nobody else leads a sweep there."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from kd_lightning.errors import ConfigError, KDError
+from kd_lightning.results.sweep_folder import SWEEP, read_json
+from kd_lightning.results.sweep_records import begin_sweep
+from kd_lightning.safety.redaction import HiddenValues, redacted_override
+from kd_lightning.safety.terminal import printable
+from kd_lightning.sweeps.folder_lock import FolderLock, describe_holder
+
+
+class SweepWatch(Callback):
+    """Hydra callback: locks the sweep's folder, writes ``sweep.json``, and remembers its folder and what it hides."""
+
+    folder: ClassVar[Path | None] = None
+    lock: ClassVar[FolderLock | None] = None
+    hidden: ClassVar[HiddenValues] = HiddenValues()
+    only_planned: ClassVar[bool] = False
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            if SweepWatch.only_planned:
+                refuse_search(config)
+            else:
+                self.lead(config)
+        except KDError as error:
+            # Hydra turns exceptions of callbacks into warnings and goes on; leaving is what it lets through.
+            print(printable(f"kd: {type(error).__name__}: {error}"), file=sys.stderr)
+            raise SystemExit(2) from error
+
+    def lead(self, config: DictConfig) -> None:
+        """Begin to lead the sweep in its folder.
+
+        Raises:
+            ConfigError: Another process does.
+            CheckpointWriteError: Nobody may write there.
+        """
+        folder = Path(config.hydra.sweep.dir)
+        lock = FolderLock(folder)
+        if not lock.acquire():
+            raise ConfigError(
+                f"{folder}: another sweep is at work here ({describe_holder(read_json(folder / SWEEP))}); follow it with "
+                f"kd status {folder} --watch, or give this one a folder of its own: hydra.sweep.dir={folder}-2"
+            )
+        SweepWatch.folder, SweepWatch.lock, SweepWatch.hidden = folder, lock, HiddenValues()
+        words = [redacted_override(word) for word in sys.argv[1:]]
+        choices = config.hydra.runtime.choices
+        begin_sweep(
+            folder,
+            command=shlex.join(["kd", "run", *words]),
+            words=words,
+            launcher=str(choices.get("hydra/launcher")),
+            sweeper=str(choices.get("hydra/sweeper")),
+            confirm=config.confirm if isinstance(config.confirm, int) else 0,
+        )
+
+    @classmethod
+    @contextmanager
+    def planning(cls) -> Iterator[None]:
+        """Inside, the jobs of a sweep are looked at, and none is done: nobody leads it."""
+        cls.only_planned = True
+        try:
+            yield
+        finally:
+            cls.only_planned = False
+
+    @classmethod
+    def over(cls) -> None:
+        """The sweep of this process has ended, or there was none."""
+        if cls.lock is not None:
+            cls.lock.release()
+        cls.folder = cls.lock = None
+
+    @classmethod
+    def withdraw(cls) -> None:
+        """The sweep of this process is refused before its first job: it leaves no record, and no folder if that was all."""
+        if cls.folder is not None:
+            (cls.folder / SWEEP).unlink(missing_ok=True)
+        if cls.lock is not None:
+            cls.lock.discard()
+        cls.folder = cls.lock = None
+
+
+def refuse_search(config: DictConfig) -> None:
+    """A sweep's jobs are known before the first one has ended.
+
+    Raises:
+        ConfigError: They are a search's.
+    """
+    sweeper = config.hydra.runtime.choices.get("hydra/sweeper")
+    if sweeper != "basic":
+        raise ConfigError(
+            f"--plan with hydra/sweeper={sweeper}: a search chooses each job by the results of those before it; plan one of "
+            "them, without -m"
+        )

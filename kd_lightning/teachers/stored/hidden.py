@@ -1,0 +1,64 @@
+"""Policy ``hidden``: the last hidden states, from which the teacher's own head makes the logits again.
+
+    logits = hidden W^T + b
+
+Exact up to the rounding of the hidden states, and small: D numbers for each position instead of C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from kd_lightning.tasks.base import Task, why_whole
+from kd_lightning.teachers.stored.dtypes import Numbers, numbers
+from kd_lightning.teachers.stored.reader import Policy, why_not
+from kd_lightning.types import Batch, LinearLogits, Logits
+
+
+class Hidden(Policy):
+    """Keeps what the teacher's linear head reads.
+
+    Args:
+        dtype: ``fp16``, ``bf16`` or ``int8``.
+
+    Raises:
+        ConfigError: ``dtype`` is another.
+    """
+
+    def __init__(self, dtype: str = "fp16") -> None:
+        self.dtype = dtype
+        self._numbers = numbers(dtype)
+
+    def settings(self) -> dict[str, Any]:
+        return {"_target_": f"{__name__}.Hidden", "dtype": self.dtype}
+
+    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> Policy:
+        reason = why_whole(network, taps.values())
+        if reason:
+            raise why_not(
+                f"hidden states cannot stand for the logits: the teacher: {reason}", "use teacher_outputs=logits"
+            )
+        return self
+
+    @property
+    def numbers(self) -> Numbers:
+        return self._numbers
+
+    def said(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
+        return task.linear_logits(network, batch).hidden
+
+    def kept(self, said: Tensor) -> dict[str, Tensor]:
+        return self.numbers.kept("hidden", said)
+
+    def part(self, network: nn.Module) -> nn.Module | None:
+        head = network.head
+        assert isinstance(head, nn.Linear)
+        return head
+
+    def logits(self, columns: Mapping[str, Tensor], part: nn.Module | None, extras: Mapping[str, Tensor]) -> Logits:
+        assert isinstance(part, nn.Linear)
+        hidden = self.numbers.read("hidden", columns).to(part.weight.dtype)
+        return LinearLogits(hidden, part.weight, part.bias)

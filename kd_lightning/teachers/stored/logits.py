@@ -1,0 +1,52 @@
+"""Policy ``logits``: all logits of every position. Large, and possible for every network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from kd_lightning.tasks.base import Task
+from kd_lightning.teachers.stored.dtypes import Numbers, numbers
+from kd_lightning.teachers.stored.reader import Policy
+from kd_lightning.types import Batch, DenseLogits
+
+DTYPES = ("fp16", "int8")
+"""Not bf16: as large as fp16, and eight times as coarse for numbers of a logit's size."""
+
+
+class AllLogits(Policy):
+    """Keeps the logits.
+
+    Args:
+        dtype: ``fp16`` or ``int8``.
+
+    Raises:
+        ConfigError: ``dtype`` is another.
+    """
+
+    def __init__(self, dtype: str = "fp16") -> None:
+        self.dtype = dtype
+        self._numbers = numbers(dtype, DTYPES)
+
+    def settings(self) -> dict[str, Any]:
+        return {"_target_": f"{__name__}.AllLogits", "dtype": self.dtype}
+
+    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> Policy:
+        return self
+
+    @property
+    def numbers(self) -> Numbers:
+        return self._numbers
+
+    def said(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
+        return task.logits(network, batch)
+
+    def kept(self, said: Tensor) -> dict[str, Tensor]:
+        return self.numbers.kept("logits", said)
+
+    def logits(
+        self, columns: Mapping[str, Tensor], part: nn.Module | None, extras: Mapping[str, Tensor]
+    ) -> DenseLogits:
+        return DenseLogits(self.numbers.read("logits", columns))

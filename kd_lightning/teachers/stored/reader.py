@@ -1,0 +1,164 @@
+"""The teacher's outputs read from disk, and what a policy is: which of them are kept, and how.
+
+A policy says what of the teacher is read (hidden states, logits), how that is kept for each row, and how logits are made
+of it again. The rows are written once (``building.py``) and found by ``batch["index"]``, never by position.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.errors import ConfigError
+from kd_lightning.models.taps import check_taps
+from kd_lightning.tasks.base import Task
+from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.teachers.live import state_hash
+from kd_lightning.teachers.stored.dtypes import NUMBERS, Numbers
+from kd_lightning.teachers.stored.shards import Shards
+from kd_lightning.types import HOST_INDEX, Batch, Logits, Outputs
+
+
+class Policy:
+    """What of the teacher is kept, and how; the base of all. Plain values in, as from ``conf/teacher_outputs``.
+
+    Calling it with a network and a task gives the ``CachedTeacher``, as ``LiveTeacher`` gives the live one.
+    """
+
+    def __call__(self, network: nn.Module, task: Task, shards: Shards | None = None) -> CachedTeacher:
+        return CachedTeacher(network, task, self, shards)
+
+    def settings(self) -> dict[str, Any]:
+        """All that the kept numbers depend on, as a settings node that builds an equal policy."""
+        raise NotImplementedError
+
+    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> Policy:
+        """The policy that is possible for a network and these taps: this one, where it is.
+
+        Raises:
+            ConfigError: None is.
+        """
+        raise NotImplementedError
+
+    @property
+    def numbers(self) -> Numbers:
+        """How features are kept."""
+        return NUMBERS["fp16"]
+
+    def said(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
+        """What the network says and the policy reads, [..., W]."""
+        raise NotImplementedError
+
+    def kept(self, said: Tensor) -> dict[str, Tensor]:
+        """What stands on disk, [..., *] by column name; finite wherever ``holds`` is true."""
+        raise NotImplementedError
+
+    def holds(self, said: Tensor) -> Tensor:
+        """[..., W] bool: values that can be kept."""
+        return self.numbers.holds(said)
+
+    def part(self, network: nn.Module) -> nn.Module | None:
+        """What of the network is needed to make logits again."""
+        return None
+
+    def extras(self, targets: Tensor) -> dict[str, Tensor]:
+        """What belongs to all rows, from the targets [N] that count."""
+        return {}
+
+    def logits(self, columns: Mapping[str, Tensor], part: nn.Module | None, extras: Mapping[str, Tensor]) -> Logits:
+        """The logits [..., C] again."""
+        raise NotImplementedError
+
+    keeps_logits: ClassVar[bool] = True
+    """See ``TeacherOutputs.keeps_logits``."""
+
+    def renormalises(self) -> bool:
+        """The missing mass is given to what is kept: at T > 1 the student is pulled elsewhere."""
+        return False
+
+
+class CachedTeacher(TeacherOutputs):
+    """Reads what was written; without ``shards`` it only says whether it could serve.
+
+    Args:
+        network: The trained teacher. Where there are ``shards``, only what makes logits again is kept of it.
+        task: Knows how to get logits from a network and a batch.
+        policy: What is kept.
+        shards: Rows of this network, under this policy.
+    """
+
+    def __init__(self, network: nn.Module, task: Task, policy: Policy, shards: Shards | None = None) -> None:
+        super().__init__()
+        self.network: nn.Module | None = network.requires_grad_(False)
+        self.task = task
+        self.policy = policy
+        self.shards = shards
+        self.paths: dict[str, str] = {}
+        self.part: nn.Module | None = None
+        self._extras: dict[str, Tensor] = {}
+        self._opened = ""
+        self.eval()
+
+    def connect(self, taps: Mapping[str, str], by_rows: bool = False) -> None:
+        """See the base class. Logits can be read by rows whether that is asked for or not.
+
+        Raises:
+            ConfigError: The policy is not possible for the network or the taps.
+            TapError: A tap is not there.
+        """
+        assert self.network is not None
+        check_taps(self.network, taps, "teacher")
+        self.paths = dict(taps)
+        self.policy = self.policy.resolved(self.network, self.task, taps)
+        if self.shards is not None:
+            self.part, self.network = self.policy.part(self.network), None
+            self._extras = dict(self.shards.extras)
+            self._opened = self._digest()
+
+    @property
+    def keeps_logits(self) -> bool:
+        return self.policy.keeps_logits
+
+    def counted(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self.policy.settings()
+
+    def train(self, mode: bool = True) -> CachedTeacher:
+        """Stays in eval mode whatever ``mode`` says."""
+        super().train(False)
+        return self
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Outputs:
+        assert self.shards is not None, "connected without rows to read"
+        device = batch["index"].device
+        columns = self.shards.read(batch.get(HOST_INDEX, batch["index"]), device)
+        self._extras = {name: extra.to(device) for name, extra in self._extras.items()}
+        features = {name: self.policy.numbers.read(feature_column(path), columns) for name, path in self.paths.items()}
+        return Outputs(self.policy.logits(columns, self.part, self._extras), features)
+
+    def content_hash(self) -> str:
+        """The teacher's own hash, as long as all that was opened is as it was then."""
+        if self.network is not None:
+            return state_hash(self.network)
+        assert self.shards is not None
+        now = self._digest()
+        return self.shards.teacher if now == self._opened else hashlib.sha256(now.encode()).hexdigest()
+
+    def _digest(self) -> str:
+        assert self.shards is not None
+        part = "" if self.part is None else state_hash(self.part)
+        return f"{part} {self.shards.sample_digest()}"
+
+
+def feature_column(path: str) -> str:
+    """The column of the feature at a tap."""
+    return f"feature/{path}"
+
+
+def why_not(reason: str, fix: str) -> ConfigError:
+    """The error for a policy that is not possible."""
+    return ConfigError(f"teacher_outputs: {reason}: {fix}")

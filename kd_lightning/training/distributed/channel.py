@@ -1,0 +1,24 @@
+"""What the processes of a training say to the one that has started them."""
+
+from __future__ import annotations
+
+import pickle
+from multiprocessing.connection import Connection
+from typing import Any
+
+SEAT, PROGRESS, DONE, FAILED = "seat", "progress", "done", "failed"
+
+
+def send(channel: Connection, kind: str, content: Any) -> None:
+    """Tell something, as plain bytes: multiprocessing's own pickling sends tensors as handles of the sender, which may be
+    gone when they are opened."""
+    channel.send_bytes(pickle.dumps((kind, content)))
+
+
+def received(channel: Connection) -> tuple[str, Any] | None:
+    """What is told next; None = nothing now. What a killed process was just saying is nothing."""
+    try:
+        message = channel.recv_bytes() if channel.poll() else None
+    except (EOFError, OSError):
+        return None
+    return None if message is None else pickle.loads(message)

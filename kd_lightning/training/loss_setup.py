@@ -1,0 +1,68 @@
+"""Objectives that compare features are told, before training, which networks they will see and what their features are like;
+all are told which student a stage is about to train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.losses.base import Objective
+from kd_lightning.models.taps import check_taps, tapped
+from kd_lightning.seeds import derive
+from kd_lightning.tasks.base import Task
+from kd_lightning.training.distillation import DistillationModule
+
+
+def attach(
+    objective: Mapping[str, Objective], network: Callable[[str], nn.Module], task: Task, seed: int, rows: int
+) -> None:
+    """Settle the taps of all objectives and let them build their projections.
+
+    Args:
+        objective: name -> term.
+        network: Role -> an untrained network of its architecture; called where a term reads features.
+        task: Its example batch is run through both.
+        seed: Of the projections' start.
+        rows: Of the training split.
+
+    Raises:
+        ConfigError: Features that are asked for cannot be compared.
+        TapError: A network has no such module.
+    """
+    terms = {name: term for name, term in objective.items() if term.reads_features}
+    if not terms:
+        return
+    student, teacher = network("student").eval(), network("teacher").eval()
+    for name, term in terms.items():
+        term.expect_rows(rows)
+        term.attach(student, teacher)
+        check_taps(student, {tap: path for tap, (path, _) in term.taps.items()}, "student")
+        check_taps(teacher, {tap: path for tap, (_, path) in term.taps.items()}, "teacher")
+        torch.manual_seed(derive(seed, "objectives", name))
+        term.build(
+            features(student, {tap: path for tap, (path, _) in term.taps.items()}, task),
+            features(teacher, {tap: path for tap, (_, path) in term.taps.items()}, task),
+        )
+
+
+def prepared(module: DistillationModule, teacher: Callable[[], nn.Module]) -> DistillationModule:
+    """The module after its objectives were told which student is about to be trained.
+
+    Args:
+        module: Of the stage, its student with the weights that it starts with.
+        teacher: Gives the trained teacher, a new one each time.
+    """
+    for term in module.objective.values():
+        cast(Objective, term).prepare(module.network, teacher)
+    return module
+
+
+@torch.no_grad()
+def features(network: nn.Module, taps: Mapping[str, str], task: Task) -> dict[str, Tensor]:
+    """What the taps see of the task's example batch."""
+    with tapped(network, taps) as found:
+        task.logits(network, task.example_batch())
+    return found
