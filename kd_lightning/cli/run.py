@@ -71,8 +71,11 @@ def conclude(state: str) -> int:
     from kd_lightning.results.report.sweep.report import write_sweep_report
     from kd_lightning.sweeps.summary import sum_up
 
+    if state != DONE:  # first: of a sweep that is over, jobs that have not begun are none
+        end_sweep(folder, state)
     lost = sum_up(folder)
-    end_sweep(folder, FAILED if lost and state == DONE else state)
+    if state == DONE:
+        end_sweep(folder, FAILED if lost else DONE)
     print(printable(f"report: {write_sweep_report([folder], folder)}"))
     print(printable(str(folder)))
     SweepWatch.over()  # not before: who is interrupted in here concludes once more

@@ -13,7 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -144,14 +144,16 @@ def read_sweep(folder: Path) -> Sweep:
     stamp = info.get("stamp")  # older sweeps have none
     begun = [job for job in jobs if job.record and job.state != UNREADABLE] if stamp else []
     foreign = {job.number for job in begun if job.record.get("stamp") != stamp}
-    return Sweep(folder, info, [job for job in jobs if job.number not in foreign])
+    sweep = Sweep(folder, info, [job for job in jobs if job.number not in foreign])
+    if sweep.running:
+        return sweep
+    # One that made room for others and was not started again has left a folder, and nothing that tells of it.
+    return replace(sweep, jobs=[job for job in sweep.jobs if has_begun(job.folder)])
 
 
 def list_job_numbers(folder: Path) -> list[int]:
-    """Numbers of the jobs that have begun: what lies in the folder of one that has not says nothing."""
-    names = [
-        path.name for path in folder.iterdir() if path.name.isdecimal() and is_plain_folder(path) and has_begun(path)
-    ]
+    """Numbers of the jobs that have a folder in the sweep's."""
+    names = [path.name for path in folder.iterdir() if path.name.isdecimal() and is_plain_folder(path)]
     return sorted(int(name) for name in names if name == str(int(name)))
 
 

@@ -24,6 +24,7 @@ from kd_lightning.results.sweep_records import (
     end_sweep,
     plan_jobs,
     process,
+    withdraw_job,
 )
 from kd_lightning.sweeps.display import SweepDisplay, ending, glance
 from kd_lightning.sweeps.job import record_end
@@ -358,3 +359,13 @@ def test_is_sweep(folder: Path, tmp_path: Path) -> None:
     assert is_sweep(folder)
     assert not is_sweep(folder / "0")
     assert not is_sweep(tmp_path)
+
+
+def test_a_job_that_made_room_and_was_not_started_again_has_not_begun(tmp_path: Path) -> None:
+    begin_sweep(tmp_path, "kd run -m temperature=1,2", ["-m"], "process", "basic")
+    for number in (0, 1):
+        begin_job(tmp_path / str(number), number, [f"temperature={number + 1}"])
+    withdraw_job(tmp_path / "1")
+    assert [job.number for job in read_sweep(tmp_path).jobs] == [0, 1], "it is to be started again"
+    end_sweep(tmp_path, "preempted")
+    assert [job.number for job in read_sweep(tmp_path).jobs] == [0]
