@@ -18,6 +18,7 @@ import kd_lightning
 PACKAGE = Path(kd_lightning.__file__).parent
 LOOSE_FILES = 6
 MOST_LINES = 350
+MOST_LINES_OF_A_FUNCTION = 60
 
 
 class Room(NamedTuple):
@@ -171,6 +172,16 @@ def test_few_files_lie_outside_of_rooms_and_none_is_long() -> None:
         if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES
     }
     assert long == set()
+
+
+def test_no_function_is_long() -> None:
+    long = [
+        f"{path.relative_to(PACKAGE)}: {node.name}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
+    ]
+    assert long == []
 
 
 def test_packages_open_with_an_empty_file() -> None:

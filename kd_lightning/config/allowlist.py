@@ -15,7 +15,6 @@ from kd_lightning.safety.trust import TRUST_VARIABLE, missing_beside, packages_i
 
 TRUST_GROUP = "kd_lightning.trust"
 
-
 SCHEMES = "experiment.schemes"
 
 
@@ -25,7 +24,6 @@ OWN_LAYERS = (
     "experiment.tracking.mlflow_curves",
     SCHEMES,
 )
-
 
 ALLOWED_CLASSES = (
     *(f"kd_lightning.{layer}." for layer in OWN_LAYERS),
@@ -42,7 +40,6 @@ ALLOWED_CLASSES = (
 )
 """Classes under these names may be built, if that is also where they are defined; nothing else may be called."""
 
-
 ALLOWED_CALLS = frozenset(
     f"transformers.{name}.from_pretrained"
     for name in (
@@ -58,10 +55,8 @@ ALLOWED_CALLS = frozenset(
     )
 )
 
-
 REFUSED_ARGUMENT = "trust_remote_code"
 """With it, ``from_pretrained`` runs code from wherever the weights come from."""
-
 
 _registered: set[str] = set()
 

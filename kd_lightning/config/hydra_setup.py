@@ -18,7 +18,6 @@ from kd_lightning.config.hydra_guard import guard
 
 CONFIG_NAME = "config"
 
-
 DEFAULT_LAUNCHER = "worker"
 
 

@@ -17,11 +17,6 @@ from typing import Any
 from kd_lightning.config.allowlist import REFUSED_ARGUMENT, check_target, locate
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError, did_you_mean
 
-# -- Hydra ------------------------------------------------------------------------------------------------------------
-
-
-# -- trust ------------------------------------------------------------------------------------------------------------
-
 
 def target_nodes(node: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every node with a ``_target_`` in nested plain settings, with its path."""
@@ -33,9 +28,6 @@ def target_nodes(node: Any, where: str = "") -> Iterator[tuple[str, Mapping[str,
     elif isinstance(node, list):
         for i, value in enumerate(node):
             yield from target_nodes(value, f"{where}[{i}]")
-
-
-# -- building ---------------------------------------------------------------------------------------------------------
 
 
 def build(node: Any) -> Any:
@@ -163,6 +155,3 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _type_name(hint: Any) -> str:
     return getattr(hint, "__name__", str(hint)) if inspect.isclass(hint) else str(hint)
-
-
-# -- settings ---------------------------------------------------------------------------------------------------------

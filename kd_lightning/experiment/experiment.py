@@ -49,12 +49,12 @@ class Experiment:
     """One run.
 
     Args:
-        settings: The resolved configuration as plain data; ``conf/config.yaml`` documents each key.
-        build: Turns a settings node with a ``_target_`` into the object it describes.
-        packages: Top-level packages of the user whose code counts in keys.
-        board: Where progress is shown.
-        name: The run's, or its sweep's: what ``force`` names is made again once under each name.
-        sharing: What it has in common with other jobs of this process.
+        settings: As in ``Context``, and so the others.
+        build: Likewise.
+        packages: Likewise.
+        board: Likewise.
+        name: Likewise.
+        sharing: Likewise.
 
     Attributes:
         stages: What the scheme asks for, in order.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,9 @@ def execute(
     publish(folder / "config.yaml", config_text(redacted(settings)))
     publish(folder / "overrides.txt", "".join(f"{line}\n" for line in overrides))
     publish_json(folder / "environment.json", computed(environment))
-    log = file_logger(folder / "run.log")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     started, waited = time.perf_counter(), clock(since_now=True)
-    try:
+    with run_log(folder / "run.log") as log:
         with tracking(settings, build, folder, overrides, sweep) as tracked:
             progress = ProgressFile(folder / PROGRESS)
             with TerminalBoard(bars=settings["progress"], log=log, progress=progress) as board:
@@ -81,6 +81,20 @@ def execute(
             board.say(sentence)
         board.say(f"report: {report}")
         board.say(str(folder))
+    return results
+
+
+@contextmanager
+def run_log(path: Path) -> Iterator[logging.Logger]:
+    """A logger that writes into one file and nowhere else, and notes what ended the run."""
+    log = logging.getLogger(f"kd_lightning.run.{path}")
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    handler = logging.FileHandler(check_file(path.parent, path), encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield log
     except Postponed as reason:
         log.info("%s", reason)
         raise
@@ -88,18 +102,5 @@ def execute(
         log.error("stopped: %s", describe(error))
         raise
     finally:
-        for handler in log.handlers[:]:
-            handler.close()
-            log.removeHandler(handler)
-    return results
-
-
-def file_logger(path: Path) -> logging.Logger:
-    """A logger that writes into one file and nowhere else."""
-    log = logging.getLogger(f"kd_lightning.experiment.run.{path}")
-    log.propagate = False
-    log.setLevel(logging.INFO)
-    handler = logging.FileHandler(check_file(path.parent, path), encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.addHandler(handler)
-    return log
+        handler.close()
+        log.removeHandler(handler)

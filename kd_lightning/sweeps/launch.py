@@ -34,7 +34,6 @@ from kd_lightning.sweeps.stage_queue import POSTPONED
 
 _errors: list[BaseException] = []
 
-
 _place: list[Place] = []
 
 

@@ -37,7 +37,7 @@ class StageClaims(Alone):
 
         Raises:
             Postponed: It is asked to make room.
-            StageFailedError: Another job has tried the stage.
+            StageFailedError: Its loss was not finite in another job.
         """
         answer = self._ask(Ask(stage, left, tuple(Ask(*each) for each in beside)), waiting)
         if answer == LATER:
@@ -46,9 +46,8 @@ class StageClaims(Alone):
             raise StageFailedError(f"{stage.partition('/')[0]}: {answer.error}")
         try:
             yield
-        except (
-            NonFiniteLossError
-        ) as error:  # a property of the stage; all else may be the job's own: its logger, its memory
+        except NonFiniteLossError as error:
+            # A property of the stage. All else may be the job's own: its logger, its memory.
             self._tell(Over(describe(error)))
             raise
         except Exception:

@@ -47,10 +47,8 @@ class Answer:
 LATER = Answer()
 """The job makes room and is started again once the stage is done by another."""
 
-
 POSTPONED = 75
 """Exit code of a job that makes room and is started again; as sysexits.h has it for what is to be tried again."""
-
 
 DONE_STAGES = "stages.txt"
 """In a job's folder: the stages that were done for it, by whichever process."""

@@ -173,9 +173,6 @@ class RankLauncher(_Launcher):
         return Rank(number, process, ours)
 
 
-# -- in the main process ----------------------------------------------------------------------------------------------
-
-
 def join(crew: Sequence[Rank], hear: Callable[[Any], None]) -> None:
     """Wait until all have ended. SIGTERM is handed on to them; when one has failed, the others have ``GRACE`` seconds.
 
@@ -286,6 +283,3 @@ def write(task: Task, path: Path) -> None:
         ) from error
     except (OSError, RuntimeError) as error:
         raise write_error(path, error) from error
-
-
-# -- in a rank --------------------------------------------------------------------------------------------------------

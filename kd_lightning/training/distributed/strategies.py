@@ -1,6 +1,6 @@
 """Strategies for several devices: ``trainer=ddp`` and ``trainer=fsdp``.
 
-Each stage starts its processes and is joined by them (see ``ranks``): the pipeline itself runs once.
+Each stage starts its processes and is joined by them (see ``launcher``): the pipeline itself runs once.
 """
 
 from __future__ import annotations
