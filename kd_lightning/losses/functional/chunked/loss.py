@@ -97,7 +97,7 @@ def chunked_loss(
         soft: The soft terms.
         rows: Rows of a chunk; None = from ``chunk_rows``.
         reusable: True = the backward pass may run several times, at the cost of a copy of the gradients.
-        compiled: True = a chunk's work is compiled at first use; in mixed precision the logits' gradient is as narrow as they are.
+        compiled: True = a chunk's work is compiled; in mixed precision the logits' gradient is then as narrow as they are.
 
     Returns:
         Total, hard and soft values; float32 or wider. A mean over nothing is 0, and so is a sum of no terms.
