@@ -180,7 +180,7 @@ class Outputs:
     def log_probs(self, temperature: float | Tensor) -> Tensor:
         """``log_softmax(logits / T)`` [..., C], float32 or wider.
 
-        A teacher's are made once for each T, for all objectives and students that ask: nobody may write into them. With a
+        A teacher's are made once for each T, for all losses and students that ask: nobody may write into them. With a
         temperature for each position [...] they are made anew.
         """
         if isinstance(temperature, Tensor) and temperature.dim() > 0:

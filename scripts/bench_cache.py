@@ -28,7 +28,7 @@ from kd_lightning.data.datamodule import RowsDataset
 from kd_lightning.data.sources.sotu import Sotu
 from kd_lightning.losses.functional.chunked.loss import chunked_loss
 from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
-from kd_lightning.losses.functional.divergence import ForwardKL
+from kd_lightning.losses.functional.divergence import ForwardKLDivergence
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.store import Entry
 from kd_lightning.tasks.examples import TokenExample
@@ -159,7 +159,7 @@ def gradients(bench: Bench, outputs: TeacherOutputs, temperature: float, double:
         dtype = torch.float64 if double else torch.float32
         hidden = bench.student.body(batch["inputs"]).detach().to(dtype).requires_grad_()
         head = bench.student.head.weight.detach().to(dtype), bench.student.head.bias.detach().to(dtype)
-        term = SoftTerm(ForwardKL(), temperature, 1.0)
+        term = SoftTerm(ForwardKLDivergence(), temperature, 1.0)
         chunked_loss(LinearLogits(hidden, *head), outputs(batch).source, mask_of(batch), None, [term]).total.backward()
         assert hidden.grad is not None
         found.append(hidden.grad.double().flatten())
@@ -216,7 +216,7 @@ def distilling(outputs: TeacherOutputs, temperature: float, weight: float = 0.5)
     """Hard and soft loss, half each."""
 
     def step(network: LSTMLM, batch: Batch) -> Tensor:
-        soft = [SoftTerm(ForwardKL(), temperature, weight)]
+        soft = [SoftTerm(ForwardKLDivergence(), temperature, weight)]
         return hard_loss(network, batch, 1 - weight, soft, outputs(batch).source)
 
     return step

@@ -35,7 +35,7 @@ from kd_lightning.experiment.settings import TEACHER
 from kd_lightning.experiment.stored_outputs import STAGE, open_source
 from kd_lightning.losses.functional.chunked.loss import chunked_loss
 from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
-from kd_lightning.losses.functional.divergence import ForwardKL
+from kd_lightning.losses.functional.divergence import ForwardKLDivergence
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.process.compute_thread import computing
 from kd_lightning.process.turns import Turns
@@ -90,7 +90,7 @@ class Step:
     def chunked(self) -> None:
         head = self.student.head
         student = LinearLogits(self.student.body(self.inputs), head.weight, head.bias)
-        terms = [SoftTerm(ForwardKL(), 2.0, 0.5)]
+        terms = [SoftTerm(ForwardKLDivergence(), 2.0, 0.5)]
         self.take(chunked_loss(student, self.teacher, self.every, HardTerm(self.targets, self.every, 0.5), terms).total)
 
     def whole(self) -> None:

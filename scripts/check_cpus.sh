@@ -6,9 +6,9 @@
 #     scripts/check_cpus.sh tests/test_cohort.py # these files instead
 set -euo pipefail
 cd "$(dirname "$0")/.."
-alone=(tests/functional tests/tasks tests/objectives/test_training.py tests/objectives/test_formulas.py)
-numeric=("${alone[@]}" tests/balancing tests/modules tests/test_stacking.py tests/test_cohort.py)
-numeric+=(tests/objectives/test_feature_training.py)
+alone=(tests/losses/functional tests/tasks tests/losses/test_training.py tests/losses/test_formulas.py)
+numeric=("${alone[@]}" tests/weighting tests/modules tests/test_stacking.py tests/test_cohort.py)
+numeric+=(tests/losses/test_feature_training.py)
 if [ $# -gt 0 ]; then
     alone=("$@")
     numeric=("$@")

@@ -1,4 +1,4 @@
-"""Our objectives beside public implementations of the same papers: equal up to a stated factor, or the difference explained.
+"""Our losses beside public implementations of the same papers: equal up to a stated factor, or the difference explained.
 
     python scripts/compare_references.py --peers peers/bin/python
     python scripts/compare_references.py --peers peers/bin/python --only pkt --only rkd
@@ -97,22 +97,22 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 
 def print_table(found: list[Found], versions: dict[str, str]) -> None:
-    """Table, explanations, and which objectives have no peer."""
-    print(head("objective", "peer", "ours = c * theirs", "why", "value differs", "gradient differs", "verdict"))
+    """Table, explanations, and which losses have no peer."""
+    print(head("loss", "peer", "ours = c * theirs", "why", "value differs", "gradient differs", "verdict"))
     notes: list[str] = []
     for each in found:
         case = each.case
         if case.differs:
-            notes.append(f"{len(notes) + 1}. `{case.objective}` and {case.peer[0]}'s {case.peer[1]}: {case.differs}")
+            notes.append(f"{len(notes) + 1}. `{case.loss}` and {case.peer[0]}'s {case.peer[1]}: {case.differs}")
         package = f"{case.peer[0]} {versions[case.peer[0]]}"
         numbers = (f"{case.factor:.4g}", case.reason, f"{each.value:.1g}", f"{each.gradient:.1g}")
-        print(row(case.objective, f"{package}: {case.peer[1]}", *numbers, each.verdict(len(notes))))
+        print(row(case.loss, f"{package}: {case.peer[1]}", *numbers, each.verdict(len(notes))))
     print("\n" + "\n".join(notes))
 
 
 def without_peer() -> list[str]:
-    """Our objectives that no case names."""
-    names = {path.stem for path in (ROOT / "conf" / "objective").glob("*.yaml")}
+    """Our losses that no case names."""
+    names = {path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml")}
     return sorted(names - {case.name for case in CASES})
 
 
@@ -120,11 +120,11 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", required=True, metavar="PYTHON", help="interpreter of the peers' environment")
-    parser.add_argument("--only", action="append", metavar="NAME", help="objectives to compare; default: all")
+    parser.add_argument("--only", action="append", metavar="NAME", help="losses to compare; default: all")
     arguments = parser.parse_args()
     cases = [case for case in CASES if not arguments.only or case.name in arguments.only]
     if missing := set(arguments.only or []) - {case.name for case in CASES}:
-        parser.error(f"--only {', '.join(sorted(missing))}: no case is of that objective")
+        parser.error(f"--only {', '.join(sorted(missing))}: no case is of that loss")
     peer = Side("peers", arguments.peers, [str(Path(__file__).with_name("reference_peers.py"))])
     versions = peer.ask(do="versions", of=sorted({"torch", *(case.peer[0] for case in cases)}))
     print(

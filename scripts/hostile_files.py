@@ -84,8 +84,8 @@ def plain_git_status(folder: Path, marker: Path) -> None:
 
 def plant_module_beside(folder: Path, marker: Path) -> None:
     """A trusted package of the user's that asks for a module which the stranger has put beside it."""
-    (folder / "conf" / "objective").mkdir(parents=True)
-    (folder / "conf" / "objective" / "mine.yaml").write_text("# @package objective.mine\n_target_: my_pkg.Loss\n")
+    (folder / "conf" / "loss").mkdir(parents=True)
+    (folder / "conf" / "loss" / "mine.yaml").write_text("# @package loss.mine\n_target_: my_pkg.Loss\n")
     (folder / "my_pkg.py").write_text("import beside\nclass Loss: ...\n")
     (folder / "beside.py").write_text(MAKES_MARKER.format(marker=str(marker)))
 
@@ -147,7 +147,7 @@ ROOTS = [
     Root(
         "module_beside",
         plant_module_beside,
-        ("run", "objective=[mine]", "progress=false"),
+        ("run", "loss=[mine]", "progress=false"),
         Allow(environ={"KD_LIGHTNING_TRUST": "my_pkg,beside"}),
         says="KD_LIGHTNING_TRUST=my_pkg,beside",
         environ={"KD_LIGHTNING_TRUST": "my_pkg"},

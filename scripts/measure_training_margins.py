@@ -1,9 +1,9 @@
-"""What the tests that train each objective measure, over many starts: their bounds lie outside of these ranges.
+"""What the tests that train each loss measure, over many starts: their bounds lie outside of these ranges.
 
     OMP_NUM_THREADS=1 python -m scripts.measure_training_margins                    # 20 starts, about 20 minutes on one core
-    OMP_NUM_THREADS=2 python -m scripts.measure_training_margins --starts 3 hint kd # of these objectives
+    OMP_NUM_THREADS=2 python -m scripts.measure_training_margins --starts 3 hint kd # of these losses
 
-``fall`` is the part of its value that an objective loses, ``rise`` what the agreement with the teacher gains, ``ends`` where
+``fall`` is the part of its value by which a loss falls, ``rise`` what the agreement with the teacher gains, ``ends`` where
 that comes to. On another processor: ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41, or avx2 and AVX2.
 """
 
@@ -13,8 +13,8 @@ import argparse
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 
-from tests.objectives import test_feature_training as of_features
-from tests.objectives import test_training as of_logits
+from tests.losses import test_feature_training as of_features
+from tests.losses import test_training as of_logits
 
 Trained = tuple[list[float], list[float]]
 
@@ -24,11 +24,11 @@ def trainings() -> Iterator[tuple[str, Callable[[int], Trained]]]:
     lesson = cache(lambda kind: of_features.LESSONS[kind]())
 
     def on_features(name: str, start: int) -> Trained:
-        objective, kind = of_features.objective_and_lesson(name)
-        return of_features.train(objective, lesson(kind), start=start)
+        loss, kind = of_features.loss_and_lesson(name)
+        return of_features.train(loss, lesson(kind), start=start)
 
     def of_other_rows(name: str, start: int) -> Trained:
-        return of_features.train(of_features.objective_and_lesson(name)[0], lesson("images"), shift=1, start=start)
+        return of_features.train(of_features.loss_and_lesson(name)[0], lesson("images"), shift=1, start=start)
 
     def of_nothing(kind: str, start: int) -> Trained:
         return of_features.train(of_features.Nothing(), lesson(kind), start=start)
@@ -55,7 +55,7 @@ def measured(trained: Trained) -> tuple[float, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="of objectives; all without")
+    parser.add_argument("names", nargs="*", help="of losses; all without")
     parser.add_argument("--starts", type=int, default=20)
     options = parser.parse_args()
     print(f"{'least, most of':28} {'fall':>17} {'rise':>17} {'ends':>17}")

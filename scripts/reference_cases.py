@@ -1,4 +1,4 @@
-"""Which of our objectives is compared with which public implementation, and what is to come of it.
+"""Which of our losses is compared with which public implementation, and what is to come of it.
 
 Said before anything is computed: ``ours = factor * (theirs - offset)``, with the factor's reason. Where a peer computes
 something else, ``differs`` says what, and which of the two is the paper's equation. ``offset`` is what a cross-entropy has
@@ -37,7 +37,7 @@ from kd_lightning.losses.logits.kd import KD
 from kd_lightning.losses.logits.label_smoothing import LabelSmoothing
 from kd_lightning.losses.logits.logit_cosine import LogitCosine
 from kd_lightning.losses.logits.logit_mse import LogitMSE
-from kd_lightning.losses.logits.reverse_kl import ReverseKLObjective
+from kd_lightning.losses.logits.reverse_kl import ReverseKL
 from kd_lightning.losses.logits.universal_logit import UniversalLogit
 from kd_lightning.losses.relations.correlation_congruence import CorrelationCongruence
 from kd_lightning.losses.relations.crd import CRD
@@ -62,7 +62,7 @@ class Case:
     """One comparison.
 
     Attributes:
-        objective: The name of our YAML, and what of it.
+        loss: The name of our YAML, and what of it.
         peer: The package's name, and the implementation's.
         function: In ``reference_peers.py``.
         problem: Makes the tensors.
@@ -73,7 +73,7 @@ class Case:
         differs: What the peer computes otherwise, and who follows the paper; empty = nothing.
     """
 
-    objective: str
+    loss: str
     peer: tuple[str, str]
     function: str
     problem: Maker
@@ -86,7 +86,7 @@ class Case:
     @property
     def name(self) -> str:
         """Our YAML's."""
-        return self.objective.replace(",", " ").split()[0]
+        return self.loss.replace(",", " ").split()[0]
 
 
 def entropy(temperature: float) -> Callable[[Tensors], Tensor]:
@@ -173,16 +173,16 @@ LOGITS = [
             name,
             ("trl", f"GKD generalized_jsd_loss, beta={beta:g}"),
             "trl_jsd",
-            on_logits(objective, T, WORDS, masked=True),
+            on_logits(loss, T, WORDS, masked=True),
             T**2,
             f"{TEMPERED}; mean over the positions with a label, some masked",
             {"beta": beta, "temperature": T},
         )
-        for name, objective, beta in (
+        for name, loss, beta in (
             ("kd", KD(), 0.0),
             ("jsd beta=0.3", JSD(0.3), 0.3),
             ("jsd", JSD(), 0.5),
-            ("reverse_kl", ReverseKLObjective(), 1.0),
+            ("reverse_kl", ReverseKL(), 1.0),
         )
     ),
     *(
@@ -190,15 +190,15 @@ LOGITS = [
             name,
             ("liger-kernel", f"LigerFusedLinearJSDLoss, beta={beta:g}"),
             "liger_jsd",
-            on_logits(objective, T, WORDS, masked=True),
+            on_logits(loss, T, WORDS, masked=True),
             T**2,
             f"{TEMPERED}; its value is summed in float32",
             {"beta": beta, "temperature": T},
         )
-        for name, objective, beta in (
+        for name, loss, beta in (
             ("kd", KD(), 0.0),
             ("jsd", JSD(), 0.5),
-            ("reverse_kl", ReverseKLObjective(), 1.0),
+            ("reverse_kl", ReverseKL(), 1.0),
         )
     ),
     Case(
@@ -227,7 +227,7 @@ LOGITS = [
         on_logits(LabelSmoothing(0.1), 1.0),
         1.0,
         "0.92 on the label there, 0.1 / C + 0.9 here: the same for 5 classes",
-        differs="Theirs is another objective, the virtual teacher of Yuan et al. 2020: its target is a softmax of the smoothed "
+        differs="Theirs is another loss, the virtual teacher of Yuan et al. 2020: its target is a softmax of the smoothed "
         "label. Ours is the smoothed label itself, as in Szegedy et al. 2016, section 7.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Tensors for ``compare_references.py``, and what our objectives make of them.
+"""Tensors for ``compare_references.py``, and what our losses make of them.
 
 A problem is a dict of tensors that a peer can be handed, and our scalar as a function of them. Everything is float64; gradients
 are taken by the tensors whose name begins with ``student``. Shape legend: B batch, T positions, C classes, D channels, H x W
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kd_lightning.losses.base import Objective
-from kd_lightning.losses.features.base import FeatureObjective
+from kd_lightning.losses.base import Loss
+from kd_lightning.losses.features.base import FeatureLoss
 from kd_lightning.types import Aligned, Outputs
 
 Tensors = dict[str, Tensor]
@@ -39,12 +39,12 @@ def random(seed: int, shape: Shape, scale: float = 1.0) -> Tensor:
 
 
 def on_logits(
-    objective: Objective, temperature: float, shape: Shape = (6, 5), more_classes: int = 0, masked: bool = False
+    loss: Loss, temperature: float, shape: Shape = (6, 5), more_classes: int = 0, masked: bool = False
 ) -> Maker:
     """Logits of both networks.
 
     Args:
-        objective: Ours.
+        loss: Ours.
         temperature: T.
         shape: [..., C].
         more_classes: Of the teacher.
@@ -64,18 +64,16 @@ def on_logits(
 
     def ours(tensors: Tensors) -> Tensor:
         aligned = Aligned(tensors["targets"], tensors["mask"], torch.ones_like(tensors["mask"]))
-        return objective(Outputs(tensors["student"]), Outputs(tensors["teacher"]), aligned, temperature)
+        return loss(Outputs(tensors["student"]), Outputs(tensors["teacher"]), aligned, temperature)
 
     return make
 
 
-def on_features(
-    objective: Callable[[], FeatureObjective], shapes: Sequence[Shape], counted: Tensor | None = None
-) -> Maker:
+def on_features(loss: Callable[[], FeatureLoss], shapes: Sequence[Shape], counted: Tensor | None = None) -> Maker:
     """Features of both networks, as wide; a second pair is ``student2`` and ``teacher2``.
 
     Args:
-        objective: Makes ours, matched by as many pairs as there are shapes. Its parameters and buffers are handed over, each
+        loss: Makes ours, matched by as many pairs as there are shapes. Its parameters and buffers are handed over, each
             under its name in the first pair's module.
         shapes: Of the features of each pair.
         counted: [B] or [B, T] bool; None = all rows.
@@ -90,7 +88,7 @@ def on_features(
         }
         mask = torch.ones(shapes[0][0], dtype=torch.bool) if counted is None else counted
         tensors |= {"mask": mask, "index": torch.arange(len(mask))}
-        term = built(objective(), *(outputs(tensors, who, names) for who in ("student", "teacher")))
+        term = built(loss(), *(outputs(tensors, who, names) for who in ("student", "teacher")))
         if counted is None:
             tensors["others"] = other_rows(len(mask))
         tensors |= {name.split(".", 2)[-1]: value.detach().clone() for name, value in term.state_dict().items()}
@@ -106,7 +104,7 @@ def on_features(
 
 
 ROWS = 16
-"""Of the training split, for objectives that remember rows."""
+"""Of the training split, for losses that remember rows."""
 
 
 def outputs(tensors: Tensors, who: str, names: Sequence[str]) -> Outputs:
@@ -115,8 +113,8 @@ def outputs(tensors: Tensors, who: str, names: Sequence[str]) -> Outputs:
     return Outputs(torch.zeros(*tensors["mask"].shape, 2), features)
 
 
-def built(term: FeatureObjective, student: Outputs, teacher: Outputs) -> FeatureObjective:
-    """The objective with its projections, as before a training."""
+def built(term: FeatureLoss, student: Outputs, teacher: Outputs) -> FeatureLoss:
+    """The loss with its projections, as before a training."""
     torch.manual_seed(0)
     term.expect_rows(ROWS)
     term.build(student.features, teacher.features)
@@ -130,7 +128,7 @@ def other_rows(rows: int) -> Tensor:
 
 
 def on_tensors(compare: Value, shape: Shape) -> Maker:
-    """Tensors of one shape that a function of ours compares, where a peer has no more of the objective than this.
+    """Tensors of one shape that a function of ours compares, where a peer has no more of the loss than this.
 
     Args:
         compare: Ours.

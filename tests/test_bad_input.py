@@ -109,7 +109,7 @@ def test_control_the_good_ones_run(capsys: pytest.CaptureFixture[str], outputs: 
 WORDS = {
     "~progress": ("ConfigError", "progress is missing", "take ~progress back"),
     "trainer=[1,2]": ("ConfigError", "trainer=[1,2]: a group's choice is a name"),
-    "objective=[[[]]]": ("ConfigError", "objective=[[[]]]: a group's choice is a name"),
+    "loss=[[[]]]": ("ConfigError", "loss=[[[]]]: a group's choice is a name"),
     "temperature=-1": ("ConfigError", "temperature=-1", "> 0"),
     "temperature=abc": ("ConfigError", "temperature='abc'", "a number"),
     "steps.pretrain=2": ("ConfigError", "steps.pretrain=2", "steps.student=2"),
@@ -119,7 +119,7 @@ WORDS = {
     "sweep=pareto": ("ConfigError", "sweep=pareto fits task=language_modelling", "kd ls sweep"),
     "student=null": ("ConfigError", "student=None", "student.NAME="),
     "data=null": ("ConfigError", "data=null", "kd ls data"),
-    "objective=[]": ("ConfigError", "objective is empty", "objective=[kd]"),
+    "loss=[]": ("ConfigError", "loss is empty", "loss=[kd]"),
     "force=[distil]": ("ConfigError", "force=distil", "did you mean 'distill'"),
     "temprature=2": ("ConfigError", "unknown setting 'temprature'", "did you mean 'temperature'"),
     "optimiser=sgd": ("ConfigError", "unknown setting 'optimiser'", "did you mean 'optimizer'"),
@@ -134,18 +134,18 @@ WORDS = {
     "+annealing.weight.kdd=2": ("ConfigError", "annealing.weight.kdd", "did you mean 'kd'"),
     "+annealing.weight.kd=2": ("ConfigError", "annealing.weight.kd=2", "+scheduler@annealing.weight.kd=cosine"),
     "+scheduler@annealing.weight=cosine": ("ConfigError", "annealing.weight", "+scheduler@annealing.weight.NAME="),
-    "objective.kd.weight=-1": ("ConfigError", "objective.kd.weight=-1", ">= 0"),
-    "objective.kd.weight={_target_: kd_lightning.training.schedules.Linear}": (
-        *("ConfigError", "objective.kd.weight={", "annealing.weight.kd"),
+    "loss.kd.weight=-1": ("ConfigError", "loss.kd.weight=-1", ">= 0"),
+    "loss.kd.weight={_target_: kd_lightning.training.schedules.Linear}": (
+        *("ConfigError", "loss.kd.weight={", "annealing.weight.kd"),
     ),
-    "objective.kd.temperature=warm": ("ConfigError", "objective.kd.temperature='warm'", "SampleTemperature"),
-    "balancing=uncertain": ("ConfigError", "balancing=uncertain", "did you mean 'uncertainty'"),
+    "loss.kd.temperature=warm": ("ConfigError", "loss.kd.temperature='warm'", "SampleTemperature"),
+    "weighting=uncertain": ("ConfigError", "weighting=uncertain", "did you mean 'uncertainty'"),
     "+steps.techer=2": ("ConfigError", "unknown setting 'steps.techer'", "did you mean 'teacher'"),
     "+student.chanels=[2]": ("ConfigError", "student.chanels", "did you mean 'channels'"),
     "model@student=lstm_lm_smal": ("ConfigError", "model=lstm_lm_smal", "did you mean 'lstm_lm_small'"),
     "experiment=digit": ("ConfigError", "experiment=digit", "did you mean 'digits'"),
     "debug=fast": ("ConfigError", "debug=fast", "kd ls debug"),
-    "objective=[kdd]": ("ConfigError", "objective=kdd", "did you mean 'kd'"),
+    "loss=[kdd]": ("ConfigError", "loss=kdd", "did you mean 'kd'"),
     "model@studnt=mlp": ("ConfigError", "model@studnt", "model@student"),
     "data=text_files": ("ConfigError", "data.root is not set", "data.root="),
     "seed=[1": ("ConfigError", "'seed=[1'", "NAME=VALUE"),
@@ -189,7 +189,7 @@ VALUES = {
     "optimizer.lr=0": ("ConfigError", "optimizer.lr=0", "> 0"),
     "teacher_optimizer.lr=-1": ("ConfigError", "teacher_optimizer.lr=-1", "> 0"),
     "trainer.gradient_clip_val=-1": ("ConfigError", "trainer.gradient_clip_val=-1", ">= 0"),
-    "objective.kd.weight=0": ("ConfigError", "objective.kd.weight", "above 0", "alpha=0"),
+    "loss.kd.weight=0": ("ConfigError", "loss.kd.weight", "above 0", "alpha=0"),
     "teacher.checkpoint=''": ("ConfigError", "teacher.checkpoint is empty", "shell variable"),
     "teacher.checkpoint=5": ("ConfigError", "teacher.checkpoint=5", "run folder"),
 }
@@ -219,7 +219,7 @@ ABSURD = {
     ("-m", "seed=1,2", "hydra.sweep.dir="): ("hydra.sweep.dir=''", "shell variable"),
     ("-m", "seed=range(0,0)"): ("seed=range(0,0)", "nothing to try"),
     ("-m", "model@student=glob(zz*)"): ("model@student=glob(zz*)", "nothing to try"),
-    ("-m", "sweep=objectives", "hydra.sweeper.params.seed='range(1,1)'"): ("seed=range(1,1)", "nothing to try"),
+    ("-m", "sweep=losses", "hydra.sweeper.params.seed='range(1,1)'"): ("seed=range(1,1)", "nothing to try"),
 }
 
 
@@ -348,16 +348,16 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "unknown precision": (["trainer.precision=17"], ["ConfigError", "trainer", "Precision 17"]),
     "warm-up of all": (["scheduler.warmup=1"], ["ConfigError", "warmup is 1", "[0, 1)"]),
     "temperature of one term": (
-        ["objective.kd.temperature=0"],
-        ["ConfigError", "objective.kd.temperature=0", "> 0"],
+        ["loss.kd.temperature=0"],
+        ["ConfigError", "loss.kd.temperature=0", "> 0"],
     ),
     "temperature that is none": (
-        ["objective.kd.temperature=true"],
-        ["ConfigError", "objective.kd.temperature=True", "+sample_temperature@objective.kd.temperature="],
+        ["loss.kd.temperature=true"],
+        ["ConfigError", "loss.kd.temperature=True", "+sample_temperature@loss.kd.temperature="],
     ),
-    "an objective with the log's name": (
-        ["+objective.hard._target_=kd_lightning.losses.logits.kd.KD"],
-        ["ConfigError", "objective.hard", "the hard loss"],
+    "a loss with the log's name": (
+        ["+loss.hard._target_=kd_lightning.losses.logits.kd.KD"],
+        ["ConfigError", "loss.hard", "the hard loss"],
     ),
     "annealing below zero": (
         ["annealing=temperature", "annealing.temperature.start=-4"],
@@ -376,12 +376,12 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["ConfigError", "boundaries=[0.7, 0.3]", "rising"],
     ),
     "spread of temperatures": (
-        ["+sample_temperature@objective.kd.temperature=flsw", "objective.kd.temperature.beta=-1"],
+        ["+sample_temperature@loss.kd.temperature=flsw", "loss.kd.temperature.beta=-1"],
         ["ConfigError", "beta=-1", ">= 0"],
     ),
     "memory of norms": (
-        ["balancing=gradient_norm", "balancing.memory=1"],
-        ["ConfigError", "balancing.memory=1", "[0, 1)"],
+        ["weighting=gradient_norm", "weighting.memory=1"],
+        ["ConfigError", "weighting.memory=1", "[0, 1)"],
     ),
     "hard loss of a teacher that is there": (
         ["hard_loss@teacher_hard_loss=logit_adjusted", "teacher.checkpoint=mine.safetensors"],
@@ -398,7 +398,7 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 def test_what_does_not_fit_together_is_refused(case: str, refused: Any, refused_value: Any) -> None:
     words, parts = TOGETHER[case]
     groups = any(
-        word.startswith(("annealing=", "balancing=", "callbacks=", "model@", "scheduler=", "hard_loss", "+"))
+        word.startswith(("annealing=", "weighting=", "callbacks=", "model@", "scheduler=", "hard_loss", "+"))
         for word in words
     )
     line = refused(*DIGITS, *MLP, *words) if groups else refused_value((*DIGITS, *MLP), *words)

@@ -45,7 +45,7 @@ def test_the_same_images_in_the_order_that_convolutions_keep(shape: tuple[int, .
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("teacher_outputs=cached",), ("objective=[kd,hint]", "teacher_outputs=cached")], ids=str
+    "words", [(), ("teacher_outputs=cached",), ("loss=[kd,hint]", "teacher_outputs=cached")], ids=str
 )
 def test_a_run_reads_them_so_everywhere_and_finds_the_same(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -90,7 +90,7 @@ def test_ls_lists_every_choice_with_its_purpose(capsys: pytest.CaptureFixture[st
     assert answer.code == 0
     lines = answer.out.splitlines()
     shown = {line for line in lines if not line.startswith(" ")}
-    assert shown == set(groups()) >= {"model", "data", "task", "objective", "experiment"}
+    assert shown == set(groups()) >= {"model", "data", "task", "loss", "experiment"}
     choices = [line.split(maxsplit=1) for line in lines if line.startswith(" ")]
     files = list(conf_dir().glob("*/**/*.yaml"))
     assert len(choices) == len(files)

@@ -76,8 +76,8 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     if group.startswith("hydra/sweeper/"):
         return (*LANGUAGE, "hydra/sweeper=optuna", f"{group}={name}")
     if group == "sample_temperature":
-        return (*LANGUAGE, f"+{group}@objective.kd.temperature={name}")
-    if group in ("callbacks", "logger", "objective"):
+        return (*LANGUAGE, f"+{group}@loss.kd.temperature={name}")
+    if group in ("callbacks", "logger", "loss"):
         return (*LANGUAGE, f"{group}=[{name}]")
     if group in ("optimizer", "scheduler", "hard_loss"):
         return (*LANGUAGE, f"{group}={name}", f"{group}@teacher_{group}={name}")
@@ -134,7 +134,7 @@ def test_logger_is_built(name: str, tmp_path: Path) -> None:
         assert build({**node, **({"save_dir": str(tmp_path)} if "save_dir" in node else {})}) is not None
 
 
-@pytest.mark.parametrize("group", ["optimizer", "scheduler", "annealing", "balancing", "callbacks", "objective"])
+@pytest.mark.parametrize("group", ["optimizer", "scheduler", "annealing", "weighting", "callbacks", "loss"])
 def test_choices_of_a_group_are_built(group: str) -> None:
     for name in names(group):
         settings = accepted(*overrides_for(group, name), *UNSET.get(f"{group}/{name}", ()))
@@ -198,16 +198,16 @@ def test_every_knob_is_set_from_the_command_line() -> None:
 def test_any_curve_may_be_put_on_a_weight_temperature_or_alpha(name: str) -> None:
     places = ("weight.hint", "temperature", "alpha")
     words = [f"+scheduler@annealing.{place}={name}" for place in places]
-    annealing = accepted("objective=[kd,hint]", *words)["annealing"]
+    annealing = accepted("loss=[kd,hint]", *words)["annealing"]
     for node in (annealing["weight"]["hint"], annealing["temperature"], annealing["alpha"]):
-        assert node == composed(("objective=[kd,hint]", f"scheduler={name}"))["scheduler"]
+        assert node == composed(("loss=[kd,hint]", f"scheduler={name}"))["scheduler"]
 
 
 @pytest.mark.parametrize("name", names("sample_temperature"))
 def test_a_temperature_by_position_takes_one_word(name: str) -> None:
-    settings = accepted("objective=[kd,dkd]", f"+sample_temperature@objective.dkd.temperature={name}")
-    assert isinstance(build(settings["objective"]["dkd"]).temperature, SampleTemperature)
-    assert build(settings["objective"]["kd"]).temperature is None
+    settings = accepted("loss=[kd,dkd]", f"+sample_temperature@loss.dkd.temperature={name}")
+    assert isinstance(build(settings["loss"]["dkd"]).temperature, SampleTemperature)
+    assert build(settings["loss"]["kd"]).temperature is None
 
 
 def test_sizes_follow_the_data() -> None:

@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lightning.losses.functional.reduce import masked_mean
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.types import Aligned, Outputs
 
 
-class LogitDistance(Objective):
+class LogitDistance(Loss):
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         return masked_mean(F.mse_loss(student.logits, teacher.logits, reduction="none").mean(-1), aligned.mask)
 """,
@@ -88,8 +88,8 @@ def born_again(parts: Parts) -> Stages:
 """,
 }
 FILES = {
-    "objective/distance": """\
-# @package objective.distance
+    "loss/distance": """\
+# @package loss.distance
 # Squared distance of the logits.
 _target_: my_pkg.loss.LogitDistance
 weight: 0.5
@@ -141,7 +141,7 @@ WORDS = (
         "model@teacher=net",
         "model@student=net",
         "student.width=2",
-        "objective=[kd,distance]",
+        "loss=[kd,distance]",
     ),
     *("steps.teacher=4", "steps.student=4", "steps.pretrain=2", "validate_every=2", "log_every=1", "progress=false"),
 )
@@ -175,7 +175,7 @@ def test_a_run_uses_all_four(
     (run,) = (project / "outputs" / "runs").iterdir()
     results = json.loads((run / "results.json").read_text())
     assert (results["task"], results["metric"], results["mode"]) == ("scaled", "cross_entropy", "min")
-    assert results["objective"] == ["kd", "distance"]
+    assert results["loss"] == ["kd", "distance"]
     parameters = {name: model["parameters"] for name, model in results["models"].items()}
     assert parameters["teacher"] == 4 * 6 + 6 + 6 * 3 + 3
     assert parameters["distilled"] == parameters["baseline"] == 4 * 2 + 2 + 2 * 3 + 3

@@ -16,7 +16,7 @@ from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.models.weights import load_weights
 from kd_lightning.training.callbacks.checkpoints import save_weights
 from kd_lightning.types import LinearLogits
-from tests.functional.test_chunked import ALL, DIVERGENCES, SOME, N, head, targets, teacher_head
+from tests.losses.functional.test_chunked import ALL, DIVERGENCES, SOME, N, head, targets, teacher_head
 from tests.modules.test_chunked_losses import NETWORKS
 from tests.support.tiny import experiment
 from tests.teachers.test_inference import BATCH, folded, norms, residual

@@ -104,7 +104,7 @@ def test_a_target_behind_an_interpolation_is_seen() -> None:
             "hydra.job_logging.handlers.console.stream=${vars.s}",
         )
     with pytest.raises(UntrustedTargetError, match=r"'oc\.env'"):
-        composed("+vars.d='$'", "sweep=objectives", "hydra.sweeper.params.seed='${vars.d}{oc.env:HOME}'")
+        composed("+vars.d='$'", "sweep=losses", "hydra.sweeper.params.seed='${vars.d}{oc.env:HOME}'")
 
 
 def test_what_was_checked_is_what_hydra_builds() -> None:
@@ -117,7 +117,7 @@ def test_what_was_checked_is_what_hydra_builds() -> None:
     assert raw["n_jobs"] == 3
     logging = OmegaConf.to_container(config.hydra.job_logging, resolve=False)
     assert "${hydra.runtime.output_dir}/kd.log" in str(logging)
-    again = composed("sweep=objectives", r"hydra.sweeper.params.seed='\${teacher_seed}'")
+    again = composed("sweep=losses", r"hydra.sweeper.params.seed='\${teacher_seed}'")
     assert again.hydra.sweeper.params.seed == "${teacher_seed}"  # for the jobs, not for us
 
 

@@ -238,7 +238,7 @@ def test_a_forbidden_arrow_is_found(file: str, statement: str, arrow: str, tmp_p
     [
         ("types.py", "from torch import Tensor"),
         ("losses/new.py", "from .functional.divergence import tempered_kl"),
-        ("training/new.py", "from kd_lightning.losses.base import Objective"),
+        ("training/new.py", "from kd_lightning.losses.base import Loss"),
         ("config/new.py", "import hydra.utils\nfrom kd_lightning.errors import ConfigError"),
         ("cli/new.py", "def f():\n    from kd_lightning.sweeps import launch"),
     ],

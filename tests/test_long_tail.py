@@ -31,7 +31,7 @@ BALANCED = {"balanced_kd": {"_target_": "kd_lightning.losses.logits.balanced_kd.
 
 
 def long_tailed(folder: Path, **changes: Any) -> Experiment:
-    given = {"data__imbalance": 7, "hard_loss": ADJUSTED, "objective": BALANCED, "checkpoint_every": 100, **changes}
+    given = {"data__imbalance": 7, "hard_loss": ADJUSTED, "loss": BALANCED, "checkpoint_every": 100, **changes}
     return experiment(folder, **given)
 
 
@@ -75,7 +75,7 @@ def test_hard_losses_count_the_labels_that_they_see(tmp_path: Path) -> None:
     assert torch.equal(
         teacher.class_weights.values, effective_number_weights(builder.dataset.class_rows("teacher"), 0.99)
     )
-    term = builder.objective()["balanced_kd"]
+    term = builder.losses()["balanced_kd"]
     assert isinstance(term, BalancedKD)
     assert isinstance(term.divergence, BalancedKL)
     assert torch.equal(term.divergence.log_weights.values, effective_number_weights(counts, 0.9999).log())
@@ -108,7 +108,7 @@ def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp
     [
         {},
         {"chunked_loss": True, "student": MLP, "teacher": {**MLP, "checkpoint": None}},
-        {"balancing": {"_target_": "kd_lightning.losses.weighting.gradient_norm.GradientNorm", "every": 2}},
+        {"weighting": {"_target_": "kd_lightning.losses.weighting.gradient_norm.GradientNorm", "every": 2}},
         {"annealing__alpha": {"_target_": "kd_lightning.training.schedules.Linear", "start": 0.0, "end": 1.0}},
     ],
     ids=["whole", "by chunks", "balanced", "annealed"],
@@ -157,7 +157,7 @@ def test_a_task_that_cannot_is_named(tmp_path: Path) -> None:
 
 
 def test_language_models_count_tokens(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    words = (*text_words(texts(tmp_path / "texts")), "hard_loss=logit_adjusted", "objective=[balanced_kd]")
+    words = (*text_words(texts(tmp_path / "texts")), "hard_loss=logit_adjusted", "loss=[balanced_kd]")
     answer = kd(capsys, "run", *words, f"outputs={tmp_path}")
     assert answer.code == 0, answer.err
     (folder,) = (tmp_path / "runs").iterdir()

@@ -70,7 +70,7 @@ def as_data_parallel(run: Path, folder: Path) -> Path:
 
 def as_lightning(run: Path, folder: Path) -> Path:
     state = {f"network.{name}": tensor for name, tensor in weights_of(run).items()}
-    state |= {"objective.hint.weight": torch.zeros(2, 2)}
+    state |= {"soft_losses.hint.weight": torch.zeros(2, 2)}
     # Settings in a checkpoint are data: nothing is built from them.
     content = {"state_dict": state, "epoch": 3, "hyper_parameters": {"_target_": "os.system", "command": "touch ran"}}
     torch.save(content, folder / "mine.ckpt")

@@ -14,7 +14,7 @@ from tests.support.cli import settings_of
 EDGES: dict[str, tuple[list[Any], list[Any]]] = {
     "temperature": ([1e-9, 1, 300.0], [0, -1, math.inf, math.nan, "2", True, None, [1]]),
     "alpha": ([0, 0.5, 1], [-0.01, 1.01, math.nan, "0.5", False]),
-    "objective.*.weight": ([0, 2.5], [-1, math.inf, "1"]),
+    "loss.*.weight": ([0, 2.5], [-1, math.inf, "1"]),
     "optimizer.lr": ([1e-9, {"_target_": "a.Curve"}], [0, -1.0, math.nan]),
     "optimizer.momentum": ([0, 0.99], [1, -0.1]),
     "teacher_optimizer.lr": ([1e-9], [0]),
@@ -70,4 +70,4 @@ def test_every_path_is_a_setting() -> None:
 
 
 def test_what_is_not_there_is_not_checked() -> None:
-    check_ranges({"callbacks": {"mine": {}}, "data": "digits", "objective": {"kd": None}})
+    check_ranges({"callbacks": {"mine": {}}, "data": "digits", "loss": {"kd": None}})

@@ -14,8 +14,8 @@ from tests.support.cli import DIGITS, kd, settings_of
 REAL = (
     "temperature",
     "alpha",
-    "objective.kd.weight",
-    "objective.kd.temperature",
+    "loss.kd.weight",
+    "loss.kd.temperature",
     "optimizer.lr",
     "teacher_optimizer.weight_decay",
     "scheduler.start",
@@ -50,7 +50,7 @@ def test_a_run_whose_numbers_are_written_otherwise_trains_nothing_again(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for kind in (int, float):
-        words = (f"temperature={kind(4)}", f"optimizer.lr={kind(1)}", f"objective.kd.weight={kind(1)}")
+        words = (f"temperature={kind(4)}", f"optimizer.lr={kind(1)}", f"loss.kd.weight={kind(1)}")
         assert kd(capsys, "run", *MLPS, *words, f"outputs={tmp_path}").code == 0
     for stage in ("teacher", "baseline", "pretrain", "distill"):
         assert len(list((tmp_path / "store" / stage).glob("*/status.json"))) == 1

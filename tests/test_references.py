@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.test_objective_laws import NAMES
+from tests.test_loss_laws import NAMES
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -21,12 +21,12 @@ sys.path.remove(str(SCRIPTS))
 CASES = compare_references.CASES
 
 
-def test_every_case_is_of_an_objective_and_a_function() -> None:
+def test_every_case_is_of_a_loss_and_a_function() -> None:
     assert {case.name for case in CASES} | set(compare_references.without_peer()) == set(NAMES)
     assert {case.function for case in CASES} == set(reference_peers.FUNCTIONS)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.objective}: {case.peer[0]}, {case.peer[1]}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.loss}: {case.peer[0]}, {case.peer[1]}")
 def test_value_and_gradient_are_there_and_depend_on_the_seed(case: compare_references.Case) -> None:
     value, *gradients = compare_references.by_us(case.problem(0))
     assert value > 0
@@ -43,6 +43,6 @@ def test_a_difference_is_expected_where_it_is_explained(differs: bool, explained
     assert not compare_references.Found(case, 0.0, math.inf).expected
 
 
-def test_the_document_says_which_objectives_have_no_peer() -> None:
+def test_the_document_says_which_losses_have_no_peer() -> None:
     names = ", ".join(f"`{name}`" for name in compare_references.without_peer())
     assert f"No peer has: {names}." in (SCRIPTS.parent / "docs" / "references.md").read_text(encoding="utf-8")

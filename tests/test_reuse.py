@@ -49,9 +49,9 @@ def ran(outputs: Path, sweep: str = "run", **changes: Any) -> list[str]:
         ({"alpha": 0.3}, ("distill",)),
         ({"annealing__alpha": {"_target_": "kd_lightning.training.schedules.Linear", "start": 1.0}}, ("distill",)),
         ({"annealing__weight": {"kd": {"_target_": "kd_lightning.training.schedules.Linear"}}}, ("distill",)),
-        ({"balancing": {"_target_": "kd_lightning.losses.weighting.uncertainty.Uncertainty"}}, ("pretrain", "distill")),
+        ({"weighting": {"_target_": "kd_lightning.losses.weighting.uncertainty.Uncertainty"}}, ("pretrain", "distill")),
         ({"temperature": 3.0}, ("pretrain", "distill")),
-        ({"objective__kd__weight": 2.0}, ("pretrain", "distill")),
+        ({"loss__kd__weight": 2.0}, ("pretrain", "distill")),
         ({"steps__pretrain": 5}, ("pretrain", "distill")),
         ({"seed": 1}, ("baseline", "pretrain", "distill")),
         ({"optimizer__lr": 0.02}, ("baseline", "pretrain", "distill")),
@@ -155,11 +155,11 @@ def test_a_damaged_entry_is_run_again_with_a_line_that_says_why(outputs: Path) -
 
 
 LOSS = """
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.reduce import masked_mean
 from {package}.helper import power
 
-class Mine(Objective):
+class Mine(Loss):
     def forward(self, student, teacher, aligned, temperature):
         return masked_mean(power((student.logits - teacher.logits).mean(-1)), aligned.mask)
 """
@@ -195,7 +195,7 @@ def ran_with(package: Path, outputs: Path) -> list[str]:
     code._parse.cache_clear()
     chosen = settings(outputs)
     chosen["student"] = {"_target_": f"{package.name}.net.Net"}
-    chosen["objective"]["mine"] = {"_target_": f"{package.name}.loss.Mine"}
+    chosen["loss"]["mine"] = {"_target_": f"{package.name}.loss.Mine"}
     found = Experiment(chosen, build, ["tests", package.name], SilentBoard()).run()
     return [stage for stage, record in found.records.items() if not record["reused"]]
 

@@ -136,7 +136,7 @@ def test_a_secret_that_another_setting_repeats_is_hidden_there_too() -> None:
         ("hydra.job.env_set.ANY=x", "hydra.job.env_set.ANY=***"),
         ("+vars={a: {b: x}}", "+vars=***"),
         ("~vars.a", "~vars.a"),
-        ("objective=[kd,hint]", "objective=[kd,hint]"),
+        ("loss=[kd,hint]", "loss=[kd,hint]"),
         ("model.student.token=x", "model.student.token=***"),
     ],
 )

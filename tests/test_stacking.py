@@ -87,12 +87,12 @@ JSD_NODE = {"_target_": "kd_lightning.losses.logits.jsd.JSD", "beta": 0.3, "weig
         pytest.param([{"alpha": 1.0}, {"alpha": 1.0, "temperature": 5.0}], id="no labels"),
         pytest.param(
             [
-                {"objective": {"kd": KD_NODE}},
-                {"objective": {"jsd": JSD_NODE, "kd": {**KD_NODE, "weight": 0.3}}},
-                {"objective": {"kd": KD_NODE}, "temperature": 4.0},
-                {"objective": {"jsd": JSD_NODE}},
+                {"loss": {"kd": KD_NODE}},
+                {"loss": {"jsd": JSD_NODE, "kd": {**KD_NODE, "weight": 0.3}}},
+                {"loss": {"kd": KD_NODE}, "temperature": 4.0},
+                {"loss": {"jsd": JSD_NODE}},
             ],
-            id="objectives",
+            id="losses",
         ),
         pytest.param(
             [
@@ -109,14 +109,14 @@ JSD_NODE = {"_target_": "kd_lightning.losses.logits.jsd.JSD", "beta": 0.3, "weig
         ),
         pytest.param(
             [
-                {"objective": {"kd": KD_NODE, "jsd": JSD_NODE}, "annealing__weight": {"jsd": FALLING}},
-                {"objective": {"kd": KD_NODE, "jsd": JSD_NODE}},
-                {"objective": {"kd": {**KD_NODE, "weight": 0.5}}, "annealing__weight": {"kd": FALLING}},
+                {"loss": {"kd": KD_NODE, "jsd": JSD_NODE}, "annealing__weight": {"jsd": FALLING}},
+                {"loss": {"kd": KD_NODE, "jsd": JSD_NODE}},
+                {"loss": {"kd": {**KD_NODE, "weight": 0.5}}, "annealing__weight": {"kd": FALLING}},
             ],
             id="weights that fall",
         ),
         pytest.param(
-            [{"objective": {"kd": {**KD_NODE, "temperature": FLSW}}, "temperature": t} for t in (2.0, 4.0)],
+            [{"loss": {"kd": {**KD_NODE, "temperature": FLSW}}, "temperature": t} for t in (2.0, 4.0)],
             id="temperatures by position",
         ),
         pytest.param(
@@ -132,7 +132,7 @@ JSD_NODE = {"_target_": "kd_lightning.losses.logits.jsd.JSD", "beta": 0.3, "weig
             [{"temperature": 1.0, "data__labelled": 12}, {"temperature": 2.0, "data__labelled": 12}], id="few labels"
         ),
         pytest.param(
-            [{"objective": o, "data__imbalance": 7, "hard_loss": ADJUSTED} for o in (BALANCED, {"kd": KD_NODE})],
+            [{"loss": o, "data__imbalance": 7, "hard_loss": ADJUSTED} for o in (BALANCED, {"kd": KD_NODE})],
             id="long tail",
         ),
     ],
@@ -355,8 +355,8 @@ def test_jobs_that_differ_are_not_stacked(changes: dict[str, Any], reason: str, 
         ({"trainer__accumulate_grad_batches": 2}, "accumulated"),
         ({"trainer__precision": "bf16-mixed"}, "trainer.precision is bf16-mixed"),
         ({"optimizer": {"_target_": "torch.optim.Adafactor", "_partial_": True, "lr": 0.1}}, "Adafactor may treat"),
-        ({"objective": {"random": node("Random")}}, "objective.random draws random numbers"),
-        ({"objective": {"own": node("Projected")}}, "objective.own has parameters"),
+        ({"loss": {"random": node("Random")}}, "loss.random draws random numbers"),
+        ({"loss": {"own": node("Projected")}}, "loss.own has parameters"),
         ({"student": {"_target_": "tests.support.stacks.Recurrent"}}, "Recurrent cannot be stacked"),
         ({"student": {"_target_": "tests.support.stacks.Counting"}}, "Counting cannot be stacked"),
     ],

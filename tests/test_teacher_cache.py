@@ -166,7 +166,7 @@ def test_renormalised_and_hot_is_warned_of_with_the_measured_cosine(outputs: Pat
     assert any(line.startswith("warning: teacher_outputs.missing_mass=none at temperature 4") for line in lines)
     assert not any("warning" in line for line in told(outputs, teacher_outputs=NONE, temperature=1.0)[1])
     by_position = {"_target_": "kd_lightning.losses.functional.sample_temperature.CWSM"}
-    changes: dict[str, Any] = {"temperature": 1.0, "objective__kd__temperature": by_position}
+    changes: dict[str, Any] = {"temperature": 1.0, "loss__kd__temperature": by_position}
     assert any("warning" in line for line in told(outputs, teacher_outputs=NONE, **changes)[1]), "some are above T"
     assert not any("warning" in line for line in told(outputs, teacher_outputs=HIDDEN, temperature=4.0)[1])
 

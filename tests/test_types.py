@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lightning.losses.functional.divergence import ForwardKL, tempered
+from kd_lightning.losses.functional.divergence import ForwardKLDivergence, tempered
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.logits.kd import KD
 from kd_lightning.types import Aligned, LinearLogits, Outputs
@@ -41,14 +41,14 @@ def test_logits_not_made_yet_are_made_once() -> None:
     assert outputs.logits is outputs.logits
 
 
-def test_an_objective_of_a_shared_teacher_gives_the_same_bits() -> None:
+def test_a_loss_of_a_shared_teacher_gives_the_same_bits() -> None:
     shared = Outputs(logits(0, 6, 5))
     mask = torch.tensor([True, True, False, True, False, True])
     for seed in (1, 2, 3):
         student = logits(seed, 6, 5).requires_grad_()
         aligned = Aligned(None, mask, mask)
         found = KD()(Outputs(student), shared, aligned, 2.0)
-        expected = masked_mean(tempered(ForwardKL(), student, logits(0, 6, 5), 2.0), mask)
+        expected = masked_mean(tempered(ForwardKLDivergence(), student, logits(0, 6, 5), 2.0), mask)
         assert torch.equal(found, expected)
         (one,), (other,) = (torch.autograd.grad(loss, student) for loss in (found, expected))
         assert torch.equal(one, other)

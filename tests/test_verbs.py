@@ -115,7 +115,7 @@ def in_a_shell(line: str, **environ: str) -> subprocess.CompletedProcess[str]:
             2,
             "kd ls: the working folder has been deleted: cd to one that exists\n",
         ),
-        ("PYTHONIOENCODING=ascii KD ls objective", 0, ""),
+        ("PYTHONIOENCODING=ascii KD ls loss", 0, ""),
     ],
 )
 def test_outputs_and_folders_that_fail(line: str, code: int, error: str) -> None:

@@ -7,22 +7,25 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
-from kd_lightning.cli.loss_table import objective_rows
+from kd_lightning.cli.loss_table import loss_rows
 from kd_lightning.config.conf_files import conf_dir, groups, purpose
+from kd_lightning.config.old_words import RENAMED
 from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.safety.terminal import printable
 from kd_lightning.safety.versions import installed
 
 
 def ls(arguments: list[str]) -> int:
-    """Groups and choices, each with the first comment line of its file; objectives, asked for alone, with their formulas."""
+    """Groups and choices, each with the first comment line of its file; losses, asked for alone, with their formulas."""
     found = groups()
     if arguments and arguments[0] not in found:
-        raise KDError(f"no group {arguments[0]!r}{did_you_mean(arguments[0], found)}")
+        now = RENAMED.get(arguments[0])
+        hint = f": it is now kd ls {now}" if now in found else did_you_mean(arguments[0], found)
+        raise KDError(f"no group {arguments[0]!r}{hint}")
     for group in arguments[:1] or found:
         print(printable(group))
         width = max(len(name) for name in found[group])
-        more = {row.name: row for row in objective_rows(found[group])} if arguments and group == "objective" else {}
+        more = {row.name: row for row in loss_rows(found[group])} if arguments and group == "loss" else {}
         for name, path in found[group].items():
             print(printable(f"  {name:<{width}}  {purpose(path)}"))
             if name in more and more[name].formula:

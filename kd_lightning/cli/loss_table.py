@@ -1,4 +1,4 @@
-"""The table of objectives, read from their docstrings: ``docs/objectives.md`` and ``kd ls objective``.
+"""The table of losses, read from their docstrings: ``docs/losses.md`` and ``kd ls loss``.
 
 Sources are parsed, not imported, so that it takes no torch. ``python -m kd_lightning.cli.loss_table`` prints the page.
 """
@@ -17,27 +17,27 @@ from kd_lightning.config.conf_files import conf_dir
 PACKAGE = Path(__file__).parents[1]
 CODE = re.compile(r"``(.+?)``", re.DOTALL)
 HEAD = """\
-# Objectives
+# Losses
 
-Made from the docstrings by `python -m kd_lightning.cli.loss_table`; `kd ls objective` prints the same. Each row is one file in
-`conf/objective/` with the settings and where their defaults come from; any of them can be mixed: `objective=[kd,dist]`,
-`objective.dist.weight=0.5`.
+Made from the docstrings by `python -m kd_lightning.cli.loss_table`; `kd ls loss` prints the same. Each row is one file in
+`conf/loss/` with the settings and where their defaults come from; any of them can be mixed: `loss=[kd,dist]`,
+`loss.dist.weight=0.5`.
 
 What holds for all: the value is a mean over the positions that count (padding never does), in nats where it is a divergence,
 without the weight; student and teacher are called q and p, at temperature T where a formula says so; the teacher gets no
-gradient. Projections and memories that an objective owns go on from pre-training into distillation, and are never exported.
-With `standardize=true`, which all objectives on the logits of classes take, the formula is that of standardised logits (Sun et
+gradient. Projections and memories that a loss owns go on from pre-training into distillation, and are never exported.
+With `standardize=true`, which all losses on the logits of classes take, the formula is that of standardised logits (Sun et
 al. 2024). *Taps*: it reads features inside the networks. *Chunked*: with a wide vocabulary it is computed by chunks of rows,
-without whole logits (unless standardised). Objectives that read labels say what they do where there is none.
+without whole logits (unless standardised). Losses that read labels say what they do where there is none.
 
-| objective | formula | reference | taps | chunked |
+| loss | formula | reference | taps | chunked |
 |---|---|---|---|---|
 """
 
 
 @dataclass(frozen=True)
-class ObjectiveRow:
-    """What the docstring of an objective says of it.
+class LossRow:
+    """What the docstring of a loss says of it.
 
     Attributes:
         name: Of the YAML file.
@@ -54,8 +54,8 @@ class ObjectiveRow:
     chunked: bool
 
 
-def objective_rows(files: Mapping[str, Path]) -> list[ObjectiveRow]:
-    """A row for each objective.
+def loss_rows(files: Mapping[str, Path]) -> list[LossRow]:
+    """A row for each loss.
 
     Args:
         files: name -> YAML file.
@@ -64,12 +64,12 @@ def objective_rows(files: Mapping[str, Path]) -> list[ObjectiveRow]:
 
 
 def page() -> str:
-    """``docs/objectives.md``: our own objectives."""
-    files = {path.stem: path for path in (conf_dir() / "objective").glob("*.yaml")}
-    return HEAD + "".join(_markdown(row) for row in objective_rows(files))
+    """``docs/losses.md``: our own losses."""
+    files = {path.stem: path for path in (conf_dir() / "loss").glob("*.yaml")}
+    return HEAD + "".join(_markdown(row) for row in loss_rows(files))
 
 
-def _markdown(row: ObjectiveRow) -> str:
+def _markdown(row: LossRow) -> str:
     cells = [
         f"`{row.name}`",
         f"`{row.formula}`",
@@ -79,14 +79,14 @@ def _markdown(row: ObjectiveRow) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
-def _row(name: str, path: Path) -> ObjectiveRow:
+def _row(name: str, path: Path) -> LossRow:
     found = re.search(r"^_target_: *kd_lightning\.(\S+)\.(\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     module, cls = found.groups() if found else ("", "")
     family = list(_family(module, cls))
     if not family:  # somebody else's code, of which we know nothing without running it; or a slip
-        return ObjectiveRow(name, "", "", False, False)
+        return LossRow(name, "", "", False, False)
     text, around = _docstring(family[0]), _docstring(_tree(module))
-    return ObjectiveRow(
+    return LossRow(
         name=name,
         formula=_formula(text) or _formula(around),
         reference=_reference(text) or _reference(around) or _reference_elsewhere(around),
@@ -112,7 +112,7 @@ def _tree(module: str) -> ast.Module:
 
 
 def _family(module: str, cls: str) -> Iterator[ast.ClassDef]:
-    """A class and all that it is derived from below ``Objective``."""
+    """A class and all that it is derived from below ``Loss``."""
     tree = _tree(module)
     node = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls), None)
     if node is None:
@@ -123,7 +123,7 @@ def _family(module: str, cls: str) -> Iterator[ast.ClassDef]:
         if isinstance(each, ast.ImportFrom) and (each.module or "").startswith("kd_lightning."):
             origins |= {alias.name: str(each.module).removeprefix("kd_lightning.") for alias in each.names}
     for base in node.bases:
-        if isinstance(base, ast.Name) and base.id in origins and base.id != "Objective":
+        if isinstance(base, ast.Name) and base.id in origins and base.id != "Loss":
             yield from _family(origins[base.id], base.id)
 
 

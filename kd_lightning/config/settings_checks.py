@@ -15,7 +15,7 @@ GROUPS = (
     "data",
     "teacher",
     "student",
-    "objective",
+    "loss",
     "optimizer",
     "teacher_optimizer",
     "scheduler",
@@ -23,7 +23,7 @@ GROUPS = (
     "hard_loss",
     "teacher_hard_loss",
     "annealing",
-    "balancing",
+    "weighting",
     "teacher_outputs",
     "trainer",
     "callbacks",
@@ -102,13 +102,13 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_ranges(settings)
     _check_temperature(settings["temperature"])
     _check_steps(settings["steps"])
-    if not settings["objective"]:
-        raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
-    _check_some_weight(settings["objective"], settings["annealing"])
-    for name in settings["objective"]:
+    if not settings["loss"]:
+        raise ConfigError("loss is empty: name at least one, for example loss=[kd]")
+    _check_some_weight(settings["loss"], settings["annealing"])
+    for name in settings["loss"]:
         if name in RESERVED:
-            raise ConfigError(f"objective.{name}: the log has that name for {RESERVED[name]}: choose another")
-    _check_annealing(settings["annealing"], settings["objective"])
+            raise ConfigError(f"loss.{name}: the log has that name for {RESERVED[name]}: choose another")
+    _check_annealing(settings["annealing"], settings["loss"])
 
 
 def _check_shape(settings: Mapping[str, Any]) -> None:
@@ -140,15 +140,15 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")
 
 
-def _check_some_weight(objective: Mapping[str, Any], annealing: Mapping[str, Any]) -> None:
+def _check_some_weight(losses: Mapping[str, Any], annealing: Mapping[str, Any]) -> None:
     """Some term of the soft loss counts."""
     curves = as_settings(annealing.get("weight"))
     weights = [
         node.get("weight", 1) if isinstance(node, Mapping) and name not in curves else 1
-        for name, node in objective.items()
+        for name, node in losses.items()
     ]
     if not any(weights):
-        names = ", ".join(f"objective.{name}.weight" for name in objective)
+        names = ", ".join(f"loss.{name}.weight" for name in losses)
         raise ConfigError(
             f"{names}: 0, so no soft loss is left: give one a weight above 0, or train on labels with alpha=0"
         )
@@ -168,17 +168,17 @@ def as_settings(node: Any) -> Mapping[str, Any]:
     return node if isinstance(node, Mapping) else {}
 
 
-def _check_annealing(annealing: Mapping[str, Any], objective: Mapping[str, Any]) -> None:
-    """Everything there is a curve; those of weights are of objectives that are there."""
+def _check_annealing(annealing: Mapping[str, Any], losses: Mapping[str, Any]) -> None:
+    """Everything there is a curve; those of weights are of losses that are there."""
     for key in annealing:
         if key not in ANNEALED:
             raise ConfigError(f"unknown setting 'annealing.{key}'{did_you_mean(key, ANNEALED)}")
     weights = annealing.get("weight") or {}
     if not isinstance(weights, Mapping) or "_target_" in weights:
-        raise ConfigError("annealing.weight: name the objective: +scheduler@annealing.weight.NAME=cosine")
+        raise ConfigError("annealing.weight: name the loss: +scheduler@annealing.weight.NAME=cosine")
     for name in weights:
-        if name not in objective:
-            raise ConfigError(f"annealing.weight.{name}: objective has no {name!r}{did_you_mean(str(name), objective)}")
+        if name not in losses:
+            raise ConfigError(f"annealing.weight.{name}: loss has no {name!r}{did_you_mean(str(name), losses)}")
     curves = {key: annealing.get(key) for key in ("temperature", "alpha")}
     for key, node in {**curves, **{f"weight.{name}": node for name, node in weights.items()}}.items():
         if node is not None and not (isinstance(node, Mapping) and "_target_" in node):

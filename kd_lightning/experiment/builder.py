@@ -27,8 +27,8 @@ from kd_lightning.experiment.settings import (
     network_settings,
     of_role,
 )
-from kd_lightning.losses.base import Objective, lasting, teacher_taps
-from kd_lightning.losses.weighting.base import Balancing
+from kd_lightning.losses.base import Loss, lasting, teacher_taps
+from kd_lightning.losses.weighting.base import Weighting
 from kd_lightning.process.compute_thread import on_cpu
 from kd_lightning.seeds import derive
 from kd_lightning.tasks.base import CountsClasses, Task, why_whole
@@ -106,34 +106,34 @@ class Builder:
 
         Args:
             role: Whose.
-            soft: In the student's soft stages, where objectives may tap the head; the student alone is the same for all.
+            soft: In the student's soft stages, where losses may tap the head; the student alone is the same for all.
 
         Raises:
             ConfigError: That is asked for and not possible.
         """
         if (role, soft) not in self._chunked:
-            taps = [path for term in self.objective().values() for path, _ in term.taps.values()] if soft else []
+            taps = [path for term in self.losses().values() for path, _ in term.taps.values()] if soft else []
             against = why_whole(self.network(role), taps)
-            if soft and self.balancing().learns:
-                against = "balancing the losses takes each of them by itself"
+            if soft and self.weighting().learns:
+                against = "weighting that learns takes each loss by itself"
             self._chunked[role, soft] = chunks(self.settings["chunked_loss"], self.task.num_classes, against)
         return self._chunked[role, soft]
 
-    def balancing(self) -> Balancing:
+    def weighting(self) -> Weighting:
         """What puts the terms of a soft stage together, untrained."""
-        balancing: Balancing = self.build(self.settings["balancing"])
-        return balancing
+        weighting: Weighting = self.build(self.settings["weighting"])
+        return weighting
 
     def network(self, role: str) -> nn.Module:
         """The untrained network of a role; its start depends on the role's seed alone."""
         torch.manual_seed(derive(of_role(self.settings, "seed", role), "init"))
         return with_all_sizes(self.build(network_settings(self.settings, role)), self._task, role)
 
-    def objective(self) -> dict[str, Objective]:
+    def losses(self) -> dict[str, Loss]:
         """The soft terms by name, untrained."""
         seed = of_role(self.settings, "seed", STUDENT)
         torch.manual_seed(derive(seed, "objectives"))
-        found = {name: self.build(node) for name, node in self.settings["objective"].items()}
+        found = {name: self.build(node) for name, node in self.settings["loss"].items()}
         for term in found.values():
             if term.counts_classes:
                 term.expect_classes(self.dataset.class_rows(STUDENT))
@@ -142,14 +142,14 @@ class Builder:
 
     @property
     def carries(self) -> bool:
-        """What objectives own goes on from pre-training into distillation."""
+        """What losses own goes on from pre-training into distillation."""
         if self._carries is None:
-            self._carries = bool(self.settings["steps"]["pretrain"] and lasting(self.objective()))
+            self._carries = bool(self.settings["steps"]["pretrain"] and lasting(self.losses()))
         return self._carries
 
     def classwise(self) -> list[str]:
-        """The objectives that need the teacher's classes to be the student's."""
-        return [name for name, node in self.settings["objective"].items() if self.build(node).classwise]
+        """The losses that need the teacher's classes to be the student's."""
+        return [name for name, node in self.settings["loss"].items() if self.build(node).classwise]
 
     # -- the teacher's outputs ----------------------------------------------------------------------------------------
 
@@ -179,12 +179,12 @@ class Builder:
             source: The source.
 
         Raises:
-            KDError: The source is not possible for the teacher and the objectives.
+            KDError: The source is not possible for the teacher and the losses.
         """
         text = repr((role, source.node))
         if text not in self._counted:
             outputs = self.teacher_outputs(self.network(role), TeacherSource(source.node))
-            outputs.connect(teacher_taps(self.objective()), by_rows=self.chunked(STUDENT, soft=True))
+            outputs.connect(teacher_taps(self.losses()), by_rows=self.chunked(STUDENT, soft=True))
             self._counted[text] = dict(outputs.counted(source.node))
         return self._counted[text]
 
@@ -211,7 +211,7 @@ class Builder:
             student=student,
             teacher=teacher,
             task=self.trained_task(STUDENT),
-            objective=self.objective(),
+            soft_losses=self.losses(),
             alpha=self.build(softness.alpha),
             temperature=self.build(softness.temperature),
             steps=steps,
@@ -223,7 +223,7 @@ class Builder:
             compiled=self.compiled,
             chunked=self.chunked(STUDENT, soft=True),
             weight_curves={name: self.build(node) for name, node in softness.weight_curves.items()},
-            balancing=self.balancing(),
+            weighting=self.weighting(),
         )
 
     @cached_property

@@ -46,7 +46,7 @@ def check_network(
         prepared: The data.
         who: ``teacher`` or ``student``, for the message.
         batch_size: Rows that the network sees at once.
-        classwise: Of a teacher, the objectives that need its classes to be the student's.
+        classwise: Of a teacher, the losses that need its classes to be the student's.
         channels_last: As in ``RowsDataset``.
 
     Raises:
@@ -101,7 +101,7 @@ def check_row_shape(prepared: Prepared, shape: Any) -> None:
 def check_class_count(
     classes: int, task: Task, prepared: Prepared, who: str, classwise: Collection[str] | None
 ) -> None:
-    """The network's classes are the data's; a teacher's may be more, where no objective compares class by class.
+    """The network's classes are the data's; a teacher's may be more, where no loss compares class by class.
 
     Raises:
         ClassMismatchError: They are not.
@@ -112,7 +112,7 @@ def check_class_count(
         if not classwise:
             return
         instead = (
-            f", or leave out objective {', '.join(classwise)}: the teacher may have more classes where none needs them to "
+            f", or leave out loss {', '.join(classwise)}: the teacher may have more classes where none needs them to "
             "be the student's, as universal_logit and most of those on features do not"
         )
     if prepared.tokenizer and classes != task.num_classes:

@@ -52,9 +52,7 @@ WEIGHT = Range("a number >= 0", lambda value: value >= 0)
 RANGES = {
     "temperature": Range("a number > 0", lambda value: value > 0),
     "alpha": Range("a number in [0, 1]", lambda value: 0 <= value <= 1),
-    "objective.*.weight": replace(
-        WEIGHT, what=f"{WEIGHT.what} (a curve for it belongs under annealing.weight.{{node}})"
-    ),
+    "loss.*.weight": replace(WEIGHT, what=f"{WEIGHT.what} (a curve for it belongs under annealing.weight.{{node}})"),
     "optimizer.lr": Range("a number > 0", lambda value: value > 0, named=True),
     "optimizer.momentum": Range("a number in [0, 1)", lambda value: 0 <= value < 1, named=True),
     "teacher_optimizer.lr": Range("a number > 0", lambda value: value > 0, named=True),

@@ -35,7 +35,7 @@ class Softness:
     Attributes:
         alpha: A number, or a node of a curve.
         temperature: The same.
-        weight_curves: Name of an objective -> node of a curve that its weight is multiplied by.
+        weight_curves: Name of a loss -> node of a curve that its weight is multiplied by.
     """
 
     alpha: Any

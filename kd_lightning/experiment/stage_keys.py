@@ -49,7 +49,7 @@ SUPERVISED_CODE = ("kd_lightning.training.supervised", *ROWS_CODE)
 TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.tasks.predictions")
 DISTILLATION_CODE = ("kd_lightning.training.distillation", "kd_lightning.training.loss_setup", *ROWS_CODE)
 CARRYING_CODE = ("kd_lightning.training.loss_state",)
-"""Of stages between which objectives carry something."""
+"""Of stages between which losses carry something."""
 STORING_CODE = ("kd_lightning.teachers.stored.writer",)
 """Of the rows that a stage reads, where the teacher's outputs are stored."""
 OUTPUTS_CODE = (*STORING_CODE, "kd_lightning.data.datamodule")
@@ -82,9 +82,9 @@ def distilled(
     """
     settings = builder.settings
     soft: Settings = {
-        "objective": settings["objective"],
+        "loss": settings["loss"],
         "teacher_outputs": builder.counted_source(teacher_role, source),
-        "balancing": settings["balancing"],
+        "weighting": settings["weighting"],
         **asdict(softness),
         "first_step": done,
         "budget": settings["steps"]["student"],

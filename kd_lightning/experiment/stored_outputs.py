@@ -92,7 +92,7 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
         network: The trained teacher; moved to the trainer's device.
     """
     outputs = builder.teacher_outputs(network, source)
-    taps = teacher_taps(builder.objective())
+    taps = teacher_taps(builder.losses())
     outputs.connect(taps)
     assert isinstance(outputs, CachedTeacher)
     rows = builder.dataset.rows(STUDENT, 1, only_labelled=False).train_set
@@ -147,7 +147,7 @@ def hottest(builder: Builder) -> float:
     whose difficulty is 1 below the mean."""
     curve = builder.build(softness(builder.settings).temperature)
     values: Iterable[Any] = [curve(progress) for progress in PROGRESS] if callable(curve) else [curve]
-    own = [node.get("temperature") for node in builder.settings["objective"].values()]
+    own = [node.get("temperature") for node in builder.settings["loss"].values()]
     known = [builder.settings["temperature"], *values, *own]
     highest = max(float(value) for value in known if isinstance(value, (int, float)))
     return highest + max((float(node.get("beta", 1.0)) for node in own if isinstance(node, Mapping)), default=0.0)
@@ -161,6 +161,6 @@ def measured_cosine(builder: Builder, source: TeacherSource, network: nn.Module,
     full = builder.task.logits(network.eval(), batch)
     student = builder.task.logits(builder.network(STUDENT).eval(), batch)
     stored = builder.teacher_outputs(network, source)
-    stored.connect(teacher_taps(builder.objective()))
+    stored.connect(teacher_taps(builder.losses()))
     mask = builder.task.align(batch, full).mask
     return gradient_cosine(student, full, stored(batch).logits, mask, temperature)

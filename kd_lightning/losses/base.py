@@ -11,7 +11,7 @@ from kd_lightning.losses.functional.chunked.terms import SoftTerm
 from kd_lightning.types import Aligned, Outputs
 
 
-class Objective(nn.Module):
+class Loss(nn.Module):
     """One soft term. A subclass is one Python file and one YAML; it may own projections and memories (trained, never
     exported), and what pre-training has made of them goes on into distillation.
 
@@ -95,7 +95,7 @@ class Objective(nn.Module):
     def prepare(self, student: nn.Module, teacher: Callable[[], nn.Module]) -> None:
         """Told which student the stage will train, before its first step, and again when it goes on from a resume point.
 
-        An objective that gives the student parts of the teacher does it here; a part that is not to be trained loses
+        A loss that gives the student parts of the teacher does it here; a part that is not to be trained loses
         ``requires_grad``.
 
         Args:
@@ -104,7 +104,7 @@ class Objective(nn.Module):
         """
 
     def advance(self, progress: float, value: Tensor) -> None:
-        """Told after each training batch what came of it; an objective that changes over the stage changes here.
+        """Told after each training batch what came of it; a loss that changes over the stage changes here.
 
         All that it changes is a buffer, so that it is in every checkpoint, and ``forward`` changes nothing: a resumed run is
         bit for bit the uninterrupted one. What follows the progress is to begin anew in the next stage: ``goes_on = False``.
@@ -124,16 +124,16 @@ class Objective(nn.Module):
         return None
 
 
-def lasting(objective: Mapping[str, Objective]) -> dict[str, Objective]:
+def lasting(losses: Mapping[str, Loss]) -> dict[str, Loss]:
     """The terms that have something to remember from stage to stage."""
-    return {name: term for name, term in objective.items() if term.goes_on and term.state_dict()}
+    return {name: term for name, term in losses.items() if term.goes_on and term.state_dict()}
 
 
-def all_taps(objective: Mapping[str, Objective]) -> dict[str, tuple[str, str]]:
+def all_taps(losses: Mapping[str, Loss]) -> dict[str, tuple[str, str]]:
     """``TERM/TAP`` -> (module path in the student, module path in the teacher), of all terms."""
-    return {f"{name}/{tap}": paths for name, term in objective.items() for tap, paths in term.taps.items()}
+    return {f"{name}/{tap}": paths for name, term in losses.items() for tap, paths in term.taps.items()}
 
 
-def teacher_taps(objective: Mapping[str, Objective]) -> dict[str, str]:
+def teacher_taps(losses: Mapping[str, Loss]) -> dict[str, str]:
     """``TERM/TAP`` -> module path in the teacher, of all terms."""
-    return {name: teacher for name, (_, teacher) in all_taps(objective).items()}
+    return {name: teacher for name, (_, teacher) in all_taps(losses).items()}

@@ -1,4 +1,4 @@
-"""Labels for objectives that need them, at the positions that have one."""
+"""Labels for losses that need them, at the positions that have one."""
 
 from __future__ import annotations
 

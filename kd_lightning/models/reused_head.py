@@ -18,7 +18,7 @@ from kd_lightning.models._checks import check_dropout, check_positive_integers
 class ReusedHead(nn.Module):
     """A network with a projector and a wider head in the place of its head.
 
-    Trained alone it is a network like others; ``objective=[simkd]`` puts the teacher's head in the place of its own. The
+    Trained alone it is a network like others; ``loss=[simkd]`` puts the teacher's head in the place of its own. The
     projector goes D -> D_t / factor -> D_t / factor -> D_t, and belongs to the network: it is exported with it.
 
     Args:

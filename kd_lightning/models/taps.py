@@ -1,4 +1,4 @@
-"""Temporary forward hooks on named submodules: the features that an objective compares.
+"""Temporary forward hooks on named submodules: the features that a loss compares.
 
 A tap is a module path as ``network.named_modules()`` prints it; ``path`` or ``path:output`` takes what the module
 returns, ``path:input`` its first argument. ``path:name`` takes a part that the module offers within (``Parted``), as

@@ -39,13 +39,15 @@ MODEL: Fields = {
 }
 INTERVAL: Fields = {"low": NUMBER, "high": NUMBER, "level": NUMBER, "method": TEXT}
 RESULTS: Fields = {
-    **dict.fromkeys(("task", "metric", "mode", "balancing", "hard_loss", "teacher_hard_loss", "throughput_unit"), TEXT),
+    **dict.fromkeys(("task", "metric", "mode", "weighting", "hard_loss", "teacher_hard_loss", "throughput_unit"), TEXT),
     **dict.fromkeys(("teacher_hash", "data_fingerprint", "command", "verdict", "settings"), TEXT),
     **dict.fromkeys(("seed", "teacher_seed", "batch_size"), WHOLE),
     **dict.fromkeys(("temperature", "alpha", "labelled", "gain_over_baseline", "gap_closed"), NUMBER),
     "wall_seconds": NUMBER,
     "annealing": [TEXT],
-    "objective": [TEXT],
+    "loss": [TEXT],
+    "objective": [TEXT],  # what `loss` and `weighting` were called before
+    "balancing": TEXT,
     "teacher_unchanged": FLAG,
     "interval": INTERVAL,
     "gap_interval": INTERVAL,

@@ -21,6 +21,7 @@ from kd_lightning.config.allowlist import freeze_trust
 from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.config.hydra_errors import explain, explain_choices, is_of_defaults_list
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
+from kd_lightning.config.old_words import refuse_old_words
 from kd_lightning.config.shown_config import composed_without_secrets
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError, Postponed
 from kd_lightning.process.stopping import Terminated, terminable
@@ -81,6 +82,7 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
         if nameless is not None:
             raise ConfigError(f"{nameless!r} has no name in front of '=': write NAME=VALUE")
         refuse_pickled_run(arguments)
+        refuse_old_words(arguments)
         import_trusted_packages()
         with freeze_trust(), composed_without_secrets(arguments):
             compose_and_run(arguments, work or job)

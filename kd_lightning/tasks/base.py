@@ -96,5 +96,5 @@ def why_whole(network: nn.Module, tapped: Iterable[str]) -> str | None:
     if not callable(getattr(network, "body", None)) or type(getattr(network, "head", None)) is not nn.Linear:
         return f"{type(network).__name__} has no `body` with a linear `head`"
     if any(path.partition(":")[0].partition(".")[0] == "head" for path in tapped):
-        return "an objective taps the head"
+        return "a loss taps the head"
     return None

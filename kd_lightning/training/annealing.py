@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.training.supervised import Schedule
 
 
@@ -14,9 +14,9 @@ class Mixing:
     """The numbers in force.
 
     Attributes:
-        alpha: Share of the objectives.
+        alpha: Share of the soft losses.
         temperature: T.
-        weights: The objectives' by name.
+        weights: The losses' by name.
         factors: Those of them that follow a curve: what their own weight was multiplied by.
     """
 
@@ -30,22 +30,22 @@ class Annealing:
     """Mixings over a stage: numbers, or curves of the progress.
 
     Args:
-        objective: name -> term, for the weights.
-        alpha: Share of the objectives in [0, 1], or a curve.
+        losses: name -> term, for the weights.
+        alpha: Share of the soft losses in [0, 1], or a curve.
         temperature: T > 0, or a curve.
-        weight_curves: Name of an objective -> curve that its weight is multiplied by.
+        weight_curves: Name of a loss -> curve that its weight is multiplied by.
         steps: Optimizer steps of the stage.
     """
 
     def __init__(
         self,
-        objective: Mapping[str, Objective],
+        losses: Mapping[str, Loss],
         alpha: float | Schedule,
         temperature: float | Schedule,
         weight_curves: Mapping[str, Schedule],
         steps: int,
     ) -> None:
-        self.weights = {name: term.weight for name, term in objective.items()}
+        self.weights = {name: term.weight for name, term in losses.items()}
         self.alpha = alpha
         self.temperature = temperature
         self.weight_curves = weight_curves

@@ -1,6 +1,6 @@
 """Training a student with a frozen teacher inside.
 
-``loss = (1 - alpha) * hard + alpha * sum(weight * term)``, unless a ``balancing`` puts factors before the terms. The article's
+``loss = (1 - alpha) * hard + alpha * sum(weight * term)``, unless a ``weighting`` puts factors before the terms. The article's
 lambda is our alpha. The hard loss is the student's own; each soft term says its own formula; T^2 stands in ``tempered_kl``
 alone.
 """
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError, TeacherOutputError
-from kd_lightning.losses.base import Objective, all_taps, lasting, teacher_taps
+from kd_lightning.losses.base import Loss, all_taps, lasting, teacher_taps
 from kd_lightning.losses.functional.chunked.loss import chunked_loss
-from kd_lightning.losses.weighting.base import HARD, Balancing
+from kd_lightning.losses.weighting.base import HARD, Weighting
 from kd_lightning.losses.weighting.fixed import Fixed
 from kd_lightning.models.taps import check_taps, tapped
 from kd_lightning.tasks.base import Task
@@ -29,7 +29,7 @@ from kd_lightning.types import Batch, LinearLogits, Outputs
 
 
 class DistillationModule(SupervisedModule):
-    """Minimises the hard loss and the objectives, mixed by alpha.
+    """Minimises the hard loss and the soft ones, mixed by alpha.
 
     The teacher is held outside the module tree: it is in no ``state_dict``, no optimizer and no gradient sync, and
     nobody's ``train()`` reaches it; it still follows the module from device to device.
@@ -38,24 +38,24 @@ class DistillationModule(SupervisedModule):
         student: The network that is trained.
         teacher: Gives the teacher's Outputs.
         task: As in ``SupervisedModule``.
-        objective: name -> term; the names are those of the log.
-        alpha: Share of the soft terms in [0, 1], or a schedule over the stage. At 1 no label is read but by objectives
+        soft_losses: name -> term; the names are those of the log.
+        alpha: Share of the soft terms in [0, 1], or a schedule over the stage. At 1 no label is read but by losses
             that say so.
         temperature: T > 0, or a schedule over the stage.
         steps: Optimizer steps of this stage, for the schedules of alpha, temperature and weights.
-        optimizer: Parameters of the student and of the objectives' projections -> optimizer.
+        optimizer: Parameters of the student and of the losses' projections -> optimizer.
         scheduler: As in ``SupervisedModule``.
         seed: As in ``SupervisedModule``.
         total_steps: As in ``SupervisedModule``.
         first_step: As in ``SupervisedModule``.
         compiled: As in ``SupervisedModule``; the teacher's network, too.
-        chunked: As in ``SupervisedModule``; objectives that cannot be computed so are computed as ever.
-        weight_curves: Name of an objective -> schedule over the stage that its weight is multiplied by.
-        balancing: Puts the terms together; None = with their weights as they are.
+        chunked: As in ``SupervisedModule``; losses that cannot be computed so are computed as ever.
+        weight_curves: Name of a loss -> schedule over the stage that its weight is multiplied by.
+        weighting: Puts the terms together; None = with their weights as they are.
 
     Raises:
-        ConfigError: No objective is given, or the balancing is not possible for a compiled network.
-        TapError: An objective taps a module that is not there.
+        ConfigError: No loss is given, or the weighting is not possible for a compiled network.
+        TapError: A loss taps a module that is not there.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class DistillationModule(SupervisedModule):
         student: nn.Module,
         teacher: TeacherOutputs,
         task: Task,
-        objective: Mapping[str, Objective],
+        soft_losses: Mapping[str, Loss],
         alpha: float | Schedule,
         temperature: float | Schedule,
         steps: int,
@@ -75,31 +75,31 @@ class DistillationModule(SupervisedModule):
         compiled: bool = False,
         chunked: bool = False,
         weight_curves: Mapping[str, Schedule] | None = None,
-        balancing: Balancing | None = None,
+        weighting: Weighting | None = None,
     ) -> None:
         super().__init__(student, task, optimizer, scheduler, seed, total_steps, first_step, compiled, chunked)
-        if not objective:
-            raise ConfigError("objective is empty: name at least one, for example objective=[kd]")
-        self.objective = nn.ModuleDict(dict(objective))
-        self.annealing = Annealing(objective, alpha, temperature, weight_curves or {}, steps)
+        if not soft_losses:
+            raise ConfigError("loss is empty: name at least one, for example loss=[kd]")
+        self.soft_losses = nn.ModuleDict(dict(soft_losses))
+        self.annealing = Annealing(soft_losses, alpha, temperature, weight_curves or {}, steps)
         self.steps = steps
-        self.balancing = balancing or Fixed()
-        self.balancing.begin([HARD, *objective])
-        unbounded = [name for name, term in objective.items() if not term.bounded] if self.balancing.positive else []
+        self.weighting = weighting or Fixed()
+        self.weighting.begin([HARD, *soft_losses])
+        unbounded = [name for name, term in soft_losses.items() if not term.bounded] if self.weighting.positive else []
         if unbounded:
             raise ConfigError(
-                f"balancing: {type(self.balancing).__name__} is for terms that never fall below 0, as objective."
-                f"{unbounded[0]} may: use balancing=fixed, or gradient_norm with asymmetry 0, or leave {unbounded[0]} out"
+                f"weighting: {type(self.weighting).__name__} is for terms that never fall below 0, as loss."
+                f"{unbounded[0]} may: use weighting=fixed, or gradient_norm with asymmetry 0, or leave {unbounded[0]} out"
             )
-        if self.balancing.measures and compiled:
+        if self.weighting.measures and compiled:
             raise ConfigError(f"{self._takes_gradients()}, which compile=true does not give: set compile=false")
-        self.student_taps = {name: student_path for name, (student_path, _) in all_taps(objective).items()}
+        self.student_taps = {name: student_path for name, (student_path, _) in all_taps(soft_losses).items()}
         check_taps(student, self.student_taps, "student")
-        teacher.connect(teacher_taps(objective), by_rows=chunked)
-        raw = [] if teacher.keeps_logits else [name for name, term in objective.items() if term.raw_logits]
+        teacher.connect(teacher_taps(soft_losses), by_rows=chunked)
+        raw = [] if teacher.keeps_logits else [name for name, term in soft_losses.items() if term.raw_logits]
         if raw:
             raise ConfigError(
-                f"objective.{raw[0]} reads the teacher's logits as they are, and teacher_outputs keeps probabilities: use "
+                f"loss.{raw[0]} reads the teacher's logits as they are, and teacher_outputs keeps probabilities: use "
                 "teacher_outputs=cached or live"
             )
         self._teacher = (teacher,)  # in a tuple, so that it is no submodule
@@ -115,7 +115,7 @@ class DistillationModule(SupervisedModule):
         return self
 
     def trained_parts(self) -> list[nn.Module]:
-        beside = [*self.objective.values(), self.balancing]
+        beside = [*self.soft_losses.values(), self.weighting]
         return [self.network, *(part for part in beside if any(True for _ in part.parameters()))]
 
     def configure_model(self) -> None:
@@ -127,13 +127,13 @@ class DistillationModule(SupervisedModule):
         """Told that the network will be spread over processes.
 
         Raises:
-            ConfigError: The balancing cannot work with that.
+            ConfigError: The weighting cannot work with that.
         """
-        if self.balancing.measures:
+        if self.weighting.measures:
             raise ConfigError(f"{self._takes_gradients()}, which trainer=fsdp does not give: use trainer=ddp")
 
     def _takes_gradients(self) -> str:
-        return f"balancing: {type(self.balancing).__name__} takes the gradient of each term by itself"
+        return f"weighting: {type(self.weighting).__name__} takes the gradient of each term by itself"
 
     def compile_networks(self) -> None:
         super().compile_networks()
@@ -141,8 +141,8 @@ class DistillationModule(SupervisedModule):
             compile_network(network, self.chunked)
 
     def lasting(self) -> nn.ModuleDict:
-        """The objectives that have something to remember from stage to stage."""
-        terms = {name: cast(Objective, term) for name, term in self.objective.items()}
+        """The losses that have something to remember from stage to stage."""
+        terms = {name: cast(Loss, term) for name, term in self.soft_losses.items()}
         return nn.ModuleDict(dict(lasting(terms)))
 
     def carried(self) -> nn.Module | None:
@@ -162,14 +162,14 @@ class DistillationModule(SupervisedModule):
     def in_force(self, step: int) -> dict[str, Any]:
         found: dict[str, Any] = self.annealing.changing(step)
         weights = {HARD: 1.0, **self.mixing(step).weights}
-        return found | {f"weight_{name}": weights[name] * f for name, f in self.balancing.factors.items()}
+        return found | {f"weight_{name}": weights[name] * f for name, f in self.weighting.factors.items()}
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         student = self._student_outputs(batch)
         mix = self.chunked_mix if self.chunked else self.plain_mix
         loss, terms = mix(student, batch, self.mixing(self.global_step))
-        for name, term in self.objective.items():
-            cast(Objective, term).advance(self.global_step / self.steps, terms[name].detach())
+        for name, term in self.soft_losses.items():
+            cast(Loss, term).advance(self.global_step / self.steps, terms[name].detach())
         return loss, terms
 
     def plain_mix(self, student: Outputs, batch: Batch, mixing: Mixing) -> tuple[Tensor, dict[str, Tensor]]:
@@ -180,31 +180,29 @@ class DistillationModule(SupervisedModule):
             terms[HARD] = self.task.loss(student.logits, aligned, batch)
         with nullcontext() if alpha > 0 else torch.no_grad():
             teacher = self.teacher(batch)
-            for name, term in self.objective.items():
+            for name, term in self.soft_losses.items():
                 terms[name] = term(_view(student, name), _view(teacher, name), aligned, mixing.temperature)
-        if self.balancing.measures:
+        if self.weighting.measures:
             trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-            self.balancing.observe(terms, trained, self.global_step)
-        return self.balancing(terms, alpha, mixing.weights), terms
+            self.weighting.observe(terms, trained, self.global_step)
+        return self.weighting(terms, alpha, mixing.weights), terms
 
     def chunked_mix(self, student: Outputs, batch: Batch, mixing: Mixing) -> tuple[Tensor, dict[str, Tensor]]:
         """The same with fixed weights; the hard loss and the divergences without whole logits."""
         source = student.source
         assert isinstance(source, LinearLogits)
-        assert not self.balancing.learns
+        assert not self.weighting.learns
         alpha, temperature = mixing.alpha, mixing.temperature
         aligned, teacher = self.task.align(batch, source.hidden), self.teacher(batch)
         hard = self.task.hard_term(aligned, 1 - alpha) if alpha < 1 else None
-        share = {name: alpha * mixing.factors.get(name, 1.0) for name in self.objective}
-        soft = {
-            name: cast(Objective, term).soft_term(temperature, share[name]) for name, term in self.objective.items()
-        }
+        share = {name: alpha * mixing.factors.get(name, 1.0) for name in self.soft_losses}
+        soft = {name: cast(Loss, term).soft_term(temperature, share[name]) for name, term in self.soft_losses.items()}
         rowwise = {name: term for name, term in soft.items() if term is not None}
         found = chunked_loss(source, teacher.source, aligned.mask, hard, list(rowwise.values()), compiled=self.compiled)
         values = dict(zip(rowwise, found.soft, strict=True))
         loss, terms = found.total, {} if hard is None else {HARD: found.hard}
         with nullcontext() if alpha > 0 else torch.no_grad():
-            for name, term in self.objective.items():
+            for name, term in self.soft_losses.items():
                 whole = name not in values
                 terms[name] = (
                     term(_view(student, name), _view(teacher, name), aligned, temperature) if whole else values[name]
@@ -245,13 +243,13 @@ def check_teacher_outputs(outputs: Outputs, batch: Batch, step: int) -> None:
             )
     if forbidden.any():
         raise TeacherOutputError(
-            f"the loss is not finite at step {step}, and the teacher forbids classes (logits of -inf): an objective with a "
+            f"the loss is not finite at step {step}, and the teacher forbids classes (logits of -inf): a loss with a "
             "reverse divergence, or one that reads logits as numbers, is infinite there; use kd, jsd or skew_kl"
         )
 
 
 def _view(outputs: Outputs, name: str) -> Outputs:
-    """The outputs as one objective sees them: its own taps, under its own names."""
+    """The outputs as one loss sees them: its own taps, under its own names."""
     if not outputs.features:
         return outputs
     own = {key.removeprefix(f"{name}/"): value for key, value in outputs.features.items() if key.startswith(f"{name}/")}

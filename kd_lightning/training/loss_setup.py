@@ -1,4 +1,4 @@
-"""Objectives that compare features are told, before training, which networks they will see and what their features are like;
+"""Losses that compare features are told, before training, which networks they will see and what their features are like;
 all are told which student a stage is about to train."""
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.models.taps import check_taps, tapped
 from kd_lightning.seeds import derive
 from kd_lightning.tasks.base import Task
 from kd_lightning.training.distillation import DistillationModule
 
 
-def attach(
-    objective: Mapping[str, Objective], network: Callable[[str], nn.Module], task: Task, seed: int, rows: int
-) -> None:
-    """Settle the taps of all objectives and let them build their projections.
+def attach(losses: Mapping[str, Loss], network: Callable[[str], nn.Module], task: Task, seed: int, rows: int) -> None:
+    """Settle the taps of all losses and let them build their projections.
 
     Args:
-        objective: name -> term.
+        losses: name -> term.
         network: Role -> an untrained network of its architecture; called where a term reads features.
         task: Its example batch is run through both.
         seed: Of the projections' start.
@@ -32,7 +30,7 @@ def attach(
         ConfigError: Features that are asked for cannot be compared.
         TapError: A network has no such module.
     """
-    terms = {name: term for name, term in objective.items() if term.reads_features}
+    terms = {name: term for name, term in losses.items() if term.reads_features}
     if not terms:
         return
     student, teacher = network("student").eval(), network("teacher").eval()
@@ -49,14 +47,14 @@ def attach(
 
 
 def prepared(module: DistillationModule, teacher: Callable[[], nn.Module]) -> DistillationModule:
-    """The module after its objectives were told which student is about to be trained.
+    """The module after its losses were told which student is about to be trained.
 
     Args:
         module: Of the stage, its student with the weights that it starts with.
         teacher: Gives the trained teacher, a new one each time.
     """
-    for term in module.objective.values():
-        cast(Objective, term).prepare(module.network, teacher)
+    for term in module.soft_losses.values():
+        cast(Loss, term).prepare(module.network, teacher)
     return module
 
 

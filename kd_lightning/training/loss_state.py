@@ -1,6 +1,6 @@
-"""What objectives own that goes on from pre-training into distillation: kept with the best weights, loaded before step one.
+"""What losses own that goes on from pre-training into distillation: kept with the best weights, loaded before step one.
 
-Part of the key of the stages whose objectives have any.
+Part of the key of the stages whose losses have any.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.sharding import HasState, gathered
 from kd_lightning.training.supervised import SupervisedModule
 
-CARRIED = "objective.safetensors"
-"""What objectives own that the next stage goes on from; where there is any."""
+CARRIED = "losses.safetensors"
+"""What losses own that the next stage goes on from; where there is any."""
 
 
 def to_keep(module: SupervisedModule) -> HasState | None:
-    """What the module's objectives own now, where its stage hands that on. All processes take part."""
+    """What the module's losses own now, where its stage hands that on. All processes take part."""
     carried = module.carried()
     return None if carried is None else gathered(carried)
 
@@ -33,7 +33,7 @@ def settle(entry: Entry, step: int) -> list[str]:
 
 
 def go_on(module: DistillationModule, earlier: Entry) -> None:
-    """Give the module's objectives what those of the earlier stage had."""
+    """Give the module's losses what those of the earlier stage had."""
     lasting = module.lasting()
     if lasting:
         load_weights(lasting, earlier.path(CARRIED))

@@ -1,7 +1,7 @@
 """Curves over the progress of a stage, in [0, 1]: for the learning rate, the temperature, alpha and weights.
 
 A schedule is any callable ``progress -> value``. The learning-rate groups use it as a factor of ``optimizer.lr``, and
-``annealing.weight`` as a factor of an objective's weight. Values are functions of the progress alone, so that a resumed run
+``annealing.weight`` as a factor of a loss's weight. Values are functions of the progress alone, so that a resumed run
 has the same ones.
 """
 

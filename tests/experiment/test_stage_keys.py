@@ -16,7 +16,7 @@ from tests.support.tiny import experiment
 ROOMS = {"types", "seeds", "losses", "models", "data", "tasks", "teachers", "training"}
 """What computes. Nothing that says where, in which order, by whom or in which words a stage is done may be among it."""
 GROUPS = (
-    *("model", "data", "task", "objective", "optimizer", "scheduler", "hard_loss", "annealing", "balancing"),
+    *("model", "data", "task", "loss", "optimizer", "scheduler", "hard_loss", "annealing", "weighting"),
     *("teacher_outputs", "callbacks"),
 )
 F1 = {"_target_": "torchmetrics.classification.MulticlassF1Score", "num_classes": 3}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.chunked import loss as chunked
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.models.mlp import MLP
@@ -44,7 +44,7 @@ NETWORKS: dict[str, Any] = {"teacher": {**mlp(9), "checkpoint": None}, "student"
 TINY_TEACHER = {"_target_": "tests.support.parts.TinyNet", "width": 9, "checkpoint": None}
 
 
-class Match(Objective):
+class Match(Loss):
     """Compares features."""
 
     def __init__(self, tap: str = "features") -> None:
@@ -56,7 +56,7 @@ class Match(Objective):
         return masked_mean(difference.square().mean(-1), aligned.mask)
 
 
-class OfLogits(Objective):
+class OfLogits(Loss):
     """Reads whole logits."""
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
@@ -73,9 +73,9 @@ def ours(name: str, **more: Any) -> dict[str, Any]:
 
 KD = ours("kd.KD")
 FALLING = {"_target_": "kd_lightning.training.schedules.Linear", "start": 2.0, "end": 0.0}
-OBJECTIVES: dict[str, dict[str, Any]] = {
+LOSSES: dict[str, dict[str, Any]] = {
     "kd": {"kd": KD},
-    "kin": {"kd": KD, "reverse": ours("reverse_kl.ReverseKLObjective", weight=0.3, temperature=1.5)},
+    "kin": {"kd": KD, "reverse": ours("reverse_kl.ReverseKL", weight=0.3, temperature=1.5)},
     "features": {"kd": KD, "match": term("Match")},
     "logits": {"kd": KD, "of_logits": term("OfLogits")},
 }
@@ -105,17 +105,17 @@ def both(tmp_path: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]
     return records["whole"], records["chunks"]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("losses", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
-def test_weights_are_those_of_whole_logits(objective: dict[str, Any], alpha: float, tmp_path: Path) -> None:
-    whole, chunked_run = both(tmp_path, objective=objective, alpha=alpha)
+def test_weights_are_those_of_whole_logits(losses: dict[str, Any], alpha: float, tmp_path: Path) -> None:
+    whole, chunked_run = both(tmp_path, loss=losses, alpha=alpha)
     for stage in STAGES:
         assert chunked_run[stage]["test"] == pytest.approx(whole[stage]["test"], abs=NEAR)
         assert chunked_run[stage]["store_key"] != whole[stage]["store_key"]
 
 
 def test_log_holds_the_same_terms(tmp_path: Path) -> None:
-    both(tmp_path, objective=OBJECTIVES["kin"])
+    both(tmp_path, loss=LOSSES["kin"])
     tables = []
     for name in ("whole", "chunks"):
         (path,) = (tmp_path / name / "store" / "distill").glob("*/metrics.csv")
@@ -130,7 +130,7 @@ def test_log_holds_the_same_terms(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"objective": OBJECTIVES["logits"], "annealing__weight": {"kd": FALLING, "of_logits": FALLING}},
+        {"loss": LOSSES["logits"], "annealing__weight": {"kd": FALLING, "of_logits": FALLING}},
         {"teacher": TINY_TEACHER},
         {"task__label_smoothing": 0.1},
         {"data__labelled": 12},

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.chunked import arithmetic as chunk_arithmetic
 from kd_lightning.losses.functional.chunked import loss as chunked
 from kd_lightning.losses.functional.reduce import masked_mean
@@ -56,7 +56,7 @@ def graphs() -> int:
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
-class Match(Objective):
+class Match(Loss):
     """Compares features."""
 
     def __init__(self) -> None:
@@ -125,9 +125,9 @@ def test_compile_network_asks_for_guards_on_hooks() -> None:
 
 @pytest.mark.usefixtures("traced")
 def test_a_run_whose_networks_are_compiled_is_the_same_and_has_keys_of_its_own(tmp_path: Path) -> None:
-    plain = experiment(tmp_path / "plain", objective=MATCH).run().records
+    plain = experiment(tmp_path / "plain", loss=MATCH).run().records
     assert graphs() == 0
-    compiled = experiment(tmp_path / "compiled", objective=MATCH, compile=True).run().records
+    compiled = experiment(tmp_path / "compiled", loss=MATCH, compile=True).run().records
     assert graphs() >= 4, "positive control: teacher and student, training and evaluating"
     assert_same(tmp_path / "compiled", tmp_path / "plain", tolerance(terms=64, steps=26))
     for stage in STAGES:
@@ -203,7 +203,7 @@ def test_really_compiled_it_is_the_same_within_rounding(tmp_path: Path) -> None:
     # No Adam: the bias before a BatchNorm has no gradient but rounding, which Adam scales up.
     sgd = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}
     quick: dict[str, Any] = {
-        "objective": MATCH,
+        "loss": MATCH,
         "optimizer": sgd,
         "teacher_optimizer": sgd,
         "student__dropout": 0.0,  # a compiled dropout draws other numbers

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from kd_lightning.data.datamodule import ExperimentData, Prepared
 from kd_lightning.errors import ConfigError, NonFiniteLossError, TapError, TeacherOutputError
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.logits.kd import KD
-from kd_lightning.losses.logits.reverse_kl import ReverseKLObjective
+from kd_lightning.losses.logits.reverse_kl import ReverseKL
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
 from kd_lightning.tasks.position import PositionTask
@@ -72,7 +72,7 @@ def supervised(network: nn.Module | None = None) -> SupervisedModule:
 def distilling(
     student: nn.Module | None = None,
     teacher: nn.Module | None = None,
-    objective: dict[str, Objective] | None = None,
+    soft_losses: dict[str, Loss] | None = None,
     alpha: Any = 0.7,
     temperature: Any = 2.0,
     **more: Any,
@@ -81,7 +81,7 @@ def distilling(
         student=student or net(),
         teacher=LiveTeacher(teacher or net(width=9, seed=1), task()),
         task=task(),
-        objective=objective or {"kd": KD()},
+        soft_losses=soft_losses or {"kd": KD()},
         alpha=alpha,
         temperature=temperature,
         steps=STEPS,
@@ -132,7 +132,7 @@ class At(pl.Callback):
             self.action(module)
 
 
-class Hint(Objective):
+class Hint(Loss):
     """Mean squared difference of hidden features, the student's projected to the teacher's width."""
 
     def __init__(self, weight: float = 1.0) -> None:
@@ -145,7 +145,7 @@ class Hint(Objective):
         return masked_mean(difference.pow(2).mean(dim=-1), aligned.mask)
 
 
-class Spy(Objective):
+class Spy(Loss):
     """Keeps the temperatures it is called with."""
 
     def __init__(self) -> None:
@@ -241,9 +241,9 @@ def test_gradient_is_the_formula_of_the_paper(alpha: float) -> None:
     torch.testing.assert_close(student.logits.grad, expected, rtol=0, atol=1e-10)
 
 
-def test_an_objective_list_that_is_empty_is_refused() -> None:
+def test_a_loss_list_that_is_empty_is_refused() -> None:
     arguments = {"alpha": 0.5, "temperature": 1.0, "steps": 1, **SHARED}
-    with pytest.raises(ConfigError, match="objective is empty"):
+    with pytest.raises(ConfigError, match="loss is empty"):
         DistillationModule(net(), LiveTeacher(net(), task()), task(), {}, **arguments)
 
 
@@ -303,14 +303,14 @@ def test_dropout_differs_from_step_to_step_and_follows_the_seed(tmp_path: Path) 
 
 
 def test_the_teacher_is_in_no_tree_no_file_and_no_optimizer() -> None:
-    module = distilling(objective={"kd": KD(), "hint": Hint()})
+    module = distilling(soft_losses={"kd": KD(), "hint": Hint()})
     mine = {id(tensor) for tensor in (*module.teacher.network.parameters(), *module.teacher.network.buffers())}
     assert not mine & {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
     assert not any(part is module.teacher or part is module.teacher.network for part in module.modules())
-    assert {name.split(".")[0] for name in module.state_dict()} == {"network", "objective"}
+    assert {name.split(".")[0] for name in module.state_dict()} == {"network", "soft_losses"}
     optimizer = module.configure_optimizers()["optimizer"]
     optimized = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
-    assert optimized == {id(tensor) for tensor in (*module.network.parameters(), *module.objective.parameters())}
+    assert optimized == {id(tensor) for tensor in (*module.network.parameters(), *module.soft_losses.parameters())}
 
 
 def test_the_teacher_is_the_same_before_and_after_a_fit(tmp_path: Path) -> None:
@@ -345,14 +345,14 @@ def test_the_teacher_follows_to_another_dtype() -> None:
     assert next(iter(module.float().teacher.parameters())).dtype == torch.float32
 
 
-# -- objectives that own something -----------------------------------------------------------------------------------
+# -- losses that own something -----------------------------------------------------------------------------------
 
 
 def test_a_projection_is_trained_and_saved_and_hooks_are_gone(tmp_path: Path) -> None:
     hint = Hint()
     started = hint.projection.weight.detach().clone()
-    module = distilling(objective={"kd": KD(), "hint": hint})
-    assert "objective.hint.projection.weight" in module.state_dict()
+    module = distilling(soft_losses={"kd": KD(), "hint": hint})
+    assert "soft_losses.hint.projection.weight" in module.state_dict()
     record = Record()
     fit(module, data(), tmp_path, record)
     assert not torch.equal(hint.projection.weight, started)
@@ -363,10 +363,10 @@ def test_a_projection_is_trained_and_saved_and_hooks_are_gone(tmp_path: Path) ->
         assert not part._forward_pre_hooks
 
 
-def test_two_objectives_with_taps_of_the_same_name_see_their_own() -> None:
+def test_two_losses_with_taps_of_the_same_name_see_their_own() -> None:
     other = Hint()
     other.taps = {"hidden": ("0", "1")}
-    module = distilling(net(dropout=0.0), objective={"hint": Hint(), "hint2": other})
+    module = distilling(net(dropout=0.0), soft_losses={"hint": Hint(), "hint2": other})
     module.network.eval()
     batch = {**rows(8, 0), "index": torch.arange(8)}
     _, terms = module.losses(batch)
@@ -380,7 +380,7 @@ def test_a_tap_that_is_not_there_is_refused_when_built(taps: tuple[str, str]) ->
     hint = Hint()
     hint.taps = {"hidden": taps}
     with pytest.raises(TapError, match="'9'"):
-        distilling(objective={"hint": hint})
+        distilling(soft_losses={"hint": hint})
 
 
 # -- schedules -------------------------------------------------------------------------------------------------------
@@ -389,7 +389,7 @@ def test_a_tap_that_is_not_there_is_refused_when_built(taps: tuple[str, str]) ->
 def test_temperature_and_alpha_follow_their_schedules(tmp_path: Path) -> None:
     spy, record = Spy(), Record()
     alpha = Linear(1.0, 0.0)
-    module = distilling(objective={"kd": KD(weight=0.5), "spy": spy}, alpha=alpha, temperature=Linear(4.0, 1.0))
+    module = distilling(soft_losses={"kd": KD(weight=0.5), "spy": spy}, alpha=alpha, temperature=Linear(4.0, 1.0))
     fit(module, data(), tmp_path, record)
     assert spy.temperatures == pytest.approx([4.0 - 3.0 * step / STEPS for step in range(STEPS)])
     assert "hard" not in record.terms[0]  # alpha is 1 there
@@ -409,7 +409,7 @@ def test_annealed_temperature_changes_the_training(tmp_path: Path) -> None:
 def test_weights_follow_their_curves_and_terms_are_logged_without_them(tmp_path: Path) -> None:
     record, curve = Record(), Step([2.0, 0.5], [0.5], warmup=0.2)
     module = distilling(
-        objective={"kd": KD(weight=0.5), "kd2": KD(weight=3.0, temperature=1.0)}, weight_curves={"kd2": curve}
+        soft_losses={"kd": KD(weight=0.5), "kd2": KD(weight=3.0, temperature=1.0)}, weight_curves={"kd2": curve}
     )
     fit(module, data(), tmp_path, record)
     for step, terms in enumerate(record.terms):
@@ -421,7 +421,7 @@ def test_weights_follow_their_curves_and_terms_are_logged_without_them(tmp_path:
 
 def test_a_weight_on_a_constant_curve_is_that_weight_bit_for_bit(tmp_path: Path) -> None:
     plain, curved, falling = (
-        distilling(objective={"kd": KD(weight=0.5)}, weight_curves=curves)
+        distilling(soft_losses={"kd": KD(weight=0.5)}, weight_curves=curves)
         for curves in ({}, {"kd": Constant(1.0)}, {"kd": Linear(1.0, 0.0)})
     )
     for module in (plain, curved, falling):
@@ -458,7 +458,7 @@ def test_the_first_term_that_is_not_finite_is_named(tmp_path: Path) -> None:
             return super().forward(student, teacher, aligned, temperature) * math.inf
 
     with pytest.raises(NonFiniteLossError, match=r"term 'bad' is inf at step 0.*no step was taken before it"):
-        fit(distilling(objective={"kd": KD(), "bad": Bad(), "kd2": KD()}), data(), tmp_path)
+        fit(distilling(soft_losses={"kd": KD(), "bad": Bad(), "kd2": KD()}), data(), tmp_path)
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
@@ -488,7 +488,7 @@ def test_a_teacher_that_is_not_finite_is_named_with_its_rows(poison: float, tmp_
     assert f"index {sick[:5]}" in str(error.value)
 
 
-def test_a_teacher_may_forbid_classes_and_is_named_where_an_objective_is_infinite_there(tmp_path: Path) -> None:
+def test_a_teacher_may_forbid_classes_and_is_named_where_a_loss_is_infinite_there(tmp_path: Path) -> None:
     class Forbidding(nn.Module):
         """Holds its second class impossible for every row."""
 
@@ -502,4 +502,4 @@ def test_a_teacher_may_forbid_classes_and_is_named_where_an_objective_is_infinit
 
     fit(distilling(teacher=Forbidding()), data(), tmp_path)
     with pytest.raises(TeacherOutputError, match=r"forbids classes \(logits of -inf\).*use kd, jsd or skew_kl"):
-        fit(distilling(teacher=Forbidding(), objective={"reverse": ReverseKLObjective()}), data(), tmp_path)
+        fit(distilling(teacher=Forbidding(), soft_losses={"reverse": ReverseKL()}), data(), tmp_path)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kd_lightning.data.datamodule import ExperimentData, Prepared
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.models.transformer_lm import TransformerLM
@@ -77,7 +77,7 @@ def small() -> nn.Module:
 NETWORKS = [lstm, transformer, small]
 
 
-class Match(Objective):
+class Match(Loss):
     """A projection of the student's features to the teacher's width: trained, but no part of the student."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ def distilling() -> DistillationModule:
         student=lstm(),
         teacher=LiveTeacher(teacher, task()),
         task=task(),
-        objective={"match": Match()},
+        soft_losses={"match": Match()},
         alpha=0.5,
         temperature=1.0,
         steps=STEPS,

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.logits.balanced_kd import BalancedKD
 from kd_lightning.losses.logits.jsd import JSD
 from kd_lightning.losses.logits.kd import KD
-from kd_lightning.losses.logits.total_variation import TotalVariationObjective
+from kd_lightning.losses.logits.total_variation import TotalVariation
 from kd_lightning.models.convnet import ConvNet
 from kd_lightning.models.mlp import MLP
 from kd_lightning.models.transformer_lm import TransformerLM
@@ -47,7 +47,7 @@ def net(seed: int) -> nn.Module:
 
 
 def member(
-    objective: dict[str, Objective] | None = None,
+    soft_losses: dict[str, Loss] | None = None,
     alpha: Any = 0.7,
     temperature: Any = 2.0,
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
@@ -59,7 +59,7 @@ def member(
         student=net(seed),
         teacher=LiveTeacher(net(99), task()),
         task=task(0.1) if hard_loss is None else task(0.1).with_hard_loss(hard_loss, torch.tensor([40, 9, 2])),
-        objective=objective or {"kd": KD()},
+        soft_losses=soft_losses or {"kd": KD()},
         alpha=alpha,
         temperature=temperature,
         steps=STEPS,
@@ -87,7 +87,7 @@ def balanced(class_rows: list[int]) -> BalancedKD:
     return term
 
 
-class Branching(Objective):
+class Branching(Loss):
     """Looks at its numbers, so that it cannot be mapped."""
 
     def forward(self, student: Any, teacher: Any, aligned: Any, temperature: float) -> Tensor:
@@ -102,21 +102,21 @@ CASES = {
     "labels alone": [{"alpha": 0.0}, {"alpha": 0.0, "temperature": 5.0}],
     "no labels": [{"alpha": 1.0}, {"alpha": 1.0, "temperature": 5.0}],
     "annealed": [{"alpha": Linear(1.0, 0.0), "temperature": Linear(4.0, 1.0)}, {"alpha": Linear(0.2, 0.4)}],
-    "weights": [{"objective": {"kd": KD(weight)}} for weight in (0.5, 2.0)],
-    "objectives": [
-        {"objective": {"kd": KD()}},
-        {"objective": {"b": TotalVariationObjective(0.3), "kd": KD(temperature=3.0)}},
-        {"objective": {"b": TotalVariationObjective(), "kd": KD()}, "temperature": 5.0},
-        {"objective": {"b": JSD(0.4)}},
+    "weights": [{"soft_losses": {"kd": KD(weight)}} for weight in (0.5, 2.0)],
+    "losses": [
+        {"soft_losses": {"kd": KD()}},
+        {"soft_losses": {"b": TotalVariation(0.3), "kd": KD(temperature=3.0)}},
+        {"soft_losses": {"b": TotalVariation(), "kd": KD()}, "temperature": 5.0},
+        {"soft_losses": {"b": JSD(0.4)}},
     ],
     "logit-adjusted": [{"alpha": a, "hard_loss": LogitAdjusted()} for a in (0.2, 0.5)],
     "class weights": [{"alpha": a, "hard_loss": EffectiveNumber()} for a in (0.0, 0.5)],
     "balanced": [
-        {"objective": {"b": balanced([40, 9, 2])}},
-        {"objective": {"b": balanced([40, 9, 2])}, "temperature": 5.0},
-        {"objective": {"b": balanced([5, 2, 3]), "kd": KD()}},
+        {"soft_losses": {"b": balanced([40, 9, 2])}},
+        {"soft_losses": {"b": balanced([40, 9, 2])}, "temperature": 5.0},
+        {"soft_losses": {"b": balanced([5, 2, 3]), "kd": KD()}},
     ],
-    "not mapped": [{"objective": {"own": Branching()}, "alpha": alpha} for alpha in (0.3, 0.6)],
+    "not mapped": [{"soft_losses": {"own": Branching()}, "alpha": alpha} for alpha in (0.3, 0.6)],
 }
 
 

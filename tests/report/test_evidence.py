@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.results.report.run.evidence import command, facts, gain, interval, objective
+from kd_lightning.results.report.run.evidence import command, facts, gain, interval, loss
 from kd_lightning.results.report.run.run_files import RunFiles, read_run
 
 Results = dict[str, Any]
@@ -36,7 +36,7 @@ def test_the_whole_of_it(results: Results, said: Callable[..., dict[str, str]]) 
         "Distilled student: 32 rows x (100 + 100) steps = 6,400 rows."
     )
     assert "distilled 100 of 100." in found["Checkpoint"]
-    assert found["Objective"] == "0.1 x hard loss + 0.9 x soft loss, temperature 2. Pre-training: the soft loss alone."
+    assert found["Loss"] == "0.1 x hard loss + 0.9 x soft loss, temperature 2. Pre-training: the soft loss alone."
     assert found["Teacher"].startswith("Unchanged: ")
     assert found["Teacher"].endswith("Taken from the store, trained by an earlier run.")
     assert found["Store keys"] == "teacher 3f9a, student alone 77ab."
@@ -89,25 +89,28 @@ def test_a_gain_that_is_not_finite(results: Results, said: Callable[..., dict[st
 
 
 def test_what_newer_runs_record_besides(results: Results, said: Callable[..., dict[str, str]]) -> None:
-    results |= {"labelled": 1000, "objective": ["kd", "hint"], "teacher_hash": "ab12" * 16, "teacher_seed": 7}
+    results |= {"labelled": 1000, "loss": ["kd", "hint"], "teacher_hash": "ab12" * 16, "teacher_seed": 7}
     results["models"]["teacher"] |= {"steps": 0, "best_step": 0}
     found = said(results)
     assert found["Seeds"].startswith("One (0, teacher 7).")
     assert "1,000 training rows keep a label" in found["Data"]
-    assert found["Objective"].startswith("0.1 x hard loss + 0.9 x soft loss (kd, hint), temperature 2.")
+    assert found["Loss"].startswith("0.1 x hard loss + 0.9 x soft loss (kd, hint), temperature 2.")
     assert "are equal. Hash ab12ab12." in found["Teacher"]
     assert "Step of the stage: student alone 200 of 200" in found["Checkpoint"]  # a teacher from outside has no steps
 
 
 def test_hard_losses_are_named(results: Results, said: Callable[..., dict[str, str]]) -> None:
     found = said(results | {"hard_loss": "LogitAdjusted(tau=1.0)", "teacher_hard_loss": "cross_entropy"})
-    assert found["Objective"].startswith("0.1 x hard loss (LogitAdjusted(tau=1.0)) + 0.9 x soft loss, temperature 2.")
+    assert found["Loss"].startswith("0.1 x hard loss (LogitAdjusted(tau=1.0)) + 0.9 x soft loss, temperature 2.")
     assert "are equal. Trained with the hard loss cross_entropy. Taken from the store" in found["Teacher"]
 
 
 def test_what_stood_before_the_terms_is_said(results: Results) -> None:
-    assert objective(results | {"balancing": "Fixed"}) == objective(results)
-    found = objective(results | {"balancing": "Uncertainty", "annealing": ["alpha", "weight.hint"]})
+    assert loss(results | {"weighting": "Fixed"}) == loss(results)
+    assert loss(results | {"objective": ["kd"], "balancing": "GradientNorm"}) == loss(
+        results | {"loss": ["kd"], "weighting": "GradientNorm"}
+    )  # what earlier results call them
+    found = loss(results | {"weighting": "Uncertainty", "annealing": ["alpha", "weight.hint"]})
     assert "Uncertainty put factors before the terms" in found
     assert "alpha and weight.hint followed a schedule" in found
 
@@ -118,10 +121,10 @@ def test_a_changed_teacher_is_shouted(results: Results, said: Callable[..., dict
 
 
 def test_the_command_comes_from_the_results_or_the_overrides(results: Results, write_run: Write) -> None:
-    run = read_run(write_run(results, overrides__txt="alpha=0.5\nobjective=[kd,hint]\n"))
+    run = read_run(write_run(results, overrides__txt="alpha=0.5\nloss=[kd,hint]\n"))
     assert command(run) == "kd run temperature=2"
     del run.results["command"]
-    assert command(run) == "kd run alpha=0.5 'objective=[kd,hint]'"
+    assert command(run) == "kd run alpha=0.5 'loss=[kd,hint]'"
     assert command(RunFiles(**{**vars(run), "overrides": None})).startswith("# not recorded")
 
 

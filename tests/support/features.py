@@ -1,4 +1,4 @@
-"""Features made in memory, and what an objective says of them."""
+"""Features made in memory, and what a loss says of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureObjective
+from kd_lightning.losses.features.base import FeatureLoss
 from kd_lightning.types import Aligned, Outputs
 
-Kind = TypeVar("Kind", bound=FeatureObjective)
+Kind = TypeVar("Kind", bound=FeatureLoss)
 
 
 def features(*shapes: tuple[int, ...], seed: int = 0) -> dict[str, Tensor]:
@@ -23,30 +23,30 @@ def match(pairs: int = 1) -> list[dict[str, str]]:
     return [{"student": f"layer{tap}", "teacher": f"layer{tap}"} for tap in range(pairs)]
 
 
-def built(objective: Kind, student: dict[str, Tensor], teacher: dict[str, Tensor]) -> Kind:
-    """The objective with its projections in float64, always the same ones."""
+def built(loss: Kind, student: dict[str, Tensor], teacher: dict[str, Tensor]) -> Kind:
+    """The loss with its projections in float64, always the same ones."""
     torch.manual_seed(0)
-    objective.build(student, teacher)
-    return objective.double()
+    loss.build(student, teacher)
+    return loss.double()
 
 
 def value(
-    objective: FeatureObjective, student: dict[str, Tensor], teacher: dict[str, Tensor], mask: Tensor | None = None
+    loss: FeatureLoss, student: dict[str, Tensor], teacher: dict[str, Tensor], mask: Tensor | None = None
 ) -> Tensor:
-    """What the objective says; without a mask every row counts."""
+    """What the loss says; without a mask every row counts."""
     counted = torch.ones(len(student["0"]), dtype=torch.bool) if mask is None else mask
     logits = torch.zeros(*counted.shape, 2)
-    return objective(Outputs(logits, student), Outputs(logits, teacher), Aligned(None, counted, counted), 1.0)
+    return loss(Outputs(logits, student), Outputs(logits, teacher), Aligned(None, counted, counted), 1.0)
 
 
 def gradient_is_right(
-    objective: FeatureObjective, student: dict[str, Tensor], teacher: dict[str, Tensor], mask: Tensor | None = None
+    loss: FeatureLoss, student: dict[str, Tensor], teacher: dict[str, Tensor], mask: Tensor | None = None
 ) -> bool:
     """``gradcheck`` by the student's features and by all that is learnt."""
-    names, learnt = list(student), [each for each in objective.parameters() if each.requires_grad]
+    names, learnt = list(student), [each for each in loss.parameters() if each.requires_grad]
     own = [student[name].clone().requires_grad_() for name in names]
 
     def said(*tensors: Tensor) -> Tensor:
-        return value(objective, dict(zip(names, tensors[: len(names)], strict=True)), teacher, mask)
+        return value(loss, dict(zip(names, tensors[: len(names)], strict=True)), teacher, mask)
 
     return torch.autograd.gradcheck(said, (*own, *learnt))

@@ -50,7 +50,7 @@ SETTINGS: dict[str, Any] = {
     },
     "teacher": {"_target_": "tests.support.parts.TinyNet", "width": 9, "checkpoint": None},
     "student": {"_target_": "tests.support.parts.TinyNet", "width": 5},
-    "objective": {"kd": {"_target_": "kd_lightning.losses.logits.kd.KD", "weight": 1.0, "temperature": None}},
+    "loss": {"kd": {"_target_": "kd_lightning.losses.logits.kd.KD", "weight": 1.0, "temperature": None}},
     "optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.01, "fused": True},
     "teacher_optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.01, "fused": True},
     "scheduler": {"_target_": "kd_lightning.training.schedules.Cosine", "start": 1.0, "end": 0.0, "warmup": 0.1},
@@ -63,7 +63,7 @@ SETTINGS: dict[str, Any] = {
     "hard_loss": {},
     "teacher_hard_loss": {},
     "annealing": {"temperature": None, "alpha": None, "weight": {}},
-    "balancing": {"_target_": "kd_lightning.losses.weighting.fixed.Fixed"},
+    "weighting": {"_target_": "kd_lightning.losses.weighting.fixed.Fixed"},
     "teacher_outputs": {"_target_": "kd_lightning.teachers.live.LiveTeacher", "_partial_": True},
     "trainer": {
         "_target_": "pytorch_lightning.Trainer",

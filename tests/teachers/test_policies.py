@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import ConfigError, TapError
 from kd_lightning.losses.functional.chunked.loss import chunked_loss
 from kd_lightning.losses.functional.chunked.terms import SoftTerm
-from kd_lightning.losses.functional.divergence import ForwardKL
+from kd_lightning.losses.functional.divergence import ForwardKLDivergence
 from kd_lightning.teachers.live import state_hash
 from kd_lightning.teachers.stored.gradient_cosine import gradient_cosine
 from kd_lightning.teachers.stored.hidden import Hidden
@@ -42,7 +42,7 @@ def gradient(teacher: Logits, temperature: float, mask: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(5)
     hidden = torch.randn(*mask.shape, 6, generator=generator).requires_grad_()
     student = LinearLogits(hidden, torch.randn(CLASSES, 6, generator=generator))
-    chunked_loss(student, teacher, mask, None, [SoftTerm(ForwardKL(), temperature, 1.0)]).total.backward()
+    chunked_loss(student, teacher, mask, None, [SoftTerm(ForwardKLDivergence(), temperature, 1.0)]).total.backward()
     assert hidden.grad is not None
     return hidden.grad
 

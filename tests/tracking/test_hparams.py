@@ -81,7 +81,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str
 def test_the_tab_has_a_row_for_each_job_with_its_numbers(sweep: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, results = sweep
     tab = Tab(folder)
-    assert {"temperature", "alpha", "lr", "seed", "objective", "student", "vars.note"} <= tab.parameters
+    assert {"temperature", "alpha", "lr", "seed", "loss", "student", "vars.note"} <= tab.parameters
     assert set(metrics_of(results[0])) <= tab.metrics
     rows = {row[1]["temperature"]: row for row in tab.rows}
     assert set(rows) == {1.0, 4.0}

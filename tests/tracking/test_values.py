@@ -17,7 +17,7 @@ def test_knobs_and_overrides_become_parameters(tmp_path: Path) -> None:
         "task": "classification",
         "teacher": "TinyNet",
         "student": "TinyNet",
-        "objective": "kd",
+        "loss": "kd",
         "hard_loss": "cross_entropy",
         "teacher_hard_loss": "cross_entropy",
         "temperature": 2.0,

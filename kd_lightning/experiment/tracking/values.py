@@ -25,7 +25,7 @@ def params_of(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
         "task": settings["task"]["name"],
         "teacher": class_name(settings["teacher"]),
         "student": class_name(settings["student"]),
-        "objective": ",".join(settings["objective"]),
+        "loss": ",".join(settings["loss"]),
         "hard_loss": hard_loss_name(settings["hard_loss"]),
         "teacher_hard_loss": teacher_hard_loss_name(settings),
         "temperature": settings["temperature"],

@@ -1,4 +1,4 @@
-"""What objectives on attention layers share: parts of matched modules as taps, and the positions that count.
+"""What losses on attention layers share: parts of matched modules as taps, and the positions that count.
 
 Shape legend: B batch, T positions.
 """
@@ -36,7 +36,7 @@ def check_positions(name: str, taps: tuple[str, str], student: Tensor, teacher: 
     """Both features have positions, and equally many.
 
     Args:
-        name: The objective's.
+        name: The loss's.
         taps: Where they come from.
         student: [B, T, D] or [B, H, T, T].
         teacher: Likewise.
@@ -47,6 +47,6 @@ def check_positions(name: str, taps: tuple[str, str], student: Tensor, teacher: 
     """
     if not student.dim() == teacher.dim() == dims or student.shape[-2] != teacher.shape[-2]:
         raise ConfigError(
-            f"objective.{name}: {taps[0]} of the student gives {tuple(student.shape)}, {taps[1]} of the teacher "
+            f"loss.{name}: {taps[0]} of the student gives {tuple(student.shape)}, {taps[1]} of the teacher "
             f"{tuple(teacher.shape)}: features of equally many positions are expected, with {dims} dimensions"
         )

@@ -1,10 +1,10 @@
-"""What objectives that compare features of the networks share: which modules meet, and how features are averaged.
+"""What losses that compare features of the networks share: which modules meet, and how features are averaged.
 
     match: [{student: stages.0, teacher: stages.0}, {student: features, teacher: features}]
     match: [{student: blocks.*, teacher: blocks.*, layers: {_target_: kd_lightning.losses.features.layer_maps.LastN, n: 2}}]
 
 A path is a tap (``taps.py``); ``*`` stands for the number of a layer, and ``layers`` says which meet (``EveryK`` if nothing is
-said). The objective is told the features' shapes before training, on the task's example batch, and may build projections then.
+said). The loss is told the features' shapes before training, on the task's example batch, and may build projections then.
 Shape legend: B batch, T positions, D channels, H x W pixels.
 """
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.losses.features.layer_maps import EveryK
 from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.reduce import masked_mean
@@ -32,7 +32,7 @@ POSITIONS = 3
 LAYOUTS = {2: "[B, D]", 3: "[B, T, D] (positions)", 4: "[B, D, H, W] (pixels)"}
 
 
-class FeatureObjective(Objective):
+class FeatureLoss(Loss):
     """One soft term that compares features of pairs of modules; its value is the mean over the pairs.
 
     A subclass gives ``compare``, and ``build`` if it has projections. Features reach it with 0 where they do not count, so
@@ -44,9 +44,9 @@ class FeatureObjective(Objective):
             compared, to which a vector and a map are alike.
 
     Args:
-        name: The objective's, for messages.
+        name: The loss's, for messages.
         match: The pairs, see the head of this file.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
         ConfigError: ``match`` is empty, or a pair lacks a side.
@@ -62,11 +62,11 @@ class FeatureObjective(Objective):
         self.name = name
         if not match:
             raise ConfigError(
-                f"objective.{name}.match is empty: name modules that meet, as [{{student: PATH, teacher: PATH}}]"
+                f"loss.{name}.match is empty: name modules that meet, as [{{student: PATH, teacher: PATH}}]"
             )
         for pair in match:
             if not {"student", "teacher"} <= set(pair) <= {"student", "teacher", "layers"}:
-                raise ConfigError(f"objective.{name}.match: {dict(pair)}: student and teacher are expected, and layers")
+                raise ConfigError(f"loss.{name}.match: {dict(pair)}: student and teacher are expected, and layers")
         self.match = [dict(pair) for pair in match]
         self.taps = {str(number): (pair["student"], pair["teacher"]) for number, pair in enumerate(self.match)}
 
@@ -84,12 +84,12 @@ class FeatureObjective(Objective):
             for who, path, feature in zip(("student", "teacher"), paths, (student[tap], teacher[tap]), strict=True):
                 if feature.dim() not in self.dimensions:
                     raise ConfigError(
-                        f"objective.{self.name}.match: {path!r} of the {who} gives {tuple(feature.shape)}, but "
+                        f"loss.{self.name}.match: {path!r} of the {who} gives {tuple(feature.shape)}, but "
                         f"{' or '.join(LAYOUTS[wanted] for wanted in self.dimensions)} is needed: match other modules"
                     )
             if self.same_layout and student[tap].dim() < teacher[tap].dim():
                 raise ConfigError(
-                    f"objective.{self.name}.match: {paths[0]!r} of the student gives {tuple(student[tap].shape)}, "
+                    f"loss.{self.name}.match: {paths[0]!r} of the student gives {tuple(student[tap].shape)}, "
                     f"{paths[1]!r} of the teacher {tuple(teacher[tap].shape)}: the student's needs as many dimensions"
                 )
 
@@ -132,11 +132,11 @@ def pairs_of(name: str, pair: Pair, student: nn.Module, teacher: nn.Module) -> l
     found = [expanded(path, network) for path, network in zip(paths, (student, teacher), strict=True)]
     for path, own, who in zip(paths, found, ("student", "teacher"), strict=True):
         if not own:
-            raise ConfigError(f"objective.{name}.match: no module of the {who} is called {path!r}")
+            raise ConfigError(f"loss.{name}.match: no module of the {who} is called {path!r}")
     try:
         return [(found[0][i], found[1][j]) for i, j in layers(len(found[0]), len(found[1]))]
     except ValueError as error:
-        raise ConfigError(f"objective.{name}.match: {dict(pair)}: {error}") from error
+        raise ConfigError(f"loss.{name}.match: {dict(pair)}: {error}") from error
 
 
 def expanded(path: str, network: nn.Module) -> list[str]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair, counted_of
+from kd_lightning.losses.features.base import FeatureLoss, Pair, counted_of
 from kd_lightning.losses.functional.cka import linear_cka
 from kd_lightning.losses.functional.precision import at_least_float32
 
 
-class CKA(FeatureObjective):
+class CKA(FeatureLoss):
     """One less the linear CKA of the features of a batch, in [0, 1].
 
     Formula: ``1 - |S^T T|_F^2 / (|S^T S|_F |T^T T|_F)``, S and T the centred samples, one for each row; see ``linear_cka``. The
@@ -21,10 +21,10 @@ class CKA(FeatureObjective):
 
     Args:
         match: Pairs of modules, see ``features.py``.
-        weight: Factor of this term among the objectives; 1, as its range is that of a probability.
+        weight: Factor of this term among the soft losses; 1, as its range is that of a probability.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``.
+        ConfigError: As in ``FeatureLoss``.
 
     Reference: Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited"; as a loss, Saha et al. 2022,
     "Distilling Representational Similarity using Centered Kernel Alignment".

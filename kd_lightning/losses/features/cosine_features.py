@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.functional.features import TINY
 from kd_lightning.losses.functional.precision import at_least_float32
 
 
-class CosineFeatures(FeatureObjective):
+class CosineFeatures(FeatureLoss):
     """One less the cosine between the student's feature and the teacher's.
 
     Formula: ``1 - s . t / (|s| |t|)`` over the channels, in [0, 2]; then the mean over the rows, positions or pixels that
@@ -21,11 +21,11 @@ class CosineFeatures(FeatureObjective):
 
     Args:
         match: Pairs of modules, see ``features.py``.
-        weight: Factor of this term among the objectives; DistilBERT's training gives 5 to the soft targets, 2 to the hard
+        weight: Factor of this term among the soft losses; DistilBERT's training gives 5 to the soft targets, 2 to the hard
             loss and 1 to this: see ``conf/experiment/triple_loss.yaml``.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; or the features' shapes cannot be brought together.
+        ConfigError: As in ``FeatureLoss``; or the features' shapes cannot be brought together.
 
     Reference: Sanh, Debut, Chaumond, Wolf 2019, "DistilBERT, a distilled version of BERT", section 3.
     """

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureObjective, Pair, counted_of, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, Pair, counted_of, mean_over_rows
 from kd_lightning.losses.features.feature_maps import by_places
 from kd_lightning.losses.features.projections import PIXELS, channels, channels_last, raster, resized
 from kd_lightning.losses.functional.features import unit
@@ -69,24 +69,24 @@ class Factors(nn.Module):
         return self.translate(resized(student, raster(teacher.shape))), factor, self.restore(factor)
 
 
-class FactorTransfer(FeatureObjective):
+class FactorTransfer(FeatureLoss):
     """L1 distance of the normalised factors, and what the paraphraser loses.
 
     Formula: ``|F_s / |F_s|_2 - F_t / |F_t|_2|_1`` over all numbers of a row's factor, mean over the rows that count; plus
     ``mean (restored - t)^2`` over channels and pixels, then over the rows or positions that count. The second part trains
     the paraphraser alone, the first the translator and the student alone: no gradient goes from one to the other.
 
-    The paper trains the paraphraser before and then keeps it. Here it learns beside the student, so that an objective
+    The paper trains the paraphraser before and then keeps it. Here it learns beside the student, so that a loss
     stays one thing; the student's target moves until the paraphraser has settled.
 
     Args:
         match: Pairs of modules, see ``features.py``.
         rate: Channels of the factor as a share of the teacher's; 0.5 as in the paper's main experiments.
-        weight: Factor of this term among the objectives. The paper's 500 multiplies the mean over a factor's numbers; here
+        weight: Factor of this term among the soft losses. The paper's 500 multiplies the mean over a factor's numbers; here
             they are summed, so it is 500 / numbers: about 0.5 for 14 channels of 8 x 8.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; or ``rate`` is not above 0.
+        ConfigError: As in ``FeatureLoss``; or ``rate`` is not above 0.
 
     Reference: Kim, Park, Kwak 2018, "Paraphrasing Complex Network: Network Compression via Factor Transfer", section 3.
     """
@@ -94,7 +94,7 @@ class FactorTransfer(FeatureObjective):
     def __init__(self, match: Sequence[Pair], rate: float = 0.5, weight: float = 1.0) -> None:
         super().__init__("factor", match, weight)
         if rate <= 0:
-            raise ConfigError(f"objective.factor.rate={rate}: a number > 0 is expected")
+            raise ConfigError(f"loss.factor.rate={rate}: a number > 0 is expected")
         self.rate = rate
         self.factors = nn.ModuleDict()
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.features.feature_maps import by_places
 from kd_lightning.losses.features.projections import Projection, raster, resized
 from kd_lightning.losses.functional.features import flow
@@ -16,7 +16,7 @@ from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.types import Aligned, Outputs
 
 
-class FSP(FeatureObjective):
+class FSP(FeatureLoss):
     """Mean squared difference between the flow matrices of student and teacher.
 
     Formula: ``mean over d, e of (G^s_de - G^t_de)^2`` with ``G_de = mean over places of a_nd b_ne`` for each two pairs of
@@ -26,11 +26,11 @@ class FSP(FeatureObjective):
 
     Args:
         match: At least two pairs of modules with pixels or positions, from early to late, see ``features.py``.
-        weight: Factor of this term among the objectives; the paper gives none, as it trains on this first and on labels
+        weight: Factor of this term among the soft losses; the paper gives none, as it trains on this first and on labels
             afterwards; RepDistiller does so too, with 50.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; or there is but one pair.
+        ConfigError: As in ``FeatureLoss``; or there is but one pair.
 
     Reference: Yim, Joo, Bae, Kim 2017, "A Gift from Knowledge Distillation", equations 1 and 2, there with a sum over the
     matrix; the mean keeps the value's size free of the width.
@@ -45,7 +45,7 @@ class FSP(FeatureObjective):
     def build(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
         super().build(student, teacher)
         if len(self.taps) < 2:
-            raise ConfigError("objective.fsp.match: a flow leads from one layer to the next: name at least two pairs")
+            raise ConfigError("loss.fsp.match: a flow leads from one layer to the next: name at least two pairs")
         for tap in self.taps:
             self.projections[tap] = Projection(student[tap].shape, teacher[tap].shape, always=False)
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.functional.precision import at_least_float32
 
 
-class Hint(FeatureObjective):
+class Hint(FeatureLoss):
     """Mean squared difference between the teacher's feature and the student's, projected to its shape.
 
     Formula: ``mean (r(student) - teacher)^2`` over channels and pixels, then over the rows or positions that count; r is a
@@ -19,10 +19,10 @@ class Hint(FeatureObjective):
 
     Args:
         match: Pairs of modules, see ``features.py``.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; or the features' shapes cannot be brought together.
+        ConfigError: As in ``FeatureLoss``; or the features' shapes cannot be brought together.
 
     Reference: Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", equation 3, there with a sum and a factor 1/2; the
     mean keeps the value's size free of the layer's width.

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.features.feature_maps import on_one_raster
 from kd_lightning.losses.functional.features import unit
 from kd_lightning.losses.functional.kernels import Kernel, squared_mmd
 from kd_lightning.losses.functional.reduce import masked_mean
 
 
-class NST(FeatureObjective):
+class NST(FeatureLoss):
     """Squared maximum mean discrepancy between the student's channels and the teacher's.
 
     A channel is a unit vector over the pixels or positions; a row's channels are a set, so their numbers may differ and
@@ -26,10 +26,10 @@ class NST(FeatureObjective):
         match: Pairs of modules with pixels or positions, see ``features.py``.
         kernel: One of ``functional/kernels.py``: ``Polynomial`` (the paper's best, degree 2, offset 0), ``Linear`` (close to
             attention transfer) or ``Gaussian``.
-        weight: Factor of this term among the objectives; RepDistiller has 50 with the polynomial kernel.
+        weight: Factor of this term among the soft losses; RepDistiller has 50 with the polynomial kernel.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``.
+        ConfigError: As in ``FeatureLoss``.
 
     Reference: Huang & Wang 2017, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer".
     """

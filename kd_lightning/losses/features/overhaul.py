@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair, fitting_mask, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, Pair, fitting_mask, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.functional.features import negative_margins, partial_squares
 from kd_lightning.losses.functional.precision import at_least_float32
 
 
-class Overhaul(FeatureObjective):
+class Overhaul(FeatureLoss):
     """Partial squared difference to the teacher's feature before its ReLU, cut off at a negative margin.
 
     Formula: ``mean of 0 if r(s) <= u <= 0 else (r(s) - u)^2`` with ``u = max(t, m_d)`` and ``m_d`` the mean of the negative
@@ -26,11 +26,11 @@ class Overhaul(FeatureObjective):
 
     Args:
         match: Pairs of modules, see ``features.py``; tap what a ReLU reads, as ``stages.0.2.activation:input``.
-        weight: Factor of this term among the objectives. The authors' code has 1/1000 of the sum over channels and pixels,
+        weight: Factor of this term among the soft losses. The authors' code has 1/1000 of the sum over channels and pixels,
             which is about 1 times the mean for 16 channels of 8 x 8.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; or the features' shapes cannot be brought together.
+        ConfigError: As in ``FeatureLoss``; or the features' shapes cannot be brought together.
 
     Reference: Heo, Kim, Yun, Park, Kwak, Choi 2019, "A Comprehensive Overhaul of Feature Distillation", section 3.
     """

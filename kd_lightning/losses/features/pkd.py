@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.functional.features import squared_distance, unit
 from kd_lightning.losses.functional.precision import at_least_float32
 
 
-class PatientKD(FeatureObjective):
+class PatientKD(FeatureLoss):
     """Squared distance of normalised hidden states, layer by layer.
 
     Formula: ``|s / |s| - t / |t||^2 = 2 - 2 cos(s, t)``, in [0, 4]; then the mean over the rows or positions that count, and
@@ -21,11 +21,11 @@ class PatientKD(FeatureObjective):
 
     Args:
         match: Pairs of modules, see ``features.py``: PKD-skip with ``EveryK``, PKD-last with ``LastN``.
-        weight: Factor of this term among the objectives. The authors' beta of 10 to 1000 multiplies the mean over 768
+        weight: Factor of this term among the soft losses. The authors' beta of 10 to 1000 multiplies the mean over 768
             channels; here they are summed, so it is 0.01 to 1.3.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; or the features' shapes cannot be brought together.
+        ConfigError: As in ``FeatureLoss``; or the features' shapes cannot be brought together.
 
     Reference: Sun, Cheng, Gan, Liu 2019, "Patient Knowledge Distillation for BERT Model Compression", section 3, there for
     the state at [CLS]; a mask that counts one position does just that.

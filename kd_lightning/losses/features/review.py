@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.features.projections import channels, raster
 from kd_lightning.losses.features.samples import counted_rows
 from kd_lightning.losses.functional.precision import at_least_float32
@@ -55,7 +55,7 @@ class Fusion(nn.Module):
         return self.out(fused), fused
 
 
-class Review(FeatureObjective):
+class Review(FeatureLoss):
     """Hierarchical context loss between the teacher's features and the student's, fused from deep to early.
 
     Formula: ``sum_l w_l mean (pool_l(r) - pool_l(t))^2 / sum_l w_l``, where, from the last pair of ``match`` to the first,
@@ -69,10 +69,10 @@ class Review(FeatureObjective):
 
     Args:
         match: Pairs of modules with pixels, from early to late, see ``features.py``.
-        weight: Factor of this term among the objectives; the paper's lie between 0.6 and 8 for the sum over 3 or 4 pairs.
+        weight: Factor of this term among the soft losses; the paper's lie between 0.6 and 8 for the sum over 3 or 4 pairs.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``.
+        ConfigError: As in ``FeatureLoss``.
 
     Reference: Chen, Liu, Zhao, Jia 2021, "Distilling Knowledge via Knowledge Review", sections 3.2 to 3.4; the rasters as in
     the authors' code.

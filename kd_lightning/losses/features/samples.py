@@ -1,4 +1,4 @@
-"""The samples that objectives on relations compare: the rows of a batch, or the positions of its rows, that count.
+"""The samples that losses on relations compare: the rows of a batch, or the positions of its rows, that count.
 
 Shape legend: B batch, T positions, N samples, D channels.
 """

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureObjective, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
 from kd_lightning.losses.features.projections import channels_last
 from kd_lightning.losses.functional.precision import at_least_float32
 
 SIDE = ":input"
 
 
-class SimKD(FeatureObjective):
+class SimKD(FeatureLoss):
     """Mean squared difference of what the last layers of both networks read, where the student's is the teacher's.
 
     Formula: ``mean (s - t)^2`` over the channels, then over the rows or positions that count. Before the stage's first step
@@ -23,10 +23,10 @@ class SimKD(FeatureObjective):
 
     Args:
         match: Pairs of last layers, as taps of what they read, see ``features.py``.
-        weight: Factor of this term among the objectives; the paper has no other, which is ``alpha=1``.
+        weight: Factor of this term among the soft losses; the paper has no other, which is ``alpha=1``.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; a tap is not of what a module reads; two layers have different shapes or no
+        ConfigError: As in ``FeatureLoss``; a tap is not of what a module reads; two layers have different shapes or no
             weights; or the student's shares its weights with another one.
 
     Reference: Chen, Mei, Zhang, Wang, Feng, Chen 2022, "Knowledge Distillation with the Reused Teacher Classifier", section 3,
@@ -43,22 +43,22 @@ class SimKD(FeatureObjective):
         super().attach(student, teacher)
         for own, its in self.taps.values():
             if not (own.endswith(SIDE) and its.endswith(SIDE)):
-                raise ConfigError(f"objective.simkd.match: {own!r}, {its!r}: name what layers read, as head{SIDE}")
+                raise ConfigError(f"loss.simkd.match: {own!r}, {its!r}: name what layers read, as head{SIDE}")
             layers = [_layer(network, path) for network, path in ((student, own), (teacher, its))]
             if None not in layers and _shapes(layers[0]) != _shapes(layers[1]):
                 width = getattr(layers[1], "in_features", "WHAT_THE_TEACHER_S_READS")
                 raise ConfigError(
-                    f"objective.simkd.match: {own!r} of the student is {layers[0]}, {its!r} of the teacher {layers[1]}, and "
+                    f"loss.simkd.match: {own!r} of the student is {layers[0]}, {its!r} of the teacher {layers[1]}, and "
                     "the one is to take the other's place: choose a student that ends like it, as "
                     f"model@student=convnet_tiny_reused with student.width={width}, and the same classes"
                 )
             if layers[0] is not None and not _shapes(layers[0]):
                 raise ConfigError(
-                    f"objective.simkd.match: {own!r}: the layer has no weights to take over: name the last one"
+                    f"loss.simkd.match: {own!r}: the layer has no weights to take over: name the last one"
                 )
             if layers[0] is not None and _shared(student, layers[0]):
                 raise ConfigError(
-                    f"objective.simkd.match: {own.removesuffix(SIDE)!r} shares its weights with another layer, "
+                    f"loss.simkd.match: {own.removesuffix(SIDE)!r} shares its weights with another layer, "
                     "which would be overwritten: set student.tie_weights=false"
                 )
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.features.feature_maps import by_places
 from kd_lightning.losses.features.projections import Projection
 from kd_lightning.losses.functional.features import correlation
 from kd_lightning.losses.functional.reduce import masked_mean
 
 
-class SpatialChannel(FeatureObjective):
+class SpatialChannel(FeatureLoss):
     """One less Pearson's correlation with the teacher's feature, channel by channel and place by place.
 
     Formula: ``spatial * mean over channels of (1 - rho(s_.d, t_.d)) + channel * mean over places of (1 - rho(s_n., t_n.))``
@@ -26,10 +26,10 @@ class SpatialChannel(FeatureObjective):
         match: Pairs of modules with pixels or positions, see ``features.py``.
         spatial: Factor of the correlations over places, >= 0.
         channel: Factor of the correlations over channels, >= 0. Both are 1, as DIST's beta and gamma for dense prediction.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; a factor is below 0; or the shapes cannot be brought together.
+        ConfigError: As in ``FeatureLoss``; a factor is below 0; or the shapes cannot be brought together.
 
     Reference: Huang, You, Wang, Qian, Xu 2022, "Knowledge Distillation from a Stronger Teacher" (DIST), section 4, there
     for instances and classes of logits; 2025, "DIST+", carries it to features. This is after the idea, not after its code.
@@ -41,7 +41,7 @@ class SpatialChannel(FeatureObjective):
         super().__init__("spatial_channel", match, weight)
         for name, value in (("spatial", spatial), ("channel", channel)):
             if value < 0:
-                raise ConfigError(f"objective.spatial_channel.{name}={value}: a number >= 0 is expected")
+                raise ConfigError(f"loss.spatial_channel.{name}={value}: a number >= 0 is expected")
         self.spatial = spatial
         self.channel = channel
         self.projections = nn.ModuleDict()

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.features.attention_layers import check_positions, position_mask
-from kd_lightning.losses.features.base import FeatureObjective, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.types import Aligned, Outputs
 
 
-class TinyBERT(FeatureObjective):
+class TinyBERT(FeatureLoss):
     """Mean squared differences of matched features, added: those of attention as they are, all others mapped linearly.
 
     Formula: ``sum_pairs mean (F W - F')^2``, F of the student and F' of the teacher, W a trained linear map for each pair and
@@ -25,10 +25,10 @@ class TinyBERT(FeatureObjective):
 
     Args:
         match: Pairs of modules, see ``features.py``; a path that ends with ``:scores`` is an attention layer's.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; or the heads or positions of attention are not equally many.
+        ConfigError: As in ``FeatureLoss``; or the heads or positions of attention are not equally many.
 
     Reference: Jiao et al. 2020, "TinyBERT: Distilling BERT for Natural Language Understanding", section 3.1, with all
     layers' factors 1: its embedding, hidden and attention losses (scores before the softmax, as there); the last layer's
@@ -52,8 +52,8 @@ class TinyBERT(FeatureObjective):
             heads = student[tap].shape[1], teacher[tap].shape[1]
             if heads[0] != heads[1]:
                 raise ConfigError(
-                    f"objective.{self.name}: {paths[0]} of the student has {heads[0]} heads, {paths[1]} of the teacher "
-                    f"{heads[1]}: set student.heads to as many, or leave attention out of objective.{self.name}.match"
+                    f"loss.{self.name}: {paths[0]} of the student has {heads[0]} heads, {paths[1]} of the teacher "
+                    f"{heads[1]}: set student.heads to as many, or leave attention out of loss.{self.name}.match"
                 )
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
 from kd_lightning.losses.features.projections import channels, channels_last, raster, resized
 from kd_lightning.losses.functional.features import gaussian_nll
 from kd_lightning.losses.functional.precision import at_least_float32
@@ -44,7 +44,7 @@ class Guess(nn.Module):
         return at_least_float32(self.mean(rows)), F.softplus(self.raw_variance) + LEAST_VARIANCE
 
 
-class VID(FeatureObjective):
+class VID(FeatureLoss):
     """Negative log-likelihood of the teacher's feature under a normal distribution guessed from the student's.
 
     Formula: ``1/2 log v_d + (t_d - mu_d(s))^2 / (2 v_d)``, mean over channels and pixels, then over the rows or positions
@@ -53,10 +53,10 @@ class VID(FeatureObjective):
 
     Args:
         match: Pairs of modules, see ``features.py``.
-        weight: Factor of this term among the objectives; 1, as in RepDistiller, which has this mean.
+        weight: Factor of this term among the soft losses; 1, as in RepDistiller, which has this mean.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``.
+        ConfigError: As in ``FeatureLoss``.
 
     Reference: Ahn, Hu, Damianou, Lawrence, Dai 2019, "Variational Information Distillation for Knowledge Transfer",
     section 3; layers and first variance from the authors' code.

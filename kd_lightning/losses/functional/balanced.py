@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from kd_lightning.losses.functional.chunked.tempered_rows import TemperedRows
 from kd_lightning.losses.functional.chunked.terms import Divergence
 from kd_lightning.losses.functional.class_balance import ByClass
-from kd_lightning.losses.functional.divergence import ForwardKL
+from kd_lightning.losses.functional.divergence import ForwardKLDivergence
 
-FORWARD = ForwardKL()
+FORWARD = ForwardKLDivergence()
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lightning.losses.functional.divergence import ForwardKL
+from kd_lightning.losses.functional.divergence import ForwardKLDivergence
 from kd_lightning.losses.functional.expectation import expectation
 from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.shapes import check_same_shape
 from kd_lightning.types import along_classes
 
-KL = ForwardKL()
+KL = ForwardKLDivergence()
 
 
 @dataclass(frozen=True)

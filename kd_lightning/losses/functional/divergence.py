@@ -26,7 +26,7 @@ from kd_lightning.types import along_classes
 
 
 @dataclass(frozen=True)
-class ForwardKL(Divergence):
+class ForwardKLDivergence(Divergence):
     """``sum_c p log(p / q)``: the student covers all that the teacher holds possible.
 
     Reference: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
@@ -50,7 +50,7 @@ class ForwardKL(Divergence):
 
 
 @dataclass(frozen=True)
-class ReverseKL(Divergence):
+class ReverseKLDivergence(Divergence):
     """``sum_c q log(q / p)``: the student keeps to what the teacher holds likely; infinite where the teacher forbids a class
     (a logit of -inf) and the student does not.
 
@@ -109,12 +109,12 @@ def generalized_jsd(beta: float) -> Divergence:
 
     Reference: Agarwal et al. 2023, as ``GeneralizedJSD``.
     """
-    ends: dict[float, Divergence] = {0.0: ForwardKL(), 1.0: ReverseKL()}
+    ends: dict[float, Divergence] = {0.0: ForwardKLDivergence(), 1.0: ReverseKLDivergence()}
     return ends[beta] if beta in ends else GeneralizedJSD(beta)
 
 
 @dataclass(frozen=True)
-class SkewKL(Divergence):
+class SkewKLDivergence(Divergence):
     """``KL(p || m)`` with ``m = skew p + (1 - skew) q``: forward KL whose ratio is at most ``1 / skew``.
 
     Args:
@@ -143,7 +143,7 @@ class SkewKL(Divergence):
 
 
 @dataclass(frozen=True)
-class SkewReverseKL(Divergence):
+class SkewReverseKLDivergence(Divergence):
     """``KL(q || m)`` with ``m = skew q + (1 - skew) p``.
 
     Args:
@@ -152,7 +152,7 @@ class SkewReverseKL(Divergence):
     Raises:
         ValueError: It is not.
 
-    Reference: Ko et al. 2024, as ``SkewKL``.
+    Reference: Ko et al. 2024, as ``skew_kl``.
     """
 
     skew: float = 0.1
@@ -173,7 +173,7 @@ class SkewReverseKL(Divergence):
 
 
 @dataclass(frozen=True)
-class TotalVariation(Divergence):
+class TotalVariationDivergence(Divergence):
     """``1/2 sum_c |p - q|``, in [0, 1]. Linear around p = q, so its gradient does not fall to 0 there.
 
     Reference: Wen, Li, Du, Mou 2023, "f-Divergence Minimization for Sequence-Level Knowledge Distillation", section 3.
@@ -211,7 +211,7 @@ def tempered(
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0]])
-        >>> tempered(TotalVariation(), logits, logits, 4.0)
+        >>> tempered(TotalVariationDivergence(), logits, logits, 4.0)
         tensor([0.])
     """
     teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits) / along_classes(temperature), dim=-1)
@@ -255,7 +255,7 @@ def tempered_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
 
     Reference: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
-    return tempered(ForwardKL(), student_logits, teacher_logits, temperature)
+    return tempered(ForwardKLDivergence(), student_logits, teacher_logits, temperature)
 
 
 def _kl(log_probs: Tensor, other_log_probs: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from kd_lightning.losses.functional.chunked.tempered_rows import TemperedRows
 from kd_lightning.losses.functional.chunked.terms import Divergence
-from kd_lightning.losses.functional.divergence import ForwardKL, ReverseKL
+from kd_lightning.losses.functional.divergence import ForwardKLDivergence, ReverseKLDivergence
 
-FORWARD, REVERSE = ForwardKL(), ReverseKL()
+FORWARD, REVERSE = ForwardKLDivergence(), ReverseKLDivergence()
 
 
 @dataclass(frozen=True)
-class Jeffreys(Divergence):
+class JeffreysDivergence(Divergence):
     """``KL(p || q) + KL(q || p) = sum_c (p - q) (log p - log q)``: symmetric; around p = q twice as large as either.
 
     Reference: Jeffreys 1946, "An invariant form for the prior probability in estimation problems".
@@ -30,7 +30,7 @@ class Jeffreys(Divergence):
 
 
 @dataclass(frozen=True)
-class AdaptiveKL(Divergence):
+class AdaptiveKLDivergence(Divergence):
     """``h KL(p || q) + (1 - h) KL(q || p)``, where h is the head's share of the distance ``sum_c |p - q|``.
 
     The head are the classes that the teacher holds most likely, as many as have a mass of at most ``mu`` together, and

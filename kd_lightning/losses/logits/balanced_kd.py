@@ -24,9 +24,9 @@ class BalancedKD(TemperedDivergence):
     Args:
         beta: Of the weights, in [0, 1); 0.9999 as is usual, and nearly the inverse of the frequency where classes have less
             than some thousand rows. 0 = plain ``kd``.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitObjective``.
+        standardize: True = of standardised logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``beta`` or ``temperature`` is out of range.
@@ -44,7 +44,7 @@ class BalancedKD(TemperedDivergence):
         alike = ByClass(torch.zeros(1, dtype=torch.float64))  # until classes are counted
         super().__init__("balanced_kd", BalancedKL(alike), weight, temperature, standardize)
         if not 0 <= beta < 1:
-            raise ConfigError(f"objective.balanced_kd.beta={beta}: a number in [0, 1) is expected")
+            raise ConfigError(f"loss.balanced_kd.beta={beta}: a number in [0, 1) is expected")
         self.beta = beta
 
     def expect_classes(self, class_rows: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What all objectives share that compare logits: a temperature of their own, and logits that may be standardised."""
+"""What all losses share that compare logits: a temperature of their own, and logits that may be standardised."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.reduce import zeroed
 from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.losses.functional.standardize import standardized
@@ -18,15 +18,15 @@ Temperature = float | SampleTemperature | None
 """T > 0 for one term alone; a temperature for each position, around the run's; or None = the run's."""
 
 
-class LogitObjective(Objective):
+class LogitLoss(Loss):
     """A subclass says in ``compare`` what it makes of logits, temperature and mask.
 
     The student's logits reach it with 0 where they do not count, so that nothing of what stood there, were it NaN, gets into
-    a gradient. The teacher's come as they are: a softmax of them may be there already, for all objectives.
+    a gradient. The teacher's come as they are: a softmax of them may be there already, for all losses.
 
     Args:
-        name: The objective's, for messages.
-        weight: Factor of this term among the objectives.
+        name: The loss's, for messages.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for; a
             ``SampleTemperature`` = one for each position, around the run's.
         standardize: True = the logits of student and teacher are standardised first, position by position; the formula is
@@ -49,13 +49,13 @@ class LogitObjective(Objective):
         number = isinstance(temperature, (int, float)) and not truth and 0 < temperature < math.inf
         if not number and temperature is not None and not isinstance(temperature, SampleTemperature):
             raise ConfigError(
-                f"objective.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's "
-                f"(one for each position: +sample_temperature@objective.{name}.temperature=flsw)"
+                f"loss.{name}.temperature={temperature}: a number > 0 is expected, or null for the run's "
+                f"(one for each position: +sample_temperature@loss.{name}.temperature=flsw)"
             )
         by_position = temperature if isinstance(temperature, SampleTemperature) else None
         if by_position and not self.by_position:
             raise ConfigError(
-                f"objective.{name}.temperature: {name} takes no temperature by position: set a number, or null"
+                f"loss.{name}.temperature: {name} takes no temperature by position: set a number, or null"
             )
         self.temperature = temperature
         self.standardize = standardize

@@ -6,18 +6,18 @@ from torch import Tensor
 
 from kd_lightning.losses.functional.binary import tempered_binary_kl
 from kd_lightning.losses.functional.reduce import masked_mean
-from kd_lightning.losses.logits.base import LogitObjective
+from kd_lightning.losses.logits.base import LogitLoss
 from kd_lightning.types import Aligned, Outputs
 
 
-class BinaryKD(LogitObjective):
+class BinaryKD(LogitLoss):
     """Mean over the counted positions of ``T^2 * sum_l KL(Bernoulli(teacher_l / T) || Bernoulli(student_l / T))``.
 
     Each logit answers one question with yes or no, for tasks whose classes do not exclude each other. A sum over labels, as
     in the paper: against a hard loss that is a mean over L labels, divide the weight by L.
 
     Args:
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for. The paper's
             is 1.
 

@@ -9,11 +9,11 @@ from kd_lightning.losses.functional.cosine import pearson_distance
 from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.shapes import check_same_shape
-from kd_lightning.losses.logits.base import LogitObjective
+from kd_lightning.losses.logits.base import LogitLoss
 from kd_lightning.types import Aligned, Outputs
 
 
-class DIST(LogitObjective):
+class DIST(LogitLoss):
     """``T^2 * (beta * mean_i (1 - corr(p_i, q_i)) + gamma * mean_c (1 - corr(p_:c, q_:c)))``.
 
     p_i are the teacher's probabilities at one counted position (relations between classes), p_:c those of one class at
@@ -25,10 +25,10 @@ class DIST(LogitObjective):
     Args:
         beta: Weight of the relations between classes; 1 as in the paper for ImageNet, where it is 2 for CIFAR-100.
         gamma: Weight of the relations within a class; the same.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for. The paper's is
             1 for ImageNet and 4 for CIFAR-100.
-        standardize: True = of standardised logits, see ``LogitObjective``.
+        standardize: True = of standardised logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.

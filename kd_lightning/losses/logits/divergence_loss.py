@@ -1,4 +1,4 @@
-"""What all objectives share that compare the distributions of teacher and student, position by position."""
+"""What all losses share that compare the distributions of teacher and student, position by position."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from kd_lightning.errors import ConfigError
 from kd_lightning.losses.functional.chunked.terms import Divergence, SoftTerm
 from kd_lightning.losses.functional.divergence import tempered_to
 from kd_lightning.losses.functional.reduce import masked_mean
-from kd_lightning.losses.logits.base import LogitObjective, Temperature
+from kd_lightning.losses.logits.base import LogitLoss, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 
-class TemperedDivergence(LogitObjective):
+class TemperedDivergence(LogitLoss):
     """Mean over the counted positions of ``T^order * D(teacher_T, student_T)``. Formula at ``tempered``.
 
     Args:
-        name: The objective's, for messages.
+        name: The loss's, for messages.
         divergence: D.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitObjective``; these are made whole, never by chunks of rows.
+        standardize: True = of standardised logits, see ``LogitLoss``; these are made whole, never by chunks of rows.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.

@@ -8,11 +8,11 @@ from torch import Tensor
 from kd_lightning.losses.functional.decoupled import decoupled_kl
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.labels import usable_labels
-from kd_lightning.losses.logits.base import LogitObjective, Temperature
+from kd_lightning.losses.logits.base import LogitLoss, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 
-class DKD(LogitObjective):
+class DKD(LogitLoss):
     """Mean over the counted positions of ``T^2 * (alpha * KL([p_t, 1 - p_t] || [q_t, 1 - q_t]) + beta * KL(p' || q'))``.
 
     t is the target; p' and q' are distributions over all other classes. It reads labels. Where a position that counts has
@@ -22,9 +22,9 @@ class DKD(LogitObjective):
         alpha: Weight of target against the rest; 1 as in the paper.
         beta: Weight of the other classes among themselves; the paper's 8 for CIFAR-100, 0.5 to 2 for ImageNet: the surer
             the teacher, the larger.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitObjective``.
+        standardize: True = of standardised logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.

@@ -13,9 +13,9 @@ class JSD(TemperedDivergence):
 
     Args:
         beta: In [0, 1]; forward KL at 0 and reverse KL at 1, see ``generalized_jsd``.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitObjective``.
+        standardize: True = of standardised logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``beta`` or ``temperature`` is out of range.
@@ -25,5 +25,5 @@ class JSD(TemperedDivergence):
         self, beta: float = 0.5, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False
     ) -> None:
         if not 0 <= beta <= 1:
-            raise ConfigError(f"objective.jsd.beta={beta}: a number in [0, 1] is expected")
+            raise ConfigError(f"loss.jsd.beta={beta}: a number in [0, 1] is expected")
         super().__init__("jsd", generalized_jsd(beta), weight, temperature, standardize)

@@ -1,8 +1,8 @@
-"""Soft targets: the distillation loss of Hinton et al. Formula and reference at ``ForwardKL``."""
+"""Soft targets: the distillation loss of Hinton et al. Formula and reference at ``ForwardKLDivergence``."""
 
 from __future__ import annotations
 
-from kd_lightning.losses.functional.divergence import ForwardKL
+from kd_lightning.losses.functional.divergence import ForwardKLDivergence
 from kd_lightning.losses.logits.base import Temperature
 from kd_lightning.losses.logits.divergence_loss import TemperedDivergence
 
@@ -11,13 +11,13 @@ class KD(TemperedDivergence):
     """Mean over the counted positions of ``T^2 * KL(teacher_T || student_T)``, in nats times T^2.
 
     Args:
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitObjective``.
+        standardize: True = of standardised logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.
     """
 
     def __init__(self, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False) -> None:
-        super().__init__("kd", ForwardKL(), weight, temperature, standardize)
+        super().__init__("kd", ForwardKLDivergence(), weight, temperature, standardize)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.label_smoothing import smoothed_kl
 from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.losses.labels import usable_labels
 from kd_lightning.types import Aligned, Outputs
 
 
-class LabelSmoothing(Objective):
+class LabelSmoothing(Loss):
     """Mean over the labelled counted positions of ``KL((1 - smoothing) onehot + smoothing / C || student)``, in nats.
 
     It never looks at the teacher (Yuan et al. 2020, "Revisiting Knowledge Distillation via Label Smoothing Regularization"),
@@ -21,7 +21,7 @@ class LabelSmoothing(Objective):
 
     Args:
         smoothing: Share of the mass that is spread over all classes, in (0, 1]; 0.1 as in the paper.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
         ConfigError: ``smoothing`` is out of range.
@@ -32,7 +32,7 @@ class LabelSmoothing(Objective):
     def __init__(self, smoothing: float = 0.1, weight: float = 1.0) -> None:
         super().__init__(weight)
         if not 0 < smoothing <= 1:
-            raise ConfigError(f"objective.label_smoothing.smoothing={smoothing}: a number in (0, 1] is expected")
+            raise ConfigError(f"loss.label_smoothing.smoothing={smoothing}: a number in (0, 1] is expected")
         self.smoothing = smoothing
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:

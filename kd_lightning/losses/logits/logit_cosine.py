@@ -8,18 +8,18 @@ from kd_lightning.losses.functional.cosine import cosine_distance
 from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.shapes import check_same_shape
-from kd_lightning.losses.logits.base import LogitObjective
+from kd_lightning.losses.logits.base import LogitLoss
 from kd_lightning.types import Aligned, Outputs
 
 
-class LogitCosine(LogitObjective):
+class LogitCosine(LogitLoss):
     """Mean over the counted positions of ``1 - cos(student, teacher)``, of logits as they are, in [0, 2].
 
     Their length does not count, and there is no temperature.
 
     Args:
-        weight: Factor of this term among the objectives.
-        standardize: True = of standardised logits, see ``LogitObjective``: one minus the correlation.
+        weight: Factor of this term among the soft losses.
+        standardize: True = of standardised logits, see ``LogitLoss``: one minus the correlation.
 
     Reference: no paper's own; the loss that Sanh, Debut, Chaumond, Wolf 2019, "DistilBERT", apply to hidden
     states.

@@ -7,19 +7,19 @@ from torch import Tensor
 from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.shapes import check_same_shape
-from kd_lightning.losses.logits.base import LogitObjective
+from kd_lightning.losses.logits.base import LogitLoss
 from kd_lightning.types import Aligned, Outputs
 
 
-class LogitMSE(LogitObjective):
+class LogitMSE(LogitLoss):
     """Mean over the counted positions of ``1/C sum_c (student_c - teacher_c)^2``, of logits as they are.
 
     There is no temperature. ``kd`` at a high one comes to half of this for logits with mean 0; here the mean counts, too.
 
     Args:
-        weight: Factor of this term among the objectives; the YAML's 0.1 for logits, whose squared differences are of
+        weight: Factor of this term among the soft losses; the YAML's 0.1 for logits, whose squared differences are of
             the size of 10, keeps to the size of ``kd``; for regression it is 1.
-        standardize: True = of standardised logits, see ``LogitObjective``: twice one minus the correlation.
+        standardize: True = of standardised logits, see ``LogitLoss``: twice one minus the correlation.
 
     Reference: Ba, Caruana 2014, "Do Deep Nets Really Need to be Deep?", section 2.2; Kim, Oh, Kim, Cho, Yun 2021, "Comparing
     Kullback-Leibler Divergence and Mean Squared Error Loss in Knowledge Distillation".

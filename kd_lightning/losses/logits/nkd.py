@@ -8,11 +8,11 @@ from torch import Tensor
 from kd_lightning.losses.functional.decoupled import decoupled_kl, trusted_cross_entropy
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.labels import usable_labels
-from kd_lightning.losses.logits.base import LogitObjective, Temperature
+from kd_lightning.losses.logits.base import LogitLoss, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 
-class NKD(LogitObjective):
+class NKD(LogitLoss):
     """Mean over the counted positions of ``-p_t log q_t - gamma T^2 sum_{c != t} p'_c log q'_c``, in nats.
 
     t is the target, at T = 1; p' and q' are distributions over all other classes, at temperature T. It reads labels. Where a
@@ -20,10 +20,10 @@ class NKD(LogitObjective):
 
     Args:
         gamma: Weight of the other classes; 1.5 as in the paper.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for. The paper's
             is 1.
-        standardize: True = of standardised logits, see ``LogitObjective``.
+        standardize: True = of standardised logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.

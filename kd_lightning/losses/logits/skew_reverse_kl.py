@@ -1,20 +1,20 @@
-"""Skew reverse KL: reverse KL to a mixture with the student. Formula and reference at ``SkewReverseKL``."""
+"""Skew reverse KL: reverse KL to a mixture with the student. Formula and reference at ``SkewReverseKLDivergence``."""
 
 from __future__ import annotations
 
-from kd_lightning.losses.functional.divergence import SkewReverseKL
+from kd_lightning.losses.functional.divergence import SkewReverseKLDivergence
 from kd_lightning.losses.logits.base import Temperature
 from kd_lightning.losses.logits.divergence_loss import TemperedDivergence, check_share
 
 
-class SkewReverseKLObjective(TemperedDivergence):
+class SkewReverseKL(TemperedDivergence):
     """Mean over the counted positions of ``T^2 * KL(student_T || skew student_T + (1 - skew) teacher_T)``.
 
     Args:
         skew: In (0, 1).
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitObjective``.
+        standardize: True = of standardised logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``skew`` or ``temperature`` is out of range.
@@ -25,7 +25,7 @@ class SkewReverseKLObjective(TemperedDivergence):
     ) -> None:
         super().__init__(
             "skew_reverse_kl",
-            SkewReverseKL(check_share("objective.skew_reverse_kl.skew", skew)),
+            SkewReverseKLDivergence(check_share("loss.skew_reverse_kl.skew", skew)),
             weight,
             temperature,
             standardize,

@@ -13,14 +13,14 @@ from kd_lightning.losses.functional.chunked.terms import SoftTerm
 from kd_lightning.losses.functional.divergence import tempered
 from kd_lightning.losses.functional.interpolated import InterpolatedCrossEntropy
 from kd_lightning.losses.functional.reduce import masked_mean
-from kd_lightning.losses.logits.base import LogitObjective, Temperature
+from kd_lightning.losses.logits.base import LogitLoss, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 EPSILON = 1e-15
 """Added to the value that a change is divided by, as in the authors' code."""
 
 
-class TAID(LogitObjective):
+class TAID(LogitLoss):
     """Mean over the counted positions of ``T^2 * CE(softmax((1 - t) student + t teacher)_T, student_T)``.
 
     The cross-entropy has the gradient of the KL divergence and is larger by the entropy of its target: it does not fall to 0
@@ -41,9 +41,9 @@ class TAID(LogitObjective):
         end: Its highest share, in (start, 1]; 1 as in their code.
         alpha: Size of the adaptive steps, in [0, 1]; 5e-4 as in their code, 0 = the straight line from start to end.
         beta: Memory of the momentum m, in [0, 1); 0.99 as in their code.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitObjective``.
+        standardize: True = of standardised logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: A number is out of range.
@@ -69,13 +69,11 @@ class TAID(LogitObjective):
     ) -> None:
         super().__init__("taid", weight, temperature, standardize)
         if not 0 <= start < end <= 1:
-            raise ConfigError(
-                f"objective.taid.start={start}, objective.taid.end={end}: 0 <= start < end <= 1 is expected"
-            )
+            raise ConfigError(f"loss.taid.start={start}, loss.taid.end={end}: 0 <= start < end <= 1 is expected")
         if not 0 <= alpha <= 1:
-            raise ConfigError(f"objective.taid.alpha={alpha}: a number in [0, 1] is expected")
+            raise ConfigError(f"loss.taid.alpha={alpha}: a number in [0, 1] is expected")
         if not 0 <= beta < 1:
-            raise ConfigError(f"objective.taid.beta={beta}: a number in [0, 1) is expected")
+            raise ConfigError(f"loss.taid.beta={beta}: a number in [0, 1) is expected")
         self.start = start
         self.end = end
         self.alpha = alpha

@@ -9,11 +9,11 @@ from kd_lightning.losses.functional.divergence import tempered_kl
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.wsld import soft_label_weights
 from kd_lightning.losses.labels import usable_labels
-from kd_lightning.losses.logits.base import LogitObjective, Temperature
+from kd_lightning.losses.logits.base import LogitLoss, Temperature
 from kd_lightning.types import Aligned, Outputs
 
 
-class WSLD(LogitObjective):
+class WSLD(LogitLoss):
     """Mean over the counted positions of ``w * T^2 * KL(teacher_T || student_T)``, ``w = 1 - exp(-CE_student / CE_teacher)``.
 
     The paper has the cross-entropy of the soft labels in place of the KL: larger by the teacher's entropy, and, as no
@@ -21,10 +21,10 @@ class WSLD(LogitObjective):
     ``kd``.
 
     Args:
-        weight: Factor of this term among the objectives; the YAML's 2.5 is the paper's.
+        weight: Factor of this term among the soft losses; the YAML's 2.5 is the paper's.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for. The paper's is
             2. The weights are taken at T = 1.
-        standardize: True = of standardised logits, see ``LogitObjective``.
+        standardize: True = of standardised logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.features.samples import samples
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.relations import all_pairs, gaussian_kernel
 
 
-class CorrelationCongruence(FeatureObjective):
+class CorrelationCongruence(FeatureLoss):
     """Mean squared difference of the samples' Gaussian kernels.
 
     Formula: ``1/N^2 * sum_ij (K_ij - K'_ij)^2`` with ``gaussian_kernel`` K of the student and K' of the teacher. Samples are
@@ -24,10 +24,10 @@ class CorrelationCongruence(FeatureObjective):
         gamma: Of the kernel, > 0; the larger, the more do near samples count.
         order: Of its Taylor series, >= 1.
         most_rows: Samples at most.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; or ``gamma`` or ``order`` is not possible.
+        ConfigError: As in ``FeatureLoss``; or ``gamma`` or ``order`` is not possible.
 
     Reference: Peng et al. 2019, "Correlation Congruence for Knowledge Distillation", section 3; gamma = 0.4 and order = 2
     are theirs. (Much public code under this name, from a mail of an author, multiplies the differences of samples that
@@ -42,9 +42,9 @@ class CorrelationCongruence(FeatureObjective):
     ) -> None:
         super().__init__("correlation_congruence", match, weight)
         if not gamma > 0:
-            raise ConfigError(f"objective.correlation_congruence.gamma={gamma}: a number above 0 is expected")
+            raise ConfigError(f"loss.correlation_congruence.gamma={gamma}: a number above 0 is expected")
         if order < 1:
-            raise ConfigError(f"objective.correlation_congruence.order={order}: at least 1 is expected")
+            raise ConfigError(f"loss.correlation_congruence.order={order}: at least 1 is expected")
         self.gamma = gamma
         self.order = order
         self.most_rows = most_rows

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.features.projections import channels_last
 from kd_lightning.losses.features.samples import counted_rows
 from kd_lightning.losses.functional.all_reduce import rows_of_all_processes
@@ -20,7 +20,7 @@ from kd_lightning.losses.labels import usable_labels
 from kd_lightning.types import Aligned, Outputs
 
 
-class CRD(FeatureObjective):
+class CRD(FeatureLoss):
     """Contrastive loss of embeddings, against what the other network has said of this row and of others before.
 
     Formula: ``mean_rows contrastive(student, bank of the teacher) + contrastive(teacher, bank of the student)``, see
@@ -42,10 +42,10 @@ class CRD(FeatureObjective):
         same_class: True = rows of the row's own class are among its negatives, too, and no label is read.
         contrast_temperature: Of the similarities, > 0.
         momentum: Share of the old embedding in a bank's new one, in [0, 1).
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; a number is out of range; or the task gives no ``aligned.index``.
+        ConfigError: As in ``FeatureLoss``; a number is out of range; or the task gives no ``aligned.index``.
 
     Reference: Tian, Krishnan, Isola 2020, "Contrastive Representation Distillation", section 3, and the authors' code for
     the banks; all defaults are theirs, for CIFAR-100. They draw ``negatives`` rows from other classes, ours are fewer by the
@@ -64,11 +64,11 @@ class CRD(FeatureObjective):
     ) -> None:
         super().__init__("crd", match, weight)
         if width < 1 or negatives < 1:
-            raise ConfigError(f"objective.crd: width={width}, negatives={negatives}: at least 1 is expected")
+            raise ConfigError(f"loss.crd: width={width}, negatives={negatives}: at least 1 is expected")
         if not contrast_temperature > 0:
-            raise ConfigError(f"objective.crd.contrast_temperature={contrast_temperature}: above 0 is expected")
+            raise ConfigError(f"loss.crd.contrast_temperature={contrast_temperature}: above 0 is expected")
         if not 0 <= momentum < 1:
-            raise ConfigError(f"objective.crd.momentum={momentum}: a number in [0, 1) is expected")
+            raise ConfigError(f"loss.crd.momentum={momentum}: a number in [0, 1) is expected")
         self.width = width
         self.negatives = negatives
         self.contrast_temperature = contrast_temperature
@@ -79,7 +79,7 @@ class CRD(FeatureObjective):
 
     def expect_rows(self, rows: int) -> None:
         if rows < 2:
-            raise ConfigError(f"objective.crd: {rows} training rows: there is no other row to tell a row from")
+            raise ConfigError(f"loss.crd: {rows} training rows: there is no other row to tell a row from")
         self.rows = rows
 
     def build(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
@@ -90,7 +90,7 @@ class CRD(FeatureObjective):
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         index, counted = aligned.index, counted_rows(aligned.mask)
         if index is None:
-            raise ConfigError("objective.crd needs to know which row is which: let the task's align give `index`")
+            raise ConfigError("loss.crd needs to know which row is which: let the task's align give `index`")
         others, labels = self.other_rows(index), self.labels(aligned)
         values = []
         for tap in self.taps:

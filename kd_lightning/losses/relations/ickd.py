@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.features.samples import counted_rows
 from kd_lightning.losses.functional.precision import at_least_float32, exact_matmul
@@ -14,7 +14,7 @@ from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.relations import unit
 
 
-class ICKD(FeatureObjective):
+class ICKD(FeatureLoss):
     """Squared difference of the correlations of the channels, in each row of the batch.
 
     Formula: ``1/D * sum_cd (G_cd / |G_c| - G'_cd / |G'_c|)^2`` with ``G = F F^T`` of a row's feature F [D, pixels or
@@ -24,10 +24,10 @@ class ICKD(FeatureObjective):
 
     Args:
         match: Pairs of modules, see ``features.py``.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; or the features' shapes cannot be brought together.
+        ConfigError: As in ``FeatureLoss``; or the features' shapes cannot be brought together.
 
     Reference: Liu et al. 2021, "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge Distillation"
     (ICKD-C), with the rows of G at length 1 and divided by D, as in their code. Their map ends in a batch norm, ours does not:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.features.attention_layers import check_positions, position_mask, with_parts
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.functional.attention_relations import (
     attention_log_probs,
     relation_divergence,
@@ -19,7 +19,7 @@ from kd_lightning.types import Aligned, Outputs
 PARTS = ("scores", "value")
 
 
-class MiniLM(FeatureObjective):
+class MiniLM(FeatureLoss):
     """Divergences of the attention and of the values' relations, added; the mean over pairs of layers.
 
     Formula: ``mean_{heads, t} KL(A'_t || A_t) + mean_{heads, t} KL(R'_t || R_t)``, nats per position; A is the attention, as
@@ -28,10 +28,10 @@ class MiniLM(FeatureObjective):
 
     Args:
         match: Pairs of attention layers that offer ``scores`` and ``value``, with equally many heads.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; the heads or positions are not equally many; or the heads do not
+        ConfigError: As in ``FeatureLoss``; the heads or positions are not equally many; or the heads do not
             divide a width.
 
     Reference: Wang et al. 2020, "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained
@@ -54,14 +54,14 @@ class MiniLM(FeatureObjective):
             own, others = (features[f"{pair}/scores"].shape[1] for features in (student, teacher))
             if own != others:
                 raise ConfigError(
-                    f"objective.{self.name}: {paths[0]} of the student has {own} heads, {paths[1]} of the teacher {others}: "
-                    "set student.heads to as many, or use objective=minilm2"
+                    f"loss.{self.name}: {paths[0]} of the student has {own} heads, {paths[1]} of the teacher {others}: "
+                    "set student.heads to as many, or use loss=minilm2"
                 )
             for path, feature in zip(paths, (student[tap], teacher[tap]), strict=True):
                 if part == "value" and feature.shape[-1] % own:
                     raise ConfigError(
-                        f"objective.{self.name}: {path} gives values of width {feature.shape[-1]}, which {own} heads do not "
-                        f"divide: set heads to a divisor of the width, or use objective=minilm2 with relation_heads"
+                        f"loss.{self.name}: {path} gives values of width {feature.shape[-1]}, which {own} heads do not "
+                        f"divide: set heads to a divisor of the width, or use loss=minilm2 with relation_heads"
                     )
             self.heads[pair] = own
 

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.features.attention_layers import check_positions, position_mask, with_parts
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.functional.attention_relations import relation_divergence, relation_log_probs
 from kd_lightning.types import Aligned, Outputs
 
 PARTS = ("query", "key", "value")
 
 
-class MiniLM2(FeatureObjective):
+class MiniLM2(FeatureLoss):
     """Divergences of the relations Q-Q, K-K and V-V, added; the mean over pairs of layers.
 
     Formula: ``sum_{X in Q, K, V} mean_{heads, t} KL(R'_t || R_t)``, nats per position, with R of the student and R' of the
@@ -25,10 +25,10 @@ class MiniLM2(FeatureObjective):
     Args:
         match: Pairs of attention layers that offer ``query``, ``key`` and ``value`` or have children of those names.
         relation_heads: Parts of the channels, >= 1; divides both widths.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``; the heads do not divide a width; or the features are no sequences.
+        ConfigError: As in ``FeatureLoss``; the heads do not divide a width; or the features are no sequences.
 
     Reference: Wang et al. 2021, "MiniLMv2: Multi-Head Self-Attention Relation Distillation for Compressing Pretrained
     Transformers", section 3, with all three factors 1. There 48 relation heads for a teacher of width 768, 64 for 1024 (16
@@ -50,7 +50,7 @@ class MiniLM2(FeatureObjective):
             for path, feature in zip(paths, (student[tap], teacher[tap]), strict=True):
                 if self.relation_heads < 1 or feature.shape[-1] % self.relation_heads:
                     raise ConfigError(
-                        f"objective.{self.name}.relation_heads={self.relation_heads} does not divide {path}'s width "
+                        f"loss.{self.name}.relation_heads={self.relation_heads} does not divide {path}'s width "
                         f"{feature.shape[-1]}: set it to a divisor of both networks' widths"
                     )
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.features.samples import samples
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.relations import neighbour_log_probs
 
 
-class PKT(FeatureObjective):
+class PKT(FeatureLoss):
     """Divergence of the probabilities of being a sample's neighbour.
 
     Formula: ``mean_i sum_{j != i} p_ij log(p_ij / q_ij)``, p the teacher's and q the student's ``neighbour_log_probs``,
@@ -22,10 +22,10 @@ class PKT(FeatureObjective):
     Args:
         match: Pairs of modules, see ``features.py``.
         most_rows: Samples at most.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``.
+        ConfigError: As in ``FeatureLoss``.
 
     Reference: Passalis, Tefas 2018, "Learning Deep Representations with Probabilistic Knowledge Transfer", section 3;
     there the sum over i. Their code counts a sample among its own neighbours and takes the mean over all i and j; with

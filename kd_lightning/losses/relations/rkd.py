@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.features.samples import samples
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.relations import angles, pairs, relative_distances, triples
 
 
-class RKD(FeatureObjective):
+class RKD(FeatureLoss):
     """Huber losses of the distances of two samples and of the angles of three, weighted and added.
 
     Formula: ``distance * mean_{i != j} h(d_ij) + angle * mean_{i, j, k different} h(a_ijk)``; d and a are the differences
@@ -26,10 +26,10 @@ class RKD(FeatureObjective):
         distance: Factor of the distances' loss, >= 0.
         angle: Factor of the angles' loss, >= 0.
         most_rows: Samples at most; angles grow with their cube.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``.
+        ConfigError: As in ``FeatureLoss``.
 
     Reference: Park, Kim, Lu, Cho 2019, "Relational Knowledge Distillation", section 3.2; the factors 25 and 50 are theirs.
     Their code divides by N^2 and N^3, not by the N (N - 1) pairs and N (N - 1) (N - 2) triples of different samples that

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureObjective, Pair
+from kd_lightning.losses.features.base import FeatureLoss, Pair
 from kd_lightning.losses.features.samples import samples
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.relations import all_pairs, similarities
 
 
-class Similarity(FeatureObjective):
+class Similarity(FeatureLoss):
     """Mean squared difference of the samples' similarities.
 
     Formula: ``1/N^2 * sum_ij (S_ij - S'_ij)^2`` with ``similarities`` S of the student and S' of the teacher. Samples are
@@ -22,10 +22,10 @@ class Similarity(FeatureObjective):
     Args:
         match: Pairs of modules, see ``features.py``.
         most_rows: Samples at most.
-        weight: Factor of this term among the objectives.
+        weight: Factor of this term among the soft losses.
 
     Raises:
-        ConfigError: As in ``FeatureObjective``.
+        ConfigError: As in ``FeatureLoss``.
 
     Reference: Tung, Mori 2019, "Similarity-Preserving Knowledge Distillation", section 3; the weight 3000 is
     theirs for CIFAR-10, and that of Tian et al. 2020 for batches of 64.

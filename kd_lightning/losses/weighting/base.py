@@ -17,7 +17,7 @@ HARD = "hard"
 """The name of the hard loss among the terms."""
 
 
-class Balancing(nn.Module):
+class Weighting(nn.Module):
     """Puts the terms together; the base of all. A subclass is one Python file and one YAML.
 
     What it learns are parameters, what it remembers are buffers: both are in every resume point, neither is in the exported
@@ -44,7 +44,7 @@ class Balancing(nn.Module):
         """Told once, before training, which terms there may be.
 
         Args:
-            names: Of the hard loss, and of the objectives.
+            names: Of the hard loss, and of the soft ones.
         """
         self.names = tuple(names)
 
@@ -61,13 +61,13 @@ class Balancing(nn.Module):
         """The loss, a scalar.
 
         Args:
-            terms: Scalars by name, unweighted: ``hard`` where alpha < 1, and the objectives.
-            alpha: Share of the objectives.
+            terms: Scalars by name, unweighted: ``hard`` where alpha < 1, and the soft losses.
+            alpha: Share of the soft losses.
             weights: Theirs.
         """
         raise NotImplementedError
 
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Balancing:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Weighting:
         # What .to(), .cuda(), .half() call: its numbers go along, but stay as wide as they are. In bfloat16 an optimizer's step
         # would be lost in them, in float16 a norm would overflow.
         before = [tensor.detach() for tensor in chain(self.parameters(), self.buffers())]

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kd_lightning.losses.weighting.base import HARD, Balancing
+from kd_lightning.losses.weighting.base import HARD, Weighting
 
 
-class Fixed(Balancing):
+class Fixed(Weighting):
     """``(1 - alpha) * hard + alpha * sum(weight * term)``."""
 
     learns: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Gradient-norm balancing: every term pulls at the student as strongly as it is to count."""
+"""Gradient-norm weighting: every term pulls at the student as strongly as it is to count."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.functional.all_reduce import mean_over_processes
 from kd_lightning.losses.functional.precision import at_least_float32
-from kd_lightning.losses.weighting.base import Balancing, idle, shares
+from kd_lightning.losses.weighting.base import Weighting, idle, shares
 
 
-class GradientNorm(Balancing):
+class GradientNorm(Weighting):
     """``sum_i share_i * f_i * term_i`` with ``f_i = n r_i^asymmetry / g_i / sum_j (r_j^asymmetry / g_j)``.
 
-    ``share`` is ``1 - alpha`` for the hard loss and ``alpha * weight`` for an objective; n terms count. ``g_i`` is the norm of
+    ``share`` is ``1 - alpha`` for the hard loss and ``alpha * weight`` for a soft one; n terms count. ``g_i`` is the norm of
     ``term_i``'s gradient with respect to all trained parameters of the student, ``r_i`` its value over its first value,
     divided by the mean of that over the terms: above 1 for a term that has learned less than the others. So the terms'
-    gradients are as long as their shares say: with ``alpha=0.9`` the objectives pull nine times as strongly as the labels.
+    gradients are as long as their shares say: with ``alpha=0.9`` the soft losses pull nine times as strongly as the labels.
 
     GradNorm walks to these factors by a gradient descent of its own on ``sum_i |f_i g_i - mean(f g) r_i^asymmetry|`` with
     ``sum f = n``; here the gradients have the ratios it walks to, in closed form, from norms that are averaged over time. So
     there is no second learning rate, and nothing to wait for. (The paper takes the norms for the last layer that all tasks
-    share; a feature objective may not reach that.) A term without a norm yet, or whose norm is 0, has the factor 1.
+    share; a feature loss may not reach that.) A term without a norm yet, or whose norm is 0, has the factor 1.
 
     Costs one backward pass for each term at every ``every``-th step. On several devices norms and values are the mean of
     what each process finds, so that all have the same factors; a process where nothing of a term counts finds 0, and adds 0
@@ -52,11 +52,11 @@ class GradientNorm(Balancing):
     def __init__(self, asymmetry: float = 0.0, every: int = 10, memory: float = 0.9) -> None:
         super().__init__()
         if not 0 <= asymmetry < math.inf:
-            raise ConfigError(f"balancing.asymmetry={asymmetry}: a number >= 0 is expected")
+            raise ConfigError(f"weighting.asymmetry={asymmetry}: a number >= 0 is expected")
         if every < 1:
-            raise ConfigError(f"balancing.every={every}: a whole number, 1 or more, is expected")
+            raise ConfigError(f"weighting.every={every}: a whole number, 1 or more, is expected")
         if not 0 <= memory < 1:
-            raise ConfigError(f"balancing.memory={memory}: a number in [0, 1) is expected")
+            raise ConfigError(f"weighting.memory={memory}: a number in [0, 1) is expected")
         self.asymmetry = asymmetry
         self.every = every
         self.memory = memory

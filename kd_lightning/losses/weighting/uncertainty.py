@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.losses.functional.precision import at_least_float32
-from kd_lightning.losses.weighting.base import Balancing, idle, shares
+from kd_lightning.losses.weighting.base import Weighting, idle, shares
 
 
-class Uncertainty(Balancing):
+class Uncertainty(Weighting):
     """``sum_i share_i * (exp(-s_i) * term_i + s_i / 2)`` with learned ``s_i = log sigma_i^2``, from 0 on.
 
-    ``share`` is ``1 - alpha`` for the hard loss and ``alpha * weight`` for an objective. At its optimum a term's
+    ``share`` is ``1 - alpha`` for the hard loss and ``alpha * weight`` for a soft one. At its optimum a term's
     ``exp(-s)`` is one half of its value's inverse: all terms come to one size, and the shares say how much each counts. In the
     paper the shares are 1, and a regression has 1/2 in front of its term: the same with ``s`` moved by log 2.
 

@@ -136,7 +136,7 @@ def why_not(trainings: Sequence[Training]) -> str | None:
     """``why_not_stacked``; what cannot even be tried cannot be stacked."""
     try:
         return why_not_stacked(trainings)
-    except Exception as error:  # of networks and objectives that are not ours
+    except Exception as error:  # of networks and losses that are not ours
         return f"{type(error).__name__}: {error}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.training.callbacks.checkpoints import step_of
 from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.fit import QUIET, Training
@@ -17,7 +17,7 @@ from kd_lightning.training.vectorized.optimizer import ELEMENTWISE
 from kd_lightning.training.vectorized.probe import fits_side_by_side, why_not_mapped
 from kd_lightning.types import Outputs
 
-OWN = frozenset({"objective", "alpha", "temperature", "weight_curves", "optimizer", "scheduler", "start", "code"})
+OWN = frozenset({"loss", "alpha", "temperature", "weight_curves", "optimizer", "scheduler", "start", "code"})
 """Ingredients in which students of one stack may differ; ``code`` follows from the others."""
 
 LARGEST = 2**17
@@ -37,7 +37,7 @@ def why_not_stacked(trainings: Sequence[Training]) -> str | None:
         why_watched,
         why_settings,
         why_modules,
-        why_objectives,
+        why_losses,
     )
     for check in checks:
         reason = check(trainings)
@@ -109,8 +109,8 @@ def why_modules(trainings: Sequence[Training]) -> str | None:
             return "the network is compiled"
         if module.chunked:
             return "the losses are computed by chunks"
-        if isinstance(module, DistillationModule) and module.balancing.learns:
-            return f"{type(module.balancing).__name__} balances the losses of each student by what it sees"
+        if isinstance(module, DistillationModule) and module.weighting.learns:
+            return f"{type(module.weighting).__name__} weights the losses of each student by what it sees"
         optimizers.append(module.configure_optimizers()["optimizer"])
     for optimizer in optimizers:
         name = type(optimizer).__name__
@@ -123,22 +123,22 @@ def why_modules(trainings: Sequence[Training]) -> str | None:
     return None
 
 
-def why_objectives(trainings: Sequence[Training]) -> str | None:
-    """An objective is more than a function of logits."""
+def why_losses(trainings: Sequence[Training]) -> str | None:
+    """A loss is more than a function of logits."""
     for module in (training.module for training in trainings):
         if isinstance(module, DistillationModule):
-            for name, term in module.objective.items():
-                assert isinstance(term, Objective)
+            for name, term in module.soft_losses.items():
+                assert isinstance(term, Loss)
                 if term.taps:
-                    return f"objective.{name} reads features"
+                    return f"loss.{name} reads features"
                 if any(True for _ in term.parameters()) or any(True for _ in term.buffers()):
-                    return f"objective.{name} has parameters or state of its own"
+                    return f"loss.{name} has parameters or state of its own"
                 if draws_random_numbers(term, module):
-                    return f"objective.{name} draws random numbers"
+                    return f"loss.{name} draws random numbers"
     return None
 
 
-def draws_random_numbers(term: Objective, module: DistillationModule) -> bool:
+def draws_random_numbers(term: Loss, module: DistillationModule) -> bool:
     """The term moves the random state: students that share a pass would draw one after the other."""
     batch = module.task.example_batch()
     network = copy.deepcopy(module.network).eval()

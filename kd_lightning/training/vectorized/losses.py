@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from kd_lightning.losses.base import Objective
+from kd_lightning.losses.base import Loss
 from kd_lightning.training.annealing import Mixing
 from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.supervised import SupervisedModule
@@ -37,9 +37,9 @@ class StackedTerms:
     Attributes:
         loss: [K].
         hard: [K], or None where no student reads labels.
-        soft: The objectives' values: name, students, [n].
+        soft: The soft losses' values: name, students, [n].
         alphas: The students'.
-        names: The students' objectives, each in its own order.
+        names: The students' soft losses, each in its own order.
     """
 
     loss: Tensor
@@ -112,17 +112,17 @@ def one_by_one(term: Term, logits: Tensor, temperatures: Sequence[float]) -> Ten
 
 @dataclass(frozen=True)
 class SharedTerm:
-    """An objective's term that is the same function of logits and temperature for several students.
+    """A term that is the same function of logits and temperature for several students.
 
     Attributes:
-        name: The objective's.
+        name: The loss's.
         term: The first student's.
         students: Which.
         for_all: Computes it.
     """
 
     name: str
-    term: Objective
+    term: Loss
     students: tuple[int, ...]
     for_all: ForAll
 
@@ -147,7 +147,7 @@ class StackedLosses:
     """The losses of all students, from their logits.
 
     Args:
-        members: Modules of the same task, either all on labels alone or all with the same teacher; their objectives read
+        members: Modules of the same task, either all on labels alone or all with the same teacher; their losses read
             logits alone, have no state, and draw no random numbers.
     """
 
@@ -155,7 +155,7 @@ class StackedLosses:
         self.members = tuple(members)
         self.task = members[0].task
         self._hard = ForAll()
-        terms = [objectives(member) for member in members]
+        terms = [soft_losses(member) for member in members]
         self._names = tuple(tuple(own) for own in terms)
         self._shared = [
             shared
@@ -188,7 +188,7 @@ class StackedLosses:
     def _soft(
         self, logits: Tensor, batch: Batch, aligned: Aligned, mixings: Sequence[Mixing]
     ) -> list[tuple[SharedTerm, Tensor]]:
-        """The objectives' values [n]."""
+        """The soft losses' values [n]."""
         if not self._shared:
             return []
         first = self.members[0]
@@ -208,16 +208,16 @@ def mixing(member: SupervisedModule, step: int) -> Mixing:
     return member.mixing(step) if isinstance(member, DistillationModule) else LABELS_ALONE
 
 
-def objectives(member: SupervisedModule) -> dict[str, Objective]:
+def soft_losses(member: SupervisedModule) -> dict[str, Loss]:
     """The soft terms of a module by name."""
-    return dict(member.objective.items()) if isinstance(member, DistillationModule) else {}  # type: ignore[arg-type]
+    return dict(member.soft_losses.items()) if isinstance(member, DistillationModule) else {}  # type: ignore[arg-type]
 
 
-def shared_terms(name: str, terms: Mapping[int, Objective]) -> list[SharedTerm]:
+def shared_terms(name: str, terms: Mapping[int, Loss]) -> list[SharedTerm]:
     """The terms of one name, put together where they are the same function.
 
     Args:
-        name: The objective's.
+        name: The loss's.
         terms: Student -> its term.
     """
     found: list[list[int]] = []
@@ -233,7 +233,7 @@ def shared_terms(name: str, terms: Mapping[int, Objective]) -> list[SharedTerm]:
 NOT_SETTINGS = frozenset(vars(nn.Module())) | {"weight"}
 
 
-def same_function(one: Objective, other: Objective) -> bool:
+def same_function(one: Loss, other: Loss) -> bool:
     """The two terms differ in nothing but their weight, as far as can be seen."""
     if type(one) is not type(other) or list(one.children()) or list(other.children()):
         return False

@@ -108,8 +108,8 @@ def chunked_loss(
 
     Example:
         >>> student = LinearLogits(torch.ones(3, 2), torch.eye(4, 2))
-        >>> from kd_lightning.losses.functional.divergence import ForwardKL
-        >>> term = SoftTerm(ForwardKL(), temperature=2.0, weight=1.0)
+        >>> from kd_lightning.losses.functional.divergence import ForwardKLDivergence
+        >>> term = SoftTerm(ForwardKLDivergence(), temperature=2.0, weight=1.0)
         >>> chunked_loss(student, student, torch.ones(3, dtype=torch.bool), None, [term]).total.item()
         0.0
     """

@@ -25,7 +25,7 @@ def facts(run: RunFiles) -> list[Fact]:
         ("Budget", budget(results)),
         ("Checkpoint", choice(results)),
         ("Test", "Measured once for each model, after its checkpoint had been chosen."),
-        ("Objective", objective(results)),
+        ("Loss", loss(results)),
         ("Teacher", teacher(results)),
         ("Data", data(results)),
         *([("Groups", groups(results))] if has_groups(results) else []),
@@ -138,12 +138,13 @@ def choice(results: dict[str, Any]) -> str:
     return f"The best validation {results['metric']} of each stage, never the test set.{steps}"
 
 
-def objective(results: dict[str, Any]) -> str:
+def loss(results: dict[str, Any]) -> str:
     """How the two kinds of loss are mixed."""
     temperature, alpha = (finite(results.get(key)) for key in ("temperature", "alpha"))
     if temperature is None or alpha is None:
         return "Mixing not recorded; see the configuration."
-    terms = f" ({', '.join(results['objective'])})" if results.get("objective") else ""
+    names = results.get("loss") or results.get("objective")  # older results say objective, and balancing
+    terms = f" ({', '.join(names)})" if names else ""
     start = " Pre-training: the soft loss alone." if record(results, PRETRAINED) else ""
     annealed = results.get("annealing")
     changing = (
@@ -151,8 +152,8 @@ def objective(results: dict[str, Any]) -> str:
     )
     labels = f" ({results['hard_loss']})" if results.get("hard_loss") else ""
     mix = f"{1 - alpha:.4g} x hard loss{labels} + {alpha:.4g} x soft loss{terms}, temperature {temperature:.4g}."
-    balancing = results.get("balancing", "Fixed")
-    factors = "" if balancing == "Fixed" else f" {balancing} put factors before the terms, see weight_* in the metrics."
+    weighting = results.get("weighting") or results.get("balancing") or "Fixed"
+    factors = "" if weighting == "Fixed" else f" {weighting} put factors before the terms, see weight_* in the metrics."
     return f"{mix}{factors}{changing}{start}"
 
 
