@@ -106,7 +106,7 @@ def test_fixed_weights_are_not_logged(tmp_path: Path) -> None:
     assert not [name for name in log(tmp_path) if name.startswith("weight_")]
 
 
-def test_a_balancing_has_a_key_of_its_own(tmp_path: Path) -> None:
+def test_a_weighting_has_a_key_of_its_own(tmp_path: Path) -> None:
     nodes = [{"_target_": "kd_lightning.losses.weighting.fixed.Fixed"}, UNCERTAINTY, GRADIENT_NORM]
     found = [experiment(tmp_path, loss=LOSSES, weighting=node) for node in nodes]
     codes = {one.stage("distill").contents["code"] for one in found}
