@@ -132,7 +132,7 @@ class Builder:
     def losses(self) -> dict[str, Loss]:
         """The soft terms by name, untrained."""
         seed = of_role(self.settings, "seed", STUDENT)
-        torch.manual_seed(derive(seed, "objectives"))
+        torch.manual_seed(derive(seed, "objectives"))  # the old word: another would change every start
         found = {name: self.build(node) for name, node in self.settings["loss"].items()}
         for term in found.values():
             if term.counts_classes:

@@ -39,7 +39,7 @@ def attach(losses: Mapping[str, Loss], network: Callable[[str], nn.Module], task
         term.attach(student, teacher)
         check_taps(student, {tap: path for tap, (path, _) in term.taps.items()}, "student")
         check_taps(teacher, {tap: path for tap, (_, path) in term.taps.items()}, "teacher")
-        torch.manual_seed(derive(seed, "objectives", name))
+        torch.manual_seed(derive(seed, "objectives", name))  # the old word: another would change every start
         term.build(
             features(student, {tap: path for tap, (path, _) in term.taps.items()}, task),
             features(teacher, {tap: path for tap, (_, path) in term.taps.items()}, task),
