@@ -1,4 +1,4 @@
-"""A tenth or less of the rows of ``scripts/faults.py`` that no other test holds; the full numbers: docs/reliability.md.
+"""A tenth or less of the rows of ``scripts/faults/`` that no other test holds; the full numbers: docs/reliability.md.
 
 Elsewhere: kill -9 of whole runs in test_kill.py, jobs of a sweep that go down in sweeps/test_faults.py, dead leaders in
 sweeps/test_leader.py, killed ranks in test_ranks.py. Eight sweeps at once, and random kills of whole sweeps and cohorts, take
@@ -7,23 +7,22 @@ minutes and are in the script alone.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import torch
 
 from kd_lightning.experiment.run_folder import link
 from kd_lightning.store import Entry, publish, publish_json
 from kd_lightning.training.callbacks.checkpoints import newest_resume_point
 from kd_lightning.training.checkpoint_io import AtomicCheckpointIO, digest_path
+from scripts.faults.processes import Outcome, difference
+from scripts.faults.rows import ROWS
+from scripts.faults.saves import look_at_saves
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "faults.py"
 TRIES = {
     "saves": 30,
     "signals": 2,
@@ -40,35 +39,20 @@ LONG = {"signals", "disk"}
 """Rows that ``make full`` has."""
 
 
-@pytest.fixture(scope="module")
-def faults() -> Iterator[ModuleType]:
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("faults", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["faults"] = module  # its dataclasses look there for themselves
-    path = list(sys.path)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["faults"]
-    sys.path[:] = path
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "tries"),
     [pytest.param(row, tries, marks=pytest.mark.full if row in LONG else ()) for row, tries in TRIES.items()],
 )
-def test_nothing_is_lost(row: str, tries: int, faults: ModuleType, tmp_path: Path) -> None:
-    outcome = faults.ROWS[row].body(random.Random(row), tries, tmp_path)
+def test_nothing_is_lost(row: str, tries: int, tmp_path: Path) -> None:
+    outcome = ROWS[row].body(random.Random(row), tries, tmp_path)
     assert outcome.failures == []
     assert outcome.passed == outcome.tries > 0
     assert outcome.fired > 0, "positive control: the fault struck"
 
 
-def test_a_row_fails_when_a_try_fails_or_when_the_fault_never_strikes(faults: ModuleType) -> None:
-    good, missed, lost = faults.Outcome(), faults.Outcome(), faults.Outcome()
+def test_a_row_fails_when_a_try_fails_or_when_the_fault_never_strikes() -> None:
+    good, missed, lost = Outcome(), Outcome(), Outcome()
     good.add(True, [])
     missed.add(False, [])
     lost.add(True, ["a result is lost"])
@@ -78,20 +62,20 @@ def test_a_row_fails_when_a_try_fails_or_when_the_fault_never_strikes(faults: Mo
     assert lost.failures == ["1: a result is lost"]
 
 
-def test_the_checks_see_what_they_look_for(faults: ModuleType, tmp_path: Path) -> None:
+def test_the_checks_see_what_they_look_for(tmp_path: Path) -> None:
     """What the rows find nothing wrong with is wrong where it should be."""
-    assert faults.difference({"a": b"1"}, {"a": b"2"}) == ["not the same bytes as without the fault: a"]
-    assert faults.difference({"a": b"1"}, {"a": b"1"}) == []
-    assert faults.look_at_saves(tmp_path, 1) == ["no whole resume point"]
-    state = {"step": 3, "weights": faults.torch.full((4,), 3.0)}
-    faults.AtomicCheckpointIO().save_checkpoint(state, tmp_path / "resume-000000003.ckpt")
-    assert faults.look_at_saves(tmp_path, 3) == []
-    assert faults.look_at_saves(tmp_path, 4) == ["resume-000000003.ckpt holds step 3, and 4 was safe"]
+    assert difference({"a": b"1"}, {"a": b"2"}) == ["not the same bytes as without the fault: a"]
+    assert difference({"a": b"1"}, {"a": b"1"}) == []
+    assert look_at_saves(tmp_path, 1) == ["no whole resume point"]
+    state = {"step": 3, "weights": torch.full((4,), 3.0)}
+    AtomicCheckpointIO().save_checkpoint(state, tmp_path / "resume-000000003.ckpt")
+    assert look_at_saves(tmp_path, 3) == []
+    assert look_at_saves(tmp_path, 4) == ["resume-000000003.ckpt holds step 3, and 4 was safe"]
 
 
-def test_every_row_of_the_script_is_here_or_in_another_test(faults: ModuleType) -> None:
+def test_every_row_of_the_script_is_here_or_in_another_test() -> None:
     elsewhere = {"runs", "jobs", "sweeps", "cohorts", "ranks", "together", "hostile"}
-    assert set(faults.ROWS) == set(TRIES) | elsewhere
+    assert set(ROWS) == set(TRIES) | elsewhere
 
 
 # -- defects that the rows have found ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""kill -9 at random moments of a whole run: the same command again ends in the same bytes. More: ``scripts/faults.py runs``."""
+"""kill -9 at random moments of a whole run: the same command again ends in the same bytes. More: ``scripts/faults/runs.py``."""
 
 from __future__ import annotations
 

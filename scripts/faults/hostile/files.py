@@ -1,4 +1,4 @@
-"""Ways in through a stranger's modules, repositories, links, weights and studies, for ``hostile.py``."""
+"""Ways in through a stranger's modules, repositories, links, weights and studies."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from unittest import mock
 
 import optuna
 import torch
-from hostile import Allow, Root
 from optuna.samplers import CmaEsSampler, _cmaes
 from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+from scripts.faults.hostile.attempt import Allow, Root
 
 DIGITS = (
     *("run", "experiment=digits", "debug=fast_dev_run", "progress=false", "steps.pretrain=0"),

@@ -1,6 +1,6 @@
 """How cost grows: with the vocabulary, with the jobs of a cohort, with the size of the stored teacher outputs; as pictures.
 
-    python scripts/bench_growth.py --pictures docs          # about 5 minutes on 2 cores; tables on standard output
+    python -m scripts.bench.growth --pictures docs          # about 5 minutes on 2 cores; tables on standard output
 
   vocabulary   one student step of W1 (LSTM 1 x 128, 700 positions, teacher's hidden states of width 512 at hand), losses from
                whole logits and by chunks, V = 1,000 to 128,000
@@ -24,7 +24,6 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from side_by_side import Silent
 from torch.nn import functional as F
 
 from kd_lightning.config.conf_files import conf_dir
@@ -44,6 +43,7 @@ from kd_lightning.results.report.charts.svg import draw
 from kd_lightning.sweeps.cohort.cohort import Cohort, free_memory
 from kd_lightning.training.fit import lightning_is_quiet
 from kd_lightning.types import LinearLogits
+from scripts.bench.interleaved import Silent
 
 ROUNDS = 3
 VOCABULARIES = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000)

@@ -1,4 +1,4 @@
-"""Tensors for ``compare_references.py``, and what our losses make of them.
+"""Tensors for ``compare.py``, and what our losses make of them.
 
 A problem is a dict of tensors that a peer can be handed, and our scalar as a function of them. Everything is float64; gradients
 are taken by the tensors whose name begins with ``student``. Shape legend: B batch, T positions, C classes, D channels, H x W

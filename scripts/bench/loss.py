@@ -1,10 +1,10 @@
 """Time and peak memory of one loss with its gradients, from hidden states and head weights, by row chunks and otherwise.
 
-    python scripts/bench_loss.py                                   # V = 10k, 32k, 128k; 2048 rows; about 10 minutes
-    python scripts/bench_loss.py --classes 128000 --divergence jsd --rounds 9
-    python scripts/bench_loss.py --peers peers/bin/python          # Liger's and TRL's losses as well
-    python scripts/bench_loss.py --device cuda --dtype bfloat16 --rows 8192 --peers python
-    python scripts/bench_loss.py --device cuda --dtype bfloat16 --rows 8192 --peers python --widths 2048 4096 --classes 128000
+    python -m scripts.bench.loss                                   # V = 10k, 32k, 128k; 2048 rows; about 10 minutes
+    python -m scripts.bench.loss --classes 128000 --divergence jsd --rounds 9
+    python -m scripts.bench.loss --peers peers/bin/python          # Liger's and TRL's losses as well
+    python -m scripts.bench.loss --device cuda --dtype bfloat16 --rows 8192 --peers python
+    python -m scripts.bench.loss --device cuda --dtype bfloat16 --rows 8192 --peers python --widths 2048 4096 --classes 128000
 
 Peers come from their own packages, in an environment of their own; without --peers they are left out:
 
@@ -42,9 +42,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from side_by_side import Side, head, median, ratio, rounds, row, serve
 from torch import Tensor
 from torch.nn import functional as F
+
+from scripts.bench.interleaved import Side, head, median, ratio, rounds, row, serve
 
 TEMPERATURE, ALPHA = 2.0, 0.5
 BETAS = {"forward_kl": 0.0, "jsd": 0.5}
@@ -270,7 +271,7 @@ def compare(sides: list[Side], tolerance: float) -> dict[str, float]:
 
 def bench(names: dict[str, str], classes: int, arguments: argparse.Namespace) -> None:
     """Print the lines of one vocabulary; ``names``: side -> interpreter."""
-    sides = [Side(name, python, [__file__, "--side", name]) for name, python in names.items()]
+    sides = [Side(name, python, ["-m", "scripts.bench.loss", "--side", name]) for name, python in names.items()]
     where = [arguments.device, arguments.dtype, BETAS[arguments.divergence]]
     memory = {}
     for side in sides:

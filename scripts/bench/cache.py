@@ -1,7 +1,7 @@
 """What a store of teacher outputs costs and keeps: bytes, gradient error, build and read rates, and a student's epoch.
 
-    python scripts/bench_cache.py                                        # W1: V = 10,000, about 6 minutes on 2 cores
-    python scripts/bench_cache.py --vocabulary 512 --rows 200 --teacher-steps 20 --rounds 2      # a quick look
+    python -m scripts.bench.cache                                        # W1: V = 10,000, about 6 minutes on 2 cores
+    python -m scripts.bench.cache --vocabulary 512 --rows 200 --teacher-steps 20 --rounds 2      # a quick look
 
 W1 is an LSTM language model, teacher 2 x 512 (embedding 256), student 1 x 128 (embedding 128), 20 rows of 35 tokens a step,
 on the State of the Union speeches (byte-level BPE). The teacher is trained for ``--teacher-steps`` first: an untrained one is

@@ -1,28 +1,14 @@
-"""A stranger's files: ``kd`` is run inside a folder that somebody else made, and none of their code may run.
-
-    python scripts/hostile.py                    # every root, about a minute
-    python scripts/hostile.py escaped_create     # one of them
-
-A root is one way in. Each has a positive control: the user allows it (on the command line, in the environment, ...), and
-then the same payload runs. Payloads make one marker and do nothing else. The roots are the ``ROOTS`` of ``hostile_*.py``.
-"""
+"""``kd`` in a folder that a stranger made: one way in, tried as the stranger and as the user who allows it."""
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import os
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from kd_lightning.cli.main import main as kd
-from tests.support.commands import share_one_server, warm
+from tests.support.commands import warm
 
 SECONDS = 120.0
 CLEAN_EXITS = (0, 2)
@@ -122,31 +108,3 @@ def payload_works(root: Root, base: Path) -> tuple[bool, str]:
     root.plant(folder, marker)
     root.allow(folder, marker)
     return os.path.lexists(marker), ""
-
-
-def all_roots() -> dict[str, Root]:
-    """Name -> root, of every ``hostile_*.py`` beside this file."""
-    files = sorted(Path(__file__).parent.glob("hostile_*.py"))
-    return {root.name: root for file in files for root in importlib.import_module(file.stem).ROOTS}
-
-
-def main() -> int:
-    """A line for each root; the exit code is 1 if one went wrong."""
-    roots = all_roots()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("roots", nargs="*", choices=[*roots, []], metavar="ROOT", help="default: all")
-    chosen = parser.parse_args().roots or list(roots)
-    share_one_server()
-    failed = 0
-    for name in chosen:
-        with tempfile.TemporaryDirectory(prefix="kd-hostile-") as folder:
-            _, problems = problems_of(roots[name], Path(folder))
-        failed += bool(problems)
-        print(f"{name}: {'; '.join(problems) or 'refused; runs where allowed'}", flush=True)
-    return min(1, failed)
-
-
-if __name__ == "__main__":
-    from hostile import main as main_of_module  # the roots' files import this module under its own name
-
-    sys.exit(main_of_module())

@@ -1,8 +1,8 @@
 """The default job beside busy processes, against a loop by hand with one and with two threads.
 
-    python scripts/bench_neighbour.py                           # 40 steps of the teacher, 3 rounds; about 5 minutes on 2 cores
-    python scripts/bench_neighbour.py --rounds 5 --steps 100
-    python scripts/bench_neighbour.py --spins 0 1000 300000     # and with other numbers of looks before a thread sleeps
+    python -m scripts.bench.neighbor                           # 40 steps of the teacher, 3 rounds; about 5 minutes on 2 cores
+    python -m scripts.bench.neighbor --rounds 5 --steps 100
+    python -m scripts.bench.neighbor --spins 0 1000 300000     # and with other numbers of looks before a thread sleeps
 
 Each side is a process that trains the teacher of ``kd run`` for some steps, by the stage's own trainer or by hand: alone,
 beside one, and beside two processes that compute all the time. Sides take turns within a round. Ours chooses its number of
@@ -22,9 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from side_by_side import Answers, Side, Silent, head, median, ratio, rounds, row, serve
-
 from kd_lightning.process.machine_load import usable_cores
+from scripts.bench.interleaved import Answers, Side, Silent, head, median, ratio, rounds, row, serve
 
 NEIGHBOURS = {"alone": 0, "beside one": 1, "beside two": 2}
 OURS, BY_HAND = "ours", "by hand"
@@ -133,7 +132,7 @@ def begin_sides(steps: int, spins: list[int]) -> list[Side]:
         f"{BY_HAND}, two threads": (BY_HAND, ["OMP_NUM_THREADS=2"]),
         f"{BY_HAND}, one thread": (BY_HAND, ["OMP_NUM_THREADS=1"]),
     }
-    command = [sys.executable, __file__, "--steps", str(steps), "--side"]
+    command = [sys.executable, "-m", "scripts.bench.neighbor", "--steps", str(steps), "--side"]
     return [Side(name, "env", [*words, *command, side]) for name, (side, words) in environments.items()]
 
 

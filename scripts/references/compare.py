@@ -1,7 +1,7 @@
 """Our losses beside public implementations of the same papers: equal up to a stated factor, or the difference explained.
 
-    python scripts/compare_references.py --peers peers/bin/python
-    python scripts/compare_references.py --peers peers/bin/python --only pkt --only rkd
+    python -m scripts.references.compare --peers peers/bin/python
+    python -m scripts.references.compare --peers peers/bin/python --only pkt --only rkd
 
 The peers come from their own packages, in an environment of their own (two without their dependencies: torchdistill's losses
 need torch alone, its networks a torchvision that does not go with every torch; kd-lib asks for packages of 2021):
@@ -10,7 +10,7 @@ need torch alone, its networks a torchvision that does not go with every torch; 
     peers/bin/pip install --no-deps torchdistill kd-lib
 
 The same float64 tensors go to both sides, of three seeds each. Value and gradient by the student's tensors are compared with
-what ``reference_cases.py`` says beforehand: ``ours = c * (theirs - offset)``. Printed are the largest differences, relative to
+what ``cases/`` says beforehand: ``ours = c * (theirs - offset)``. Printed are the largest differences, relative to
 ours (of a gradient: the largest entry's difference over the largest entry). Ends with 1 where they are larger than 1e-5 and no
 explanation stands there, and where one stands that is out of date.
 """
@@ -25,11 +25,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from reference_cases import CASES, Case
-from reference_problems import Problem
-from side_by_side import ROOT, Side, head, row
 from torch import Tensor
 
+from scripts.bench.interleaved import ROOT, Side, head, row
+from scripts.references.cases.case import Case
+from scripts.references.cases.features import FEATURES
+from scripts.references.cases.logits import LOGITS
+from scripts.references.cases.relations import RELATIONS
+from scripts.references.problems import Problem
+
+CASES = [*LOGITS, *FEATURES, *RELATIONS]
 SEEDS = (0, 1, 2)
 TOLERANCE = 1e-5
 
@@ -125,7 +130,7 @@ def main() -> None:
     cases = [case for case in CASES if not arguments.only or case.name in arguments.only]
     if missing := set(arguments.only or []) - {case.name for case in CASES}:
         parser.error(f"--only {', '.join(sorted(missing))}: no case is of that loss")
-    peer = Side("peers", arguments.peers, [str(Path(__file__).with_name("reference_peers.py"))])
+    peer = Side("peers", arguments.peers, ["-m", "scripts.references.peers"])
     versions = peer.ask(do="versions", of=sorted({"torch", *(case.peer[0] for case in cases)}))
     print(
         f"torch {torch.__version__} here, {versions['torch']} there; float64, {len(SEEDS)} seeds, tolerance {TOLERANCE:g}\n"
@@ -138,7 +143,7 @@ def main() -> None:
         print(f"\nNo peer has: {', '.join(f'`{name}`' for name in without_peer())}.")
     unexpected = [each for each in found if not each.expected]
     if unexpected:
-        sys.exit(f"{len(unexpected)} of {len(found)} comparisons did not come out as reference_cases.py says")
+        sys.exit(f"{len(unexpected)} of {len(found)} comparisons did not come out as scripts/references/cases/ says")
 
 
 if __name__ == "__main__":

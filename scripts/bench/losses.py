@@ -1,9 +1,9 @@
 """Every loss alone beside the hard loss, against the student alone with the same budget; and what its step costs.
 
-    python scripts/bench_losses.py --data digits             # trains what is missing; killed, the same command goes on
-    python scripts/bench_losses.py --data digits --times     # seconds of a step, on a quiet machine
-    python scripts/bench_losses.py --data digits --report    # the table again, from the file beside it
-    python scripts/bench_losses.py --data digits alpha=0.9 --file other.json
+    python -m scripts.bench.losses --data digits             # trains what is missing; killed, the same command goes on
+    python -m scripts.bench.losses --data digits --times     # seconds of a step, on a quiet machine
+    python -m scripts.bench.losses --data digits --report    # the table again, from the file beside it
+    python -m scripts.bench.losses --data digits alpha=0.9 --file other.json
 
 One teacher for all. The student has labels for one row in ten (mnist5k_all_labels: for every row), the soft loss uses all rows;
 both students take the same number of steps, there is no pre-training, and alpha = 0.5, so that the loss is hard + weight * term
@@ -33,14 +33,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from side_by_side import ROOT, Silent, head, row
-
 from kd_lightning.errors import NonFiniteLossError
 from kd_lightning.results.numbers import significant
 from kd_lightning.results.statistics.over_seeds import Configuration, configurations
 from kd_lightning.results.statistics.seed_sentences import difference, with_sd
 from kd_lightning.results.sweep_folder import DONE, Job, params, read_sweep
 from kd_lightning.safety.versions import installed
+from scripts.bench.interleaved import ROOT, Silent, head, row
 
 MNIST = ("experiment=mnist5k", "teacher.channels=[16,32]", "steps.teacher=600", "steps.student=400")
 WORKS = {

@@ -1,6 +1,6 @@
 """Seconds from the command to its first training step, where teacher, baseline and pre-training are stored already.
 
-    python scripts/bench_startup.py --rounds 5
+    python -m scripts.bench.startup --rounds 5
 
 Each round asks `kd run experiment=digits` for an alpha not seen before, so that only the distil stage is trained, and waits
 for the first line of its metrics. For comparison: the same process start with `import pytorch_lightning` alone. Then the

@@ -1,4 +1,4 @@
-"""Ways in through a stranger's configuration files, for ``hostile.py``."""
+"""Ways in through a stranger's configuration files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from hostile import Allow, Root
+from scripts.faults.hostile.attempt import Allow, Root
 
 STOP = "temperature=-1"
 """Ends a run right after its configuration is composed and checked."""

@@ -1,7 +1,8 @@
-"""The peers' losses, called as their own packages call them, on tensors that ``compare_references.py`` hands over.
+"""The peers' losses, called as their own packages call them, on tensors that ``compare.py`` hands over.
 
-Runs in the peers' environment and imports nothing of ours but ``side_by_side``. Each function gets tensors by name (those
-of ``reference_problems.py``) and settings, and returns the peer's scalar as it is, unless its docstring says otherwise. What
+Runs in the peers' environment and imports nothing of ours but
+``bench/interleaved.py``. Each function gets tensors by name (those
+of ``problems.py``) and settings, and returns the peer's scalar as it is, unless its docstring says otherwise. What
 stands before a peer's loss - a projection, an embedding - is ours, computed here from the parameters that are handed over.
 
 Shape legend: B batch, T positions, C classes, D channels, H x W pixels.
@@ -16,9 +17,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from side_by_side import serve
 from torch import Tensor
 from torch.nn import functional as F
+
+from scripts.bench.interleaved import serve
 
 Tensors = dict[str, Tensor]
 IGNORED = -100
