@@ -6,7 +6,7 @@
 
 Each side is a process that trains the teacher of ``kd run`` for some steps, by the stage's own trainer or by hand: alone,
 beside one, and beside two processes that compute all the time. Sides take turns within a round. Ours chooses its number of
-threads when the training begins; with a thread for every core it is as if the neighbours came later.
+threads when the training begins; with a thread for every core it is as if the neighbors came later.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from kd_lightning.process.machine_load import usable_cores
 from scripts.bench.interleaved import Answers, Side, Silent, head, median, ratio, rounds, row, serve
 
-NEIGHBOURS = {"alone": 0, "beside one": 1, "beside two": 2}
+NEIGHBORS = {"alone": 0, "beside one": 1, "beside two": 2}
 OURS, BY_HAND = "ours", "by hand"
 
 
@@ -106,7 +106,7 @@ def be(side: str, steps: int) -> None:
 
 
 @contextmanager
-def neighbours(count: int) -> Iterator[None]:
+def neighbors(count: int) -> Iterator[None]:
     """Inside, so many other processes compute all the time."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
@@ -141,18 +141,18 @@ def bench(steps: int, count: int, spins: list[int]) -> None:
     sides = begin_sides(steps, spins)
     for side in sides:  # what only the first steps cost
         side.ask()
-    found: dict[str, dict[str, Answers]] = {name: {side.name: [] for side in sides} for name in NEIGHBOURS}
+    found: dict[str, dict[str, Answers]] = {name: {side.name: [] for side in sides} for name in NEIGHBORS}
     for _ in range(count):
-        for name, busy in NEIGHBOURS.items():
-            with neighbours(busy):
+        for name, busy in NEIGHBORS.items():
+            with neighbors(busy):
                 for side, answers in rounds(sides, 1).items():
                     found[name][side] += answers
     for side in sides:
         side.close()
     print(f"seconds of {steps} steps, {count} rounds, {os.cpu_count()} cores; times the same side alone in brackets")
-    print(head("side", *NEIGHBOURS))
+    print(head("side", *NEIGHBORS))
     for side in sides:
-        beside = [{"beside": found[name][side.name], "alone": found["alone"][side.name]} for name in NEIGHBOURS]
+        beside = [{"beside": found[name][side.name], "alone": found["alone"][side.name]} for name in NEIGHBORS]
         cells = [f"{median(each['beside']):.1f} ({ratio(each, 'beside', 'alone')})" for each in beside]
         print(row(side.name, *cells), flush=True)
 

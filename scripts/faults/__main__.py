@@ -49,7 +49,9 @@ def line(name: str, outcome: Outcome, seconds: float) -> str:
 
 def main() -> int:
     """The table on stdout, failures on stderr; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m scripts.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=f"{', '.join(ROWS)}; default: all")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the tries; default 1")
     parser.add_argument("--outputs", type=Path, help="folder to work in; default: a temporary one")

@@ -22,7 +22,9 @@ NUMBERS = {"configurations": 2000, "results": 2000, "checkpoints": 500}
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m scripts.faults.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for kind, number in NUMBERS.items():
         parser.add_argument(f"--{kind}", type=int, default=number)
     parser.add_argument("--only", choices=list(KINDS))

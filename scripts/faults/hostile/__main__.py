@@ -22,7 +22,9 @@ from tests.support.commands import share_one_server
 def main() -> int:
     """A line for each root; the exit code is 1 if one went wrong."""
     roots = all_roots()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m scripts.faults.hostile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("roots", nargs="*", choices=[*roots, []], metavar="ROOT", help="default: all")
     chosen = parser.parse_args().roots or list(roots)
     share_one_server()
