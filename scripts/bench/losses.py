@@ -228,15 +228,17 @@ def table(found: dict[str, Any]) -> Iterator[str]:
     show = partial(with_sd, metric=one["metric"], mode=one["mode"])
     baselines = {result["seed"]: result["models"]["baseline"]["test"] for result in done}
     student = one["models"]["baseline"]
+    seeds = "one seed" if len(baselines) == 1 else f"{len(baselines)} seeds"
     yield (
         f"Teacher {show([teacher['test']])}, {teacher['parameters']:,} parameters, {teacher['steps']} steps; student "
-        f"{student['parameters']:,} parameters, {student['steps']} steps; {len(baselines)} seeds."
+        f"{student['parameters']:,} parameters, {student['steps']} steps; {seeds}."
     )
     yield ""
     yield head("loss", "test accuracy", "gain, points", "95 % interval", "p, adjusted", "verdict", "step, times kd")
     yield row("student alone", show(list(baselines.values())), *[""] * 5)
+    names = {job.number: loss_of(job.overrides) for job in jobs}
     for each in sorted(configurations(jobs), key=lambda each: -each.test_mean):
-        name = loss_of([f"loss={each.params['loss']}"])
+        name = names[each.jobs[0]]
         mark = f" ({alone[name]['parameters']:,} parameters)" if name in OWN_STUDENT else ""
         yield row(f"`{name}`{mark}", *cells(each), ratio(ratios, name))
     yield from (f"\n{' '.join(job.overrides)}: {job.state}: {job.error}" for job in jobs if job.results is None)

@@ -1,10 +1,10 @@
 """Time and peak memory of one loss with its gradients, from hidden states and head weights, by row chunks and otherwise.
 
-    python -m scripts.bench.loss                                   # V = 10k, 32k, 128k; 2048 rows; about 10 minutes
-    python -m scripts.bench.loss --classes 128000 --divergence jsd --rounds 9
-    python -m scripts.bench.loss --peers peers/bin/python          # Liger's and TRL's losses as well
-    python -m scripts.bench.loss --device cuda --dtype bfloat16 --rows 8192 --peers python
-    python -m scripts.bench.loss --device cuda --dtype bfloat16 --rows 8192 --peers python --widths 2048 4096 --classes 128000
+    python -m scripts.bench.chunked_loss                           # V = 10k, 32k, 128k; 2048 rows; about 10 minutes
+    python -m scripts.bench.chunked_loss --classes 128000 --divergence jsd --rounds 9
+    python -m scripts.bench.chunked_loss --peers peers/bin/python  # Liger's and TRL's losses as well
+    python -m scripts.bench.chunked_loss --device cuda --dtype bfloat16 --rows 8192 --peers python
+    python -m scripts.bench.chunked_loss --device cuda --dtype bfloat16 --rows 8192 --widths 2048 4096 --classes 128000
 
 Peers come from their own packages, in an environment of their own; without --peers they are left out:
 
@@ -271,7 +271,7 @@ def compare(sides: list[Side], tolerance: float) -> dict[str, float]:
 
 def bench(names: dict[str, str], classes: int, arguments: argparse.Namespace) -> None:
     """Print the lines of one vocabulary; ``names``: side -> interpreter."""
-    sides = [Side(name, python, ["-m", "scripts.bench.loss", "--side", name]) for name, python in names.items()]
+    sides = [Side(name, python, ["-m", "scripts.bench.chunked_loss", "--side", name]) for name, python in names.items()]
     where = [arguments.device, arguments.dtype, BETAS[arguments.divergence]]
     memory = {}
     for side in sides:
