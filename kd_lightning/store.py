@@ -21,12 +21,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kd_lightning.errors import CheckpointWriteError, ConfigError
-from kd_lightning.process import turns
 from kd_lightning.safety.inside import inside, is_plain_file, open_new, remove
 from kd_lightning.safety.json_files import read_json
 
 KEY_LENGTH = 20
 TEMPORARY = ".tmp-"
+LOOK = 0.1
+"""Seconds between two looks at a lock that another process holds."""
 
 
 def content_key(ingredients: Mapping[str, Any]) -> str:
@@ -258,24 +259,38 @@ class Entry:
             CheckpointWriteError: The folder or its lock cannot be made.
             LinkError: A link stands where they belong.
         """
+        lock = self.try_lock()
+        if lock is None:
+            waiting()
+        while lock is None:
+            time.sleep(LOOK)
+            lock = self.try_lock()
+        with released(lock):
+            yield
+
+    def try_lock(self) -> FileLock | None:
+        """Hold the entry if nobody does, another part of this process included; None = somebody does.
+
+        Raises:
+            CheckpointWriteError: As ``lock``.
+            LinkError: Likewise.
+        """
         lock = FileLock(self.lock_path)
-        with turns.holding(str(self.lock_path), waiting):
-            self.check_place()
-            try:
-                # Not the folder itself: whoever holds the lock may be clearing it this moment.
-                self.lock_path.parent.mkdir(parents=True, exist_ok=True)
-                lock.acquire(timeout=0)
-            except Timeout:
-                waiting()
-                with turns.idle():
-                    acquire(lock)
-            except OSError as error:
-                raise write_error(self.folder, error) from error
-            try:
-                self._tidy()
-                yield
-            finally:
-                lock.release()
+        self.check_place()
+        try:
+            # Not the folder itself: whoever holds the lock may be clearing it this moment.
+            self.lock_path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None
+        except OSError as error:
+            raise write_error(self.folder, error) from error
+        try:
+            self._tidy()
+        except BaseException:
+            lock.release()
+            raise
+        return lock
 
     def _tidy(self) -> None:
         """Make the folder, or sweep it; the lock is held."""
@@ -286,15 +301,13 @@ class Entry:
         sweep_temporaries(self.folder)
 
 
-def acquire(lock: FileLock) -> None:
-    """Wait for the lock; a job of a cohort that is asked to end does not wait any longer."""
-    while True:
-        turns.check()
-        try:
-            lock.acquire(timeout=1.0, poll_interval=0.1)
-        except Timeout:
-            continue
-        return
+@contextmanager
+def released(lock: FileLock) -> Iterator[None]:
+    """Let go of a lock at the end."""
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Store:

@@ -8,8 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -25,8 +23,8 @@ from kd_lightning.process.machine_load import (
     read_core_times,
     usable_cores,
 )
-from kd_lightning.sweeps.cohort import run_cohort as together
-from kd_lightning.sweeps.cohort.cohort import Cohort
+from kd_lightning.training.fit import PendingTraining
+from kd_lightning.training.together import fit as together
 from tests.support.tiny import SilentBoard, experiment
 from tests.test_resume import Stop, run, stored
 
@@ -146,14 +144,16 @@ def test_a_key_does_not_hold_the_number(tmp_path: Path, busy: list[float]) -> No
     assert stored(tmp_path / "four").keys() == stored(tmp_path / "one").keys()
 
 
-def test_a_cohort_chooses_once_for_all_its_jobs(busy: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainings_of_one_fit_have_the_threads_of_one(
+    busy: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     busy[0] = 2.0
     found: list[int] = []
-    monkeypatch.setattr(
-        together, "in_thread", lambda job, cohort, turns: found.append(turns.arithmetic.do(torch.get_num_threads))
-    )
-    job: Any = SimpleNamespace(settings={"trainer": {"accelerator": "cpu"}}, order=SimpleNamespace(number=0))
-    together.in_threads([job, job], Cohort(), most=2)
+    monkeypatch.setattr(together, "begun", lambda pending: found.append(torch.get_num_threads()) or Stop())
+    one = experiment(tmp_path)
+    pending = PendingTraining(one.stage("teacher"), one.entry("teacher"), one.builder.trainer, one.context.board)  # type: ignore[arg-type]
+    ends = together.train_together([pending, pending], stack=False)
+    assert [type(end) for end in ends] == [Stop, Stop]
     assert found == [2, 2]
     assert torch.get_num_threads() == CORES, "afterwards as before"
 

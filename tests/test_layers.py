@@ -39,7 +39,7 @@ ROOMS = {
     "seeds": Room(set(), set()),
     "process": Room(set(), {"torch"}),
     "safety": Room({"errors", "process"}, set()),
-    "store": Room({"errors", "process", "safety"}, {"filelock"}),
+    "store": Room({"errors", "safety"}, {"filelock"}),
     "fingerprint": Room({"process"}, set()),
     # The things an experiment is made of.
     "losses": Room({"types", "errors"}, {"torch"}),
@@ -48,7 +48,7 @@ ROOMS = {
         {"types", "errors", "seeds", "store"}, {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers"}
     ),
     "tasks": Room({"types", "errors", "losses"}, {"torch", "torchmetrics"}),
-    "teachers": Room({"types", "errors", "process", "store", "losses", "models", "tasks"}, {"torch", "numpy"}),
+    "teachers": Room({"types", "errors", "process", "store", "models", "tasks"}, {"torch", "numpy"}),
     "training": Room(
         {"types", "errors", "seeds", "process", "safety", "store", "losses", "models", "data", "tasks", "teachers"},
         LIGHTNING | {"torchmetrics", "safetensors"},
@@ -66,18 +66,7 @@ ROOMS = {
     "config": Room({"errors", "safety", "experiment"}, HYDRA | {"yaml"}),
     "sweeps": Room(
         {
-            *(
-                "__init__",
-                "errors",
-                "seeds",
-                "process",
-                "safety",
-                "store",
-                "fingerprint",
-                "data",
-                "teachers",
-                "training",
-            ),
+            *("__init__", "errors", "seeds", "process", "safety", "store", "fingerprint", "training"),
             *("results", "experiment", "config"),
         },
         HYDRA | {"torch", "filelock", "rich", "optuna", "sqlalchemy", "submitit"},

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from kd_lightning import fingerprint as code
-from kd_lightning.experiment import sharing
 from kd_lightning.experiment import train_stage as stage
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.store import Entry, content_key
+from kd_lightning.training.fit import PendingTraining
 from tests.support.tiny import SilentBoard, build, experiment, settings
 
 ALL = ("teacher", "baseline", "pretrain", "distill")
@@ -107,13 +107,13 @@ def test_a_forced_stage_is_made_beside_the_stored_one_which_stays_whole_meanwhil
     outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problems: list[str | None] = []
-    train = stage.train
+    do = PendingTraining.do
 
-    def watched(what: stage.Stage, place: Entry, *rest: Any) -> None:
-        train(what, place, *rest)
-        problems.append(Entry(place.folder.with_name(place.key)).problem())
+    def watched(pending: PendingTraining) -> None:
+        do(pending)
+        problems.append(Entry(pending.entry.folder.with_name(pending.entry.key)).problem())
 
-    monkeypatch.setattr(sharing, "train", watched)
+    monkeypatch.setattr(PendingTraining, "do", watched)
     assert ran(outputs, "one", force=list(ALL)) == list(ALL)
     assert problems == [None] * len(ALL)
     assert list((outputs / "store").glob("*/*.again")) == []
@@ -123,13 +123,13 @@ def test_a_forced_stage_goes_on_where_the_same_sweep_was_stopped(
     outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[str] = []
-    train = stage.train
+    do = PendingTraining.do
 
-    def counted(what: stage.Stage, *rest: Any) -> None:
-        trained.append(what.name)
-        train(what, *rest)
+    def counted(pending: PendingTraining) -> None:
+        trained.append(pending.stage.name)
+        do(pending)
 
-    monkeypatch.setattr(sharing, "train", counted)
+    monkeypatch.setattr(PendingTraining, "do", counted)
     for sweep, trainings in (("one", 1), ("one", 1), ("two", 2)):
         with monkeypatch.context() as patch:
             patch.setattr(stage, "settle", interrupt)

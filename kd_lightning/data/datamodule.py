@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -173,8 +173,6 @@ class ExperimentData(pl.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.accumulate = accumulate
         self.workers = workers
-        self.last_batch: LastBatch | None = None
-        """Of all jobs that read the same rows in the same order; None = this one reads alone. Set before training."""
         train = prepared.splits["train"]
         flags = None if labelled is None else labelled_rows(train["targets"], labelled, seed)
         self.train_ids = flags.nonzero().flatten() if only_labelled and flags is not None else None
@@ -203,8 +201,7 @@ class ExperimentData(pl.LightningDataModule):
             rank=trainer.global_rank,
             world=trainer.world_size,
         )
-        rows = self.train_set if self.last_batch is None else ReadOnce(self.train_set, self.last_batch)
-        return self._loader(rows, batches)
+        return self._loader(self.train_set, batches)
 
     def val_dataloader(self) -> Loader:
         return self._evaluation("val")
@@ -213,14 +210,9 @@ class ExperimentData(pl.LightningDataModule):
         return self._evaluation("test")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        def moved() -> Batch:
-            # Lightning's own way searches whatever a batch may be; ours is a flat dict. Pinned rows need no waiting for.
-            there = {name: tensor.to(device, non_blocking=device.type == "cuda") for name, tensor in batch.items()}
-            return there if device.type == "cpu" else {**there, HOST_INDEX: batch["index"]}
-
-        if self.last_batch is None or self.trainer is None or not self.trainer.training:
-            return moved()
-        return self.last_batch.get(batch, moved)
+        # Lightning's own way searches whatever a batch may be; ours is a flat dict. Pinned rows need no waiting for.
+        there = {name: tensor.to(device, non_blocking=device.type == "cuda") for name, tensor in batch.items()}
+        return there if device.type == "cpu" else {**there, HOST_INDEX: batch["index"]}
 
     def _evaluation(self, split: str) -> Loader:
         rows = RowsDataset(self.prepared.splits[split], channels_last=self.channels_last)
@@ -228,7 +220,7 @@ class ExperimentData(pl.LightningDataModule):
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         return self._loader(rows, EvaluationBatches(len(rows), self.eval_batch_size, rank, world))
 
-    def _loader(self, rows: RowsDataset | ReadOnce, batches: TrainingBatches | EvaluationBatches) -> Loader:
+    def _loader(self, rows: RowsDataset, batches: TrainingBatches | EvaluationBatches) -> Loader:
         pinned = torch.cuda.is_available()
         if not self.workers and not pinned:
             return InMemoryLoader(rows, batches)
@@ -240,48 +232,6 @@ class ExperimentData(pl.LightningDataModule):
             pin_memory=pinned,
             persistent_workers=self.workers > 0,
         )
-
-
-class LastBatch:
-    """The training batch that was last read and put on the device: who asks for the same rows next gets the same tensors."""
-
-    def __init__(self) -> None:
-        self._indices: Sequence[int] = ()
-        self._read: Batch = {}
-        self._rows: Tensor | None = None
-        self._batch: Batch = {}
-
-    def read(self, indices: Sequence[int], rows: RowsDataset) -> Batch:
-        """The rows of these numbers; nobody may write into them."""
-        if not self._read or self._indices != indices:
-            self._indices, self._read = indices, rows.__getitems__(indices)
-        return self._read
-
-    def get(self, batch: Batch, moved: Callable[[], Batch]) -> Batch:
-        """The batch on its device; ``moved`` brings it there if it is not there already."""
-        rows = batch["index"]
-        if self._rows is None or (self._rows is not rows and not torch.equal(self._rows, rows)):
-            self._rows, self._batch = rows, moved()
-        return self._batch
-
-
-class ReadOnce(Dataset[Batch]):
-    """Rows of which jobs in step read each batch once, in one process (with loader processes each job reads for itself).
-
-    Args:
-        rows: To be read.
-        last: What the jobs have in common.
-    """
-
-    def __init__(self, rows: RowsDataset, last: LastBatch) -> None:
-        self.rows = rows
-        self.last = last
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        return self.last.read(indices, self.rows)
 
 
 def channels_innermost(images: Tensor) -> Tensor:

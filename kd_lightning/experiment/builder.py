@@ -29,7 +29,7 @@ from kd_lightning.experiment.settings import (
 )
 from kd_lightning.losses.base import Loss, lasting, teacher_taps
 from kd_lightning.losses.weighting.base import Weighting
-from kd_lightning.process.compute_thread import on_cpu
+from kd_lightning.process.cpu_threads import on_cpu
 from kd_lightning.seeds import derive
 from kd_lightning.tasks.base import CountsClasses, Task, why_whole
 from kd_lightning.tasks.chunking import chunks

@@ -27,7 +27,6 @@ from kd_lightning.experiment.preflight import (
 from kd_lightning.experiment.ranges import RANGES, WEIGHT
 from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, name_of_role, of_role, softness
 from kd_lightning.experiment.stage import Comparison, Stage
-from kd_lightning.process import turns
 from kd_lightning.training.fit import QUIET
 
 
@@ -53,9 +52,7 @@ def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) 
     with building("trainer"):
         trainer = builder.trainer.trainer(logger=False, **QUIET)
     check_curves(builder, planned["distilled"].steps)
-    builder.context.sharing.once(
-        ("checked", stage_keys.likeness(settings)), partial(check_networks, builder, stages, trainer)
-    )
+    builder.context.once(("checked", stage_keys.likeness(settings)), partial(check_networks, builder, stages, trainer))
     if builder.chunked(STUDENT, soft=True):
         board.say(f"losses by chunks of rows: {builder.task.num_classes} classes (chunked_loss=false: whole)")
 
@@ -78,9 +75,7 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
     for role in (TEACHER, STUDENT):
         classwise = builder.classwise() if role == TEACHER else None
         parts = builder.network(role), builder.task, dataset.prepared
-        classes = turns.computed(
-            partial(check_network, *parts, role, at_once, classwise, bool(settings["channels_last"]))
-        )
+        classes = check_network(*parts, role, at_once, classwise, bool(settings["channels_last"]))
         dataset.rows(role, 1, only_labelled=True)
         with building(name_of_role("hard_loss", role)):
             builder.trained_task(role)

@@ -55,10 +55,9 @@ class PipedConsole(Console):
 
 def terminal() -> Console:
     """Where to print: the terminal as it is; a file or pipe with room for the tables."""
-    # Of a thread with an output of its own, that one: others may speak for it.
-    file = getattr(sys.stdout, "own", None)
-    found = PipedConsole(highlight=False, file=file)
-    return found if found.is_terminal else PipedConsole(highlight=False, file=file, width=PLAIN_WIDTH)
+    found = PipedConsole(highlight=False)
+    # The file of now: a job of several in one process has its own, and others may speak for it.
+    return found if found.is_terminal else PipedConsole(highlight=False, file=sys.stdout, width=PLAIN_WIDTH)
 
 
 class TerminalBoard:

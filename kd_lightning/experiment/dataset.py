@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 
 from torch import Tensor
 
@@ -15,7 +16,6 @@ from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.preflight import check_row_shape
 from kd_lightning.experiment.settings import accumulated_batches, labelled_rows_of, of_role
 from kd_lightning.experiment.stage import DATA
-from kd_lightning.process import turns
 from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.store import Entry, content_key
 
@@ -31,7 +31,6 @@ class Dataset:
     def __init__(self, context: Context, num_classes: int) -> None:
         self.context = context
         self.num_classes = num_classes
-        self._read: tuple[Prepared, str] | None = None
         self._class_rows: dict[str, Tensor] = {}
 
     @property
@@ -71,7 +70,7 @@ class Dataset:
         settings = self.context.settings
         data, seed, labelled = settings["data"], of_role(settings, "seed", role), labelled_rows_of(settings, role)
         channels_last = bool(settings["channels_last"])
-        rows = ExperimentData(
+        return ExperimentData(
             self.prepared,
             batch_size=data["batch_size"],
             steps=steps,
@@ -84,20 +83,10 @@ class Dataset:
             workers=data["workers"],
             channels_last=channels_last,
         )
-        rows.last_batch = self.context.sharing.last_batch(
-            (self.fingerprint, seed, labelled, only_labelled, channels_last)
-        )
-        return rows
 
-    @property
+    @cached_property
     def _data(self) -> tuple[Prepared, str]:
-        """Rows and fingerprint, from the store or prepared now; once."""
-        # No cached_property: before Python 3.12 it holds one lock for all instances, and jobs of a cohort wait in here.
-        if self._read is None:
-            self._read = self._read_data()
-        return self._read
-
-    def _read_data(self) -> tuple[Prepared, str]:
+        """Rows and fingerprint, from the store or prepared now."""
         context, data, board = self.context, self.context.settings["data"], self.context.board
         node = data["source"]
         source: Source = context.build(node)
@@ -105,7 +94,7 @@ class Dataset:
         entry = context.store.entry(DATA, key)
         made_of = (DATA, str(entry.folder), data.get("imbalance"), self.num_classes, data["limit"])
         board.start(DATA)
-        prepared, fingerprint, reused = context.sharing.once(made_of, lambda: self._read_entry(entry, source))
+        prepared, fingerprint, reused = context.once(made_of, lambda: self._read_entry(entry, source))
         prepared.check(self.num_classes)
         check_row_shape(prepared, data.get("shape"))
         sizes = ", ".join(f"{split} {len(prepared.splits[split]['inputs'])}" for split in SPLITS)
@@ -123,7 +112,7 @@ class Dataset:
             reused = entry.problem() is None
             if not reused:
                 entry.clear()
-                write_prepared(entry, turns.computed(source.prepare))
+                write_prepared(entry, source.prepare())
             prepared, fingerprint = read_prepared(entry)
         chosen = choose_rows(prepared, self.context.settings["data"], self.num_classes)
         return chosen, fingerprint if chosen is prepared else chosen.fingerprint(), reused

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kd_lightning.errors import ConfigError
+from kd_lightning.experiment.pending import Steps, run_alone
 from kd_lightning.experiment.stage import DATA, TEST, Comparison, Request, Stage, Stages
 from kd_lightning.results.roles import STAGE_NAME
 
-Obtain = Callable[[Stage, Sequence[Stage]], None]
+Obtain = Callable[[Stage, Sequence[Stage]], Steps[None]]
 
 
-def serial(scheme: Stages, obtain: Obtain, elsewhere: Callable[[Stage], bool] = lambda stage: False) -> Comparison:
+def serial(
+    scheme: Stages, obtain: Obtain, elsewhere: Callable[[Stage], bool] = lambda stage: False
+) -> Steps[Comparison]:
     """One stage after the other.
 
     Args:
@@ -32,7 +35,7 @@ def serial(scheme: Stages, obtain: Obtain, elsewhere: Callable[[Stage], bool] = 
         if len(stages) > 1:
             stages.sort(key=elsewhere)
         for number, stage in enumerate(stages, start=1):
-            obtain(stage, stages[number:])
+            yield from obtain(stage, stages[number:])
 
 
 def look_ahead(scheme: Stages) -> tuple[list[Stage], Comparison]:
@@ -42,7 +45,12 @@ def look_ahead(scheme: Stages) -> tuple[list[Stage], Comparison]:
         ConfigError: A stage has no name of its own, or one that is no folder's, or is used and not yielded; or as ``serial``.
     """
     stages: list[Stage] = []
-    comparison = serial(scheme, lambda stage, _: stages.append(stage))
+
+    def note(stage: Stage, beside: Sequence[Stage]) -> Steps[None]:
+        stages.append(stage)
+        yield from ()
+
+    comparison = run_alone(serial(scheme, note))
     names = [stage.name for stage in stages]
     for name in names:
         if not STAGE_NAME.fullmatch(name):

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from kd_lightning.data.datamodule import ExperimentData
-from kd_lightning.process import turns
 from kd_lightning.store import Entry, publish, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.batched_logits import logits_by_parts
@@ -59,7 +58,7 @@ def evaluated(
     with entry.lock(waiting=lambda: board.say("test: another process is at it, waiting")):
         if entry.problem() is not None:
             entry.clear()
-            turns.computed(lambda: measure(entry, network(), task, data, trainer, chunked))
+            measure(entry, network(), task, data, trainer, chunked)
     return entry.read_json("result.json"), load_file(entry.path("rows.safetensors"))
 
 

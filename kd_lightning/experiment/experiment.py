@@ -5,7 +5,7 @@ Settings come as plain data and ``build`` turns a node with a ``_target_`` into 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +15,14 @@ from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.built_checks import check_built
+from kd_lightning.experiment.claims import Claims
 from kd_lightning.experiment.console import Line
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.driver import look_ahead, serial
 from kd_lightning.experiment.evaluation import evaluated
 from kd_lightning.experiment.parts import Parts
+from kd_lightning.experiment.pending import Steps, run_alone
 from kd_lightning.experiment.settings import STUDENT, Build, Settings
-from kd_lightning.experiment.sharing import ALONE, Alone
 from kd_lightning.experiment.stage import DATA, TEST, Comparison, Stage, Stages, TrainedStage
 from kd_lightning.experiment.train_stage import stored
 from kd_lightning.results.sweep_folder import WAITS
@@ -54,7 +55,8 @@ class Experiment:
         packages: Likewise.
         board: Likewise.
         name: Likewise.
-        sharing: Likewise.
+        claims: Likewise.
+        made: Likewise; None = nothing yet.
 
     Attributes:
         stages: What the scheme asks for, in order.
@@ -71,9 +73,10 @@ class Experiment:
         packages: Sequence[str],
         board: StageBoard,
         name: str = "run",
-        sharing: Alone = ALONE,
+        claims: Claims | None = None,
+        made: dict[Hashable, Any] | None = None,
     ) -> None:
-        self.context = Context(settings, build, packages, board, name, sharing)
+        self.context = Context(settings, build, packages, board, name, claims, {} if made is None else made)
         self.builder = Builder(self.context)
         self.scheme: Callable[[Parts], Stages] = build(settings["scheme"])
         self.parts = Parts(self.builder, self.scheme)
@@ -94,9 +97,13 @@ class Experiment:
         Raises:
             KDError: Something in the settings or the data is wrong; nothing has been trained then.
         """
+        return run_alone(self.steps())
+
+    def steps(self) -> Steps[Found]:
+        """The same, told what it waits for; others of this process that run meanwhile have the same ``matmul``."""
         with matmul_precision(self.context.settings["matmul"]):
             self.check()
-            compared = serial(self.scheme(self.parts), self._obtain, elsewhere=self._at_work_elsewhere)
+            compared = yield from serial(self.scheme(self.parts), self._obtain, elsewhere=self._at_work_elsewhere)
             return self._tested(compared)
 
     def check(self) -> None:
@@ -114,27 +121,28 @@ class Experiment:
     def obtain(self, name: str) -> None:
         """Have the result of one stage at hand; those before it are stored."""
         with matmul_precision(self.context.settings["matmul"]):
-            self._obtain(self.stage(name))
+            run_alone(self._obtain(self.stage(name)))
 
-    def _obtain(self, stage: Stage, beside: Sequence[Stage] = ()) -> None:
+    def _obtain(self, stage: Stage, beside: Sequence[Stage] = ()) -> Steps[None]:
         self.stages = [stage if each.name == stage.name else each for each in self.stages]
         with self._claimed(stage, beside):
-            record = stage.work.obtain(stage)
+            record = yield from stage.work.obtain(stage)
         if record is not None:
             self._records[stage.name] = record
-            if not record["reused"]:
-                self.context.sharing.note_done(stage.name)
+            if self.context.claims and not record["reused"]:
+                self.context.claims.note_done(stage.name)
 
     def _claimed(self, stage: Stage, beside: Sequence[Stage]) -> AbstractContextManager[None]:
         """Around the work on a stage: no other job of the sweep is at it, and others may be at those beside it."""
-        wanted = [each for each in (stage, *beside) if each.shown and not self.is_stored(each)]
-        if stage not in wanted:
+        claims = self.context.claims
+        wanted = [each for each in (stage, *beside) if each.shown and not self.is_stored(each)] if claims else []
+        if claims is None or stage not in wanted:
             return nullcontext()
         waiting = partial(self.context.board.update, stage.name, 0, WAITS)
         if self.context.settings["logger"]:  # whoever did a stage besides would not be among the job's trackers
             wanted = [stage]
         (name, left), *others = [(f"{each.name}/{each.key}", self._steps_from(each)) for each in wanted]
-        return self.context.sharing.claim(name, left, waiting, others)
+        return claims.claim(name, left, waiting, others)
 
     def is_stored(self, stage: Stage) -> bool:
         """It can be reused, by the look of it: its files are not read."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.pending import Steps
 from kd_lightning.experiment.settings import TeacherSource
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.experiment.stored_or_live import choose_source, find_taken_up
 from kd_lightning.experiment.stored_outputs import open_source
 from kd_lightning.experiment.train_stage import stored
-from kd_lightning.process import turns
 
 
 @dataclass
@@ -53,10 +53,11 @@ class OutputsWork:
         self._source = taken_up[0] if taken_up else self.sources[-1]
         return taken_up is not None or not self.open
 
-    def obtain(self, stage: Stage) -> None:
+    def obtain(self, stage: Stage) -> Steps[None]:
         """See ``Work``; it leaves no record: nothing depends on where the outputs come from."""
+        yield from ()  # whoever writes rows waits for nothing that a run of this process holds
         context, builder = self.builder.context, self.builder
-        source = turns.computed(lambda: choose_source(builder, self.role, self.sources, self.readers, self.network))
+        source = choose_source(builder, self.role, self.sources, self.readers, self.network)
         needed = not all(stored(context.place(reader), context.force(reader)) for reader in self.readers(source))
         self._source = open_source(builder, self.role, source, self.network, stage.name) if needed else source
         if self._source.shards is None and stage.shown:

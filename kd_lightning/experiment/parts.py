@@ -122,12 +122,8 @@ class Parts:
         return [stage for stage in stages if any(read.name == outputs for read in stage.reads)]
 
     def outputs_of(self, outputs: Stage, teacher: Stage) -> TeacherOutputs:
-        """The trained teacher's outputs, from where the run has them; the same for all jobs of a cohort that it serves."""
-        source = source_of(outputs)
-        return self.builder.context.sharing.teacher(
-            stage_keys.shared_outputs(self.builder, teacher, source),
-            lambda: self.builder.teacher_outputs(self.trained(teacher), source),
-        )
+        """The trained teacher's outputs, from where the run has them."""
+        return self.builder.teacher_outputs(self.trained(teacher), source_of(outputs))
 
     def _supervised(self, name: str, title: str, label: str, role: str, steps: int) -> TrainedStage:
         return TrainedStage(

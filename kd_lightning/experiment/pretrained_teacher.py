@@ -12,11 +12,11 @@ from kd_lightning.data.datamodule import RowsDataset
 from kd_lightning.errors import CheckpointCorruptError
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.evaluation import validated
+from kd_lightning.experiment.pending import Steps
 from kd_lightning.experiment.settings import TEACHER, Settings
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.experiment.train_stage import note
 from kd_lightning.models.weights import find_teacher, load_teacher
-from kd_lightning.process import turns
 from kd_lightning.store import Entry, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.training.callbacks.checkpoints import save_weights
@@ -36,7 +36,7 @@ class PretrainedWork:
     builder: Builder
     checkpoint: str
 
-    def obtain(self, stage: Stage) -> Settings:
+    def obtain(self, stage: Stage) -> Steps[Settings]:
         """See ``Work``.
 
         Raises:
@@ -45,6 +45,7 @@ class PretrainedWork:
             ConfigError: It is of another architecture.
             VocabMismatchError: It was trained with another tokenizer.
         """
+        yield from ()
         path, board = find_teacher(self.checkpoint), self.builder.context.board
         entry = self.builder.context.place(stage)
         with entry.lock(waiting=lambda: board.say(f"{stage.name}: another process is at it, waiting")):
@@ -62,10 +63,10 @@ class PretrainedWork:
         rows = dataset.rows(TEACHER, 1, only_labelled=False)
         channels_last = bool(builder.settings["channels_last"])
         first = RowsDataset(dataset.prepared.splits["val"], channels_last=channels_last).__getitems__([0])
-        turns.computed(lambda: check_answers(network, task, first, path))
+        check_answers(network, task, first, path)
         entry.clear()
         builder.context.board.start(stage.name)
-        val = turns.computed(lambda: validated(network, task, rows, builder.trainer.trainer, entry.folder, chunked))
+        val = validated(network, task, rows, builder.trainer.trainer, entry.folder, chunked)
         adopt(stage, entry, network, val, str(path), task.monitor)
 
 

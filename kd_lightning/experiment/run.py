@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kd_lightning.errors import Postponed
+from kd_lightning.experiment.claims import Claims
 from kd_lightning.experiment.collect_results import results_of
 from kd_lightning.experiment.console import TerminalBoard
 from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.pending import Steps, run_alone
 from kd_lightning.experiment.run_folder import environment, gather
 from kd_lightning.experiment.run_summary import print_summary
-from kd_lightning.experiment.sharing import ALONE, Alone
 from kd_lightning.experiment.tracking.track import tracking
 from kd_lightning.process.allocator import keep_freed_memory
-from kd_lightning.process.turns import clock, computed
 from kd_lightning.results.report.run.run_report import write_report
 from kd_lightning.results.sweep_folder import PROGRESS, settings_digest
 from kd_lightning.results.sweep_records import ProgressFile
@@ -28,7 +28,12 @@ from kd_lightning.safety.redaction import redacted
 from kd_lightning.store import publish, publish_json
 
 
-def execute(
+def execute(*job: Any, **more: Any) -> dict[str, Any]:
+    """``execution`` of a run that is alone in its process."""
+    return run_alone(execution(*job, **more))
+
+
+def execution(
     settings: dict[str, Any],
     build: Callable[[Any], Any],
     packages: Sequence[str],
@@ -37,8 +42,10 @@ def execute(
     overrides: Sequence[str],
     command: str,
     sweep: str | None = None,
-    sharing: Alone = ALONE,
-) -> dict[str, Any]:
+    claims: Claims | None = None,
+    made: dict[Hashable, Any] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Steps[dict[str, Any]]:
     """Run the job and write its folder.
 
     Args:
@@ -50,7 +57,9 @@ def execute(
         overrides: What the user changed.
         command: What repeats the run.
         sweep: Name of the sweep that the run belongs to, if any.
-        sharing: What it has in common with other jobs of this process.
+        claims: As for ``Experiment``.
+        made: As for ``Experiment``.
+        clock: Seconds of the job's own.
 
     Returns:
         The content of ``results.json``.
@@ -59,21 +68,20 @@ def execute(
     folder.mkdir(parents=True, exist_ok=True)
     publish(folder / "config.yaml", config_text(redacted(settings)))
     publish(folder / "overrides.txt", "".join(f"{line}\n" for line in overrides))
-    publish_json(folder / "environment.json", computed(environment))
+    publish_json(folder / "environment.json", environment())
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    started, waited = time.perf_counter(), clock(since_now=True)
+    started = clock()
     with run_log(folder / "run.log") as log:
         with tracking(settings, build, folder, overrides, sweep) as tracked:
             progress = ProgressFile(folder / PROGRESS)
             with TerminalBoard(bars=settings["progress"], log=log, progress=progress) as board:
-                experiment = Experiment(tracked.settings, build, packages, board, sweep or folder.name, sharing)
+                experiment = Experiment(tracked.settings, build, packages, board, sweep or folder.name, claims, made)
                 board.expect(experiment.lines)
-                found = experiment.run()
+                found = yield from experiment.steps()
             results = results_of(experiment, found, command)
             gather(folder, experiment, found.comparison)
-            seconds = round(time.perf_counter() - started - waited(), 1)
             owner = {"settings": settings_digest(overrides)}  # no other job can take them for its own
-            publish_json(folder / "results.json", {**results, "wall_seconds": seconds, **owner})
+            publish_json(folder / "results.json", {**results, "wall_seconds": round(clock() - started, 1), **owner})
             report = write_report(folder)
             refused = tracked.finish(results)
         print_summary(board, results)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.errors import ConfigError
+from kd_lightning.experiment.pending import Steps
 from kd_lightning.experiment.settings import Settings
 from kd_lightning.store import content_key
 from kd_lightning.training.supervised import SupervisedModule
@@ -23,7 +25,7 @@ DATA, TEST = "data", "test"
 class Work(Protocol):
     """How a stage is done."""
 
-    def obtain(self, stage: Stage) -> Settings | None:
+    def obtain(self, stage: Stage) -> Steps[Settings | None]:
         """Have the stage's result at hand, by reuse, resume or work; its record, if it leaves one."""
         ...
 
@@ -58,16 +60,11 @@ class Stage:
     steps: int = 0
     unit: str = "steps"
     shown: bool = True
-    # No cached_property: before Python 3.12 it holds one lock for all instances, and jobs of a cohort wait in there.
-    _contents: Settings = field(default_factory=dict, init=False, repr=False)
 
-    @property
+    @cached_property
     def contents(self) -> Settings:
         """All that the result depends on."""
-        if not self._contents:
-            keys = {name: stage.key for name, stage in self.after.items()}
-            self._contents.update({**self.ingredients(), **keys})
-        return self._contents
+        return {**self.ingredients(), **{name: stage.key for name, stage in self.after.items()}}
 
     @property
     def key(self) -> str:

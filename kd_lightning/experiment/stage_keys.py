@@ -199,19 +199,6 @@ def tested(builder: Builder, stage: Stage) -> str:
     )
 
 
-def shared_outputs(builder: Builder, teacher: Stage, source: TeacherSource) -> str:
-    """Equal for jobs of a cohort that one teacher serves."""
-    return content_key(
-        {
-            "store": str(builder.context.store.root),
-            "teacher": teacher.key,
-            "outputs": source.node,
-            "rows": str(source.shards.folder) if source.shards else "",
-            "trainer": builder.settings["trainer"],
-        }
-    )
-
-
 def likeness(settings: Settings) -> str:
     """Equal for jobs whose networks and modules need to be checked only once."""
     apart = ("alpha", "temperature", "folder")

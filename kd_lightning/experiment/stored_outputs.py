@@ -16,7 +16,6 @@ from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.preflight import PROGRESS
 from kd_lightning.experiment.settings import STUDENT, Settings, TeacherSource, softness
 from kd_lightning.losses.base import teacher_taps
-from kd_lightning.process import turns
 from kd_lightning.process.sizes import size
 from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.store import Entry, content_key
@@ -60,11 +59,11 @@ class TeacherCache:
                 if problem:
                     board.say(f"teacher outputs: written again ({self.entry.folder}: {problem})")
                 if not reused:
-                    turns.computed(lambda: self._build(board, stage))
+                    self._build(board, stage)
                 shards = self._opened()
         assert shards is not None, "our own writing, under our lock"
         policy = ", ".join(str(value) for name, value in self.job.policy.settings().items() if name != "_target_")
-        count = turns.computed(lambda: self.job.bytes)  # it may ask the teacher about a row
+        count = self.job.bytes
         what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {size(count)}"
         board.done(stage, f"{what} ({'reused ' if reused else ''}{shorten_hash(self.entry.key)})")
         return shards
@@ -129,11 +128,11 @@ def open_source(
     if not isinstance(builder.build(source.node), Policy):
         return source
     board = builder.context.board
-    cache = turns.computed(lambda: teacher_cache(builder, role, source, network()))
+    cache = teacher_cache(builder, role, source, network())
     ready = replace(source, shards=cache.ready(board, stage))
     temperature = hottest(builder)
     if cache.job.policy.renormalises() and temperature > 1:
-        cosine = turns.computed(lambda: measured_cosine(builder, ready, network(), temperature))
+        cosine = measured_cosine(builder, ready, network(), temperature)
         board.say(
             f"warning: teacher_outputs.missing_mass=none at temperature {temperature:g}: the student's gradient has a cosine "
             f"of {cosine:.2f} with the one that the whole teacher gives ({SAMPLE} rows): use missing_mass=unigram, or "

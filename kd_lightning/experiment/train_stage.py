@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from kd_lightning.errors import NonFiniteLossError
+from kd_lightning.experiment.pending import BusyEntry, Steps
 from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.results.sweep_folder import WAITS
-from kd_lightning.store import Entry, publish, publish_json
+from kd_lightning.store import Entry, publish, publish_json, released
 from kd_lightning.training import loss_state as carrying
 from kd_lightning.training.callbacks.checkpoints import (
     TRAINED,
     best_path,
 )
-from kd_lightning.training.fit import WEIGHTS, StageBoard, TrainerSettings, train
+from kd_lightning.training.fit import WEIGHTS, PendingTraining, StageBoard, TrainerSettings
 
 FILES = [WEIGHTS, "description.json", "metrics.csv", "result.json"]
 
@@ -26,8 +27,7 @@ def obtain(
     settings: TrainerSettings,
     board: StageBoard,
     force: str | None = None,
-    trained_by: Callable[[TrainedStage, Entry, TrainerSettings, StageBoard], None] | None = None,
-) -> dict[str, Any]:
+) -> Steps[dict[str, Any]]:
     """The stage's record (``result.json``), by reuse, resume or training.
 
     Args:
@@ -36,7 +36,6 @@ def obtain(
         settings: How to train.
         board: Where progress is shown.
         force: The run or sweep that wants the stage made again although it is stored; once for all of its jobs.
-        trained_by: Runs or goes on with the training, as ``train`` does; None = ``train`` itself.
 
     Raises:
         NonFiniteLossError: The training diverged.
@@ -49,7 +48,9 @@ def obtain(
 
     if stored(entry, force):
         return reuse(stage, entry, board)
-    with entry.lock(wait):
+    while (lock := entry.try_lock()) is None:
+        yield BusyEntry(entry, wait)
+    with released(lock):
         if stored(entry, force):
             return reuse(stage, entry, board)
         place = entry if force is None else made_again(entry, force)
@@ -60,7 +61,7 @@ def obtain(
             entry.clear()
         board.start(stage.name)
         if not place.path(TRAINED).is_file():  # else we were stopped between the training's end and the entry's
-            (trained_by or train)(stage, place, settings, board)
+            yield PendingTraining(stage, place, settings, board)
         record = settle(stage, place, force)
         if place is not entry:
             entry.take(place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.pending import Steps
 from kd_lightning.experiment.settings import Settings
 from kd_lightning.experiment.stage import Stage, TrainedStage
 from kd_lightning.experiment.train_stage import obtain
@@ -20,15 +21,9 @@ class TrainingWork:
 
     builder: Builder
 
-    def obtain(self, stage: Stage) -> Settings:
+    def obtain(self, stage: Stage) -> Steps[Settings]:
         """See ``Work``; the record is ``result.json``."""
         assert isinstance(stage, TrainedStage)
         context = self.builder.context
-        return obtain(
-            stage,
-            context.place(stage),
-            self.builder.trainer,
-            context.board,
-            context.force(stage),
-            trained_by=context.sharing.train,
-        )
+        place, force = context.place(stage), context.force(stage)
+        return (yield from obtain(stage, place, self.builder.trainer, context.board, force))

@@ -36,6 +36,11 @@ def are_threads_fixed() -> bool:
     return any(name in os.environ for name in OWN_CHOICE) or bool(_fixed_by_launcher) or torch.get_num_threads() == 1
 
 
+def on_cpu(accelerator: object) -> bool:
+    """What trains with this setting of the trainer trains on the CPU."""
+    return accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
 @contextmanager
 def chosen_threads(recorded: int | None, say: Callable[[str], None]) -> Iterator[None]:
     """Around a training on the CPU: it has a thread for each core that is free, at least one, and at most torch's number.

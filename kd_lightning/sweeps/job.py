@@ -24,7 +24,6 @@ from kd_lightning.config.resolve import plain, yaml_text
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError, Postponed, TrialPruned, did_you_mean
 from kd_lightning.process import collector
 from kd_lightning.process.stopping import Terminated
-from kd_lightning.process.turns import Interrupted
 from kd_lightning.results.sweep_folder import (
     DONE,
     FAILED,
@@ -112,9 +111,7 @@ def check_forced(settings: dict[str, Any]) -> None:
     Experiment(settings, build, trusted_packages(), QuietBoard())
 
 
-def carry_out(
-    settings: dict[str, Any], folder: Path, overrides: list[str], sweep: str | None, **sharing: Any
-) -> Results:
+def carry_out(settings: dict[str, Any], folder: Path, overrides: list[str], sweep: str | None, **more: Any) -> Results:
     """Run a job whose settings are checked; the content of ``results.json``.
 
     Args:
@@ -122,22 +119,28 @@ def carry_out(
         folder: The run folder.
         overrides: What the user changed.
         sweep: Name of the sweep, if the job is one of a sweep.
-        sharing: As for ``run.execute``.
+        more: As for ``run.execution``.
     """
     from kd_lightning.experiment.run import execute
 
     collector.go_on()
-    return execute(
-        settings=settings,
-        build=build,
-        packages=trusted_packages(),
-        folder=folder,
-        config_text=yaml_text,
-        overrides=overrides,
-        command=shlex.join(["kd", "run", *overrides]),
-        sweep=sweep,
-        **sharing,
-    )
+    return execute(**execution_arguments(settings, folder, overrides, sweep), **more)
+
+
+def execution_arguments(
+    settings: dict[str, Any], folder: Path, overrides: list[str], sweep: str | None
+) -> dict[str, Any]:
+    """What ``run.execution`` needs to know of a job; arguments as for ``carry_out``."""
+    return {
+        "settings": settings,
+        "build": build,
+        "packages": trusted_packages(),
+        "folder": folder,
+        "config_text": yaml_text,
+        "overrides": overrides,
+        "command": shlex.join(["kd", "run", *overrides]),
+        "sweep": sweep,
+    }
 
 
 def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> None:
@@ -222,7 +225,7 @@ def shared_with(place: Place, folder: Path) -> dict[str, Any]:
         return {}
     from kd_lightning.sweeps.stage_claims import StageClaims
 
-    return {"sharing": StageClaims(place.leader, folder / DONE_STAGES)}
+    return {"claims": StageClaims(place.leader, folder / DONE_STAGES)}
 
 
 @dataclass
@@ -261,7 +264,7 @@ def record_end(folder: Path) -> Iterator[End]:
     except Terminated:
         end_job(folder, PREEMPTED, error="terminated by SIGTERM; the same command goes on from there")
         raise
-    except (KeyboardInterrupt, Interrupted):
+    except KeyboardInterrupt:
         end_job(folder, INTERRUPTED, error="Ctrl-C; the same command goes on from the last resume point")
         raise
     except (Exception, SystemExit) as error:

@@ -8,7 +8,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from kd_lightning.errors import NonFiniteLossError, Postponed, StageFailedError
-from kd_lightning.experiment.sharing import Alone
 from kd_lightning.safety.error_text import describe
 from kd_lightning.safety.inside import check_file
 from kd_lightning.sweeps.stage_queue import LATER, Answer, Ask, Over
@@ -17,7 +16,7 @@ AT_ONCE = 0.05
 """Seconds in which an answer comes if the stage is free."""
 
 
-class StageClaims(Alone):
+class StageClaims:
     """A job that does no stage that another job of its sweep is doing.
 
     Args:
@@ -33,7 +32,7 @@ class StageClaims(Alone):
     def claim(
         self, stage: str, left: int, waiting: Callable[[], None], beside: Sequence[tuple[str, int]] = ()
     ) -> Iterator[None]:
-        """See ``Alone``.
+        """See ``Claims``.
 
         Raises:
             Postponed: It is asked to make room.
@@ -56,7 +55,7 @@ class StageClaims(Alone):
         self._tell(Over())
 
     def note_done(self, stage: str) -> None:
-        """See ``Alone``."""
+        """See ``Claims``."""
         with suppress(OSError), check_file(self.done.parent, self.done).open("a", encoding="utf-8") as file:
             file.write(f"{stage}\n")
 

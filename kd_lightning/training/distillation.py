@@ -7,7 +7,7 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -95,7 +95,8 @@ class DistillationModule(SupervisedModule):
             raise ConfigError(f"{self._takes_gradients()}, which compile=true does not give: set compile=false")
         self.student_taps = {name: student_path for name, (student_path, _) in all_taps(soft_losses).items()}
         check_taps(student, self.student_taps, "student")
-        teacher.connect(teacher_taps(soft_losses), by_rows=chunked)
+        self.teacher_taps = teacher_taps(soft_losses)
+        teacher.connect(self.teacher_taps, by_rows=chunked)
         raw = [] if teacher.keeps_logits else [name for name, term in soft_losses.items() if term.raw_logits]
         if raw:
             raise ConfigError(
@@ -107,6 +108,15 @@ class DistillationModule(SupervisedModule):
     @property
     def teacher(self) -> TeacherOutputs:
         return self._teacher[0]
+
+    @property
+    def asks_of_teacher(self) -> Hashable:
+        """What its outputs are connected for: equal for students that one teacher can serve."""
+        return tuple(sorted(self.teacher_taps.items())), self.chunked
+
+    def replace_teacher(self, teacher: TeacherOutputs) -> None:
+        """Learn from another one, connected, that says the same."""
+        self._teacher = (teacher,)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DistillationModule:
         # What .to(), .cuda(), .half() call: the teacher goes along although it is not in the tree.

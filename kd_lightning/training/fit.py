@@ -6,7 +6,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,13 +110,34 @@ def begun(entry: Entry) -> bool:
     return entry.path("description.json").is_file()
 
 
-def train(stage: Trainable, entry: Entry, settings: TrainerSettings, board: StageBoard) -> None:
-    """Run or go on with the training inside the entry's folder."""
-    if not settings.on_cpu:
-        fit(begin(stage, entry, settings, board))
-        return
-    with chosen_threads(recorded_threads(entry), board.say):
-        fit(begin(stage, entry, settings, board))
+@dataclass(frozen=True)
+class PendingTraining:
+    """A training to be done inside an entry's folder, or to be gone on with.
+
+    Attributes:
+        stage: What is trained.
+        entry: Its place in the store; whoever trains holds its lock.
+        settings: How to train.
+        board: Where progress is shown.
+    """
+
+    stage: Trainable
+    entry: Entry
+    settings: TrainerSettings
+    board: StageBoard
+
+    def do(self) -> None:
+        """Train alone."""
+        with self.threads():
+            fit(self.begin())
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Around it: it has the CPU threads that it began with, or as many as are free."""
+        return chosen_threads(recorded_threads(self.entry), self.board.say) if self.settings.on_cpu else nullcontext()
+
+    def begin(self) -> Training:
+        """See ``begin``."""
+        return begin(self.stage, self.entry, self.settings, self.board)
 
 
 def recorded_threads(entry: Entry) -> int | None:
@@ -206,11 +227,11 @@ def begin(stage: Trainable, entry: Entry, settings: TrainerSettings, board: Stag
     return Training(stage, entry, settings, board, module, resume)
 
 
-def fit(training: Training, callbacks: Sequence[pl.Callback] = ()) -> None:
-    """Train alone; ``callbacks`` are called before all others."""
+def fit(training: Training) -> None:
+    """Train alone."""
     settings = training.settings
     trainer = training.trainer(
-        callbacks=[*callbacks, *settings.callbacks(), *training.recorders(), *training.pruning()],
+        callbacks=[*settings.callbacks(), *training.recorders(), *training.pruning()],
         loggers=settings.loggers(training.stage.name),
         checkpoint_io=AtomicCheckpointIO(),
     )

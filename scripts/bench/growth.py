@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,18 +29,18 @@ from torch.nn import functional as F
 from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.config.instantiate import build
 from kd_lightning.config.resolve import plain
-from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.experiment import Experiment, Found
+from kd_lightning.experiment.pending import Steps
 from kd_lightning.experiment.settings import TEACHER
 from kd_lightning.experiment.stored_outputs import STAGE, open_source
 from kd_lightning.losses.functional.chunked.loss import chunked_loss
 from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
 from kd_lightning.losses.functional.divergence import ForwardKLDivergence
 from kd_lightning.models.lstm_lm import LSTMLM
-from kd_lightning.process.compute_thread import computing
-from kd_lightning.process.turns import Turns
 from kd_lightning.results.report.charts.chart import Chart, Series
 from kd_lightning.results.report.charts.svg import draw
-from kd_lightning.sweeps.cohort.cohort import Cohort, free_memory
+from kd_lightning.sweeps.cohort.limits import free_memory
+from kd_lightning.sweeps.cohort.run_cohort import CohortJob, advance_in_turn
 from kd_lightning.training.fit import lightning_is_quiet
 from kd_lightning.types import LinearLogits
 from scripts.bench.interleaved import Silent
@@ -131,20 +131,15 @@ def cohort(steps: int = 300) -> dict[str, Points]:
 
 def together(grid: Sequence[dict[str, Any]], stack: bool) -> float:
     """Seconds of the soft stages of a cohort."""
-    shared = Cohort(stack)
-    experiments = [Experiment(each, build, [], Silent(), "bench", shared) for each in grid]
+    made: dict[Any, Any] = {}
+    experiments = [Experiment(each, build, [], Silent(), "bench", made=made) for each in grid]
 
-    def job(experiment: Experiment, turns: Turns) -> None:
-        with turns.member():
-            experiment.run()
+    def work(experiment: Experiment, clock: object) -> Steps[Found]:
+        return experiment.steps()
 
-    with lightning_is_quiet(), computing("cpu") as arithmetic:
-        turns = Turns(len(grid), arithmetic=arithmetic)
-        threads = [threading.Thread(target=job, args=(each, turns)) for each in experiments]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    with lightning_is_quiet():
+        jobs = [CohortJob(partial(work, each), sys.stdout) for each in experiments]
+        advance_in_turn(jobs, len(jobs), stack)
     seconds = [each.entry("distill").read_json("result.json")["seconds"] for each in experiments]
     return max(seconds) if stack else sum(seconds)  # in a stack each has the time of all
 

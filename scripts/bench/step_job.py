@@ -93,8 +93,10 @@ class Job:
     @cached_property
     def teacher(self) -> nn.Module:
         """As it starts, bit for bit the same on all sides; what it knows does not matter for the time."""
+        from kd_lightning.experiment.pending import run_alone
+
         stage = self.experiment.stage("teacher")
-        stage.work.obtain(stage)
+        run_alone(stage.work.obtain(stage))
         return self.experiment.parts.trained(stage).eval()
 
     def batches(self) -> Iterator[dict[str, Tensor]]:

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 
+from kd_lightning.experiment.pending import run_alone
 from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.experiment.train_stage import obtain
 from kd_lightning.store import Entry, file_digest, publish_json
@@ -56,7 +57,7 @@ def obtain_teacher(
     stage, entry = one.stage("teacher"), one.entry("teacher")
     assert isinstance(stage, TrainedStage)
     trainer = replace(one.builder.trainer, callbacks=lambda: [Count(notes, deadly)])
-    obtain(stage, entry, trainer, board, force)
+    run_alone(obtain(stage, entry, trainer, board, force))
     return board.lines, entry
 
 

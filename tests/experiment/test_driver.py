@@ -9,12 +9,14 @@ import pytest
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.driver import look_ahead, serial
+from kd_lightning.experiment.pending import Steps, run_alone
 from kd_lightning.experiment.stage import Comparison, Stage, Stages
 
 
 class NoWork:
-    def obtain(self, stage: Stage) -> None:
+    def obtain(self, stage: Stage) -> Steps[None]:
         """Nothing."""
+        yield from ()
 
 
 def stage(name: str, label: str = "", **more: Any) -> Stage:
@@ -33,7 +35,12 @@ def four_steps() -> Stages:
 
 def names(scheme: Stages, **more: Any) -> list[str]:
     done: list[str] = []
-    serial(scheme, lambda each, _: done.append(each.name), **more)
+
+    def obtain(each: Stage, beside: Sequence[Stage]) -> Steps[None]:
+        done.append(each.name)
+        yield from ()
+
+    run_alone(serial(scheme, obtain, **more))
     return done
 
 
@@ -51,13 +58,14 @@ def test_what_another_process_is_at_waits_for_the_others_of_its_request() -> Non
 def test_a_failure_reaches_the_caller_and_nothing_more_is_done() -> None:
     done: list[str] = []
 
-    def obtain(each: Stage, beside: Sequence[Stage]) -> None:
+    def obtain(each: Stage, beside: Sequence[Stage]) -> Steps[None]:
         done.append(each.name)
+        yield from ()
         if each.name == "alone":
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        serial(four_steps(), obtain)
+        run_alone(serial(four_steps(), obtain))
     assert done == ["teacher", "alone"]
 
 

@@ -12,6 +12,7 @@ import pytest
 import pytorch_lightning as pl
 
 from kd_lightning.cli.plan import sum_up
+from kd_lightning.experiment.pending import run_alone
 from kd_lightning.experiment.plan import PlannedStage, plan
 from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.experiment.train_stage import obtain
@@ -54,7 +55,7 @@ def test_a_training_that_was_stopped_goes_on_and_costs_what_is_left(tmp_path: Pa
     assert isinstance(stage, TrainedStage)
     settings = replace(one.builder.trainer, callbacks=lambda: [Stop()])
     with pytest.raises(RuntimeError, match="stopped"):
-        obtain(stage, one.context.place(stage), settings, SilentBoard())
+        run_alone(obtain(stage, one.context.place(stage), settings, SilentBoard()))
     found = {each.name: each for each in plan([one])}
     assert found["baseline"].state == "goes on from step 5"
     assert found["baseline"].left == 5

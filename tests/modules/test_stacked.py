@@ -27,7 +27,7 @@ from kd_lightning.teachers.live import LiveTeacher
 from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.schedules import Linear
 from kd_lightning.training.vectorized.losses import StackedLosses
-from kd_lightning.training.vectorized.module import StackedModule, StackedNetwork, clip_each, share_teacher
+from kd_lightning.training.vectorized.module import StackedModule, StackedNetwork, clip_each
 from kd_lightning.training.vectorized.optimizer import ELEMENTWISE, Span, StackedOptimizer, joined_states, spans_of
 from kd_lightning.training.vectorized.probe import fits_side_by_side, why_not_mapped
 from kd_lightning.types import Batch, Outputs
@@ -118,6 +118,12 @@ CASES = {
     ],
     "not mapped": [{"soft_losses": {"own": Branching()}, "alpha": alpha} for alpha in (0.3, 0.6)],
 }
+
+
+def share_teacher(members: list[Any]) -> None:
+    """Let all learn from the first one's teacher, of which the others have equal copies."""
+    for each in members:
+        each.replace_teacher(members[0].teacher)
 
 
 @pytest.mark.parametrize("small", [2**16, 0], ids=["at once", "by temperature"])

@@ -20,7 +20,7 @@ from kd_lightning.seeds import derive
 from kd_lightning.store import Entry
 from kd_lightning.training.callbacks.checkpoints import resume_files
 from kd_lightning.training.checkpoint_io import AtomicCheckpointIO
-from kd_lightning.training.fit import TrainerSettings, Training, begin, train
+from kd_lightning.training.fit import PendingTraining, TrainerSettings, Training, begin
 from tests.support.parts import CLASSES, FEATURES
 from tests.support.rounding import tolerance
 from tests.support.tiny import SilentBoard, experiment, train_teacher
@@ -114,7 +114,7 @@ def distilling(outputs: Path, **changes: Any) -> Job:
 def alone(job: Job, entry: Entry) -> Entry:
     """Trained by itself, from the beginning or on from where it is."""
     entry.folder.mkdir(parents=True, exist_ok=True)
-    train(job.stage, entry, job.settings, SilentBoard())
+    PendingTraining(job.stage, entry, job.settings, SilentBoard()).do()
     return entry
 
 

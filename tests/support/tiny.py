@@ -10,7 +10,7 @@ import hydra
 from omegaconf import OmegaConf
 
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.experiment.sharing import ALONE, Alone
+from kd_lightning.experiment.pending import run_alone
 from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.store import Entry
 from tests.support.parts import CLASSES, FEATURES
@@ -126,17 +126,15 @@ class SilentBoard:
         self.lines.append(text)
 
 
-def experiment(
-    outputs: Path, sweep: str = "run", board: SilentBoard | None = None, sharing: Alone = ALONE, **changes: Any
-) -> Experiment:
+def experiment(outputs: Path, sweep: str = "run", board: SilentBoard | None = None, **changes: Any) -> Experiment:
     """A tiny experiment, not yet run."""
-    return Experiment(settings(outputs, **changes), build, ["tests"], board or SilentBoard(), sweep, sharing)
+    return Experiment(settings(outputs, **changes), build, ["tests"], board or SilentBoard(), sweep)
 
 
 def train_teacher(one: Experiment) -> None:
     """Have the experiment's teacher in the store."""
     teacher = one.stage("teacher")
-    teacher.work.obtain(teacher)
+    run_alone(teacher.work.obtain(teacher))
 
 
 def entries(one: Experiment) -> dict[str, Entry]:

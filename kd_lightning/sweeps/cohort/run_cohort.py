@@ -1,4 +1,9 @@
-"""The jobs of a cohort: composed one after the other, then run as threads of this process that take turns.
+"""The jobs of a cohort: composed one after the other, then advanced in turn in this process.
+
+Every job is a run like any other, with its own folder, store entries, checkpoints and end. It goes on until it comes to a
+training with a teacher; when none can go on, those whose trainings differ in nothing but what their students learn are
+trained in one fit, so that a batch and the teacher's outputs serve all. One by one, their results are bit for bit those of
+separate runs; where one pass can run the students' networks, they are those of separate runs to about 1e-6.
 
 What a job prints goes to its own ``output.log``; what comes from elsewhere (C code, logging) to ``cohort.log`` of the sweep.
 A job that cannot be one of a cohort runs after the others, by itself.
@@ -6,36 +11,49 @@ A job that cannot be one of a cohort runs after the others, by itself.
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from contextvars import ContextVar
+import time
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from omegaconf import DictConfig
 
 from kd_lightning.config.instantiate import build
-from kd_lightning.experiment.sharing import ALONE, Alone
-from kd_lightning.process import stopping
-from kd_lightning.process.compute_thread import computing, on_cpu
-from kd_lightning.process.cpu_threads import chosen_threads
-from kd_lightning.process.turns import Interrupted, Turns, clock
-from kd_lightning.results.sweep_folder import WAITING
+from kd_lightning.experiment.pending import BusyEntry, Pending, Steps
+from kd_lightning.experiment.run import execution
+from kd_lightning.process import collector
+from kd_lightning.results.sweep_folder import WAITING, WAITS
 from kd_lightning.results.sweep_records import begin_job
 from kd_lightning.safety.inside import check_file
-from kd_lightning.sweeps.cohort.cohort import Cohort, students_that_fit, unfit
-from kd_lightning.sweeps.job import carry_out, checked, end_recorded
+from kd_lightning.sweeps.cohort.limits import students_that_fit, unfit
+from kd_lightning.sweeps.job import carry_out, checked, end_recorded, execution_arguments
 from kd_lightning.sweeps.launch import composed_and_run, single_run
 from kd_lightning.sweeps.launchers.worker import OUTPUT, Order, output_to
-from kd_lightning.training.fit import lightning_is_quiet
+from kd_lightning.training.callbacks.checkpoints import newest_resume_point, step_of
+from kd_lightning.training.fit import PendingTraining
 from kd_lightning.training.matmul import matmul_precision
+from kd_lightning.training.together.fit import train_together
 
 LOG = "cohort.log"
 LOOK = 0.2
-"""Seconds between two looks at whether we were asked to end."""
+"""Seconds between two looks at what another process holds."""
+SAME = (
+    "teacher",
+    "task",
+    "data",
+    "labelled",
+    "batch_size",
+    "seed",
+    "steps",
+    "first_step",
+    "trainer",
+    "validate_every",
+    "channels_last",
+)
+"""Ingredients of a stage that trainings in one fit have in common."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +70,80 @@ class Composed:
     settings: dict[str, Any]
     overrides: list[str]
 
-    def results(self, sharing: Alone) -> dict[str, Any]:
-        """Do it; the content of ``results.json``."""
-        folder = Path(self.order.folder)
-        return carry_out(self.settings, folder, self.overrides, self.order.sweep, sharing=sharing)
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.order.folder)
+
+
+class CohortJob:
+    """A job at work.
+
+    Args:
+        work: Makes the job's steps; told how to read its own seconds, in which others do not work.
+        output: Where it prints.
+
+    Attributes:
+        pending: What it waits for; None = nothing.
+        group: Equal for jobs whose trainings may be one fit; None = it waits for no such training.
+        over: It has ended.
+    """
+
+    def __init__(self, work: Callable[[Callable[[], float]], Steps[Any]], output: TextIO) -> None:
+        self.output = output
+        self.pending: Pending | None = None
+        self.group: Hashable = None
+        self.over = False
+        self._idle = 0.0
+        self._stopped = time.perf_counter()
+        self._steps = work(lambda: time.perf_counter() - self._idle)
+
+    def go_on(self, error: BaseException | None = None, own_seconds: float = 0.0) -> None:
+        """Advance it to what it waits for next, or to its end.
+
+        Args:
+            error: What became of that which it waited for; None = it is done.
+            own_seconds: Its share of the time since it has stopped.
+
+        Raises:
+            BaseException: What asks the whole process to end; nothing else.
+        """
+        self._idle += time.perf_counter() - self._stopped - own_seconds
+        before, self.pending, self.group = self.pending, None, None
+        try:
+            with redirect_stdout(self.output), redirect_stderr(self.output):
+                self.pending = next(self._steps) if error is None else self._steps.throw(error)
+                if isinstance(self.pending, PendingTraining):
+                    self.group = group_of(self.pending)
+                    self.pending.board.update(self.pending.stage.name, 0, WAITS if self.group else "")
+                elif not isinstance(before, BusyEntry):
+                    self.pending.waiting()
+        except StopIteration:
+            self.over = True
+        except BaseException:
+            self.over = True
+            raise
+        finally:
+            self._stopped = time.perf_counter()
+
+
+def work(job: Composed, made: dict[Hashable, Any], clock: Callable[[], float]) -> Steps[None]:
+    """The steps of a job, whose end is recorded; ``made`` is as for ``Experiment``."""
+    with end_recorded(job.folder, job.order.number) as end:
+        begin_job(job.folder, job.order.number, job.overrides)  # its time begins now
+        began, own = time.perf_counter(), clock()
+        end.waited = lambda: time.perf_counter() - began - (clock() - own)
+        arguments = execution_arguments(job.settings, job.folder, job.overrides, job.order.sweep)
+        end.results = yield from execution(**arguments, made=made, clock=clock)
+
+
+def group_of(pending: PendingTraining) -> Hashable:
+    """Equal for trainings that may be one fit; None = it has nothing in common with any."""
+    contents = pending.stage.contents
+    if "teacher" not in contents:
+        return None
+    resume, _ = newest_resume_point(pending.entry.folder)
+    return repr(([contents[name] for name in SAME], step_of(resume) if resume else 0))
 
 
 def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once: int = 1) -> None:
@@ -63,7 +151,7 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
 
     Args:
         orders: The jobs.
-        most: Jobs that train side by side, at most; None = as many as fit into half of the free memory.
+        most: Jobs that train in one fit, at most; None = as many as fit into half of the free memory.
         stack: Students of equal shapes are trained in one pass where that is possible.
         at_once: Processes that do so at once and share a memory.
 
@@ -76,21 +164,24 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
     fitting = [job for job in jobs if reasons[job.order.number] is None]
     for place in dict.fromkeys(place_of(job.settings) for job in fitting):
         chosen = [job for job in fitting if place_of(job.settings) == place]
-        with output_to(Path(chosen[0].order.folder).with_name(LOG)), matmul_precision(chosen[0].settings["matmul"]):
+        with output_to(chosen[0].folder.with_name(LOG)), matmul_precision(chosen[0].settings["matmul"]):
             fit = max(1, students_that_fit([job.settings for job in chosen], build) // at_once)
             if fit < len(chosen):
                 print(
                     f"{fit} of {len(chosen)} jobs at a time: more do not fit into half of the free memory", flush=True
                 )
-            in_threads(chosen, Cohort(stack), fit if most is None else min(most, fit))
-    # Last: once this thread has computed it has a pool of threads, too, and the cohort's would wait longer for each other.
+            advance_all(chosen, fit if most is None else min(most, fit), stack)
     for job in jobs:
         if reason := reasons[job.order.number]:
-            folder = Path(job.order.folder)
-            with output_to(folder / OUTPUT), end_recorded(folder, job.order.number) as end:
-                begin_job(folder, job.order.number, job.overrides)
+            with output_to(job.folder / OUTPUT), end_recorded(job.folder, job.order.number) as end:
+                begin_job(job.folder, job.order.number, job.overrides)
                 print(f"by itself, not in the cohort: {reason}", flush=True)
-                end.results = job.results(ALONE)
+                end.results = carry_out(job.settings, job.folder, job.overrides, job.order.sweep)
+
+
+def output_of(folder: Path) -> TextIO:
+    """Where a job prints."""
+    return check_file(folder, folder / OUTPUT).open("a", encoding="utf-8", buffering=1, errors="backslashreplace")
 
 
 def place_of(settings: dict[str, Any]) -> tuple[str, ...]:
@@ -104,91 +195,68 @@ def composed(order: Order) -> Composed | None:
     folder, found = Path(order.folder), []
     folder.mkdir(parents=True, exist_ok=True)
 
-    def work(config: DictConfig) -> None:
+    def check(config: DictConfig) -> None:
         overrides = order.overrides
         begin_job(folder, order.number, overrides, WAITING)
         with end_recorded(folder, order.number):
             found.append(Composed(order, checked(config, folder, overrides), overrides))
 
     with output_to(folder / OUTPUT), single_run():
-        composed_and_run(order.words, work)
+        composed_and_run(order.words, check)
     return found[0] if found else None
 
 
-def in_threads(jobs: Sequence[Composed], cohort: Cohort, most: int) -> None:
-    """Run the jobs side by side, at most so many in step; returns when all have ended."""
-    accelerator = jobs[0].settings["trainer"].get("accelerator")
-    number = chosen_threads(None, print) if on_cpu(accelerator) else nullcontext()
-    with routed(), lightning_is_quiet(), stopping.deferred(), number, computing(accelerator) as arithmetic:
-        turns = Turns(len(jobs), most, arithmetic)
-        threads = [
-            threading.Thread(target=in_thread, args=(job, cohort, turns), name=f"job {job.order.number}")
-            for job in jobs
-        ]
+def advance_all(chosen: Sequence[Composed], most: int, stack: bool) -> None:
+    """Run the jobs to their ends, at most so many in one fit."""
+    collector.go_on()
+    made: dict[Hashable, Any] = {}
+    with ExitStack() as files:
+        jobs = [CohortJob(partial(work, job, made), files.enter_context(output_of(job.folder))) for job in chosen]
         try:
-            for thread in threads:
-                thread.start()
-            told = False
-            for thread in threads:
-                while thread.is_alive():
-                    if stopping.requested() and not told:
-                        turns.end(stopping.Terminated)
-                        told = True
-                    thread.join(LOOK)
-        except BaseException:  # Ctrl-C; or no more threads are to be had
-            turns.end(Interrupted)
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+            advance_in_turn(jobs, most, stack)
+        except BaseException as error:  # a wish to end, which one of them, or a fit, has heard
+            for job in jobs:
+                if not job.over:
+                    with suppress(type(error)):
+                        job.go_on(error)
             raise
 
 
-def in_thread(job: Composed, cohort: Cohort, turns: Turns) -> None:
-    """Body of a thread."""
-    folder = Path(job.order.folder)
-    record = end_recorded(folder, job.order.number)
-    with own_output_to(folder / OUTPUT), suppress(stopping.Terminated, Interrupted), record as end, turns.member():
-        begin_job(folder, job.order.number, job.overrides)  # its time begins now
-        end.waited = clock(since_now=True)
-        end.results = job.results(cohort)
+def advance_in_turn(jobs: Sequence[CohortJob], most: int, stack: bool) -> None:
+    """Advance all jobs until none can go on, train the first group of those that wait, and so on to the end."""
+    left = list(jobs)
+    while left:
+        for job in left:
+            if job.group is None:  # it has not begun, or somebody else was at what it needs
+                advance(job)
+        groups: dict[Hashable, list[CohortJob]] = {}
+        for job in left:
+            if job.group is not None:
+                groups.setdefault(job.group, []).append(job)
+        if groups:
+            train_group(next(iter(groups.values()))[:most], stack)
+        left = [job for job in jobs if not job.over]
+        if left and not groups:
+            time.sleep(LOOK)
 
 
-_own_output: ContextVar[TextIO | None] = ContextVar("own_output", default=None)
-"""Of the calling thread, or of the job for which it computes."""
+def train_group(jobs: Sequence[CohortJob], stack: bool) -> None:
+    """Do the trainings that jobs wait for in one fit, and let them go on."""
+    pending = [job.pending for job in jobs]
+    began = time.perf_counter()
+    ends = train_together([each for each in pending if isinstance(each, PendingTraining)], stack)
+    share = (time.perf_counter() - began) / len(jobs)
+    for job, end in zip(jobs, ends, strict=True):
+        advance(job, end, share)
 
 
-@contextmanager
-def own_output_to(path: Path) -> Iterator[None]:
-    """What this thread prints is appended to a file."""
-    with check_file(path.parent, path).open("a", encoding="utf-8", buffering=1, errors="backslashreplace") as file:
-        token = _own_output.set(file)
+def advance(job: CohortJob, error: BaseException | None = None, own_seconds: float = 0.0) -> None:
+    """As ``CohortJob.go_on``, and through the trainings that are no other job's concern."""
+    job.go_on(error, own_seconds)
+    while job.group is None and isinstance(job.pending, PendingTraining):
+        began, error = time.perf_counter(), None
         try:
-            yield
-        finally:
-            _own_output.reset(token)
-
-
-class Routed:
-    """Stands for ``sys.stdout`` or ``sys.stderr``: each thread's own file, or what was there before."""
-
-    def __init__(self, usual: TextIO) -> None:
-        self._usual = usual
-
-    @property
-    def own(self) -> TextIO | None:
-        """This thread's file, for who prints there from another thread."""
-        return _own_output.get()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(_own_output.get() or self._usual, name)
-
-
-@contextmanager
-def routed() -> Iterator[None]:
-    """Inside, threads can have outputs of their own."""
-    out, err = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Routed(out), Routed(err)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = out, err
+            job.pending.do()
+        except (Exception, SystemExit) as problem:
+            error = problem
+        job.go_on(error, time.perf_counter() - began)

@@ -19,7 +19,7 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from kd_lightning.errors import NonFiniteLossError
-from kd_lightning.process import stopping, turns
+from kd_lightning.process import stopping
 from kd_lightning.store import TEMPORARY, publish_file, publish_json, write_error
 from kd_lightning.training.callbacks.metrics_log import PREFIX, MetricsLog
 from kd_lightning.training.checkpoint_io import AtomicCheckpointIO, checkpoint_problem
@@ -54,7 +54,9 @@ class Checkpoints(pl.Callback):
         self.stopped = False
         self._seconds_before = 0.0
         self._started = 0.0
-        self._waited: Callable[[], float] = turns.clock()
+        self.clock: Callable[[], float] = time.perf_counter
+        """Seconds of this training's own: others may be trained with it."""
+        self.asked_to_stop: Callable[[pl.Trainer], bool] = asked_to_stop
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -71,13 +73,12 @@ class Checkpoints(pl.Callback):
         self.stopped = state_dict["stopped"]
 
     def seconds(self) -> float:
-        """Wall-clock seconds of training and validation, over all attempts, without waiting for other jobs' turns."""
-        return self._seconds_before + time.perf_counter() - self._waited() - self._started
+        """Wall-clock seconds of training and validation, over all attempts."""
+        return self._seconds_before + self.clock() - self._started
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         stopping.watch()  # Lightning has put its own handler in front by now
-        self._waited = turns.clock()
-        self._started = time.perf_counter() - self._waited()
+        self._started = self.clock()
         if self.stopped:  # by an early stop, whose wish Lightning does not keep in its checkpoints
             trainer.should_stop = True
         if trainer.is_global_zero:
@@ -96,7 +97,7 @@ class Checkpoints(pl.Callback):
             return
         if self._validates(trainer, batch_idx):
             return  # the validation saves, and stops if it must: between a step and its validation is no resume point
-        stop = asked_to_stop(trainer)
+        stop = self.asked_to_stop(trainer)
         if stop or step % self.every_n_steps == 0:
             self.save(trainer, module)
         if stop:
@@ -117,7 +118,7 @@ class Checkpoints(pl.Callback):
                 save_weights(weights, best_path(self.folder, self.best_step))
         if trainer.global_step < trainer.max_steps:
             self.save(trainer, module)
-            if asked_to_stop(trainer):
+            if self.asked_to_stop(trainer):
                 raise stopping.Terminated
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -163,7 +164,7 @@ class Checkpoints(pl.Callback):
 def asked_to_stop(trainer: pl.Trainer) -> bool:
     """SIGTERM has come to this process, or to any other of the same training: all stop at the same step."""
     if trainer.world_size == 1:
-        return turns.agreed(trainer.global_step, stopping.requested())
+        return stopping.requested()
     return trainer.strategy.reduce_boolean_decision(stopping.requested(), all=False)
 
 

@@ -4,46 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pytorch_lightning as pl
-
 from kd_lightning.store import content_key
-from kd_lightning.training.fit import Training, run
-from kd_lightning.training.vectorized.module import AllEnded, StackedModule, share_teacher
+from kd_lightning.training.fit import Training
+from kd_lightning.training.together.callbacks import VectorizedCallbacks
+from kd_lightning.training.together.run import run_students
+from kd_lightning.training.together.student import Student
+from kd_lightning.training.vectorized.module import StackedModule
 from kd_lightning.training.vectorized.optimizer import spans_of
-from kd_lightning.training.vectorized.per_student_callbacks import Member, MemberCallbacks
 from kd_lightning.training.vectorized.probe import fits_side_by_side
 from kd_lightning.training.vectorized.resume import JoinedResumePoints
 
 
-def train_stacked(trainings: Sequence[Training], callbacks: Sequence[pl.Callback] = ()) -> list[BaseException | None]:
+def train_stacked(trainings: Sequence[Training]) -> list[BaseException | None]:
     """Train all at once. ``why_not_stacked`` has found nothing against it.
 
     Args:
         trainings: About to start.
-        callbacks: Called before all others.
 
     Returns:
-        For each training what ended it before its time, as it would have ended alone; None = it is done. What is no single
-        student's has ended all that were still at work: after SIGTERM (``Terminated``) they have a resume point.
+        As from ``run_students``.
     """
     order = sorted(range(len(trainings)), key=lambda place: optimizer_kind(trainings[place]))
-    members = [Member(trainings[place]) for place in order]
-    modules = [member.training.module for member in members]
-    share_teacher(modules)
-    spans = spans_of([optimizer_kind(member.training) for member in members])
+    students = [Student(trainings[place]) for place in order]
+    modules = [student.training.module for student in students]
+    spans = spans_of([optimizer_kind(student.training) for student in students])
     module = StackedModule(modules, spans, wide=fits_side_by_side(modules[0].network, modules[0].task))
-    first = members[0].training
-    trainer = first.trainer([*callbacks, MemberCallbacks(members)], [], JoinedResumePoints(members, spans))
-    errors: list[BaseException | None] = [None] * len(trainings)
-    try:
-        run(trainer, module, first)
-    except AllEnded:
-        assert len(module.errors) == len(members)
-    except BaseException as cause:
-        errors = [cause] * len(trainings)
-    for student, error in module.errors.items():
-        errors[order[student]] = error
-    return errors
+    ends = run_students(students, module, VectorizedCallbacks(students), JoinedResumePoints(students, spans))
+    return [ends[order.index(place)] for place in range(len(trainings))]
 
 
 def optimizer_kind(training: Training) -> str:

@@ -19,16 +19,12 @@ from torch.optim import Optimizer
 from kd_lightning.errors import KDError
 from kd_lightning.seeds import derive
 from kd_lightning.tasks.base import Task
-from kd_lightning.training.distillation import DistillationModule
-from kd_lightning.training.supervised import QuickModule, SupervisedModule, seed_device
+from kd_lightning.training.supervised import SupervisedModule, seed_device
+from kd_lightning.training.together.students import StudentsModule
 from kd_lightning.training.vectorized.losses import StackedLosses, StackedTerms
 from kd_lightning.training.vectorized.optimizer import Span, StackedOptimizer
 from kd_lightning.training.vectorized.wide_network import SideBySide, apart, side_by_side
 from kd_lightning.types import Batch
-
-
-class AllEnded(Exception):
-    """No student is left to train."""
 
 
 class StackedNetwork(nn.Module):
@@ -97,11 +93,8 @@ def tensors(network: nn.Module) -> list[Tensor]:
     return [*network.parameters(), *network.buffers()]
 
 
-class StackedModule(QuickModule):
-    """Trains the students of several modules in one pass.
-
-    A student whose loss is not finite, or for whom something else goes wrong, ends alone: its error is kept in ``errors``,
-    its numbers become 0, and nobody's step depends on them.
+class StackedModule(StudentsModule):
+    """Trains the students of several modules in one pass. The numbers of a student that ended become 0.
 
     Args:
         members: A module for each student: of equal networks, task, seed and steps, with the same teacher if any. Their
@@ -111,27 +104,14 @@ class StackedModule(QuickModule):
     """
 
     def __init__(self, members: Sequence[SupervisedModule], spans: Sequence[Span], wide: bool) -> None:
-        super().__init__()
-        self._members = (tuple(members),)  # in a tuple, so that they are no submodules
+        super().__init__(members)
         self.spans = spans
         self.stack = StackedNetwork([member.network for member in members], members[0].task, wide)
         self.losses = StackedLosses(members)
-        self.errors: dict[int, BaseException] = {}
-        self.values: list[dict[str, Tensor]] = []
-        """The last validation's metrics of each student, as Lightning logs them."""
         self.found: StackedTerms | None = None
         """The last step's losses and terms, without gradient."""
         self._unchecked: list[tuple[int, StackedTerms]] = []
         self._to_clear: list[int] = []
-
-    @property
-    def members(self) -> tuple[SupervisedModule, ...]:
-        return self._members[0]
-
-    @property
-    def running(self) -> list[int]:
-        """The students that are still trained."""
-        return [student for student in range(len(self.members)) if student not in self.errors]
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> StackedModule:
         # What .to() and .cuda() call: the members' own networks, metrics and teachers go along although not in the tree.
@@ -141,32 +121,26 @@ class StackedModule(QuickModule):
         return self
 
     def end(self, student: int, error: BaseException) -> None:
-        """The student is trained no further.
-
-        Raises:
-            AllEnded: It was the last.
-        """
-        self.errors[student] = error
         self._to_clear.append(student)
-        if not self.running:
-            raise AllEnded
+        super().end(student, error)
 
     def bring_up_to_date(self, student: int) -> SupervisedModule:
-        """The student's module, with its network and its terms as they are now."""
         member = self.members[student]
         self.stack.take_out(student, member.network)
         if self.found is not None:
             member.terms = self.found.of(student)
         return member
 
+    def rate_of(self, student: int) -> float:
+        return self.stepping.rate(student)
+
+    def states_of(self, student: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.stepping.states_of(student)
+
     def configure_optimizers(self) -> Any:
         self.stepping = StackedOptimizer(self.members, self.spans, self.stack.trained())
         scheduler = {"scheduler": self.stepping.scheduler, "interval": "step"}
         return {"optimizer": self.stepping.optimizer, "lr_scheduler": scheduler}
-
-    def on_train_start(self) -> None:
-        for member in self.members:
-            member.on_train_start()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._clear_ended()
@@ -228,8 +202,7 @@ class StackedModule(QuickModule):
 
     def on_validation_epoch_start(self) -> None:
         self._clear_ended()
-        for student in self.running:
-            self.members[student].metrics.reset()
+        super().on_validation_epoch_start()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.stack.logits(batch)
@@ -237,15 +210,6 @@ class StackedModule(QuickModule):
         aligned = task.align(batch, logits[0])
         for student in self.running:
             task.update(self.members[student].metrics, logits[student], aligned, batch)
-
-    def on_validation_epoch_end(self) -> None:
-        # In the precision in which Lightning logs.
-        self.values = [
-            {f"val_{name}": torch.tensor(float(value)) for name, value in member.metrics.compute().items()}
-            if student not in self.errors
-            else {}
-            for student, member in enumerate(self.members)
-        ]
 
 
 def clip_each(gradients: Sequence[Tensor], largest: float) -> None:
@@ -259,12 +223,3 @@ def clip_each(gradients: Sequence[Tensor], largest: float) -> None:
     factors = (largest / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factors.reshape(-1, *[1] * (gradient.dim() - 1)))
-
-
-def share_teacher(members: Sequence[SupervisedModule]) -> None:
-    """Let all students learn from the first one's teacher, of which the others have equal copies."""
-    first = members[0]
-    if isinstance(first, DistillationModule):
-        for member in members:
-            assert isinstance(member, DistillationModule)
-            member._teacher = first._teacher

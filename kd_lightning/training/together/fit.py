@@ -1,0 +1,109 @@
+"""Trainings that differ in what their students learn and in nothing else, as one fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
+
+from kd_lightning.errors import KDError
+from kd_lightning.training.fit import PendingTraining, Training, fit
+from kd_lightning.training.together.callbacks import OneByOneCallbacks
+from kd_lightning.training.together.one_by_one import OneByOneModule, ResumePoints
+from kd_lightning.training.together.run import run_students
+from kd_lightning.training.together.student import Student
+from kd_lightning.training.together.teachers import share_teachers
+from kd_lightning.training.vectorized.eligibility import why_not_stacked
+from kd_lightning.training.vectorized.fit import train_stacked
+
+Ends = list[BaseException | None]
+"""For each training what ended it before its time; None = it is done."""
+SHARED_CALLBACKS = (EarlyStopping, LearningRateMonitor)
+"""Callbacks that ask their trainer for nothing but what each student has of its own."""
+
+
+def train_together(pending: Sequence[PendingTraining], stack: bool) -> Ends:
+    """Train all: in one pass where that is possible, else one student after the other on each batch.
+
+    Args:
+        pending: On the same rows with the same teacher, at the same step.
+        stack: They may be trained in one pass, which is exact to about 1e-6.
+    """
+    with pending[0].threads():
+        ends: Ends = [None] * len(pending)
+        trainings: dict[int, Training] = {}
+        for place, each in enumerate(pending):
+            found = begun(each)
+            if isinstance(found, Training):
+                trainings[place] = found
+                share_teachers(list(trainings.values()))  # now: there may be no room for a teacher each
+            else:
+                ends[place] = found
+        for place, reason in {place: why_by_itself(training) for place, training in trainings.items()}.items():
+            if reason:
+                training = trainings.pop(place)
+                training.board.say(f"{training.stage.name}: by itself ({reason})")
+                ends[place] = fitted(training)
+        together = trained([pending[place] for place in trainings], list(trainings.values()), stack)
+        for place, end in zip(trainings, together, strict=True):
+            ends[place] = end
+        return ends
+
+
+def trained(pending: Sequence[PendingTraining], trainings: Sequence[Training], stack: bool) -> Ends:
+    """Train what has begun."""
+    others = len(trainings) - 1
+    if others < 1:
+        return [fitted(training) for training in trainings]
+    reason = why_not(trainings) if stack else "stack=false"
+    how = f"step by step ({reason})" if reason else "stacked"
+    for each in trainings:
+        jobs = f"{others} other job{'s' * (others > 1)}"
+        each.board.say(f"{each.stage.name}: in step with {jobs}, one pass of the teacher for all; {how}")
+    if not reason:
+        return [done_alone(*each) for each in zip(pending, train_stacked(trainings), strict=True)]
+    students = [Student(training) for training in trainings]
+    module = OneByOneModule(students)
+    return run_students(students, module, OneByOneCallbacks(students), ResumePoints(module))
+
+
+def done_alone(pending: PendingTraining, end: BaseException | None) -> BaseException | None:
+    """How a training ended in one pass; where the pass itself failed, on memory for example, it goes on alone."""
+    if not isinstance(end, Exception) or isinstance(end, KDError):
+        return end
+    pending.board.say(f"stacked, it failed: {type(end).__name__}: {end}; goes on alone")
+    again = begun(pending)
+    return fitted(again) if isinstance(again, Training) else again
+
+
+def begun(pending: PendingTraining) -> Training | BaseException:
+    """The training; or what is wrong with it, which is no other job's concern."""
+    try:
+        return pending.begin()
+    except (Exception, SystemExit) as error:
+        return error
+
+
+def fitted(training: Training) -> BaseException | None:
+    """Train one; what ended it before its time."""
+    try:
+        fit(training)
+    except (Exception, SystemExit) as error:
+        return error
+    return None
+
+
+def why_by_itself(training: Training) -> str | None:
+    """Why a training cannot have a part in a fit of several."""
+    for callback in training.settings.callbacks():
+        if not isinstance(callback, SHARED_CALLBACKS):
+            return f"{type(callback).__name__} may ask for the whole trainer"
+    return None
+
+
+def why_not(trainings: Sequence[Training]) -> str | None:
+    """``why_not_stacked``; what cannot even be tried cannot be stacked."""
+    try:
+        return why_not_stacked(trainings)
+    except Exception as error:  # of networks and losses that are not ours
+        return f"{type(error).__name__}: {error}"
