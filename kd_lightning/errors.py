@@ -28,6 +28,10 @@ class EmptyDatasetError(KDError):
     """A split has no rows."""
 
 
+class TableError(KDError):
+    """Columns of rows do not go together, or one is missing."""
+
+
 class LabelError(KDError):
     """A label is out of range or of the wrong type."""
 

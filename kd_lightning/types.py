@@ -5,7 +5,8 @@ Shape legend: B batch, T positions, C classes or vocabulary, D width, ``...`` an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -18,6 +19,25 @@ Batch = dict[str, Tensor]
 and ``labelled``; a task may ask for more. The rows are the first dimension of every tensor."""
 HOST_INDEX = "index_on_host"
 """The key of ``index`` as it was before the batch went to a GPU: who needs the numbers there need not wait for them."""
+ATTENTION_MASK = "attention_mask"
+"""The key of [B, T] bool beside padded inputs, True = no padding."""
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """What a network is called with for a batch.
+
+    Attributes:
+        args: In order.
+        kwargs: By name, as an attention mask.
+    """
+
+    args: tuple[Tensor, ...]
+    kwargs: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def feed(self, network: Callable[..., Tensor]) -> Tensor:
+        """What the network, or its body, makes of them."""
+        return network(*self.args, **self.kwargs)
 
 
 class Logits(Protocol):

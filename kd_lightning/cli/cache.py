@@ -18,7 +18,7 @@ from rich.table import Table
 
 from kd_lightning.errors import ConfigError, KDError
 from kd_lightning.experiment.console import terminal
-from kd_lightning.process.sizes import size
+from kd_lightning.process.sizes import UNITS, size
 from kd_lightning.safety.inside import inside, is_plain_folder
 from kd_lightning.safety.json_files import WHOLE, Fields, read_record
 from kd_lightning.safety.terminal import printable
@@ -33,7 +33,6 @@ kd cache prune --all            remove all; what is being written at the moment 
                --outputs DIR    where `outputs` lies, if elsewhere"""
 OUTPUTS, STAGE, MANIFEST = "outputs", "teacher_outputs", "manifest.json"
 FIELDS: Fields = {"rows": WHOLE, "of": {"outputs": {}}}
-UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 SPANS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 

@@ -6,122 +6,50 @@ batches, with a stable ``index`` for each row, in an order that depends on the s
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kd_lightning.data.labels import labelled_rows
+from kd_lightning.data.collate import Collate
+from kd_lightning.data.labels import LABELLED, labelled_flags
 from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.data.samplers import EvaluationBatches, TrainingBatches
-from kd_lightning.errors import ConfigError, EmptyDatasetError, LabelError, VocabMismatchError
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
+from kd_lightning.errors import ConfigError
 from kd_lightning.types import HOST_INDEX, Batch
 
-SPLITS = ("train", "val", "test")
-Rows = dict[str, Tensor]
-"""``inputs`` [N, ...], ``targets`` [N, ...], and where needed ``mask`` [N, ...] bool and ``group`` [N] int64: rows of
-one group (a speech, a speaker) are not independent, and comparisons resample whole groups."""
 Loader = DataLoader[Batch] | InMemoryLoader
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What a source hands over: rows by split, the tokenizer's JSON text if there is one, and facts for the reader."""
-
-    splits: dict[str, Rows]
-    tokenizer: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def fingerprint(self) -> str:
-        """SHA-256 over all rows, the split, the tokenizer and the facts."""
-        digest = hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode())
-        digest.update(self.tokenizer.encode())
-        for split in sorted(self.splits):
-            for name, tensor in sorted(self.splits[split].items()):
-                digest.update(f"{split} {name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-                digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
-    def check(self, num_classes: int) -> None:
-        """Every split has rows, and every counted target is a class.
-
-        Raises:
-            EmptyDatasetError: A split is missing or has no rows.
-            LabelError: A target that counts is not an integer in [0, num_classes).
-            VocabMismatchError: An input token is outside the vocabulary.
-        """
-        for split in SPLITS:
-            rows = self.splits.get(split)
-            if rows is None or len(rows["inputs"]) == 0:
-                raise EmptyDatasetError(f"the {split} split has no rows: give the data more rows or change the split")
-            self._check_targets(split, rows, num_classes)
-            inputs = rows["inputs"]
-            if self.tokenizer and int(inputs.max()) >= num_classes:
-                raise VocabMismatchError(
-                    f"{split} rows hold token {int(inputs.max())}, but data.vocab_size is {num_classes}: "
-                    f"set data.vocab_size={int(inputs.max()) + 1} or more"
-                )
-
-    @staticmethod
-    def _check_targets(split: str, rows: Rows, num_classes: int) -> None:
-        targets = rows["targets"]
-        if targets.is_floating_point():
-            raise LabelError(f"{split} targets are {targets.dtype}: class numbers are integers in [0, {num_classes})")
-        counted = rows.get("mask", torch.ones_like(targets, dtype=torch.bool))
-        bad = counted & ((targets < 0) | (targets >= num_classes))
-        if bad.any():
-            where = bad.nonzero()[0].tolist()
-            value = int(targets[tuple(where)])
-            raise LabelError(f"{split} row {where[0]} has target {value}, allowed are 0 to {num_classes - 1}")
-        if not counted.any():
-            raise LabelError(f"no position of the {split} split counts: its mask is False everywhere")
-
-
-class Source(Protocol):
-    """One data set. ``digest`` is cheap and changes when the content does; ``prepare`` does the work, once."""
-
-    def digest(self) -> str:
-        """A content hash of the raw files."""
-        ...
-
-    def prepare(self) -> Prepared:
-        """Rows for train, val and test, deterministically."""
-        ...
-
-
 class RowsDataset(Dataset[Batch]):
-    """Rows held as tensors, fetched a whole batch at a time (one indexing call, no per-row Python).
+    """Rows of a table, fetched a whole batch at a time (one indexing call for each column, no per-row Python).
 
     Args:
-        rows: See ``Rows``; integers are kept narrow and widened to int64 in the batch.
-        labelled: [N] bool or None, True = the hard loss may use the row's target.
+        table: The rows.
+        collate: Makes a batch of some of them, as the task wants it.
         channels_last: ``inputs`` are images, and a batch of them has its channels innermost in memory.
     """
 
-    def __init__(self, rows: Rows, labelled: Tensor | None = None, channels_last: bool = False) -> None:
-        self.rows = {name: tensor for name, tensor in rows.items() if name != "group"}
+    def __init__(self, table: Table, collate: Collate, channels_last: bool = False) -> None:
+        self.table = table
+        self.collate = collate
         self.channels_last = channels_last
-        if labelled is not None:
-            self.rows["labelled"] = labelled
 
     def __len__(self) -> int:
-        return len(self.rows["inputs"])
+        return len(self.table)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        index = torch.tensor(indices, dtype=torch.int64)
         if indices[0] < 0:  # the stand-in batch of a process without rows: see EvaluationBatches
             batch = self.__getitems__([0])
             return {**batch, "mask": torch.zeros_like(batch["targets"], dtype=torch.bool)}
-        batch = {name: _widen(tensor[index]) for name, tensor in self.rows.items()}
+        batch = self.collate(self.table, torch.tensor(indices, dtype=torch.int64))
         if self.channels_last:
             batch["inputs"] = channels_innermost(batch["inputs"])
-        batch["index"] = index
         return batch
 
 
@@ -133,6 +61,7 @@ class ExperimentData(pl.LightningDataModule):
 
     Args:
         prepared: Rows by split.
+        collate: As in ``RowsDataset``.
         batch_size: Rows of one optimizer step, over all devices and accumulated batches together.
         steps: Optimizer steps of the stage.
         first_step: Optimizer steps of earlier stages on the same stream of rows.
@@ -152,6 +81,7 @@ class ExperimentData(pl.LightningDataModule):
     def __init__(
         self,
         prepared: Prepared,
+        collate: Collate,
         batch_size: int,
         steps: int,
         seed: int,
@@ -165,6 +95,7 @@ class ExperimentData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.prepared = prepared
+        self.collate = collate
         self.channels_last = channels_last
         self.batch_size = batch_size
         self.steps = steps
@@ -174,17 +105,20 @@ class ExperimentData(pl.LightningDataModule):
         self.accumulate = accumulate
         self.workers = workers
         train = prepared.splits["train"]
-        flags = None if labelled is None else labelled_rows(train["targets"], labelled, seed)
+        flags = None if labelled is None else labelled_flags(train, labelled, seed)
         self.train_ids = flags.nonzero().flatten() if only_labelled and flags is not None else None
-        if channels_last and train["inputs"].dim() != 4:
+        shape = train.column("inputs").row_shape
+        if channels_last and len(shape) != 3:
             raise ConfigError(
                 f"channels_last=true is for images [channels, height, width], and the data's rows have the shape "
-                f"{list(train['inputs'].shape[1:])}: set channels_last=false"
+                f"{list(shape)}: set channels_last=false"
             )
-        self.train_set = RowsDataset(train, flags, channels_last)
-        if batch_size > len(train["inputs"]):
+        self.train_set = RowsDataset(
+            train if flags is None else train.with_column(LABELLED, flags), collate, channels_last
+        )
+        if batch_size > len(train):
             raise ConfigError(
-                f"data.batch_size {batch_size} > {len(train['inputs'])} training rows: set data.batch_size to at most that"
+                f"data.batch_size {batch_size} > {len(train)} training rows: set data.batch_size to at most that"
             )
 
     def train_dataloader(self) -> Loader:
@@ -215,7 +149,7 @@ class ExperimentData(pl.LightningDataModule):
         return there if device.type == "cpu" else {**there, HOST_INDEX: batch["index"]}
 
     def _evaluation(self, split: str) -> Loader:
-        rows = RowsDataset(self.prepared.splits[split], channels_last=self.channels_last)
+        rows = RowsDataset(self.prepared.splits[split], self.collate, self.channels_last)
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         return self._loader(rows, EvaluationBatches(len(rows), self.eval_batch_size, rank, world))
@@ -243,10 +177,6 @@ def channels_innermost(images: Tensor) -> Tensor:
     # Not ``contiguous``: where there is one channel, it keeps strides that convolutions take for the usual order.
     innermost = images.new_empty(rows, height, width, channels).copy_(images.permute(0, 2, 3, 1))
     return innermost.permute(0, 3, 1, 2)
-
-
-def _widen(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_floating_point() or tensor.dtype == torch.bool else tensor.long()
 
 
 def _as_is(batch: Any) -> Any:

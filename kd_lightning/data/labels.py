@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from kd_lightning.data.checks import aligned_mask, target_columns
+from kd_lightning.data.columns import Ragged, RaggedRows
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ClassMismatchError, ConfigError
 from kd_lightning.seeds import derive
 
+LABELLED = "labelled"
+"""The column that says whose label may be read, of training rows where not all may."""
 
-def readable_targets(rows: Mapping[str, Tensor]) -> Tensor:
-    """The targets [N] int64 of a split that count, of rows whose label may be read.
+
+def readable_targets(table: Table) -> Iterator[Tensor]:
+    """The targets [n] int64 that count, of rows whose label may be read; a few megabytes of rows at a time.
 
     Args:
-        rows: ``targets`` [N, ...], and where needed ``mask`` [N, ...] bool and ``labelled`` [N] bool.
+        table: ``targets``, and where needed ``mask`` and ``labelled`` ([N] bool).
     """
-    targets = rows["targets"].long()
-    counts = rows.get("mask", torch.ones_like(targets, dtype=torch.bool))
-    labelled = rows.get("labelled", torch.ones(len(targets), dtype=torch.bool))
-    return targets[counts & labelled.reshape(-1, *(1,) * (targets.dim() - 1))]
+    flags = (LABELLED,) if LABELLED in table else ()
+    for first, chunk in table.chunks(*target_columns(table), *flags):
+        targets, counts = aligned_mask("training", first, chunk)
+        if flags:
+            labelled, raw = chunk[LABELLED], chunk["targets"]
+            if isinstance(raw, RaggedRows):
+                labelled = torch.repeat_interleave(labelled, raw.lengths)
+            counts = counts & labelled.reshape(-1, *(1,) * (targets.dim() - 1))
+        yield targets[counts].long()
 
 
-def class_rows(rows: Mapping[str, Tensor], num_classes: int) -> Tensor:
+def class_rows(table: Table, num_classes: int) -> Tensor:
     """How often each class is among the readable targets.
 
     Args:
-        rows: As in ``readable_targets``.
+        table: As in ``readable_targets``.
         num_classes: C.
 
     Returns:
@@ -35,10 +46,33 @@ def class_rows(rows: Mapping[str, Tensor], num_classes: int) -> Tensor:
 
     Example:
         >>> flags = torch.tensor([True, True, False, True])
-        >>> class_rows({"targets": torch.tensor([0, 2, 2, 2]), "labelled": flags}, 4)
+        >>> class_rows(Table({"targets": torch.tensor([0, 2, 2, 2]), "labelled": flags}), 4)
         tensor([1, 0, 2, 0])
     """
-    return torch.bincount(readable_targets(rows), minlength=num_classes)
+    counts = torch.zeros(num_classes, dtype=torch.int64)
+    for targets in readable_targets(table):
+        counts += torch.bincount(targets, minlength=num_classes)
+    return counts
+
+
+def labelled_flags(table: Table, count: int, seed: int) -> Tensor:
+    """Which rows keep their label: see ``labelled_rows``. Targets are read where each row has one, and no others.
+
+    Args:
+        table: Training rows.
+        count: As in ``labelled_rows``.
+        seed: As in ``labelled_rows``.
+
+    Raises:
+        ConfigError: ``count`` is not possible.
+    """
+    return labelled_rows(table["targets"] if one_class_each(table) else torch.zeros(len(table), 1), count, seed)
+
+
+def one_class_each(table: Table) -> bool:
+    """A row has one target, and no sequence of them."""
+    column = table.column("targets")
+    return not isinstance(column, Ragged) and column.row_shape == ()
 
 
 def labelled_rows(targets: Tensor, count: int, seed: int) -> Tensor:

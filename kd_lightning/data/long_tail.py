@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import torch
 
-from kd_lightning.data.datamodule import Prepared
-from kd_lightning.data.labels import class_rows
+from kd_lightning.data.labels import class_rows, one_class_each
+from kd_lightning.data.source import Prepared
 from kd_lightning.errors import ConfigError
 from kd_lightning.seeds import derive
 
@@ -35,12 +35,13 @@ def long_tailed(prepared: Prepared, ratio: float, num_classes: int) -> Prepared:
         ConfigError: The targets are sequences, or a class would get no row.
     """
     train = prepared.splits["train"]
-    targets = train["targets"].long()
-    if targets.dim() != 1:
+    if not one_class_each(train):
+        shape = (len(train), *train.column("targets").row_shape)
         raise ConfigError(
-            f"data.imbalance={ratio:g}: the targets have shape {tuple(targets.shape)}, and only rows with one class each can "
+            f"data.imbalance={ratio:g}: the targets have shape {shape}, and only rows with one class each can "
             "be long-tailed: use data of the classification task, or data.imbalance=null"
         )
+    targets = train["targets"].long()
     ratio = float(ratio)  # 50 and 50.0 are the same data
     wanted = profile(class_rows(train, num_classes).tolist(), ratio)
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(derive("imbalance")))
@@ -49,7 +50,7 @@ def long_tailed(prepared: Prepared, ratio: float, num_classes: int) -> Prepared:
     kept = torch.zeros(len(targets), dtype=torch.bool)
     for label, count in enumerate(wanted):
         kept[order[targets[order] == label][:count]] = True
-    splits = {**prepared.splits, "train": {name: tensor[kept] for name, tensor in train.items()}}
+    splits = {**prepared.splits, "train": train.select(kept.nonzero().flatten())}
     return replace(prepared, splits=splits, facts={**prepared.facts, "imbalance": ratio})
 
 

@@ -62,7 +62,7 @@ class Builder:
         self.settings = context.settings
         self.build = context.build
         self._task: Task = context.build(self.settings["task"])
-        self.dataset = Dataset(context, self._task.num_classes)
+        self.dataset = Dataset(context, self._task)
         self.judged = ""
         self._chunked: dict[tuple[str, bool], bool] = {}
         self._grouped: Task | None = None

@@ -123,7 +123,7 @@ def _interval(experiment: Experiment, rows: Mapping[str, Any], model: str) -> di
     assert isinstance(metric, RowMetric)
     index = rows["baseline"]["index"].numpy()
     assert np.array_equal(index, rows[model]["index"].numpy()), "both models see the same test rows"
-    group = experiment.builder.dataset.prepared.splits["test"].get("group")
+    group = experiment.builder.dataset.prepared.splits["test"].groups
     interval = paired_interval(
         baseline={name: rows["baseline"][name].numpy() for name in ("sums", "counts")},
         student={name: rows[model][name].numpy() for name in ("sums", "counts")},

@@ -8,16 +8,20 @@ from functools import cached_property
 
 from torch import Tensor
 
-from kd_lightning.data.datamodule import SPLITS, ExperimentData, Prepared, Source
+from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
+from kd_lightning.data.source import SPLITS, Prepared, Source
+from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.preflight import check_row_shape
 from kd_lightning.experiment.settings import accumulated_batches, labelled_rows_of, of_role
 from kd_lightning.experiment.stage import DATA
+from kd_lightning.process.sizes import parse_size
 from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.store import Entry, content_key
+from kd_lightning.tasks.base import Task
 
 
 class Dataset:
@@ -25,12 +29,17 @@ class Dataset:
 
     Args:
         context: The experiment's.
-        num_classes: The task's.
+        task: Makes batches of rows, and knows how many classes there are.
+
+    Raises:
+        ConfigError: ``data.memory_map_above`` is no size.
     """
 
-    def __init__(self, context: Context, num_classes: int) -> None:
+    def __init__(self, context: Context, task: Task) -> None:
         self.context = context
-        self.num_classes = num_classes
+        self.num_classes = task.num_classes
+        self.collate = task.collate
+        self._map_above = map_above(context.settings["data"])
         self._class_rows: dict[str, Tensor] = {}
 
     @property
@@ -56,13 +65,13 @@ class Dataset:
 
     def __len__(self) -> int:
         """Training rows."""
-        return len(self.prepared.splits["train"]["inputs"])
+        return len(self.prepared.splits["train"])
 
     def class_rows(self, role: str) -> Tensor:
         """[C] training positions of each class whose label the teacher or the student may read."""
         if role not in self._class_rows:
-            rows = self.rows(role, 1, only_labelled=True).train_set.rows
-            self._class_rows[role] = class_rows(rows, self.num_classes)
+            table = self.rows(role, 1, only_labelled=True).train_set.table
+            self._class_rows[role] = class_rows(table, self.num_classes)
         return self._class_rows[role]
 
     def rows(self, role: str, steps: int, only_labelled: bool, first_step: int = 0) -> ExperimentData:
@@ -72,6 +81,7 @@ class Dataset:
         channels_last = bool(settings["channels_last"])
         return ExperimentData(
             self.prepared,
+            self.collate,
             batch_size=data["batch_size"],
             steps=steps,
             first_step=first_step,
@@ -97,7 +107,7 @@ class Dataset:
         prepared, fingerprint, reused = context.once(made_of, lambda: self._read_entry(entry, source))
         prepared.check(self.num_classes)
         check_row_shape(prepared, data.get("shape"))
-        sizes = ", ".join(f"{split} {len(prepared.splits[split]['inputs'])}" for split in SPLITS)
+        sizes = ", ".join(f"{split} {len(prepared.splits[split])}" for split in SPLITS)
         board.done(DATA, f"{sizes} rows" + (f" (reused {shorten_hash(entry.key)})" if reused else ""))
         if int((class_rows(prepared.splits["train"], self.num_classes) > 0).sum()) == 1:
             board.say(
@@ -113,9 +123,27 @@ class Dataset:
             if not reused:
                 entry.clear()
                 write_prepared(entry, source.prepare())
-            prepared, fingerprint = read_prepared(entry)
+            prepared, fingerprint = read_prepared(entry, self._map_above)
         chosen = choose_rows(prepared, self.context.settings["data"], self.num_classes)
         return chosen, fingerprint if chosen is prepared else chosen.fingerprint(), reused
+
+
+def map_above(data: Mapping[str, object]) -> float | None:
+    """Bytes of rows from which they stay in their files; None = they never do. It changes no result, and is in no key.
+
+    Args:
+        data: The data settings.
+
+    Raises:
+        ConfigError: ``data.memory_map_above`` is no size.
+    """
+    setting = data.get("memory_map_above")
+    if isinstance(setting, str):
+        try:
+            return parse_size(setting)
+        except ValueError as error:
+            raise ConfigError(f"data.memory_map_above={error}; null = never") from error
+    return float(setting) if isinstance(setting, (int, float)) else None
 
 
 def choose_rows(prepared: Prepared, data: Mapping[str, object], num_classes: int) -> Prepared:
@@ -137,5 +165,5 @@ def choose_rows(prepared: Prepared, data: Mapping[str, object], num_classes: int
 
 def limit_rows(prepared: Prepared, limit: int) -> Prepared:
     """The first ``limit`` rows of every split."""
-    splits = {split: {name: tensor[:limit] for name, tensor in rows.items()} for split, rows in prepared.splits.items()}
+    splits = {split: table.head(limit) for split, table in prepared.splits.items()}
     return Prepared(splits, prepared.tokenizer, {**prepared.facts, "limit": limit})

@@ -174,7 +174,7 @@ class Experiment:
             )
             size = self.context.place(stage).path(WEIGHTS).stat().st_size
             records[stage.name] |= {**record, "megabytes": size / 1e6}
-        board.done(TEST, f"{len(rows)} models on {len(builder.dataset.prepared.splits['test']['inputs'])} rows")
+        board.done(TEST, f"{len(rows)} models on {len(builder.dataset.prepared.splits['test'])} rows")
         return Found(compared, records, rows)
 
 

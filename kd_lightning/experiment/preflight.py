@@ -14,8 +14,9 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kd_lightning.data.datamodule import Prepared, RowsDataset
+from kd_lightning.data.datamodule import RowsDataset
 from kd_lightning.data.labels import check_classes
+from kd_lightning.data.source import Prepared
 from kd_lightning.errors import ConfigError, KDError, VocabMismatchError, did_you_mean
 from kd_lightning.experiment.ranges import Range
 from kd_lightning.tasks.base import Task
@@ -54,7 +55,7 @@ def check_network(
         VocabMismatchError: Another vocabulary.
         ConfigError: The network cannot read the rows, or BatchNorm would see one row at a time.
     """
-    rows = RowsDataset(prepared.splits["val"], channels_last=channels_last)
+    rows = RowsDataset(prepared.splits["val"], task.collate, channels_last)
     batch = rows.__getitems__(list(range(min(2, len(rows)))))
     network.eval()
     try:
@@ -68,7 +69,7 @@ def check_network(
                 f"the {who}'s vocabulary is smaller than the data's {task.num_classes} tokens: set "
                 f"{who}.vocab_size={task.num_classes}"
             ) from error
-        shape = tuple(batch["inputs"].shape[1:])
+        shape = ", ".join(str(tuple(tensor.shape[1:])) for tensor in task.inputs(batch).args)
         raise ConfigError(
             f"the {who} ({type(network).__name__}) cannot read rows of shape {shape}: {str(error).splitlines()[0]}; "
             f"set the {who}'s sizes to the data's{', or channels_last=false' if channels_last else ''}"
@@ -91,7 +92,7 @@ def check_row_shape(prepared: Prepared, shape: Any) -> None:
     Raises:
         ConfigError: They have another.
     """
-    found = list(prepared.splits["train"]["inputs"].shape[1:])
+    found = list(prepared.splits["train"].column("inputs").row_shape)
     if shape is not None and list(shape) != found:
         raise ConfigError(
             f"data.shape={list(shape)}, and a row of the data has the shape {found}: set data.shape={found}"

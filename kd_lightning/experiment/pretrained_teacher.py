@@ -62,7 +62,7 @@ class PretrainedWork:
         network = load_teacher(builder.network(TEACHER), path, dataset.tokenizer_digest)
         rows = dataset.rows(TEACHER, 1, only_labelled=False)
         channels_last = bool(builder.settings["channels_last"])
-        first = RowsDataset(dataset.prepared.splits["val"], channels_last=channels_last).__getitems__([0])
+        first = RowsDataset(dataset.prepared.splits["val"], task.collate, channels_last).__getitems__([0])
         check_answers(network, task, first, path)
         entry.clear()
         builder.context.board.start(stage.name)

@@ -70,6 +70,7 @@ RANGES = {
     "data.eval_batch_size": whole_number(1),
     "data.workers": whole_number(0),
     "data.limit": whole_number(1, optional=True),
+    "data.memory_map_above": Range("bytes, or a size like 1GB,", lambda value: value >= 0, optional=True, named=True),
     "data.labelled": whole_number(1, optional=True),
     "data.labelled_teacher": whole_number(1, optional=True),
     "data.imbalance": Range("a number >= 1, or null,", lambda value: value >= 1, optional=True),

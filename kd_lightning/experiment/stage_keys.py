@@ -169,7 +169,7 @@ def stored_outputs(builder: Builder, role: str, job: Job) -> Settings:
         "matmul": settings["matmul"],
         "channels_last": bool(settings["channels_last"]),
         "taps": list(job.taps),
-        "extras": digest_of(job.policy.extras(job.targets)),
+        "extras": digest_of(job.policy.extras(job.class_rows)),
         "code": builder.context.code(OUTPUTS_CODE, nodes),
     }
 

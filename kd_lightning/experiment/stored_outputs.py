@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kd_lightning.data.labels import readable_targets
+from kd_lightning.data.labels import class_rows
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.preflight import PROGRESS
@@ -103,7 +103,7 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
         taps=sorted(set(taps.values())),
         rows=rows.__getitems__,
         count=len(rows),
-        targets=readable_targets(rows.rows),
+        class_rows=class_rows(rows.table, builder.task.num_classes),
         batch_size=builder.settings["data"]["eval_batch_size"],
     )
     ingredients = stage_keys.stored_outputs(builder, role, job)

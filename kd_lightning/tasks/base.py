@@ -8,9 +8,10 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from kd_lightning.data.table import Table
 from kd_lightning.losses.functional.chunked.terms import HardTerm
 from kd_lightning.tasks.hard_loss import HardLoss
-from kd_lightning.types import Aligned, Batch, LinearLogits
+from kd_lightning.types import Aligned, Batch, LinearLogits, NetworkInputs
 
 
 class Task(Protocol):
@@ -24,6 +25,14 @@ class Task(Protocol):
     """``min`` or ``max``: which way ``monitor`` is better."""
     unit: str
     """What a position is, for throughput: ``tokens``, ``images``."""
+
+    def collate(self, table: Table, rows: Tensor) -> Batch:
+        """Some rows [B] int64 of a table as a batch: aligned and padded here, once; ``index`` is ``rows``."""
+        ...
+
+    def inputs(self, batch: Batch) -> NetworkInputs:
+        """What networks are called with for the batch."""
+        ...
 
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
         """Logits [..., C] of the network for the batch."""

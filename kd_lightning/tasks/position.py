@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
 
+from kd_lightning.data.collate import collate_rows
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.losses.functional.chunked.terms import HardTerm
 from kd_lightning.losses.functional.class_balance import ByClass
@@ -22,7 +24,7 @@ from kd_lightning.tasks.class_groups import group_metrics
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.tasks.metrics import RowMetric
-from kd_lightning.types import Aligned, Batch, LinearLogits
+from kd_lightning.types import ATTENTION_MASK, Aligned, Batch, LinearLogits, NetworkInputs
 
 
 class PositionTask:
@@ -36,6 +38,8 @@ class PositionTask:
         example: Makes the inputs of ``example_batch``.
         unit: What a position is called, for throughput.
         label_smoothing: Share of each target's mass that the hard loss spreads over all classes, in [0, 1).
+        attention_mask: Networks take ``attention_mask`` [B, T] bool by name beside ``inputs`` [B, T, ...]: True = no padding.
+        pad: Fills up inputs that differ in length.
 
     Raises:
         ConfigError: ``num_classes``, ``monitor`` or ``label_smoothing`` is not possible.
@@ -49,6 +53,8 @@ class PositionTask:
         example: TokenExample | ArrayExample,
         unit: str = "positions",
         label_smoothing: float = 0.0,
+        attention_mask: bool = False,
+        pad: float = 0,
     ) -> None:
         if num_classes < 2:
             raise ConfigError(f"task.num_classes is {num_classes}: a softmax needs at least 2 classes")
@@ -66,6 +72,8 @@ class PositionTask:
         self.example = example
         self.unit = unit
         self.label_smoothing = label_smoothing
+        self.attention_mask = attention_mask
+        self.pad = pad
         self.offsets: ByClass | None = None
         self.class_weights: ByClass | None = None
         self._metrics = dict(metrics)
@@ -88,11 +96,22 @@ class PositionTask:
         other._metrics = {**self._metrics, **groups}
         return other
 
+    def collate(self, table: Table, rows: Tensor) -> Batch:
+        batch = collate_rows(table, rows, {"inputs": self.pad})
+        if self.attention_mask and ATTENTION_MASK not in batch:  # rows of equal length: there is no padding
+            batch[ATTENTION_MASK] = torch.ones(batch["inputs"].shape[:2], dtype=torch.bool)
+        return batch
+
+    def inputs(self, batch: Batch) -> NetworkInputs:
+        keywords = {ATTENTION_MASK: batch[ATTENTION_MASK]} if self.attention_mask else {}
+        return NetworkInputs((batch["inputs"],), keywords)
+
     def logits(self, network: nn.Module, batch: Batch) -> Tensor:
-        return network(batch["inputs"])
+        return self.inputs(batch).feed(network)
 
     def linear_logits(self, network: nn.Module, batch: Batch) -> LinearLogits:
-        return LinearLogits(network.body(batch["inputs"]), network.head.weight, network.head.bias)  # type: ignore[operator, union-attr, arg-type]
+        body, head = network.body, network.head
+        return LinearLogits(self.inputs(batch).feed(body), head.weight, head.bias)  # type: ignore[arg-type, union-attr]
 
     def align(self, batch: Batch, logits: Tensor) -> Aligned:
         shape = logits.shape[:-1]
@@ -140,17 +159,13 @@ class PositionTask:
 
     def example_batch(self) -> Batch:
         inputs = self.example.inputs()
-        leading = self.example.leading()
-        return {
-            "inputs": inputs,
-            "targets": torch.zeros(leading, dtype=torch.int64),
-            "index": torch.arange(len(inputs)),
-        }
+        targets = torch.zeros(self.example.leading(), dtype=torch.int64)
+        return self.collate(Table({"inputs": inputs, "targets": targets}), torch.arange(len(inputs)))
 
 
 def _flags(batch: Batch, name: str, shape: torch.Size) -> Tensor:
     """The batch's flags of that name, given by row or by position, as bool of the given shape; all True if absent."""
     flags = batch.get(name)
     if flags is None:
-        return torch.ones(shape, dtype=torch.bool, device=batch["inputs"].device)
+        return torch.ones(shape, dtype=torch.bool, device=batch["targets"].device)
     return flags.reshape(flags.shape + (1,) * (len(shape) - flags.dim())).expand(shape)

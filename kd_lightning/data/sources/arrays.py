@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kd_lightning.data.datamodule import Prepared
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.errors import EmptyDatasetError, KDError, LabelError
 from kd_lightning.seeds import derive
 
@@ -130,5 +131,5 @@ def split_rows(inputs: torch.Tensor, targets: torch.Tensor, val: int, test: int,
         )
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(derive(seed, "split")))
     parts = {"val": order[:val], "test": order[val : val + test], "train": order[val + test :]}
-    splits = {split: {"inputs": inputs[rows], "targets": targets[rows]} for split, rows in parts.items()}
+    splits = {split: Table({"inputs": inputs[rows], "targets": targets[rows]}) for split, rows in parts.items()}
     return Prepared(splits, facts={"rows": len(inputs)})

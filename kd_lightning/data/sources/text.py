@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kd_lightning.data.datamodule import SPLITS, Prepared, Rows
+from kd_lightning.data.source import SPLITS, Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError, EmptyDatasetError, KDError, MissingExtraError, VocabMismatchError
 from kd_lightning.seeds import derive
 
@@ -154,7 +155,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int):  # type: ignore[no-untyped
     return tokenizer
 
 
-def windows(documents: Sequence[Sequence[int]], context: int, end: int) -> Rows:
+def windows(documents: Sequence[Sequence[int]], context: int, end: int) -> Table:
     """Documents cut into rows; see the head of this file.
 
     Args:
@@ -174,7 +175,7 @@ def windows(documents: Sequence[Sequence[int]], context: int, end: int) -> Rows:
         targets.append(padded[1:].reshape(rows, context))
         mask.append((torch.arange(rows * context) < len(ids)).reshape(rows, context))
         group.append(torch.full((rows,), number))
-    return {"inputs": _cat(inputs), "targets": _cat(targets), "mask": _cat(mask), "group": _cat(group)}
+    return Table({"inputs": _cat(inputs), "targets": _cat(targets), "mask": _cat(mask), "group": _cat(group)})
 
 
 def _cat(parts: list[Tensor]) -> Tensor:

@@ -65,8 +65,8 @@ class Policy:
         """What of the network is needed to make logits again."""
         return None
 
-    def extras(self, targets: Tensor) -> dict[str, Tensor]:
-        """What belongs to all rows, from the targets [N] that count."""
+    def extras(self, class_rows: Tensor) -> dict[str, Tensor]:
+        """What belongs to all rows, from how often each class is among the targets that count, [C] int64."""
         return {}
 
     def logits(self, columns: Mapping[str, Tensor], part: nn.Module | None, extras: Mapping[str, Tensor]) -> Logits:

@@ -82,10 +82,10 @@ class TopK(Policy):
             columns["log_missing"] = rest.clamp(min=LOWEST)
         return columns
 
-    def extras(self, targets: Tensor) -> dict[str, Tensor]:
+    def extras(self, class_rows: Tensor) -> dict[str, Tensor]:
         if not isinstance(self.missing, Unigram):
             return {}
-        counts = torch.bincount(targets.flatten(), minlength=self.classes).double() + 1
+        counts = class_rows.double() + 1
         return {"frequencies": counts / counts.sum()}
 
     def logits(self, columns: Mapping[str, Tensor], part: nn.Module | None, extras: Mapping[str, Tensor]) -> TopKLogits:

@@ -46,7 +46,7 @@ class Job:
         taps: Module paths in the teacher whose features are kept as well.
         rows: Ids -> their batch, of the training split.
         count: How many rows there are; their ids are 0 to count - 1.
-        targets: [N] int64, those that count and that the student may read.
+        class_rows: [C] int64, training positions of each class that count and that the student may read.
         batch_size: Rows of a forward pass.
         shard_bytes: About so many bytes in a file.
     """
@@ -57,7 +57,7 @@ class Job:
     taps: Sequence[str]
     rows: Callable[[Sequence[int]], Batch]
     count: int
-    targets: Tensor
+    class_rows: Tensor
     batch_size: int
     shard_bytes: int = SHARD_BYTES
 
@@ -179,7 +179,7 @@ def build(job: Job, entry: Entry, described: Mapping[str, Any], say: Callable[[s
             write_shard(job, entry, number, start, stop, progress)
         progress(stop, job.count)
         names.append(shard_name(number))
-    extras = job.policy.extras(job.targets)
+    extras = job.policy.extras(job.class_rows)
     for name, extra in extras.items():
         publish(entry.path(extra_name(name)), npy(extra.numpy()))
     manifest = {
