@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.config.instantiate import build
+from kd_lightning.data.collate import collate_rows
 from kd_lightning.data.datamodule import ExperimentData, RowsDataset, channels_innermost
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.preflight import check_network
@@ -79,12 +81,12 @@ def test_jobs_whose_batches_lie_otherwise_are_not_one_fit(tmp_path: Path) -> Non
 
 
 def test_rows_that_are_no_images_are_refused() -> None:
-    rows = {"inputs": torch.zeros(4, 7), "targets": torch.zeros(4, dtype=torch.int64)}
+    rows = Table({"inputs": torch.zeros(4, 7), "targets": torch.zeros(4, dtype=torch.int64)})
     prepared: Any = type("Rows", (), {"splits": dict.fromkeys(("train", "val", "test"), rows)})
     with pytest.raises(
         ConfigError, match=r"channels_last=true is for images .* have the shape \[7\]: set channels_last"
     ):
-        ExperimentData(prepared, batch_size=2, steps=1, seed=0, channels_last=True)
+        ExperimentData(prepared, collate_rows, batch_size=2, steps=1, seed=0, channels_last=True)
 
 
 class Viewing(nn.Module):
@@ -96,7 +98,7 @@ class Viewing(nn.Module):
 
 def test_a_network_that_minds_is_refused_before_it_trains(tmp_path: Path) -> None:
     builder = experiment(tmp_path, "channels_last=true").builder
-    three = {"inputs": torch.zeros(4, 3, 4, 4), "targets": torch.zeros(4, dtype=torch.int64)}
+    three = Table({"inputs": torch.zeros(4, 3, 4, 4), "targets": torch.zeros(4, dtype=torch.int64)})
     prepared: Any = type("Rows", (), {"splits": {"val": three}, "tokenizer": ""})
     check_network(Viewing(), builder.task, prepared, "student", 2)
     with pytest.raises(ConfigError, match=r"view.*or channels_last=false"):
@@ -104,5 +106,5 @@ def test_a_network_that_minds_is_refused_before_it_trains(tmp_path: Path) -> Non
 
 
 def test_the_stand_in_batch_of_a_process_without_rows_lies_likewise() -> None:
-    images = {"inputs": torch.zeros(4, 3, 4, 4), "targets": torch.zeros(4, dtype=torch.int64)}
-    assert RowsDataset(images, channels_last=True).__getitems__([-1])["inputs"].stride(1) == 1
+    images = Table({"inputs": torch.zeros(4, 3, 4, 4), "targets": torch.zeros(4, dtype=torch.int64)})
+    assert RowsDataset(images, collate_rows, channels_last=True).__getitems__([-1])["inputs"].stride(1) == 1

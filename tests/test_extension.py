@@ -55,7 +55,8 @@ class Scaled(PositionTask):
     "data": """
 import torch
 
-from kd_lightning.data.datamodule import Prepared
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 
 
 class Blobs:
@@ -70,7 +71,7 @@ class Blobs:
         for seed, split in enumerate(("train", "val", "test")):
             generator = torch.Generator().manual_seed(seed)
             targets = torch.arange(self.rows) % self.classes
-            splits[split] = {"inputs": torch.randn(self.rows, 4, generator=generator), "targets": targets}
+            splits[split] = Table({"inputs": torch.randn(self.rows, 4, generator=generator), "targets": targets})
         return Prepared(splits)
 """,
     "scheme": """

@@ -47,7 +47,7 @@ ROOMS = {
     "data": Room(
         {"types", "errors", "seeds", "store"}, {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers"}
     ),
-    "tasks": Room({"types", "errors", "losses"}, {"torch", "torchmetrics"}),
+    "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics"}),
     "teachers": Room({"types", "errors", "process", "store", "models", "tasks"}, {"torch", "numpy"}),
     "training": Room(
         {"types", "errors", "seeds", "process", "safety", "store", "losses", "models", "data", "tasks", "teachers"},

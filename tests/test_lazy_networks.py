@@ -49,8 +49,8 @@ class OneClass:
 
     def prepare(self) -> Any:
         prepared = self.rows.prepare()
-        for split in prepared.splits.values():
-            split["targets"] = torch.zeros_like(split["targets"])
+        for name, table in prepared.splits.items():
+            prepared.splits[name] = table.with_column("targets", torch.zeros_like(table["targets"]))
         return prepared
 
 

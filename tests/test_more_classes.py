@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from kd_lightning.data.datamodule import Prepared
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ClassMismatchError, ConfigError, KDError, VocabMismatchError
 from kd_lightning.experiment.preflight import check_network
 from kd_lightning.models.transformer_lm import TransformerLM
@@ -103,7 +104,7 @@ def padded(tokens: int) -> nn.Module:
 )
 def test_a_padded_vocabulary(tokens: int, classwise: list[str] | None, error: type[KDError] | None) -> None:
     task = PositionTask(VOCABULARY, {"perplexity": Perplexity()}, "perplexity", TokenExample(VOCABULARY, length=4))
-    rows = {"inputs": torch.arange(4)[None].repeat(3, 1), "targets": torch.arange(1, 5)[None].repeat(3, 1)}
+    rows = Table({"inputs": torch.arange(4)[None].repeat(3, 1), "targets": torch.arange(1, 5)[None].repeat(3, 1)})
     prepared = Prepared({"val": rows}, tokenizer="its text")
     if error is None:
         check_network(padded(tokens), task, prepared, "teacher", 2, classwise)

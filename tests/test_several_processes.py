@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kd_lightning.data.datamodule import ExperimentData, Prepared
+from kd_lightning.data.datamodule import ExperimentData
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.experiment.evaluation import evaluation_module
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
@@ -51,11 +53,15 @@ def task() -> PositionTask:
 
 def rows(size: int) -> ExperimentData:
     generator = torch.Generator().manual_seed(size)
-    split = {
-        "inputs": torch.randn(size, FEATURES, generator=generator),
-        "targets": torch.randint(CLASSES, (size,), generator=generator),
-    }
-    return ExperimentData(Prepared(dict.fromkeys(("train", "val", "test"), split)), 1, 1, 0, eval_batch_size=4)
+    split = Table(
+        {
+            "inputs": torch.randn(size, FEATURES, generator=generator),
+            "targets": torch.randint(CLASSES, (size,), generator=generator),
+        }
+    )
+    return ExperimentData(
+        Prepared(dict.fromkeys(("train", "val", "test"), split)), task().collate, 1, 1, 0, eval_batch_size=4
+    )
 
 
 def network() -> nn.Module:

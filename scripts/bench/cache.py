@@ -24,7 +24,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kd_lightning.data.collate import collate_rows
 from kd_lightning.data.datamodule import RowsDataset
+from kd_lightning.data.labels import class_rows
 from kd_lightning.data.sources.sotu import Sotu
 from kd_lightning.losses.functional.chunked.loss import chunked_loss
 from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
@@ -77,7 +79,7 @@ class Bench:
 def prepared(vocabulary: int, count: int) -> RowsDataset:
     """The first rows of the training split."""
     rows = Sotu(vocabulary, CONTEXT).prepare().splits["train"]
-    return RowsDataset({name: tensor[:count] for name, tensor in rows.items()})
+    return RowsDataset(rows.head(count), collate_rows)
 
 
 def mask_of(batch: Batch) -> Tensor:
@@ -141,7 +143,7 @@ def stored(bench: Bench, policy: Policy, name: str) -> tuple[TeacherOutputs, flo
         taps=[],
         rows=bench.rows.__getitems__,
         count=len(bench.rows),
-        targets=bench.rows.rows["targets"].long().flatten(),
+        class_rows=class_rows(bench.rows.table, bench.task.num_classes),
         batch_size=128,
     )
     started = time.perf_counter()

@@ -42,13 +42,14 @@ class RandomTokens:
         return "random"
 
     def prepare(self) -> Any:
-        from kd_lightning.data.datamodule import Prepared
+        from kd_lightning.data.source import Prepared
+        from kd_lightning.data.table import Table
 
         generator = torch.Generator().manual_seed(0)
         splits = {}
         for split, rows in (("train", 2000), ("val", 20), ("test", 20)):
             tokens = torch.randint(VOCABULARY, (rows, CONTEXT + 1), generator=generator)
-            splits[split] = {"inputs": tokens[:, :-1].contiguous(), "targets": tokens[:, 1:].contiguous()}
+            splits[split] = Table({"inputs": tokens[:, :-1].contiguous(), "targets": tokens[:, 1:].contiguous()})
         return Prepared(splits)
 
 

@@ -279,7 +279,9 @@ def prepare(name: str, place: Path) -> None:
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings = plain(compose("config", [*WORKS[name].words, f"outputs={place}", "folder=x"]))
-    torch.save(Experiment(settings, build, [], Silent()).builder.dataset.prepared.splits, place / "rows.pt")
+    splits = Experiment(settings, build, [], Silent()).builder.dataset.prepared.splits
+    rows = {split: {name: table[name].clone() for name in table.columns} for split, table in splits.items()}
+    torch.save(rows, place / "rows.pt")
 
 
 def bench(name: str, rounds: int, steps: tuple[int, int], sides: Sequence[str] | None) -> None:

@@ -14,17 +14,22 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kd_lightning.data.datamodule import ExperimentData, Prepared, RowsDataset
+from kd_lightning.data.collate import collate_rows
+from kd_lightning.data.datamodule import ExperimentData, RowsDataset
 from kd_lightning.data.labels import check_classes, labelled_rows
 from kd_lightning.data.loader import InMemoryLoader
+from kd_lightning.data.prepared import read_prepared, write_prepared
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ClassMismatchError, ConfigError, EmptyDatasetError, LabelError, VocabMismatchError
+from kd_lightning.store import Store
 from kd_lightning.types import HOST_INDEX, Batch
 
 CLASSES = 4
 
 
-def rows(count: int) -> dict[str, Tensor]:
-    return {"inputs": torch.arange(count * 2.0).reshape(count, 2), "targets": torch.arange(count) % CLASSES}
+def rows(count: int) -> Table:
+    return Table({"inputs": torch.arange(count * 2.0).reshape(count, 2), "targets": torch.arange(count) % CLASSES})
 
 
 def prepared(train: int = 20, other: int = 9, **changes: Any) -> Prepared:
@@ -33,13 +38,13 @@ def prepared(train: int = 20, other: int = 9, **changes: Any) -> Prepared:
 
 def changed(split: str, **tensors: Tensor) -> Prepared:
     whole = prepared()
-    whole.splits[split].update(tensors)
+    whole.splits[split] = Table({**whole.splits[split].columns, **tensors})
     return whole
 
 
 def data(given: Prepared | None = None, **changes: Any) -> ExperimentData:
     arguments: dict[str, Any] = {"batch_size": 4, "steps": 10, "seed": 0, **changes}
-    return ExperimentData(given or prepared(), **arguments)
+    return ExperimentData(given or prepared(), collate_rows, **arguments)
 
 
 def at(module: ExperimentData, step: int = 0, rank: int = 0, world: int = 1) -> ExperimentData:
@@ -54,7 +59,9 @@ def at(module: ExperimentData, step: int = 0, rank: int = 0, world: int = 1) -> 
 def test_fingerprint_is_of_content_alone() -> None:
     assert prepared().fingerprint() == prepared().fingerprint()
     moved = prepared()
-    moved = Prepared({split: dict(reversed(moved.splits[split].items())) for split in ("val", "test", "train")})
+    moved = Prepared(
+        {split: Table(dict(reversed(moved.splits[split].columns.items()))) for split in ("val", "test", "train")}
+    )
     assert moved.fingerprint() == prepared().fingerprint()
     transposed = rows(20)["inputs"].t().contiguous().t()
     assert changed("train", inputs=transposed).fingerprint() == prepared().fingerprint()
@@ -195,14 +202,16 @@ def test_a_number_of_labels_that_is_not_possible_is_refused(count: int) -> None:
 
 
 def test_a_batch_holds_the_rows_asked_for_with_their_index() -> None:
-    whole = {
-        "inputs": torch.arange(10, dtype=torch.int32).reshape(5, 2),
-        "targets": torch.arange(5, dtype=torch.uint8),
-        "mask": torch.tensor([[True, False]] * 5),
-        "group": torch.arange(5),
-    }
-    flags = torch.tensor([True, False, True, False, True])
-    batch = RowsDataset(whole, flags).__getitems__([4, 1])
+    whole = Table(
+        {
+            "inputs": torch.arange(10, dtype=torch.int32).reshape(5, 2),
+            "targets": torch.arange(5, dtype=torch.uint8),
+            "mask": torch.tensor([[True, False]] * 5),
+            "group": torch.arange(5),
+            "labelled": torch.tensor([True, False, True, False, True]),
+        }
+    )
+    batch = RowsDataset(whole, collate_rows).__getitems__([4, 1])
     assert {name: tensor.tolist() for name, tensor in batch.items()} == {
         "inputs": [[8, 9], [2, 3]],
         "targets": [4, 1],
@@ -212,12 +221,12 @@ def test_a_batch_holds_the_rows_asked_for_with_their_index() -> None:
     }
     assert batch["inputs"].dtype == batch["targets"].dtype == batch["index"].dtype == torch.int64
     assert batch["mask"].dtype == batch["labelled"].dtype == torch.bool
-    assert RowsDataset(rows(5)).__getitems__([0])["inputs"].dtype == torch.float32
-    assert len(RowsDataset(whole)) == 5
+    assert RowsDataset(rows(5), collate_rows).__getitems__([0])["inputs"].dtype == torch.float32
+    assert len(RowsDataset(whole, collate_rows)) == 5
 
 
 def test_the_stand_in_of_a_process_without_rows_does_not_count() -> None:
-    batch = RowsDataset(rows(5)).__getitems__([-1])
+    batch = RowsDataset(rows(5), collate_rows).__getitems__([-1])
     assert batch["inputs"].shape == (1, 2)
     assert not batch["mask"].any()
     assert batch["mask"].shape == batch["targets"].shape
@@ -269,7 +278,7 @@ def test_a_supervised_stage_sees_labelled_rows_alone_and_a_soft_stage_all_of_the
 @pytest.mark.parametrize(("rank", "world"), [(0, 1), (0, 2), (1, 2)])
 def test_evaluation_reads_its_split_in_order_without_padding(split: str, rank: int, world: int) -> None:
     whole = prepared()
-    whole.splits[split]["inputs"] += 100
+    whole.splits[split] = whole.splits[split].with_column("inputs", rows(9)["inputs"] + 100)
     module = at(data(whole, labelled=8, eval_batch_size=2), rank=rank, world=world)
     batches = read(getattr(module, f"{split}_dataloader")())
     index = torch.cat([batch["index"] for batch in batches])
@@ -318,12 +327,10 @@ def test_a_batch_larger_than_the_split_is_refused_when_built() -> None:
 
 
 def test_prepared_rows_survive_the_store(tmp_path: Path) -> None:
-    from kd_lightning.data.prepared import read_prepared, write_prepared
-    from kd_lightning.store import Store
-
     whole = prepared(tokenizer='{"é": 1}', facts={"rows": 20})
-    whole.splits["val"]["mask"] = torch.ones(9, dtype=torch.bool)
-    whole.splits["val"]["inputs"] = torch.zeros(2, 9).t()  # not contiguous
+    mask = torch.ones(9, dtype=torch.bool)
+    inputs = torch.zeros(2, 9).t()  # not contiguous
+    whole.splits["val"] = Table({**whole.splits["val"].columns, "mask": mask, "inputs": inputs})
     entry = Store(tmp_path).entry("data", "abc")
     with entry.lock(lambda: None):
         write_prepared(entry, whole)

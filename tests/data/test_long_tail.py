@@ -10,9 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kd_lightning.data.datamodule import ExperimentData, Prepared
+from kd_lightning.data.collate import collate_rows
+from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed, profile, steepest
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError
 from tests.support.parts import CLASSES, TinyRows
 from tests.support.tiny import experiment
@@ -24,7 +27,7 @@ def prepared(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> Prepared:
     """Rows that can be told apart by their inputs, in a random order."""
     targets = torch.tensor([label for label, size in enumerate(sizes) for _ in range(size)])
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
-    rows = {"inputs": torch.arange(len(targets)).reshape(-1, 1).float(), "targets": targets[order]}
+    rows = Table({"inputs": torch.arange(len(targets)).reshape(-1, 1).float(), "targets": targets[order]})
     return Prepared({"train": rows, "val": rows, "test": rows}, facts={"rows": 1})
 
 
@@ -80,7 +83,8 @@ def test_a_ratio_of_one_makes_all_classes_alike() -> None:
 def test_rows_that_do_not_count_are_left_out() -> None:
     data = prepared()
     mask = torch.arange(sum(SIZES)) % 2 == 0
-    data.splits["train"] |= {"mask": mask, "targets": data.splits["train"]["targets"].masked_fill(~mask, -100)}
+    train = data.splits["train"]
+    data.splits["train"] = Table({**train.columns, "mask": mask, "targets": train["targets"].masked_fill(~mask, -100)})
     found = long_tailed(data, 5, 4)
     assert found.splits["train"]["mask"].all()
     assert counts(found)[0] > 0
@@ -113,7 +117,7 @@ def test_a_ratio_is_the_same_however_it_is_written() -> None:
 
 
 def test_sequences_are_refused() -> None:
-    rows = {"inputs": torch.zeros(4, 3, dtype=torch.int64), "targets": torch.zeros(4, 3, dtype=torch.int64)}
+    rows = Table({"inputs": torch.zeros(4, 3, dtype=torch.int64), "targets": torch.zeros(4, 3, dtype=torch.int64)})
     with pytest.raises(ConfigError, match=r"data.imbalance=10: the targets have shape \(4, 3\).*data.imbalance=null"):
         long_tailed(Prepared(dict.fromkeys(("train", "val", "test"), rows)), 10, 3)
 
@@ -124,14 +128,14 @@ def test_sequences_are_refused() -> None:
 def test_class_rows_are_of_what_counts_and_is_labelled() -> None:
     targets = torch.tensor([[0, 1], [1, 2], [-100, 1]])
     flags = {"mask": targets >= 0, "labelled": torch.tensor([True, False, True])}
-    assert class_rows({"targets": targets} | {"mask": targets >= 0}, 4).tolist() == [1, 3, 1, 0]
-    assert class_rows({"targets": targets, **flags}, 4).tolist() == [1, 2, 0, 0]
+    assert class_rows(Table({"targets": targets, "mask": targets >= 0}), 4).tolist() == [1, 3, 1, 0]
+    assert class_rows(Table({"targets": targets, **flags}), 4).tolist() == [1, 2, 0, 0]
 
 
 def test_labelled_rows_of_a_long_tail_are_a_long_tail() -> None:
     data = long_tailed(prepared(), 20, 4)
-    rows = ExperimentData(data, batch_size=4, steps=1, seed=0, labelled=20, only_labelled=True)
-    found = class_rows(rows.train_set.rows, 4)
+    rows = ExperimentData(data, collate_rows, batch_size=4, steps=1, seed=0, labelled=20, only_labelled=True)
+    found = class_rows(rows.train_set.table, 4)
     assert int(found.sum()) == 20
     assert found.min() == 1
     assert found.tolist() == sorted(found.tolist(), reverse=True)
@@ -143,7 +147,7 @@ def test_labelled_rows_of_a_long_tail_are_a_long_tail() -> None:
 def test_a_run_reads_long_tailed_rows_and_their_ratio_is_in_its_keys(tmp_path: Path) -> None:
     whole = experiment(tmp_path).builder.dataset
     tail = experiment(tmp_path, data__imbalance=7).builder.dataset
-    assert len(tail.prepared.splits["train"]["inputs"]) < len(whole.prepared.splits["train"]["inputs"])
+    assert len(tail.prepared.splits["train"]) < len(whole.prepared.splits["train"])
     assert tail.training_rows[0] == 7 * tail.training_rows[-1]
     for split in ("val", "test"):
         assert torch.equal(tail.prepared.splits[split]["inputs"], whole.prepared.splits[split]["inputs"])
@@ -158,7 +162,7 @@ def test_a_limit_is_of_the_long_tail(tmp_path: Path) -> None:
     whole = experiment(tmp_path, data__imbalance=7).builder.dataset
     assert torch.equal(dataset.prepared.splits["train"]["inputs"], whole.prepared.splits["train"]["inputs"][:9])
     assert dataset.prepared.facts["limit"] == 9
-    trained_on = dataset.rows("student", 1, only_labelled=True).train_set.rows["targets"].tolist()
+    trained_on = dataset.rows("student", 1, only_labelled=True).train_set.table["targets"].tolist()
     assert len(trained_on) == 9
     for found in (dataset.training_rows, dataset.class_rows("student"), dataset.class_rows("teacher")):
         assert found.tolist() == [trained_on.count(label) for label in range(CLASSES)]
@@ -171,4 +175,4 @@ def test_class_rows_are_each_roles_own(tmp_path: Path) -> None:
     assert {role: int(found.sum()) for role, found in rows.items()} == {"teacher": 15, "student": 6}
     assert int(dataset.training_rows.sum()) == 40
     assert all(len(found) == CLASSES for found in rows.values())
-    assert len(TinyRows().prepare().splits["train"]["inputs"]) == 40
+    assert len(TinyRows().prepare().splits["train"]) == 40

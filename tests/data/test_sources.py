@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from kd_lightning.data.datamodule import SPLITS, Prepared, Source
+from kd_lightning.data.source import SPLITS, Prepared, Source
 from kd_lightning.data.sources.arrays import CsvImages, NpzFile, split_rows
 from kd_lightning.data.sources.digits import Digits
 from kd_lightning.data.sources.mnist5k import Mnist5k
@@ -24,7 +24,7 @@ def installed(package: str) -> pytest.MarkDecorator:
 
 
 def sizes(prepared: Prepared) -> dict[str, int]:
-    return {split: len(prepared.splits[split]["inputs"]) for split in SPLITS}
+    return {split: len(prepared.splits[split]) for split in SPLITS}
 
 
 # -- real data, as installed -----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kd_lightning.data.datamodule import SPLITS
+from kd_lightning.data.source import SPLITS
 from kd_lightning.data.sources.text import END_OF_TEXT, TextFiles, read_text, train_bpe, windows
 from kd_lightning.errors import ConfigError, EmptyDatasetError, KDError, MissingExtraError, VocabMismatchError
 

@@ -13,7 +13,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.data.datamodule import ExperimentData, Prepared
+from kd_lightning.data.datamodule import ExperimentData
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError, NonFiniteLossError, TapError, TeacherOutputError
 from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.reduce import masked_mean
@@ -44,17 +46,19 @@ def net(width: int = 5, seed: int = 0, dropout: float = 0.3) -> nn.Sequential:
     )
 
 
-def rows(count: int, seed: int) -> dict[str, Tensor]:
+def rows(count: int, seed: int) -> Table:
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(count, FEATURES, generator=generator)
-    return {"inputs": inputs, "targets": torch.randint(CLASSES, (count,), generator=generator)}
+    return Table({"inputs": inputs, "targets": torch.randint(CLASSES, (count,), generator=generator)})
 
 
 def data(targets: Tensor | None = None, labelled: int | None = None) -> ExperimentData:
     splits = {"train": rows(24, 0), "val": rows(9, 1), "test": rows(9, 2)}
     if targets is not None:
-        splits["train"]["targets"] = targets
-    return ExperimentData(Prepared(splits), batch_size=8, steps=STEPS, seed=5, labelled=labelled, eval_batch_size=4)
+        splits["train"] = splits["train"].with_column("targets", targets)
+    return ExperimentData(
+        Prepared(splits), task().collate, batch_size=8, steps=STEPS, seed=5, labelled=labelled, eval_batch_size=4
+    )
 
 
 SHARED: dict[str, Any] = {
@@ -160,7 +164,7 @@ class Spy(Loss):
 # -- the loss --------------------------------------------------------------------------------------------------------
 
 
-class Table(nn.Module):
+class Lookup(nn.Module):
     """Logits [B, T, C] looked up by the first input of each row."""
 
     def __init__(self, seed: int) -> None:
@@ -205,7 +209,7 @@ def naive_terms(student: Tensor, teacher: Tensor, batch: Batch, temperature: flo
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_loss_is_the_formula_of_the_paper(alpha: float, temperature: float) -> None:
-    student, teacher, batch = Table(0), Table(1), batch_of_sequences()
+    student, teacher, batch = Lookup(0), Lookup(1), batch_of_sequences()
     module = distilling(student, teacher, {"kd": KD(weight=0.5), "two": KD(temperature=2.0)}, alpha, temperature)
     loss, terms = module.losses(batch)
     inputs = batch["inputs"]
@@ -221,7 +225,7 @@ def test_loss_is_the_formula_of_the_paper(alpha: float, temperature: float) -> N
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_gradient_is_the_formula_of_the_paper(alpha: float) -> None:
-    student, teacher, batch = Table(0), Table(1), batch_of_sequences()
+    student, teacher, batch = Lookup(0), Lookup(1), batch_of_sequences()
     temperature = 4.0
     distilling(student, teacher, alpha=alpha, temperature=temperature).losses(batch)[0].backward()
     expected = torch.zeros_like(student.logits)
@@ -339,7 +343,7 @@ def test_the_teacher_follows_to_another_dtype() -> None:
     module = distilling().to(torch.float64)
     assert {tensor.dtype for tensor in module.teacher.parameters()} == {torch.float64}
     assert {tensor.dtype for tensor in module.network.parameters()} == {torch.float64}
-    batch = {**rows(8, 0), "index": torch.arange(8)}
+    batch = task().collate(rows(8, 0), torch.arange(8))
     loss, _ = module.losses({**batch, "inputs": batch["inputs"].double()})
     assert loss.dtype == torch.float64
     assert next(iter(module.float().teacher.parameters())).dtype == torch.float32
@@ -368,7 +372,7 @@ def test_two_losses_with_taps_of_the_same_name_see_their_own() -> None:
     other.taps = {"hidden": ("0", "1")}
     module = distilling(net(dropout=0.0), soft_losses={"hint": Hint(), "hint2": other})
     module.network.eval()
-    batch = {**rows(8, 0), "index": torch.arange(8)}
+    batch = task().collate(rows(8, 0), torch.arange(8))
     _, terms = module.losses(batch)
     student, teacher = module.network, module.teacher.network
     hidden = other.projection(student[0](batch["inputs"])) - teacher[:2](batch["inputs"])

@@ -13,7 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kd_lightning.data.datamodule import ExperimentData, Prepared
+from kd_lightning.data.datamodule import ExperimentData
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.reduce import masked_mean
@@ -43,8 +45,8 @@ def task() -> PositionTask:
 
 def data() -> ExperimentData:
     generator = torch.Generator().manual_seed(0)
-    split = {name: torch.randint(TOKENS, (ROWS, LENGTH), generator=generator) for name in ("inputs", "targets")}
-    return ExperimentData(Prepared(dict.fromkeys(("train", "val", "test"), split)), ROWS, STEPS, seed=0)
+    split = Table({name: torch.randint(TOKENS, (ROWS, LENGTH), generator=generator) for name in ("inputs", "targets")})
+    return ExperimentData(Prepared(dict.fromkeys(("train", "val", "test"), split)), task().collate, ROWS, STEPS, seed=0)
 
 
 def lstm() -> nn.Module:

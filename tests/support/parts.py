@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from kd_lightning.data.datamodule import Prepared
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.seeds import derive
 
 CLASSES = 3
@@ -31,7 +32,8 @@ class TinyRows:
             generator = torch.Generator().manual_seed(derive(split))
             targets = torch.arange(size) % CLASSES
             noise = torch.randn(size, FEATURES, generator=generator)
-            splits[split] = {"inputs": noise + torch.eye(CLASSES, FEATURES)[targets] * 2, "targets": targets}
+            inputs = noise + torch.eye(CLASSES, FEATURES)[targets] * 2
+            splits[split] = Table({"inputs": inputs, "targets": targets})
         return Prepared(splits)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from kd_lightning.data.datamodule import Prepared
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.seeds import derive
 from kd_lightning.store import Entry
@@ -43,7 +44,7 @@ class Images:
             targets = torch.arange(size) % CLASSES
             inputs = torch.randn(size, 1, SIDE, SIDE, generator=generator)
             inputs[torch.arange(size), 0, targets * 2] += 1.5
-            splits[split] = {"inputs": inputs, "targets": targets}
+            splits[split] = Table({"inputs": inputs, "targets": targets})
         return Prepared(splits)
 
 

@@ -62,7 +62,8 @@ def batch(index: Sequence[int]) -> Batch:
 def a_job(policy: Policy, net: nn.Module | None = None, taps: Sequence[str] = (), **more: Any) -> Job:
     """A build of all rows in shards of two batches of three rows."""
     net = network() if net is None else net
-    arguments = {"rows": batch, "count": ROWS, "targets": rows()["targets"][rows()["mask"]], "batch_size": 3, **more}
+    counts = torch.bincount(rows()["targets"][rows()["mask"]], minlength=CLASSES)
+    arguments = {"rows": batch, "count": ROWS, "class_rows": counts, "batch_size": 3, **more}
     resolved = policy.resolved(net, TASK, {path: path for path in taps})
     job = Job(net.eval(), TASK, resolved, sorted(taps), shard_bytes=1, **arguments)
     return Job(**{**vars_of(job), "shard_bytes": job.layout.row_bytes * 6})
