@@ -148,7 +148,7 @@ class Mapped:
         return self.slice(0, len(self))
 
     def _tensor(self, packed: np.ndarray[Any, Any]) -> Tensor:
-        return torch.from_numpy(packed).view(self.dtype).reshape(len(packed), *self.row_shape)
+        return torch.from_numpy(packed.reshape(-1)).view(self.dtype).reshape(len(packed), *self.row_shape)
 
 
 @dataclass(frozen=True)
