@@ -32,6 +32,7 @@ EDGES: dict[str, tuple[list[Any], list[Any]]] = {
     "data.eval_batch_size": ([1], [0]),
     "data.workers": ([0], [-1]),
     "data.limit": ([1, None], [0]),
+    "data.memory_map_above": ([0, 1.5e9, None, "1GB"], [-1]),
     "data.labelled": ([1, None], [0]),
     "data.labelled_teacher": ([1, None], [0]),
     "data.imbalance": ([1, 50.0, None], [0.9, math.inf]),

@@ -37,8 +37,8 @@ class Dataset:
 
     def __init__(self, context: Context, task: Task) -> None:
         self.context = context
+        self.task = task
         self.num_classes = task.num_classes
-        self.collate = task.collate
         self._map_above = map_above(context.settings["data"])
         self._class_rows: dict[str, Tensor] = {}
 
@@ -81,7 +81,7 @@ class Dataset:
         channels_last = bool(settings["channels_last"])
         return ExperimentData(
             self.prepared,
-            self.collate,
+            self.task.collate,
             batch_size=data["batch_size"],
             steps=steps,
             first_step=first_step,
@@ -138,12 +138,12 @@ def map_above(data: Mapping[str, object]) -> float | None:
         ConfigError: ``data.memory_map_above`` is no size.
     """
     setting = data.get("memory_map_above")
-    if isinstance(setting, str):
-        try:
-            return parse_size(setting)
-        except ValueError as error:
-            raise ConfigError(f"data.memory_map_above={error}; null = never") from error
-    return float(setting) if isinstance(setting, (int, float)) else None
+    if setting is None or (isinstance(setting, (int, float)) and not isinstance(setting, bool)):
+        return setting
+    try:
+        return parse_size(str(setting))
+    except ValueError as error:
+        raise ConfigError(f"data.memory_map_above={error}; null = never") from error
 
 
 def choose_rows(prepared: Prepared, data: Mapping[str, object], num_classes: int) -> Prepared:

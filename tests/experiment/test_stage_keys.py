@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from kd_lightning.config.conf_files import conf_dir
+from kd_lightning.data.columns import Mapped
+from kd_lightning.errors import ConfigError
 from kd_lightning.experiment import stage_keys
 from kd_lightning.fingerprint import code_behind, targets_of
 from tests.support.tiny import experiment
@@ -59,3 +61,27 @@ def test_a_metric_that_may_stop_a_training_counts(monitor: str, tmp_path: Path) 
     changed = {**metrics, f"task__metrics__{monitor.removeprefix('val_')}": {**F1, "top_k": 1}}
     keys = {experiment(tmp_path, **changes).stage("teacher").key for changes in (metrics, changed)}
     assert len(keys) == 2
+
+
+def test_where_rows_lie_is_in_no_key_and_changes_no_result(tmp_path: Path) -> None:
+    stages, metrics = trained(tmp_path / "memory", data__memory_map_above=None)
+    others, mapped = trained(tmp_path / "files", data__memory_map_above=0)
+    assert (stages, metrics) == (others, mapped)
+    kept = [
+        path.read_bytes()
+        for name in ("memory", "files")
+        for path in (tmp_path / name / "store" / "distill").glob("*/weights.safetensors")
+    ]
+    assert len(kept) == 2
+    assert kept[0] == kept[1]
+    again, _ = trained(tmp_path / "memory", data__memory_map_above="1 kB")
+    assert again == []
+    dataset = experiment(tmp_path / "memory", data__memory_map_above="1 kB").builder.dataset
+    assert isinstance(dataset.prepared.splits["train"].column("inputs"), Mapped), "the control: they were mapped"
+
+
+def test_a_size_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"data.memory_map_above='much': a number with B, KB.* as in 10GB; null = never"
+    ):
+        experiment(tmp_path, data__memory_map_above="much").run()

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from kd_lightning.data.columns import InMemory, Ragged
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy, Perplexity
 from kd_lightning.tasks.position import PositionTask
-from kd_lightning.types import Batch
+from kd_lightning.types import ATTENTION_MASK, Batch, NetworkInputs
 
 CLASSES = 5
 SHAPES = [(6,), (3, 4)]
@@ -268,3 +270,91 @@ def test_example_batch_can_be_trained_and_measured_on() -> None:
     metrics = one.metrics()
     one.update(metrics, logits, aligned, batch)
     assert metrics.compute()["perplexity"].item() == pytest.approx(CLASSES)
+
+
+# -- from rows to what a network is called with -----------------------------------------------------------------------
+
+
+def ragged(*rows: list[int]) -> Ragged:
+    offsets = torch.tensor([0, *map(len, rows)]).cumsum(0)
+    return Ragged(
+        InMemory(torch.tensor([value for row in rows for value in row], dtype=torch.int16)), InMemory(offsets)
+    )
+
+
+def collated(one: PositionTask, *rows: int, **columns: Tensor | Ragged) -> dict[str, list[object]]:
+    batch = one.collate(Table(columns), torch.tensor(rows))
+    assert all(tensor.dtype in (torch.int64, torch.bool) for tensor in batch.values())
+    return {name: tensor.tolist() for name, tensor in batch.items()}
+
+
+def test_rows_of_equal_length_are_collated_as_they_are() -> None:
+    columns = {"inputs": torch.arange(6).reshape(3, 2).int(), "targets": torch.arange(3), "group": torch.arange(3)}
+    assert collated(task(), 2, 0, **columns) == {"inputs": [[4, 5], [0, 1]], "targets": [2, 0], "index": [2, 0]}
+
+
+def test_rows_of_different_lengths_are_padded_and_their_padding_does_not_count() -> None:
+    words, tags = ragged([7], [8, 9, 7], [5, 5]), ragged([1], [2, 3, 4], [0, 1])
+    labelled = torch.tensor([True, False, True])
+    batch = collated(task(pad=4), 2, 0, inputs=words, targets=tags, labelled=labelled)
+    assert batch == {
+        "attention_mask": [[True, True], [True, False]],
+        "inputs": [[5, 5], [7, 4]],
+        "mask": [[True, True], [True, False]],
+        "targets": [[0, 1], [1, 0]],
+        "labelled": [True, True],
+        "index": [2, 0],
+    }
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_mask_of_the_data_and_the_paddings_count_both(first: bool) -> None:
+    by_row, by_position = torch.tensor([True, False]), ragged([1, 0], [1])
+    by_position.values = InMemory(by_position.values.whole().bool())
+    for mask, expected in ((by_row, [[True, True], [False, False]]), (by_position, [[True, False], [True, False]])):
+        columns = {"inputs": torch.zeros(2, 2), "targets": ragged([1, 2], [3]), "mask": mask}
+        ordered = columns if first else dict(reversed(columns.items()))
+        batch = task().collate(Table(ordered), torch.tensor([0, 1]))
+        assert batch["mask"].tolist() == expected
+
+
+def test_one_target_for_rows_of_different_lengths() -> None:
+    batch = collated(task(), 0, 1, inputs=ragged([1], [2, 3]), targets=torch.tensor([4, 0]))
+    assert batch["targets"] == [4, 0]
+    assert "mask" not in batch
+    assert batch["attention_mask"] == [[True, False], [True, True]]
+
+
+class Mean(nn.Module):
+    """Logits from the mean of the embeddings that are no padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(CLASSES, 3)
+        self.head = nn.Linear(3, CLASSES)
+
+    def body(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        words = self.embedding(inputs) * attention_mask[..., None]
+        return words.sum(dim=1) / attention_mask.sum(dim=1, keepdim=True)
+
+    def forward(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.head(self.body(inputs, attention_mask))
+
+
+def test_networks_get_the_attention_mask_by_name_where_the_task_says_so() -> None:
+    one, network = task(attention_mask=True), Mean()
+    table = Table({"inputs": ragged([1], [2, 3]), "targets": torch.tensor([4, 0])})
+    together = one.logits(network, one.collate(table, torch.tensor([0, 1])))
+    for row in (0, 1):
+        alone = one.collate(table, torch.tensor([row]))
+        torch.testing.assert_close(one.logits(network, alone), together[row : row + 1])
+        torch.testing.assert_close(one.linear_logits(network, alone).dense(), together[row : row + 1])
+    assert one.logits(network, one.example_batch()).shape == (2, CLASSES)
+    equal = one.collate(Table({"inputs": torch.zeros(3, 4).long(), "targets": torch.zeros(3)}), torch.tensor([1]))
+    assert equal[ATTENTION_MASK].tolist() == [[True] * 4]
+    assert task().inputs(equal).kwargs == {}
+
+
+def test_inputs_are_fed_in_order_and_by_name() -> None:
+    inputs = NetworkInputs((torch.tensor(1.0), torch.tensor(2.0)), {"other": torch.tensor(3.0)})
+    assert float(inputs.feed(lambda first, second, other: first + 10 * second + 100 * other)) == 321
