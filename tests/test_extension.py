@@ -38,24 +38,36 @@ class Net(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(features, width), nn.Tanh(), nn.Linear(width, classes))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.layers(inputs)
+    def forward(self, inputs: Tensor, scale: Tensor) -> Tensor:
+        return self.layers(inputs * scale[:, None])
 """,
     "task": """
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
+from kd_lightning.data.table import Table
 from kd_lightning.tasks.position import PositionTask
-from kd_lightning.types import Aligned, Batch
+from kd_lightning.types import Aligned, Batch, NetworkInputs
 
 
 class Scaled(PositionTask):
+    def collate(self, table: Table, rows: Tensor) -> Batch:
+        return {"scale": torch.ones(len(rows)), **super().collate(table, rows)}
+
+    def inputs(self, batch: Batch) -> NetworkInputs:
+        return replace(super().inputs(batch), kwargs={"scale": batch["scale"]})
+
     def loss(self, logits: Tensor, aligned: Aligned, batch: Batch) -> Tensor:
         return 2 * super().loss(logits, aligned, batch)
 """,
     "data": """
+from collections.abc import Iterator
+
 import torch
 
-from kd_lightning.data.source import Prepared
+from kd_lightning.data.source import PreparedPieces
 from kd_lightning.data.table import Table
 
 
@@ -66,13 +78,15 @@ class Blobs:
     def digest(self) -> str:
         return f"{self.classes} {self.rows}"
 
-    def prepare(self) -> Prepared:
-        splits = {}
+    def prepare(self) -> PreparedPieces:
+        return PreparedPieces(self.pieces(), facts={"rows": 3 * self.rows})
+
+    def pieces(self) -> Iterator[tuple[str, Table]]:
         for seed, split in enumerate(("train", "val", "test")):
             generator = torch.Generator().manual_seed(seed)
-            targets = torch.arange(self.rows) % self.classes
-            splits[split] = Table({"inputs": torch.randn(self.rows, 4, generator=generator), "targets": targets})
-        return Prepared(splits)
+            for rows in torch.arange(self.rows).split(10):
+                inputs = torch.randn(len(rows), 4, generator=generator)
+                yield split, Table({"inputs": inputs, "targets": rows % self.classes, "scale": 1 + rows / self.rows})
 """,
     "scheme": """
 from kd_lightning.experiment.parts import Parts

@@ -80,8 +80,8 @@ def test_where_rows_lie_is_in_no_key_and_changes_no_result(tmp_path: Path) -> No
     assert isinstance(dataset.prepared.splits["train"].column("inputs"), Mapped), "the control: they were mapped"
 
 
-def test_a_size_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"data.memory_map_above='much': a number with B, KB.* as in 10GB; null = never"
-    ):
-        experiment(tmp_path, data__memory_map_above="much").run()
+@pytest.mark.parametrize("odd", ["much", True, "1 GB or so"])
+def test_a_size_that_is_none_is_refused(odd: Any, tmp_path: Path) -> None:
+    message = f"data.memory_map_above='{odd}': a number with B, KB.* as in 10GB; null = never"
+    with pytest.raises(ConfigError, match=message):
+        experiment(tmp_path, data__memory_map_above=odd)
