@@ -38,8 +38,8 @@ def check_targets(split: str, table: Table, num_classes: int) -> None:
     if dtype.is_floating_point:
         raise LabelError(f"{split} targets are {dtype}: class numbers are integers in [0, {num_classes})")
     counts = False
-    for first, chunk in table.chunks(*target_columns(table)):
-        targets, mask = aligned_mask(split, first, chunk)
+    for first, chunk in table.chunks(*target_column_names(table)):
+        targets, mask = align_mask(split, first, chunk)
         bad = mask & ((targets < 0) | (targets >= num_classes))
         if bad.any():
             where = bad.nonzero()[0].tolist()
@@ -52,12 +52,12 @@ def check_targets(split: str, table: Table, num_classes: int) -> None:
         raise LabelError(f"no position of the {split} split counts: its mask is False everywhere")
 
 
-def target_columns(table: Table) -> tuple[str, ...]:
+def target_column_names(table: Table) -> tuple[str, ...]:
     """The columns that say which targets there are and which count."""
     return ("targets", "mask") if "mask" in table else ("targets",)
 
 
-def aligned_mask(split: str, first: int, chunk: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def align_mask(split: str, first: int, chunk: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """Targets of a chunk and, of the same shape, which of them count; of ragged ones, those of all rows in one line.
 
     Args:

@@ -41,14 +41,14 @@ def collate_rows(table: Table, rows: Tensor, fill: Mapping[str, float] | None = 
             if name == "inputs" and ATTENTION_MASK not in table:
                 batch[ATTENTION_MASK] = real
             if name == "targets":
-                batch["mask"] = _both(batch["mask"], real) if "mask" in batch else real
+                batch["mask"] = _combine(batch["mask"], real) if "mask" in batch else real
         elif name == "mask" and "mask" in batch:
-            values = _both(values, batch["mask"])
+            values = _combine(values, batch["mask"])
         batch[name] = values if values.is_floating_point() or values.dtype == torch.bool else values.long()
     batch["index"] = rows
     return batch
 
 
-def _both(mask: Tensor, real: Tensor) -> Tensor:
+def _combine(mask: Tensor, real: Tensor) -> Tensor:
     """A mask by row [B] or by position [B, T] and the padding's [B, T]."""
     return mask.reshape(len(mask), -1) & real

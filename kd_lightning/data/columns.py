@@ -89,30 +89,30 @@ class Mapped:
     """A column that lies in a file as it would in memory.
 
     The file is mapped for reading alone: the kernel may drop what was read, so it takes no memory that others need. It has to
-    stay as it is, or be replaced by a file of another name's making: who has the old one mapped goes on with that.
+    stay as it is; one that is replaced or removed, as the store does it, stays readable for whoever has it mapped.
 
     Args:
         path: The file.
         offset: Of the first row's first byte.
         dtype: Of the numbers.
         shape: [N, ...] of the column in the file.
+
+    Attributes:
         rows: [n] int64, which of them the column has; None = all.
     """
 
-    def __init__(
-        self, path: Path, offset: int, dtype: torch.dtype, shape: tuple[int, ...], rows: Tensor | None = None
-    ) -> None:
+    def __init__(self, path: Path, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
         self.path = path
         self.offset = offset
         self.dtype = dtype
         self.shape = shape
         self.row_shape = shape[1:]
-        self.rows = rows
+        self.rows: Tensor | None = None
         self._bytes = self._open()
 
     def _open(self) -> np.ndarray[Any, Any]:
         """[N, bytes of a row] uint8."""
-        size = (self.shape[0], row_bytes(self.dtype, self.row_shape))
+        size = (self.shape[0], bytes_per_row(self.dtype, self.row_shape))
         if 0 in size:  # nothing can be mapped
             return np.empty(size, np.uint8)
         return np.asarray(np.memmap(self.path, np.uint8, "r", self.offset, size))
@@ -138,8 +138,9 @@ class Mapped:
         return self._tensor(np.take(self._bytes, self.rows[start:stop].numpy(), axis=0))
 
     def select(self, rows: Tensor) -> Mapped:
-        chosen = rows if self.rows is None else self.rows[rows]
-        return Mapped(self.path, self.offset, self.dtype, self.shape, chosen)
+        other = object.__new__(Mapped)  # the same map: each holds a file open
+        other.__dict__ = {**self.__dict__, "rows": rows if self.rows is None else self.rows[rows]}
+        return other
 
     def head(self, count: int) -> Mapped:
         return self.select(torch.arange(min(count, len(self))))
@@ -242,19 +243,19 @@ class Ragged:
 Column = InMemory | Mapped | Ragged
 
 
-def row_bytes(dtype: torch.dtype, row_shape: tuple[int, ...]) -> int:
+def bytes_per_row(dtype: torch.dtype, row_shape: tuple[int, ...]) -> int:
     """Of a row, or of a value of a ragged one."""
     return dtype.itemsize * math.prod(row_shape)
 
 
-def raw_bytes(tensor: Tensor) -> memoryview:
+def view_bytes(tensor: Tensor) -> memoryview:
     """A tensor's numbers as they stand in memory, copied only if they are not contiguous."""
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def rows_at_once(column: Column) -> int:
+def rows_per_chunk(column: Column) -> int:
     """Rows of about ``CHUNK_BYTES``, one at least."""
-    size = row_bytes(column.dtype, column.row_shape)
+    size = bytes_per_row(column.dtype, column.row_shape)
     if isinstance(column, Ragged):
         size = size * len(column.values) // max(1, len(column.offsets) - 1)
     return max(1, CHUNK_BYTES // max(1, size))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kd_lightning.data.collate import Collate
-from kd_lightning.data.labels import LABELLED, labelled_flags
+from kd_lightning.data.labels import LABELLED, draw_labelled_rows
 from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.data.samplers import EvaluationBatches, TrainingBatches
 from kd_lightning.data.source import Prepared
@@ -105,7 +105,7 @@ class ExperimentData(pl.LightningDataModule):
         self.accumulate = accumulate
         self.workers = workers
         train = prepared.splits["train"]
-        flags = None if labelled is None else labelled_flags(train, labelled, seed)
+        flags = None if labelled is None else draw_labelled_rows(train, labelled, seed)
         self.train_ids = flags.nonzero().flatten() if only_labelled and flags is not None else None
         shape = train.column("inputs").row_shape
         if channels_last and len(shape) != 3:

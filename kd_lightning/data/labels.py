@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from kd_lightning.data.checks import aligned_mask, target_columns
+from kd_lightning.data.checks import align_mask, target_column_names
 from kd_lightning.data.columns import Ragged, RaggedRows
 from kd_lightning.data.table import Table
 from kd_lightning.errors import ClassMismatchError, ConfigError
@@ -24,8 +24,8 @@ def readable_targets(table: Table) -> Iterator[Tensor]:
         table: ``targets``, and where needed ``mask`` and ``labelled`` ([N] bool).
     """
     flags = (LABELLED,) if LABELLED in table else ()
-    for first, chunk in table.chunks(*target_columns(table), *flags):
-        targets, counts = aligned_mask("training", first, chunk)
+    for first, chunk in table.chunks(*target_column_names(table), *flags):
+        targets, counts = align_mask("training", first, chunk)
         if flags:
             labelled, raw = chunk[LABELLED], chunk["targets"]
             if isinstance(raw, RaggedRows):
@@ -55,7 +55,7 @@ def class_rows(table: Table, num_classes: int) -> Tensor:
     return counts
 
 
-def labelled_flags(table: Table, count: int, seed: int) -> Tensor:
+def draw_labelled_rows(table: Table, count: int, seed: int) -> Tensor:
     """Which rows keep their label: see ``labelled_rows``. Targets are read where each row has one, and no others.
 
     Args:
@@ -66,10 +66,10 @@ def labelled_flags(table: Table, count: int, seed: int) -> Tensor:
     Raises:
         ConfigError: ``count`` is not possible.
     """
-    return labelled_rows(table["targets"] if one_class_each(table) else torch.zeros(len(table), 1), count, seed)
+    return labelled_rows(table["targets"] if has_one_class_each(table) else torch.zeros(len(table), 1), count, seed)
 
 
-def one_class_each(table: Table) -> bool:
+def has_one_class_each(table: Table) -> bool:
     """A row has one target, and no sequence of them."""
     column = table.column("targets")
     return not isinstance(column, Ragged) and column.row_shape == ()

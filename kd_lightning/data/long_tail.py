@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from kd_lightning.data.labels import class_rows, one_class_each
+from kd_lightning.data.labels import class_rows, has_one_class_each
 from kd_lightning.data.source import Prepared
 from kd_lightning.errors import ConfigError
 from kd_lightning.seeds import derive
@@ -35,7 +35,7 @@ def long_tailed(prepared: Prepared, ratio: float, num_classes: int) -> Prepared:
         ConfigError: The targets are sequences, or a class would get no row.
     """
     train = prepared.splits["train"]
-    if not one_class_each(train):
+    if not has_one_class_each(train):
         shape = (len(train), *train.column("targets").row_shape)
         raise ConfigError(
             f"data.imbalance={ratio:g}: the targets have shape {shape}, and only rows with one class each can "

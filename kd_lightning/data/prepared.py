@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kd_lightning.data.columns import Column, InMemory, Mapped, Ragged, raw_bytes, row_bytes, rows_at_once
+from kd_lightning.data.columns import Column, InMemory, Mapped, Ragged, bytes_per_row, rows_per_chunk, view_bytes
 from kd_lightning.data.source import Prepared, PreparedPieces
 from kd_lightning.data.table import Table
 from kd_lightning.errors import TableError
@@ -118,7 +118,7 @@ class ColumnWriter:
 
     def __init__(self, entry: Entry, name: str, like: Column, files: ExitStack) -> None:
         self.name = name
-        self.kind = _kind(like)
+        self.kind = _describe(like)
         self.written = 0
         if not isinstance(like, Ragged):
             self.values = TensorWriter(entry, name, like.dtype, like.row_shape, files)
@@ -133,12 +133,12 @@ class ColumnWriter:
         Raises:
             TableError: It is another kind of column.
         """
-        if _kind(column) != self.kind:
+        if _describe(column) != self.kind:
             raise TableError(
-                f"a piece of {self.name} is {_kind(column)}, those before it {self.kind}: give all pieces the same type and "
-                "shape"
+                f"a piece of {self.name} is {_describe(column)}, those before it {self.kind}: give all pieces the same "
+                "type and shape"
             )
-        step = rows_at_once(column)
+        step = rows_per_chunk(column)
         for start in range(0, len(column), step):
             stop = min(start + step, len(column))
             if isinstance(column, Ragged):
@@ -178,7 +178,7 @@ class TensorWriter:
         self.path = entry.path(f"{name}{SUFFIX}")
         self.dtype = names[dtype]
         self.row_shape = row_shape
-        self.row_bytes = row_bytes(dtype, row_shape)
+        self.bytes_per_row = bytes_per_row(dtype, row_shape)
         self.rows = 0
         self.header = HEADER + len(name) // 8 * 8
         self.draft = self.path.with_name(f"{TEMPORARY}{os.getpid()}-{self.path.name}")
@@ -195,7 +195,7 @@ class TensorWriter:
             CheckpointWriteError: The disk refused.
         """
         try:
-            self.file.write(raw_bytes(tensor))
+            self.file.write(view_bytes(tensor))
         except OSError as error:
             raise write_error(self.path, error) from error
         self.rows += len(tensor)
@@ -210,7 +210,7 @@ class TensorWriter:
         place = {
             "dtype": self.dtype,
             "shape": [self.rows, *self.row_shape],
-            "data_offsets": [0, self.rows * self.row_bytes],
+            "data_offsets": [0, self.rows * self.bytes_per_row],
         }
         # Spaces may follow the header: so it fills its place, and the numbers begin at a multiple of 8 bytes.
         text = json.dumps({tensor: place}).encode().ljust(self.header - 8)
@@ -225,7 +225,7 @@ class TensorWriter:
         return self.path.name
 
 
-def _kind(column: Column) -> str:
+def _describe(column: Column) -> str:
     """Pieces of a column must agree in it."""
     return f"{'ragged ' if isinstance(column, Ragged) else ''}{column.dtype} rows of shape {list(column.row_shape)}"
 
@@ -244,10 +244,10 @@ def read_tables(folder: Path, mapped: bool) -> dict[str, Table]:
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         split, _, name = path.name.removesuffix(SUFFIX).partition(".")
         parts.setdefault(split, {})[name] = map_tensor(path) if mapped else InMemory(*load_file(path).values())
-    return {split: Table(_columns(found)) for split, found in parts.items()}
+    return {split: Table(_join_parts(found)) for split, found in parts.items()}
 
 
-def _columns(parts: Mapping[str, InMemory | Mapped]) -> dict[str, Column]:
+def _join_parts(parts: Mapping[str, InMemory | Mapped]) -> dict[str, Column]:
     """Columns from what the files hold: ``inputs``, or ``inputs.values`` and ``inputs.offsets``."""
     names = dict.fromkeys(name.partition(".")[0] for name in parts)
     return {

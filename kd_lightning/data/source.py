@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kd_lightning.data.checks import check_split
-from kd_lightning.data.columns import Column, Ragged, raw_bytes, rows_at_once
+from kd_lightning.data.columns import Column, Ragged, rows_per_chunk, view_bytes
 from kd_lightning.data.table import Table
 from kd_lightning.errors import EmptyDatasetError, TableError
 
@@ -41,7 +41,7 @@ class Prepared:
         digest.update(self.tokenizer.encode())
         for split in sorted(self.splits):
             for name, column in sorted(self.splits[split].columns.items()):
-                _update(digest, f"{split} {name}", column)
+                _update_digest(digest, f"{split} {name}", column)
         return digest.hexdigest()
 
     def check(self, num_classes: int) -> None:
@@ -88,17 +88,17 @@ class Source(Protocol):
         ...
 
 
-def _update(digest: hashlib._Hash, name: str, column: Column) -> None:
+def _update_digest(digest: hashlib._Hash, name: str, column: Column) -> None:
     """Add a column to a digest, a few megabytes at a time."""
-    steps = range(0, len(column), rows_at_once(column))
+    steps = range(0, len(column), rows_per_chunk(column))
     spans = [(start, min(start + steps.step, len(column))) for start in steps]
     if not isinstance(column, Ragged):
         digest.update(f"{name} {column.dtype} {(len(column), *column.row_shape)}\n".encode())
         for span in spans:
-            digest.update(raw_bytes(column.slice(*span)))
+            digest.update(view_bytes(column.slice(*span)))
         return
     digest.update(f"{name} ragged {column.dtype} {(len(column), *column.row_shape)}\n".encode())
     for span in spans:
-        digest.update(raw_bytes(column.slice(*span).lengths))
+        digest.update(view_bytes(column.slice(*span).lengths))
     for span in spans:
-        digest.update(raw_bytes(column.slice(*span).values))
+        digest.update(view_bytes(column.slice(*span).values))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd_lightning.data.columns import Column, InMemory, Ragged, RaggedRows, rows_at_once
+from kd_lightning.data.columns import Column, InMemory, Ragged, RaggedRows, rows_per_chunk
 from kd_lightning.errors import TableError
 
 GROUP = "group"
@@ -106,7 +106,7 @@ class Table:
             TableError: There is no column of a name.
         """
         columns = {name: self.column(name) for name in names}
-        step = min(map(rows_at_once, columns.values()))
+        step = min(map(rows_per_chunk, columns.values()))
         for start in range(0, len(self), step):
             stop = min(start + step, len(self))
             yield start, {name: column.slice(start, stop) for name, column in columns.items()}

@@ -39,7 +39,7 @@ class Dataset:
         self.context = context
         self.task = task
         self.num_classes = task.num_classes
-        self._map_above = map_above(context.settings["data"])
+        self._map_above = parse_memory_map_above(context.settings["data"])
         self._class_rows: dict[str, Tensor] = {}
 
     @property
@@ -128,7 +128,7 @@ class Dataset:
         return chosen, fingerprint if chosen is prepared else chosen.fingerprint(), reused
 
 
-def map_above(data: Mapping[str, object]) -> float | None:
+def parse_memory_map_above(data: Mapping[str, object]) -> float | None:
     """Bytes of rows from which they stay in their files; None = they never do. It changes no result, and is in no key.
 
     Args:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from torch import Tensor
 from kd_lightning.data import columns
 from kd_lightning.data.collate import collate_rows
 from kd_lightning.data.columns import InMemory, Mapped, Ragged, RaggedRows
-from kd_lightning.data.labels import class_rows, labelled_flags, labelled_rows
+from kd_lightning.data.datamodule import ExperimentData
+from kd_lightning.data.labels import class_rows, draw_labelled_rows, labelled_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, read_tables, write_prepared
 from kd_lightning.data.source import Prepared, PreparedPieces
@@ -178,6 +180,20 @@ def test_another_process_gets_the_files_name(tmp_path: Path) -> None:
     assert torch.equal(again.splits["val"]["inputs"], whole.splits["val"]["inputs"])
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loader_processes_read_the_files(workers: int, mapped: Table) -> None:
+    arguments: dict[str, Any] = {"batch_size": 4, "steps": 3, "seed": 0, "workers": workers, "labelled": 20}
+    found, expected = (
+        ExperimentData(prepared(table), collate_rows, **arguments) for table in (mapped.head(45), fixed().head(45))
+    )
+    expected.workers = 0
+    for module in (found, expected):
+        module.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1)  # type: ignore[assignment]
+    for one, other in zip(found.train_dataloader(), expected.train_dataloader(), strict=True):
+        assert one.keys() == other.keys()
+        assert all(same(one[name], other[name]) for name in one)
+
+
 # -- the store --------------------------------------------------------------------------------------------------------
 
 
@@ -283,7 +299,7 @@ def test_chosen_rows_are_the_same_wherever_they_lie(tmp_path: Path, left: bool) 
     train = cut.splits["train"]
     assert isinstance(train.column("inputs"), Mapped if left else InMemory)
     assert torch.equal(whole.splits["train"]["inputs"][train.ids], train["inputs"])
-    assert torch.equal(labelled_flags(train, 9, 0), labelled_rows(expected.splits["train"]["targets"], 9, 0))
+    assert torch.equal(draw_labelled_rows(train, 9, 0), labelled_rows(expected.splits["train"]["targets"], 9, 0))
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
