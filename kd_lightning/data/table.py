@@ -85,6 +85,11 @@ class Table:
         return torch.arange(len(self)) if self._ids is None else self._ids
 
     @property
+    def is_ragged(self) -> bool:
+        """Rows of a column differ in length."""
+        return any(isinstance(column, Ragged) for column in self.columns.values())
+
+    @property
     def groups(self) -> Tensor | None:
         """[N] int64, the group of each row; None = each row is a group of its own."""
         if GROUP not in self:

@@ -105,6 +105,7 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
         count=len(rows),
         class_rows=class_rows(rows.table, builder.task.num_classes),
         batch_size=builder.settings["data"]["eval_batch_size"],
+        equal_lengths=not rows.table.is_ragged,
     )
     ingredients = stage_keys.stored_outputs(builder, role, job)
     return TeacherCache(job, builder.context.store.entry(STAGE, content_key(ingredients)), ingredients)

@@ -18,6 +18,7 @@ from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy, Perplexity
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.types import ATTENTION_MASK, Batch, NetworkInputs
+from tests.support.parts import BagOfWords
 
 CLASSES = 5
 SHAPES = [(6,), (3, 4)]
@@ -325,31 +326,15 @@ def test_one_target_for_rows_of_different_lengths() -> None:
     assert batch["attention_mask"] == [[True, False], [True, True]]
 
 
-class Mean(nn.Module):
-    """Logits from the mean of the embeddings that are no padding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(CLASSES, 3)
-        self.head = nn.Linear(3, CLASSES)
-
-    def body(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        words = self.embedding(inputs) * attention_mask[..., None]
-        return words.sum(dim=1) / attention_mask.sum(dim=1, keepdim=True)
-
-    def forward(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.head(self.body(inputs, attention_mask))
-
-
 def test_networks_get_the_attention_mask_by_name_where_the_task_says_so() -> None:
-    one, network = task(attention_mask=True), Mean()
-    table = Table({"inputs": ragged([1], [2, 3]), "targets": torch.tensor([4, 0])})
+    one, network = task(attention_mask=True, num_classes=3), BagOfWords()
+    table = Table({"inputs": ragged([1], [2, 3]), "targets": torch.tensor([2, 0])})
     together = one.logits(network, one.collate(table, torch.tensor([0, 1])))
     for row in (0, 1):
         alone = one.collate(table, torch.tensor([row]))
         torch.testing.assert_close(one.logits(network, alone), together[row : row + 1])
         torch.testing.assert_close(one.linear_logits(network, alone).dense(), together[row : row + 1])
-    assert one.logits(network, one.example_batch()).shape == (2, CLASSES)
+    assert one.logits(network, one.example_batch()).shape == (2, 3)
     equal = one.collate(Table({"inputs": torch.zeros(3, 4).long(), "targets": torch.zeros(3)}), torch.tensor([1]))
     assert equal[ATTENTION_MASK].tolist() == [[True] * 4]
     assert task().inputs(equal).kwargs == {}

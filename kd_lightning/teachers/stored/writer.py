@@ -48,6 +48,7 @@ class Job:
         count: How many rows there are; their ids are 0 to count - 1.
         class_rows: [C] int64, training positions of each class that count and that the student may read.
         batch_size: Rows of a forward pass.
+        equal_lengths: Rows are equally long; else nothing of them can be stored.
         shard_bytes: About so many bytes in a file.
     """
 
@@ -59,11 +60,20 @@ class Job:
     count: int
     class_rows: Tensor
     batch_size: int
+    equal_lengths: bool = True
     shard_bytes: int = SHARD_BYTES
 
     @cached_property
     def layout(self) -> Layout:
-        """Of a row; found by asking the teacher about the first one."""
+        """Of a row; found by asking the teacher about the first one.
+
+        Raises:
+            TeacherOutputError: Rows differ in length.
+        """
+        if not self.equal_lengths:
+            raise TeacherOutputError(
+                "the rows differ in length, and outputs are stored for rows of equal length alone: use teacher_outputs=live"
+            )
         return Layout.of(self.columns(0, 1))
 
     @property

@@ -1,0 +1,43 @@
+"""A whole run on rows that differ in length: padded in batches, masked for the network, the same bits from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kd_lightning.errors import TeacherOutputError
+from tests.support.parts import CLASSES, WORDS
+from tests.support.tiny import experiment
+
+NETWORK = {"_target_": "tests.support.parts.BagOfWords"}
+SENTENCES: dict[str, Any] = {
+    "data__source": {"_target_": "tests.support.parts.Sentences"},
+    "task__attention_mask": True,
+    "task__example": {"_target_": "kd_lightning.tasks.examples.TokenExample", "vocab_size": WORDS},
+    "teacher": {**NETWORK, "width": 9, "checkpoint": None},
+    "student": NETWORK,
+    "checkpoint_every": 100,
+    "steps": {"teacher": 60, "student": 60, "pretrain": 20},
+    "optimizer__lr": 0.1,
+}
+
+
+def metrics_of(outputs: Path, **changes: Any) -> dict[str, Any]:
+    """The test metrics of each model."""
+    found = experiment(outputs, **SENTENCES, **changes).run()
+    return {stage: record["metrics"] for stage, record in found.records.items() if "metrics" in record}
+
+
+def test_rows_of_different_lengths_are_learnt_from(tmp_path: Path) -> None:
+    models = metrics_of(tmp_path / "memory")
+    assert set(models) == {"teacher", "baseline", "pretrain", "distill"}
+    assert models["distill"]["accuracy"] > 1.6 / CLASSES
+    assert metrics_of(tmp_path / "files", data__memory_map_above=0) == models
+
+
+def test_outputs_of_rows_of_different_lengths_are_not_stored(tmp_path: Path) -> None:
+    stored = {"_target_": "kd_lightning.teachers.stored.logits.AllLogits"}
+    with pytest.raises(TeacherOutputError, match=r"rows differ in length.*use teacher_outputs=live"):
+        experiment(tmp_path, **SENTENCES, teacher_outputs=stored).run()
