@@ -102,7 +102,7 @@ def _parents(module: str) -> list[str]:
 
 @cache
 def _parse(module: str) -> tuple[str, tuple[str, ...]]:
-    """Normalised code of a module and the names it imports. Cached: the process runs what it first imported."""
+    """Normalized code of a module and the names it imports. Cached: the process runs what it first imported."""
     path = _source(module)
     assert path is not None
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))

@@ -1,4 +1,4 @@
-"""One number from many: seeds for the order of rows, the labelled rows, each step's dropout."""
+"""One number from many: seeds for the order of rows, the labeled rows, each step's dropout."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 Batch = dict[str, Tensor]
 """Always ``inputs``, ``targets`` and ``index`` ([B] int64, the stable id of each row in its split); often ``mask``
-and ``labelled``; a task may ask for more. The rows are the first dimension of every tensor."""
+and ``labeled``; a task may ask for more. The rows are the first dimension of every tensor."""
 HOST_INDEX = "index_on_host"
 """The key of ``index`` as it was before the batch went to a GPU: who needs the numbers there need not wait for them."""
 ATTENTION_MASK = "attention_mask"
@@ -225,12 +225,12 @@ class Outputs:
 class Aligned:
     """Targets laid beside logits: ``logits[i]`` predicts ``targets[i]``.
 
-    ``mask`` [...] bool: True = the position counts. ``labelled`` [...] bool: True = the hard loss may use the target.
-    Soft terms count ``mask``; the hard loss counts ``mask & labelled``. ``index`` [B] int64: which row of its split each row
+    ``mask`` [...] bool: True = the position counts. ``labeled`` [...] bool: True = the hard loss may use the target.
+    Soft terms count ``mask``; the hard loss counts ``mask & labeled``. ``index`` [B] int64: which row of its split each row
     is, for terms that remember rows; None where the task does not say.
     """
 
     targets: Tensor | None
     mask: Tensor
-    labelled: Tensor
+    labeled: Tensor
     index: Tensor | None = None

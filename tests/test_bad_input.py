@@ -296,10 +296,10 @@ def test_defect_of_ours_is_exit_code_1(
 
 TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "batch larger than the rows": (["data.batch_size=100"], ["ConfigError", "100 > 64", "data.batch_size"]),
-    "too few labels": (["data.labelled=5"], ["ConfigError", "data.labelled is 5", "10"]),
-    "too many labels": (["data.labelled=65"], ["ConfigError", "data.labelled is 65", "64"]),
+    "too few labels": (["data.labeled=5"], ["ConfigError", "data.labeled is 5", "10"]),
+    "too many labels": (["data.labeled=65"], ["ConfigError", "data.labeled is 65", "64"]),
     "a tail without a row": (["data.imbalance=1000"], ["ConfigError", "data.imbalance=1000", "class 7", "or lower"]),
-    "too few labels of a long tail": (["data.imbalance=50", "data.labelled=5"], ["ConfigError", "data.labelled is 5"]),
+    "too few labels of a long tail": (["data.imbalance=50", "data.labeled=5"], ["ConfigError", "data.labeled is 5"]),
     "hard loss out of range": (["hard_loss=logit_adjusted", "hard_loss.tau=-1"], ["ConfigError", "tau=-1", ">= 0"]),
     "hard loss of the teacher": (
         ["hard_loss@teacher_hard_loss=effective_number", "teacher_hard_loss.beta=1"],

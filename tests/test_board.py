@@ -15,7 +15,7 @@ LINES = (
     Line("data", "split data", 0),
     Line("teacher", "teacher", 20),
     Line("teacher_outputs", "store teacher", 0, "rows"),
-    Line("distill", "distil", 30),
+    Line("distill", "distill", 30),
 )
 
 

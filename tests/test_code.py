@@ -93,7 +93,7 @@ def test_an_edit_of_what_the_loss_uses_is_seen(package: Package, file: str, old:
         pytest.param("losses/soft.py", '        """Value."""\n', "", id="no docstring"),
         pytest.param("losses/soft.py", "square(x) * 2", "(square(x)\n            * 2)", id="formatting"),
         pytest.param("unrelated.py", "1", "2", id="a module nobody imports"),
-        pytest.param("losses/unrelated.py", "1", "2", id="a neighbour nobody imports"),
+        pytest.param("losses/unrelated.py", "1", "2", id="a neighbor nobody imports"),
         pytest.param("lazy.py", "late", "later", id="a module that imports the same ones"),
     ],
 )

@@ -104,7 +104,7 @@ def test_results_are_those_of_separate_runs_bit_for_bit(
     found, errors = side_by_side(tmp_path, JOBS)
     assert errors == [None] * 3
     assert [stored(each) for each in found] == separate
-    # Two temperatures pre-train in step (4 steps), three jobs distil in step (6): 2 x 4 + 3 x 6 passes alone.
+    # Two temperatures pre-train in step (4 steps), three jobs distill in step (6): 2 x 4 + 3 x 6 passes alone.
     assert len(teacher_runs) == 4 + 6
     assert any("in step with 2 other jobs" in line for line in found[0].context.board.lines)  # type: ignore[attr-defined]
     assert all(

@@ -174,7 +174,7 @@ def test_every_knob_is_set_from_the_command_line() -> None:
     words = (
         "temperature=2 alpha=0.4 seed=3 teacher_seed=4 optimizer=sgd model@student=lstm_lm_tiny steps.teacher=7 "
         "steps.student=6 steps.pretrain=0 steps.most=9 validate_every=5 checkpoint_every=4 log_every=2 outputs=elsewhere "
-        "force=[baseline] progress=false data.batch_size=16 data.labelled=99 optimizer.lr=0.25 "
+        "force=[baseline] progress=false data.batch_size=16 data.labeled=99 optimizer.lr=0.25 "
         "teacher.checkpoint=mine.safetensors +vars.note=mine"
     )
     settings = accepted(*words.split())
@@ -184,7 +184,7 @@ def test_every_knob_is_set_from_the_command_line() -> None:
         "steps": {"teacher": 7, "student": 6, "pretrain": 0, "most": 9}, "vars": {"note": "mine"},
     }  # fmt: skip
     assert {key: settings[key] for key in wanted} == wanted
-    assert (settings["data"]["batch_size"], settings["data"]["labelled"]) == (16, 99)
+    assert (settings["data"]["batch_size"], settings["data"]["labeled"]) == (16, 99)
     assert settings["optimizer"]["_target_"] == "torch.optim.SGD"
     assert settings["optimizer"]["lr"] == 0.25
     default = composed(())

@@ -163,10 +163,10 @@ def test_others_are_seen_and_this_process_is_not() -> None:
     before = Reading()
     spin(0.3)
     alone = Reading()
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as neighbour:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as neighbor:
         spin(0.3)
         beside = Reading()
-        neighbour.kill()
+        neighbor.kill()
     cores = usable_cores()
     first, second = busy_with_others(before, alone), busy_with_others(alone, beside)
     ours = (alone.own - before.own) / (alone.seconds - before.seconds)

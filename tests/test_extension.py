@@ -143,8 +143,8 @@ source:
 classes: 3
 batch_size: 8
 eval_batch_size: 16
-labelled: null
-labelled_teacher: null
+labeled: null
+labeled_teacher: null
 limit: null
 workers: 0
 """,

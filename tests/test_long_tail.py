@@ -61,7 +61,7 @@ def test_other_data_say_nothing_of_groups(tmp_path: Path) -> None:
 
 
 def test_hard_losses_count_the_labels_that_they_see(tmp_path: Path) -> None:
-    labels = {"data__labelled": 9, "data__labelled_teacher": 15}
+    labels = {"data__labeled": 9, "data__labeled_teacher": 15}
     builder = long_tailed(tmp_path, **labels, teacher_hard_loss=WEIGHTED).builder
     student, teacher = builder.supervised("student", 1).task, builder.supervised("teacher", 1).task
     assert isinstance(student, PositionTask)
@@ -86,9 +86,9 @@ def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp
     keys: dict[str, dict[str, Any]] = {}
     for name, one in runs.items():
         teacher, baseline = one.stage("teacher").contents, one.stage("baseline").contents
-        distil = one.stage("distill").contents
-        assert baseline["hard_loss"] == distil["hard_loss"] == one.context.settings["hard_loss"]
-        keys[name] = {"teacher": teacher, "baseline": baseline, "distil": distil}
+        distill = one.stage("distill").contents
+        assert baseline["hard_loss"] == distill["hard_loss"] == one.context.settings["hard_loss"]
+        keys[name] = {"teacher": teacher, "baseline": baseline, "distill": distill}
         module = one.builder.distilling(
             one.builder.teacher_outputs(one.builder.network("teacher"), one.builder.sources()[0]),
             one.builder.network("student"),
@@ -100,7 +100,7 @@ def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp
         assert (module.task.offsets is None) == (name == "plain")
     assert keys["plain"]["teacher"] == keys["adjusted"]["teacher"]
     assert keys["plain"]["baseline"] != keys["adjusted"]["baseline"]
-    assert keys["plain"]["distil"] != keys["adjusted"]["distil"]
+    assert keys["plain"]["distill"] != keys["adjusted"]["distill"]
 
 
 @pytest.mark.parametrize(

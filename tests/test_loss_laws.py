@@ -36,7 +36,7 @@ PROJECTED = {"test_a_student_like_its_teacher_is_at_the_minimum"}
 """A projection is between the two: equal features give no 0 before it is trained."""
 DUPLICATED = {"test_rows_given_twice_leave_the_mean_as_it_is"}
 """Relations between samples: two equal ones are a pair like no other. The loss's own test has its own law."""
-READS_LABELS = "test_soft_terms_read_neither_targets_nor_labelled_flags"
+READS_LABELS = "test_soft_terms_read_neither_targets_nor_labeled_flags"
 MINIMUM = "test_a_student_like_its_teacher_is_at_the_minimum"
 EXCUSED: dict[str, set[str]] = {
     "crd": PROJECTED | {READS_LABELS},
@@ -69,7 +69,7 @@ PIXELS = (4, 6)
 ROWS = 9
 """In the training split; more than any case has."""
 CLASS_ROWS = torch.tensor([40, 3, 12, 0, 7])
-"""Of the labelled ones in the training split, by class."""
+"""Of the labeled ones in the training split, by class."""
 TEMPERATURE = 2.0
 
 
@@ -147,7 +147,7 @@ def mapped(outputs: Outputs, change: Any) -> Outputs:
 
 
 def moved_aligned(aligned: Aligned, change: Any) -> Aligned:
-    return Aligned(*(change(tensor) for tensor in (aligned.targets, aligned.mask, aligned.labelled, aligned.index)))
+    return Aligned(*(change(tensor) for tensor in (aligned.targets, aligned.mask, aligned.labeled, aligned.index)))
 
 
 def tensors(outputs: Outputs) -> list[Tensor]:
@@ -287,10 +287,10 @@ def test_the_mask_is_not_ignored(name: str, shape: tuple[int, ...]) -> None:
 
 
 @shapes
-def test_soft_terms_read_neither_targets_nor_labelled_flags(name: str, shape: tuple[int, ...]) -> None:
+def test_soft_terms_read_neither_targets_nor_labeled_flags(name: str, shape: tuple[int, ...]) -> None:
     loss = build(name)
     given = case(loss, shape)
-    none = replace(given.aligned, targets=None, labelled=torch.zeros_like(given.aligned.mask))
+    none = replace(given.aligned, targets=None, labeled=torch.zeros_like(given.aligned.mask))
     value, gradients = value_and_gradients(loss, given)
     again, others = value_and_gradients(loss, given._replace(aligned=none))
     assert torch.equal(again, value)

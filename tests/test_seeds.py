@@ -33,7 +33,7 @@ def test_order_and_place_of_the_parts_count() -> None:
     assert len({derive(1, 2), derive(2, 1), derive(12), derive(1, 2, 0), derive("a", 1), derive("a1")}) == 6
 
 
-def test_neighbours_are_far_apart() -> None:
+def test_neighbors_are_far_apart() -> None:
     seeds = [derive(0, "step", step, 0) for step in range(1000)]
     assert len(set(seeds)) == 1000
     assert len({seed >> 40 for seed in seeds}) > 990
@@ -46,6 +46,6 @@ def test_the_value_is_pinned_for_recorded_results() -> None:
 
 def test_other_processes_agree() -> None:
     """Python's own ``hash`` of a text differs from process to process."""
-    code = "from kd_lightning.seeds import derive; print(derive(3, 'labelled'))"
+    code = "from kd_lightning.seeds import derive; print(derive(3, 'labeled'))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(out.stdout) == derive(3, "labelled")
+    assert int(out.stdout) == derive(3, "labeled")

@@ -129,7 +129,7 @@ JSD_NODE = {"_target_": "kd_lightning.losses.logits.jsd.JSD", "beta": 0.3, "weig
             id="rates",
         ),
         pytest.param(
-            [{"temperature": 1.0, "data__labelled": 12}, {"temperature": 2.0, "data__labelled": 12}], id="few labels"
+            [{"temperature": 1.0, "data__labeled": 12}, {"temperature": 2.0, "data__labeled": 12}], id="few labels"
         ),
         pytest.param(
             [{"loss": o, "data__imbalance": 7, "hard_loss": ADJUSTED} for o in (BALANCED, {"kd": KD_NODE})],

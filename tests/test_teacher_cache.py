@@ -161,7 +161,7 @@ def test_two_processes_read_what_one_has_written(tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, weights(tmp_path / "two")[name], atol=1e-4, rtol=1e-4)
 
 
-def test_renormalised_and_hot_is_warned_of_with_the_measured_cosine(outputs: Path) -> None:
+def test_renormalized_and_hot_is_warned_of_with_the_measured_cosine(outputs: Path) -> None:
     _, lines = told(outputs, teacher_outputs=NONE, temperature=4.0)
     assert any(line.startswith("warning: teacher_outputs.missing_mass=none at temperature 4") for line in lines)
     assert not any("warning" in line for line in told(outputs, teacher_outputs=NONE, temperature=1.0)[1])

@@ -467,7 +467,7 @@ def test_tasks_are_judged_each_by_itself(other: dict[str, str]) -> None:
     assert found[0] == only(jobs[:3]) or found[0].verdict == "better"
     said = sweep_sentences(jobs)
     assert said[0] == "2 tasks, told apart by task, metric or data; each has a verdict of its own."
-    assert said[1].startswith("Language modelling (perplexity), data=a: Better than the student alone")
+    assert said[1].startswith("Language modeling (perplexity), data=a: Better than the student alone")
     configuration_rows(found)
 
 

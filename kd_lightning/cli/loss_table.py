@@ -26,9 +26,9 @@ Made from the docstrings by `python -m kd_lightning.cli.loss_table`; `kd ls loss
 What holds for all: the value is a mean over the positions that count (padding never does), in nats where it is a divergence,
 without the weight; student and teacher are called q and p, at temperature T where a formula says so; the teacher gets no
 gradient. Projections and memories that a loss owns go on from pre-training into distillation, and are never exported.
-With `standardize=true`, which all losses on the logits of classes take, the formula is that of standardised logits (Sun et
+With `standardize=true`, which all losses on the logits of classes take, the formula is that of standardized logits (Sun et
 al. 2024). *Taps*: it reads features inside the networks. *Chunked*: with a wide vocabulary it is computed by chunks of rows,
-without whole logits (unless standardised). Losses that read labels say what they do where there is none.
+without whole logits (unless standardized). Losses that read labels say what they do where there is none.
 
 | loss | formula | reference | taps | chunked |
 |---|---|---|---|---|

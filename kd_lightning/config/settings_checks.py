@@ -65,7 +65,7 @@ KEYS = frozenset(
 ANNEALED = ("temperature", "alpha", "weight")
 RESERVED = {"hard": "the hard loss", "loss": "the whole loss"}
 NEEDED = {
-    "data": ("batch_size", "eval_batch_size", "workers", "source", "limit", "labelled", "labelled_teacher"),
+    "data": ("batch_size", "eval_batch_size", "workers", "source", "limit", "labeled", "labeled_teacher"),
     "task": ("name", "monitor"),
     "steps": STEPS,
 }
@@ -245,6 +245,6 @@ def _check_steps(steps: Mapping[str, Any]) -> None:
             raise ConfigError(f"unknown setting 'steps.{name}'{did_you_mean(name, STEPS)}")
     if steps["pretrain"] >= steps["student"]:
         raise ConfigError(
-            f"steps.pretrain={steps['pretrain']} leaves nothing of steps.student={steps['student']} to distil: "
+            f"steps.pretrain={steps['pretrain']} leaves nothing of steps.student={steps['student']} to distill: "
             "pre-training is a part of the student's budget"
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kd_lightning.data.collate import Collate
-from kd_lightning.data.labels import LABELLED, draw_labelled_rows
+from kd_lightning.data.labels import LABELLED, draw_labeled_rows
 from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.data.samplers import EvaluationBatches, TrainingBatches
 from kd_lightning.data.source import Prepared
@@ -65,16 +65,16 @@ class ExperimentData(pl.LightningDataModule):
         batch_size: Rows of one optimizer step, over all devices and accumulated batches together.
         steps: Optimizer steps of the stage.
         first_step: Optimizer steps of earlier stages on the same stream of rows.
-        seed: Order of the rows and choice of the labelled ones.
-        labelled: How many training rows have a label, None = all. Stratified by class.
-        only_labelled: True = train on the labelled rows alone (a supervised stage); False = on all rows, flagged.
+        seed: Order of the rows and choice of the labeled ones.
+        labeled: How many training rows have a label, None = all. Stratified by class.
+        only_labeled: True = train on the labeled rows alone (a supervised stage); False = on all rows, flagged.
         eval_batch_size: Rows of one validation or test batch on each device.
         accumulate: Batches for each optimizer step.
         workers: Loader processes; 0 is fastest for rows in memory.
         channels_last: As in ``RowsDataset``.
 
     Raises:
-        ConfigError: The batch does not fit the rows or the devices, ``labelled`` is not possible, or ``channels_last`` is
+        ConfigError: The batch does not fit the rows or the devices, ``labeled`` is not possible, or ``channels_last`` is
             asked for where rows are no images.
     """
 
@@ -86,8 +86,8 @@ class ExperimentData(pl.LightningDataModule):
         steps: int,
         seed: int,
         first_step: int = 0,
-        labelled: int | None = None,
-        only_labelled: bool = False,
+        labeled: int | None = None,
+        only_labeled: bool = False,
         eval_batch_size: int = 128,
         accumulate: int = 1,
         workers: int = 0,
@@ -105,8 +105,8 @@ class ExperimentData(pl.LightningDataModule):
         self.accumulate = accumulate
         self.workers = workers
         train = prepared.splits["train"]
-        flags = None if labelled is None else draw_labelled_rows(train, labelled, seed)
-        self.train_ids = flags.nonzero().flatten() if only_labelled and flags is not None else None
+        flags = None if labeled is None else draw_labeled_rows(train, labeled, seed)
+        self.train_ids = flags.nonzero().flatten() if only_labeled and flags is not None else None
         shape = train.column("inputs").row_shape
         if channels_last and len(shape) != 3:
             raise ConfigError(
@@ -169,7 +169,7 @@ class ExperimentData(pl.LightningDataModule):
 
 
 def channels_innermost(images: Tensor) -> Tensor:
-    """The same images [B, C, H, W], whose channels are neighbours in memory: what torch calls ``channels_last``.
+    """The same images [B, C, H, W], whose channels are neighbors in memory: what torch calls ``channels_last``.
 
     Convolutions hand this order on, and are faster in it.
     """

@@ -13,7 +13,7 @@ from kd_lightning.data.table import Table
 from kd_lightning.errors import ClassMismatchError, ConfigError
 from kd_lightning.seeds import derive
 
-LABELLED = "labelled"
+LABELLED = "labeled"
 """The column that says whose label may be read, of training rows where not all may."""
 
 
@@ -21,16 +21,16 @@ def readable_targets(table: Table) -> Iterator[Tensor]:
     """The targets [n] int64 that count, of rows whose label may be read; a few megabytes of rows at a time.
 
     Args:
-        table: ``targets``, and where needed ``mask`` and ``labelled`` ([N] bool).
+        table: ``targets``, and where needed ``mask`` and ``labeled`` ([N] bool).
     """
     flags = (LABELLED,) if LABELLED in table else ()
     for first, chunk in table.chunks(*target_column_names(table), *flags):
         targets, counts = align_mask("training", first, chunk)
         if flags:
-            labelled, raw = chunk[LABELLED], chunk["targets"]
+            labeled, raw = chunk[LABELLED], chunk["targets"]
             if isinstance(raw, RaggedRows):
-                labelled = torch.repeat_interleave(labelled, raw.lengths)
-            counts = counts & labelled.reshape(-1, *(1,) * (targets.dim() - 1))
+                labeled = torch.repeat_interleave(labeled, raw.lengths)
+            counts = counts & labeled.reshape(-1, *(1,) * (targets.dim() - 1))
         yield targets[counts].long()
 
 
@@ -46,7 +46,7 @@ def class_rows(table: Table, num_classes: int) -> Tensor:
 
     Example:
         >>> flags = torch.tensor([True, True, False, True])
-        >>> class_rows(Table({"targets": torch.tensor([0, 2, 2, 2]), "labelled": flags}), 4)
+        >>> class_rows(Table({"targets": torch.tensor([0, 2, 2, 2]), "labeled": flags}), 4)
         tensor([1, 0, 2, 0])
     """
     counts = torch.zeros(num_classes, dtype=torch.int64)
@@ -55,18 +55,18 @@ def class_rows(table: Table, num_classes: int) -> Tensor:
     return counts
 
 
-def draw_labelled_rows(table: Table, count: int, seed: int) -> Tensor:
-    """Which rows keep their label: see ``labelled_rows``. Targets are read where each row has one, and no others.
+def draw_labeled_rows(table: Table, count: int, seed: int) -> Tensor:
+    """Which rows keep their label: see ``labeled_rows``. Targets are read where each row has one, and no others.
 
     Args:
         table: Training rows.
-        count: As in ``labelled_rows``.
-        seed: As in ``labelled_rows``.
+        count: As in ``labeled_rows``.
+        seed: As in ``labeled_rows``.
 
     Raises:
         ConfigError: ``count`` is not possible.
     """
-    return labelled_rows(table["targets"] if has_one_class_each(table) else torch.zeros(len(table), 1), count, seed)
+    return labeled_rows(table["targets"] if has_one_class_each(table) else torch.zeros(len(table), 1), count, seed)
 
 
 def has_one_class_each(table: Table) -> bool:
@@ -75,7 +75,7 @@ def has_one_class_each(table: Table) -> bool:
     return not isinstance(column, Ragged) and column.row_shape == ()
 
 
-def labelled_rows(targets: Tensor, count: int, seed: int) -> Tensor:
+def labeled_rows(targets: Tensor, count: int, seed: int) -> Tensor:
     """Which rows keep their label: ``count`` of them, in the classes' proportions.
 
     Args:
@@ -95,7 +95,7 @@ def labelled_rows(targets: Tensor, count: int, seed: int) -> Tensor:
     present = int((sizes > 0).sum())
     if not present <= count <= len(targets):
         raise ConfigError(
-            f"data.labelled is {count}: choose one from {present} (a row for each class) to {len(targets)} (all rows), "
+            f"data.labeled is {count}: choose one from {present} (a row for each class) to {len(targets)} (all rows), "
             "or null for all"
         )
     share = (sizes * count / len(targets)).floor().clamp(min=1.0) * (sizes > 0)

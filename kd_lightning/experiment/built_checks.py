@@ -76,7 +76,7 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
         classwise = builder.classwise() if role == TEACHER else None
         parts = builder.network(role), builder.task, dataset.prepared
         classes = check_network(*parts, role, at_once, classwise, bool(settings["channels_last"]))
-        dataset.rows(role, 1, only_labelled=True)
+        dataset.rows(role, 1, only_labeled=True)
         with building(name_of_role("hard_loss", role)):
             builder.trained_task(role)
         if of_role(settings, "hard_loss", role):

@@ -16,7 +16,7 @@ from kd_lightning.data.source import SPLITS, Prepared, Source
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.preflight import check_row_shape
-from kd_lightning.experiment.settings import accumulated_batches, labelled_rows_of, of_role
+from kd_lightning.experiment.settings import accumulated_batches, labeled_rows_of, of_role
 from kd_lightning.experiment.stage import DATA
 from kd_lightning.process.sizes import parse_size
 from kd_lightning.results.numbers import shorten_hash
@@ -60,7 +60,7 @@ class Dataset:
 
     @property
     def training_rows(self) -> Tensor:
-        """[C] training rows of each class, labelled or not."""
+        """[C] training rows of each class, labeled or not."""
         return class_rows(self.prepared.splits["train"], self.num_classes)
 
     def __len__(self) -> int:
@@ -70,14 +70,14 @@ class Dataset:
     def class_rows(self, role: str) -> Tensor:
         """[C] training positions of each class whose label the teacher or the student may read."""
         if role not in self._class_rows:
-            table = self.rows(role, 1, only_labelled=True).train_set.table
+            table = self.rows(role, 1, only_labeled=True).train_set.table
             self._class_rows[role] = class_rows(table, self.num_classes)
         return self._class_rows[role]
 
-    def rows(self, role: str, steps: int, only_labelled: bool, first_step: int = 0) -> ExperimentData:
+    def rows(self, role: str, steps: int, only_labeled: bool, first_step: int = 0) -> ExperimentData:
         """The data module of a stage for the teacher or the student."""
         settings = self.context.settings
-        data, seed, labelled = settings["data"], of_role(settings, "seed", role), labelled_rows_of(settings, role)
+        data, seed, labeled = settings["data"], of_role(settings, "seed", role), labeled_rows_of(settings, role)
         channels_last = bool(settings["channels_last"])
         return ExperimentData(
             self.prepared,
@@ -86,8 +86,8 @@ class Dataset:
             steps=steps,
             first_step=first_step,
             seed=seed,
-            labelled=labelled,
-            only_labelled=only_labelled,
+            labeled=labeled,
+            only_labeled=only_labeled,
             eval_batch_size=data["eval_batch_size"],
             accumulate=accumulated_batches(settings),
             workers=data["workers"],

@@ -167,7 +167,7 @@ class Experiment:
                 entry=self.context.store.entry(TEST, stage_keys.tested(builder, stage)),
                 network=partial(self.parts.trained, stage),
                 task=builder.task,
-                data=builder.dataset.rows(STUDENT, 1, only_labelled=False),
+                data=builder.dataset.rows(STUDENT, 1, only_labeled=False),
                 trainer=builder.trainer.trainer,
                 board=board,
                 chunked=builder.chunked(stage.role),

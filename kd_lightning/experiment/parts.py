@@ -105,7 +105,7 @@ class Parts:
         outputs: Stage,
         start: Stage | None = None,
         name: str = "distill",
-        title: str = "distil",
+        title: str = "distill",
         label: str = "distilled",
     ) -> TrainedStage:
         """The student on labels and teacher, from ``start`` on, for what is left of its budget."""
@@ -135,7 +135,7 @@ class Parts:
             steps=steps,
             ingredients=lambda: stage_keys.supervised(self.builder, role, steps),
             module=lambda: self.builder.supervised(role, steps),
-            data=lambda: self.builder.dataset.rows(role, steps, only_labelled=True),
+            data=lambda: self.builder.dataset.rows(role, steps, only_labeled=True),
         )
 
     def _soft(
@@ -177,7 +177,7 @@ class Parts:
                 self.builder, teacher.role, source_of(outputs), mixed, steps, done, reads_labels
             ),
             module=module,
-            data=lambda: self.builder.dataset.rows(STUDENT, steps, only_labelled=False, first_step=done),
+            data=lambda: self.builder.dataset.rows(STUDENT, steps, only_labeled=False, first_step=done),
         )
 
 

@@ -155,10 +155,10 @@ def check_parts(data: Mapping[str, Any], accumulate: int, devices: Any) -> None:
             f"data.batch_size={data['batch_size']} does not divide over {world} devices x {accumulate} accumulated batches: "
             f"choose a multiple of {parts}"
         )
-    if parts > 1 and data["labelled"] is not None:
+    if parts > 1 and data["labeled"] is not None:
         raise ConfigError(
-            f"data.labelled={data['labelled']} with {parts} parts of each step (devices x accumulated batches): a part without "
-            "a label would count as much as one with many; use one device without accumulation, or data.labelled=null"
+            f"data.labeled={data['labeled']} with {parts} parts of each step (devices x accumulated batches): a part without "
+            "a label would count as much as one with many; use one device without accumulation, or data.labeled=null"
         )
 
 

@@ -60,7 +60,7 @@ class PretrainedWork:
         builder, dataset = self.builder, self.builder.dataset
         task, chunked = builder.task, builder.chunked(TEACHER)
         network = load_teacher(builder.network(TEACHER), path, dataset.tokenizer_digest)
-        rows = dataset.rows(TEACHER, 1, only_labelled=False)
+        rows = dataset.rows(TEACHER, 1, only_labeled=False)
         channels_last = bool(builder.settings["channels_last"])
         first = RowsDataset(dataset.prepared.splits["val"], task.collate, channels_last).__getitems__([0])
         check_answers(network, task, first, path)

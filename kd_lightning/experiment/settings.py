@@ -68,9 +68,9 @@ def name_of_role(name: str, role: str) -> str:
     return f"teacher_{name}" if role == TEACHER else name
 
 
-def labelled_rows_of(settings: Settings, role: str) -> int | None:
+def labeled_rows_of(settings: Settings, role: str) -> int | None:
     """How many training rows have a label that the role may read; None = all."""
-    found: int | None = settings["data"]["labelled_teacher" if role == TEACHER else "labelled"]
+    found: int | None = settings["data"]["labeled_teacher" if role == TEACHER else "labeled"]
     return found
 
 

@@ -19,7 +19,7 @@ from kd_lightning.experiment.settings import (
     Settings,
     Softness,
     TeacherSource,
-    labelled_rows_of,
+    labeled_rows_of,
     network_settings,
     of_role,
 )
@@ -112,7 +112,7 @@ def _trained(builder: Builder, role: str, steps: int, code: Sequence[str], more:
         **_computation(builder),
         "compile": builder.compiled,
         "chunked": builder.chunked(role, soft),
-        "labelled": labelled_rows_of(settings, role),
+        "labeled": labeled_rows_of(settings, role),
         "batch_size": data["batch_size"],
         "seed": of_role(settings, "seed", role),
         "steps": steps,

@@ -94,7 +94,7 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
     taps = teacher_taps(builder.losses())
     outputs.connect(taps)
     assert isinstance(outputs, CachedTeacher)
-    rows = builder.dataset.rows(STUDENT, 1, only_labelled=False).train_set
+    rows = builder.dataset.rows(STUDENT, 1, only_labeled=False).train_set
     trainer = builder.trainer.trainer(devices=1, strategy="auto", logger=False, **QUIET)
     job = Job(
         network=network.to(trainer.strategy.root_device).eval(),
@@ -132,7 +132,7 @@ def open_source(
     cache = teacher_cache(builder, role, source, network())
     ready = replace(source, shards=cache.ready(board, stage))
     temperature = hottest(builder)
-    if cache.job.policy.renormalises() and temperature > 1:
+    if cache.job.policy.renormalizes() and temperature > 1:
         cosine = measured_cosine(builder, ready, network(), temperature)
         board.say(
             f"warning: teacher_outputs.missing_mass=none at temperature {temperature:g}: the student's gradient has a cosine "
@@ -156,7 +156,7 @@ def hottest(builder: Builder) -> float:
 @torch.no_grad()
 def measured_cosine(builder: Builder, source: TeacherSource, network: nn.Module, temperature: float) -> float:
     """Between the untrained student's gradients from what is kept and from the whole teacher, on some training rows."""
-    rows = builder.dataset.rows(STUDENT, 1, only_labelled=False).train_set
+    rows = builder.dataset.rows(STUDENT, 1, only_labeled=False).train_set
     batch = rows.__getitems__(list(range(min(SAMPLE, len(rows)))))
     full = builder.task.logits(network.eval(), batch)
     student = builder.task.logits(builder.network(STUDENT).eval(), batch)

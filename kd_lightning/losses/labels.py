@@ -20,5 +20,5 @@ def usable_labels(aligned: Aligned) -> tuple[Tensor, Tensor]:
     if aligned.targets is None:
         nothing = torch.zeros_like(aligned.mask)
         return nothing.long(), nothing
-    labelled = aligned.mask & aligned.labelled
-    return torch.where(labelled, aligned.targets, 0), labelled
+    labeled = aligned.mask & aligned.labeled
+    return torch.where(labeled, aligned.targets, 0), labeled

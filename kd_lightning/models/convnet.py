@@ -48,11 +48,11 @@ class ConvNet(nn.Module):
 
     Args:
         num_classes: C, >= 1.
-        in_channels: C_in, 1 for grey images, 3 for colour, >= 1.
+        in_channels: C_in, 1 for gray images, 3 for color, >= 1.
         channels: channels of each stage, a list of at least one integer >= 1.
         blocks: convolutions per stage, >= 1.
         residual: add each convolution's input to its output.
-        batch_norm: normalise after each convolution; without it the convolutions have a bias instead.
+        batch_norm: normalize after each convolution; without it the convolutions have a bias instead.
         dropout: probability in [0, 1) on the pooled features.
         grid: cells per side that the last stage is averaged over, >= 1, so that D = ``channels[-1] * grid**2``. Some
             knowledge of *where* is worth more than channels to very small networks on 8 x 8 digits.

@@ -23,7 +23,7 @@ class MLP(nn.Module):
 
     Args:
         num_classes: C, >= 1.
-        in_features: numbers per sample once flattened (64 for an 8 x 8 grey image), >= 1.
+        in_features: numbers per sample once flattened (64 for an 8 x 8 gray image), >= 1.
         hidden: widths of the hidden layers, integers >= 1; an empty list leaves logistic regression.
         dropout: probability in [0, 1) after each hidden layer.
 
@@ -41,7 +41,7 @@ class MLP(nn.Module):
         (torch.Size([2, 16]), torch.Size([2, 10]))
 
     Reference:
-        Hinton, Vinyals & Dean, Distilling the Knowledge in a Neural Network, 2015, section 3, distils such networks.
+        Hinton, Vinyals & Dean, Distilling the Knowledge in a Neural Network, 2015, section 3, distills such networks.
     """
 
     def __init__(

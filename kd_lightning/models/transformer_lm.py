@@ -157,9 +157,9 @@ class TransformerLM(nn.Module):
         self.head = nn.Linear(width, vocab_size, bias=False)
         if tie_weights:
             self.head.weight = self.embedding.weight
-        self._initialise(layers)
+        self._initialize(layers)
 
-    def _initialise(self, layers: int) -> None:
+    def _initialize(self, layers: int) -> None:
         """Weights N(0, 0.02^2), biases 0; what a block adds is scaled so that the stream's variance stays bounded."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):

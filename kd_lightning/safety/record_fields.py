@@ -42,7 +42,7 @@ RESULTS: Fields = {
     **dict.fromkeys(("task", "metric", "mode", "weighting", "hard_loss", "teacher_hard_loss", "throughput_unit"), TEXT),
     **dict.fromkeys(("teacher_hash", "data_fingerprint", "command", "verdict", "settings"), TEXT),
     **dict.fromkeys(("seed", "teacher_seed", "batch_size"), WHOLE),
-    **dict.fromkeys(("temperature", "alpha", "labelled", "gain_over_baseline", "gap_closed"), NUMBER),
+    **dict.fromkeys(("temperature", "alpha", "labeled", "gain_over_baseline", "gap_closed"), NUMBER),
     "wall_seconds": NUMBER,
     "annealing": [TEXT],
     "loss": [TEXT],

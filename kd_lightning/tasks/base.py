@@ -1,4 +1,4 @@
-"""All that differs between language modelling, classification, tagging, translation: one small protocol."""
+"""All that differs between language modeling, classification, tagging, translation: one small protocol."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Task(Protocol):
         ...
 
     def loss(self, logits: Tensor, aligned: Aligned, batch: Batch) -> Tensor:
-        """Hard loss: mean nats per counted, labelled position; scalar."""
+        """Hard loss: mean nats per counted, labeled position; scalar."""
         ...
 
     def hard_term(self, aligned: Aligned, weight: float) -> HardTerm:

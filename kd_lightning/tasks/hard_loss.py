@@ -1,4 +1,4 @@
-"""Hard losses that know how often each class is among the labelled training rows.
+"""Hard losses that know how often each class is among the labeled training rows.
 
 The plain cross-entropy needs none of this: it is what a task computes that was told nothing (``hard_loss=cross_entropy``).
 """
@@ -23,7 +23,7 @@ class HardLoss:
         """Added to the logits while training, [C] float64 nats; None = 0.
 
         Args:
-            class_rows: [C] int64, labelled training positions of each class.
+            class_rows: [C] int64, labeled training positions of each class.
         """
         return None
 

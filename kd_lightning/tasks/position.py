@@ -1,4 +1,4 @@
-"""Tasks with one target for each position: language modelling (one per token), classification (one per row).
+"""Tasks with one target for each position: language modeling (one per token), classification (one per row).
 
 The batch carries targets already aligned (``logits[i]`` predicts ``targets[i]``): nothing is shifted here.
 """
@@ -118,14 +118,14 @@ class PositionTask:
         return Aligned(
             targets=batch["targets"],
             mask=_flags(batch, "mask", shape),
-            labelled=_flags(batch, "labelled", shape),
+            labeled=_flags(batch, "labeled", shape),
             index=batch["index"],
         )
 
     def loss(self, logits: Tensor, aligned: Aligned, batch: Batch) -> Tensor:
         targets = aligned.targets
         assert targets is not None
-        counted = aligned.mask & aligned.labelled
+        counted = aligned.mask & aligned.labeled
         # A target that does not count may be anything, so it is replaced before it can be used as a class number.
         classes = torch.where(counted, targets, 0).reshape(-1)
         flat = at_least_float32(zeroed(logits, counted)).reshape(-1, logits.shape[-1])
@@ -138,7 +138,7 @@ class PositionTask:
 
     def hard_term(self, aligned: Aligned, weight: float) -> HardTerm:
         assert aligned.targets is not None
-        counted = aligned.mask & aligned.labelled
+        counted = aligned.mask & aligned.labeled
         return HardTerm(
             aligned.targets, counted, weight, self.label_smoothing, self.offsets, class_weights=self.class_weights
         )
@@ -148,7 +148,7 @@ class PositionTask:
         return MetricCollection({name: metric.clone() for name, metric in self._metrics.items()}, compute_groups=False)
 
     def update(self, metrics: MetricCollection, logits: Tensor, aligned: Aligned, batch: Batch) -> None:
-        counted = aligned.mask & aligned.labelled
+        counted = aligned.mask & aligned.labeled
         assert aligned.targets is not None
         targets = torch.where(counted, aligned.targets, 0)
         for metric in metrics.values():

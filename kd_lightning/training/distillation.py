@@ -29,7 +29,7 @@ from kd_lightning.types import Batch, LinearLogits, Outputs
 
 
 class DistillationModule(SupervisedModule):
-    """Minimises the hard loss and the soft ones, mixed by alpha.
+    """Minimizes the hard loss and the soft ones, mixed by alpha.
 
     The teacher is held outside the module tree: it is in no ``state_dict``, no optimizer and no gradient sync, and
     nobody's ``train()`` reaches it; it still follows the module from device to device.

@@ -42,7 +42,7 @@ class QuickModule(pl.LightningModule):
 
 
 class SupervisedModule(QuickModule):
-    """Minimises the task's hard loss.
+    """Minimizes the task's hard loss.
 
     Args:
         network: What is trained; ``state_dict`` holds it under ``network.``.

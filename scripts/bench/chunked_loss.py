@@ -49,7 +49,7 @@ from scripts.bench.interleaved import Side, head, median, ratio, rounds, row, se
 
 TEMPERATURE, ALPHA = 2.0, 0.5
 BETAS = {"forward_kl": 0.0, "jsd": 0.5}
-"""Divergence -> beta of the generalised JSD, as the peers name it."""
+"""Divergence -> beta of the generalized JSD, as the peers name it."""
 OWN, PEERS = ("ours", "naive"), ("liger", "trl")
 OWN_ON_GPU, PEERS_ON_GPU = ("compiled", "least"), ("triton",)
 

@@ -8,7 +8,7 @@
 One teacher for all. The student has labels for one row in ten (mnist5k_all_labels: for every row), the soft loss uses all rows;
 both students take the same number of steps, there is no pre-training, and alpha = 0.5, so that the loss is hard + weight * term
 as the papers and the YAML files have it. Nothing is tuned for a loss: each runs as its file in conf/loss is. A seed
-is: which rows are labelled, the start, the order.
+is: which rows are labeled, the start, the order.
 
 Training is the product's own sweep, ``kd run -m hydra/launcher=cohort`` over loss and seed; what it costs is one pass of
 the teacher for all jobs of a seed that tap alike. Differences to the student alone are paired by seed, intervals and
@@ -46,8 +46,8 @@ WORKS = {
     "digits": ("experiment=digits", "steps.teacher=1000", "steps.student=500"),
     # A narrower teacher than the experiment's, and fewer steps: the whole of it would take hours. Labels for one row in ten,
     # as in digits: of the experiment's 100, a step would see less than one.
-    "mnist5k": (*MNIST, "data.labelled=350"),
-    "mnist5k_all_labels": (*MNIST, "data.labelled=null"),
+    "mnist5k": (*MNIST, "data.labeled=350"),
+    "mnist5k_all_labels": (*MNIST, "data.labeled=null"),
 }
 COMMON = ("steps.pretrain=0", "alpha=0.5", "validate_every=100")
 OTHER_TASKS = {
@@ -172,7 +172,7 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
     module = builder.distilling(teacher, builder.network("student"), 1000, 0, softness(settings)).train()
     module = prepared(module, lambda: builder.network("teacher"))
     optimizer = module.configure_optimizers()["optimizer"]
-    rows = builder.dataset.rows("student", 1, only_labelled=False)
+    rows = builder.dataset.rows("student", 1, only_labeled=False)
     batch = rows.train_set.__getitems__(list(range(rows.batch_size)))
 
     def step() -> None:

@@ -73,7 +73,7 @@ class Teacher:
         network = self.experiment.builder.network("teacher").train()
         optimizer = self.build(self.settings["teacher_optimizer"])(network.parameters())
         curve, rate = self.build(self.settings["teacher_scheduler"]), optimizer.param_groups[0]["lr"]
-        rows = self.experiment.builder.dataset.rows("teacher", self.steps, only_labelled=True)
+        rows = self.experiment.builder.dataset.rows("teacher", self.steps, only_labeled=True)
         ids = torch.arange(len(rows.train_set))
 
         def loss_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
     python -m scripts.bench.startup --rounds 5
 
-Each round asks `kd run experiment=digits` for an alpha not seen before, so that only the distil stage is trained, and waits
+Each round asks `kd run experiment=digits` for an alpha not seen before, so that only the distill stage is trained, and waits
 for the first line of its metrics. For comparison: the same process start with `import pytorch_lightning` alone. Then the
 packages that a run imports, with the seconds that their own modules take (`python -X importtime`, which itself costs time).
 """
@@ -23,7 +23,7 @@ SHORT = ["steps.teacher=20", "steps.student=40", "steps.pretrain=20"]
 
 
 def first_step(outputs: Path, alpha: float) -> float:
-    """Seconds until the distil stage of a run with this alpha has logged its first step."""
+    """Seconds until the distill stage of a run with this alpha has logged its first step."""
     known = set((outputs / "store").glob("distill/*/"))
     started = time.perf_counter()
     process = subprocess.Popen([*RUN, *SHORT, f"outputs={outputs}", f"alpha={alpha}"], stdout=subprocess.DEVNULL)
@@ -35,7 +35,7 @@ def first_step(outputs: Path, alpha: float) -> float:
                 seconds = time.perf_counter() - started
         time.sleep(0.005)
     if process.wait() or not seconds:
-        raise SystemExit("the run failed, or its distil stage was stored already")
+        raise SystemExit("the run failed, or its distill stage was stored already")
     return seconds
 
 

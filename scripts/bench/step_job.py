@@ -104,7 +104,7 @@ class Job:
         """The rows of each step, indexed in memory."""
         from kd_lightning.data.samplers import TrainingBatches
 
-        rows = self.experiment.builder.dataset.rows("student", self.steps, only_labelled=False)
+        rows = self.experiment.builder.dataset.rows("student", self.steps, only_labeled=False)
         ids = torch.arange(len(rows.train_set))
         for chosen in TrainingBatches(ids, rows.batch_size, self.steps, rows.seed):
             yield rows.train_set.__getitems__(chosen)
@@ -169,9 +169,9 @@ def loss_of(student: nn.Module, teacher: nn.Module, batch: dict[str, Tensor], al
         teacher_logits = teacher(batch["inputs"])
     targets = batch["targets"]
     mask = batch.get("mask", torch.ones_like(targets, dtype=torch.bool))
-    labelled = mask & batch["labelled"] if "labelled" in batch else mask
+    labeled = mask & batch["labeled"] if "labeled" in batch else mask
     nats = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view(targets.shape)
-    hard = torch.where(labelled, nats, 0.0).sum() / labelled.sum().clamp(min=1)
+    hard = torch.where(labeled, nats, 0.0).sum() / labeled.sum().clamp(min=1)
     student_log_probs = F.log_softmax(logits / t, dim=-1)
     teacher_log_probs = F.log_softmax(teacher_logits / t, dim=-1)
     kl = F.kl_div(student_log_probs, teacher_log_probs, reduction="none", log_target=True).sum(-1) * t**2

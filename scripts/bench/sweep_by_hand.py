@@ -31,10 +31,10 @@ class ByHand:
         self.batch = 20 if self.text else 32
         self.every = 100 if not self.text else 200
         train = self.rows["train"]["inputs"]
-        self.labelled = torch.ones(len(train), dtype=torch.bool)
+        self.labeled = torch.ones(len(train), dtype=torch.bool)
         if not self.text:
-            self.labelled = torch.zeros(len(train), dtype=torch.bool)
-            self.labelled[torch.randperm(len(train))[:100]] = True
+            self.labeled = torch.zeros(len(train), dtype=torch.bool)
+            self.labeled[torch.randperm(len(train))[:100]] = True
         self.student = "convnet_micro" if work == "w2" else "convnet_tiny"
 
     def network(self, role: str) -> nn.Module:
@@ -49,10 +49,10 @@ class ByHand:
 
     def teacher(self) -> nn.Module:
         rate = 0.003 if self.text else 0.005
-        return self.fit("teacher", torch.arange(len(self.labelled)), rate, self.hard)
+        return self.fit("teacher", torch.arange(len(self.labeled)), rate, self.hard)
 
     def alone(self) -> nn.Module:
-        return self.fit("student", self.labelled.nonzero().flatten(), self.rate, self.hard)
+        return self.fit("student", self.labeled.nonzero().flatten(), self.rate, self.hard)
 
     def distilled(self, teacher: nn.Module, temperature: float, alpha: float) -> nn.Module:
         teacher.eval().requires_grad_(False)
@@ -64,11 +64,11 @@ class ByHand:
                 wanted = F.log_softmax(teacher(inputs) / temperature, -1)
             given = F.log_softmax(logits / temperature, -1)
             soft = F.kl_div(given, wanted, reduction="none", log_target=True).sum(-1)[mask].mean() * temperature**2
-            right = mask & self.labelled[rows].reshape(-1, *[1] * (mask.dim() - 1))
+            right = mask & self.labeled[rows].reshape(-1, *[1] * (mask.dim() - 1))
             supervised = F.cross_entropy(logits[right], targets[right]) if right.any() else logits.new_zeros(())
             return (1 - alpha) * supervised + alpha * soft
 
-        return self.fit("student", torch.arange(len(self.labelled)), self.rate, both)
+        return self.fit("student", torch.arange(len(self.labeled)), self.rate, both)
 
     @property
     def rate(self) -> float:

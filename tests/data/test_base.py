@@ -1,4 +1,4 @@
-"""Rows, their checks, which of them are labelled, and the loaders of a stage."""
+"""Rows, their checks, which of them are labeled, and the loaders of a stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from kd_lightning.data.collate import collate_rows
 from kd_lightning.data.datamodule import ExperimentData, RowsDataset
-from kd_lightning.data.labels import check_classes, labelled_rows
+from kd_lightning.data.labels import check_classes, labeled_rows
 from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import Prepared
@@ -146,7 +146,7 @@ def test_classes_of_network_and_data_must_agree() -> None:
         check_classes(1, 4, "student")
 
 
-# -- labelled rows ---------------------------------------------------------------------------------------------------
+# -- labeled rows ---------------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -158,9 +158,9 @@ def targets_and_count(draw: st.DrawFn) -> tuple[Tensor, int]:
 
 
 @given(targets_and_count(), st.integers(0, 5))
-def test_labelled_rows_are_exactly_as_many_and_in_proportion(example: tuple[Tensor, int], seed: int) -> None:
+def test_labeled_rows_are_exactly_as_many_and_in_proportion(example: tuple[Tensor, int], seed: int) -> None:
     targets, count = example
-    flags = labelled_rows(targets, count, seed)
+    flags = labeled_rows(targets, count, seed)
     assert flags.dtype == torch.bool
     assert flags.shape == targets.shape
     assert int(flags.sum()) == count
@@ -175,26 +175,26 @@ def test_labelled_rows_are_exactly_as_many_and_in_proportion(example: tuple[Tens
         assert all(abs(given_away - quota) < 1 for given_away, quota in shares)
 
 
-def test_labelled_rows_depend_on_the_seed_and_draw_no_global_number() -> None:
+def test_labeled_rows_depend_on_the_seed_and_draw_no_global_number() -> None:
     targets = torch.arange(40) % 4
     state = torch.get_rng_state()
-    first = labelled_rows(targets, 8, 0)
+    first = labeled_rows(targets, 8, 0)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first, labelled_rows(targets, 8, 0))
-    assert not torch.equal(first, labelled_rows(targets, 8, 1))
+    assert torch.equal(first, labeled_rows(targets, 8, 0))
+    assert not torch.equal(first, labeled_rows(targets, 8, 1))
 
 
 def test_rows_of_sequences_are_drawn_uniformly() -> None:
-    flags = labelled_rows(torch.zeros(30, 7, dtype=torch.int64), 9, 0)
+    flags = labeled_rows(torch.zeros(30, 7, dtype=torch.int64), 9, 0)
     assert flags.shape == (30,)
     assert int(flags.sum()) == 9
-    assert int(labelled_rows(torch.zeros(30, 7, dtype=torch.int32), 1, 0).sum()) == 1
+    assert int(labeled_rows(torch.zeros(30, 7, dtype=torch.int32), 1, 0).sum()) == 1
 
 
 @pytest.mark.parametrize("count", [0, 3, 41, -1])
 def test_a_number_of_labels_that_is_not_possible_is_refused(count: int) -> None:
-    with pytest.raises(ConfigError, match=f"data.labelled is {count}: choose one from 4") as error:
-        labelled_rows(torch.arange(40) % 4, count, 0)
+    with pytest.raises(ConfigError, match=f"data.labeled is {count}: choose one from 4") as error:
+        labeled_rows(torch.arange(40) % 4, count, 0)
     assert "to 40 (all rows)" in str(error.value)
 
 
@@ -208,7 +208,7 @@ def test_a_batch_holds_the_rows_asked_for_with_their_index() -> None:
             "targets": torch.arange(5, dtype=torch.uint8),
             "mask": torch.tensor([[True, False]] * 5),
             "group": torch.arange(5),
-            "labelled": torch.tensor([True, False, True, False, True]),
+            "labeled": torch.tensor([True, False, True, False, True]),
         }
     )
     batch = RowsDataset(whole, collate_rows).__getitems__([4, 1])
@@ -216,11 +216,11 @@ def test_a_batch_holds_the_rows_asked_for_with_their_index() -> None:
         "inputs": [[8, 9], [2, 3]],
         "targets": [4, 1],
         "mask": [[True, False], [True, False]],
-        "labelled": [True, False],
+        "labeled": [True, False],
         "index": [4, 1],
     }
     assert batch["inputs"].dtype == batch["targets"].dtype == batch["index"].dtype == torch.int64
-    assert batch["mask"].dtype == batch["labelled"].dtype == torch.bool
+    assert batch["mask"].dtype == batch["labeled"].dtype == torch.bool
     assert RowsDataset(rows(5), collate_rows).__getitems__([0])["inputs"].dtype == torch.float32
     assert len(RowsDataset(whole, collate_rows)) == 5
 
@@ -245,7 +245,7 @@ def test_training_starts_at_the_trainers_step() -> None:
     assert [batch["index"].tolist() for batch in tail] == [batch["index"].tolist() for batch in whole[7:]]
     for batch in whole:
         assert torch.equal(batch["inputs"], rows(20)["inputs"][batch["index"]])
-        assert "labelled" not in batch
+        assert "labeled" not in batch
     assert sorted(torch.cat([batch["index"] for batch in whole[:5]]).tolist()) == list(range(20))
 
 
@@ -262,16 +262,16 @@ def test_two_devices_share_each_training_batch() -> None:
         assert torch.equal(torch.cat([first["index"], second["index"]]), expected["index"])
 
 
-def test_a_supervised_stage_sees_labelled_rows_alone_and_a_soft_stage_all_of_them_flagged() -> None:
-    flags = labelled_rows(rows(20)["targets"], 8, 0)
-    alone = read(at(data(labelled=8, only_labelled=True)).train_dataloader())
+def test_a_supervised_stage_sees_labeled_rows_alone_and_a_soft_stage_all_of_them_flagged() -> None:
+    flags = labeled_rows(rows(20)["targets"], 8, 0)
+    alone = read(at(data(labeled=8, only_labeled=True)).train_dataloader())
     assert {row for batch in alone for row in batch["index"].tolist()} == set(flags.nonzero().flatten().tolist())
-    assert all(batch["labelled"].all() for batch in alone)
-    soft = read(at(data(labelled=8)).train_dataloader())
+    assert all(batch["labeled"].all() for batch in alone)
+    soft = read(at(data(labeled=8)).train_dataloader())
     assert {row for batch in soft for row in batch["index"].tolist()} == set(range(20))
     for batch in soft:
-        assert torch.equal(batch["labelled"], flags[batch["index"]])
-    assert len(read(at(data(only_labelled=True)).train_dataloader())) == 10  # labelled=None: all rows have one
+        assert torch.equal(batch["labeled"], flags[batch["index"]])
+    assert len(read(at(data(only_labeled=True)).train_dataloader())) == 10  # labeled=None: all rows have one
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -279,16 +279,16 @@ def test_a_supervised_stage_sees_labelled_rows_alone_and_a_soft_stage_all_of_the
 def test_evaluation_reads_its_split_in_order_without_padding(split: str, rank: int, world: int) -> None:
     whole = prepared()
     whole.splits[split] = whole.splits[split].with_column("inputs", rows(9)["inputs"] + 100)
-    module = at(data(whole, labelled=8, eval_batch_size=2), rank=rank, world=world)
+    module = at(data(whole, labeled=8, eval_batch_size=2), rank=rank, world=world)
     batches = read(getattr(module, f"{split}_dataloader")())
     index = torch.cat([batch["index"] for batch in batches])
     assert index.tolist() == list(range(rank, 9, world))
     assert torch.equal(torch.cat([batch["inputs"] for batch in batches]), whole.splits[split]["inputs"][index])
-    assert all("labelled" not in batch for batch in batches)
+    assert all("labeled" not in batch for batch in batches)
 
 
 def test_rows_in_memory_come_as_through_a_data_loader() -> None:
-    module = at(data(labelled=8))
+    module = at(data(labeled=8))
     for loader in (module.train_dataloader(), module.val_dataloader()):
         assert isinstance(loader, InMemoryLoader)
         slow = DataLoader(loader.rows, batch_sampler=loader.batches, collate_fn=lambda batch: batch)  # type: ignore[arg-type, var-annotated]

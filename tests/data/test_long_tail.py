@@ -125,16 +125,16 @@ def test_sequences_are_refused() -> None:
 # -- labels -----------------------------------------------------------------------------------------------------------
 
 
-def test_class_rows_are_of_what_counts_and_is_labelled() -> None:
+def test_class_rows_are_of_what_counts_and_is_labeled() -> None:
     targets = torch.tensor([[0, 1], [1, 2], [-100, 1]])
-    flags = {"mask": targets >= 0, "labelled": torch.tensor([True, False, True])}
+    flags = {"mask": targets >= 0, "labeled": torch.tensor([True, False, True])}
     assert class_rows(Table({"targets": targets, "mask": targets >= 0}), 4).tolist() == [1, 3, 1, 0]
     assert class_rows(Table({"targets": targets, **flags}), 4).tolist() == [1, 2, 0, 0]
 
 
-def test_labelled_rows_of_a_long_tail_are_a_long_tail() -> None:
+def test_labeled_rows_of_a_long_tail_are_a_long_tail() -> None:
     data = long_tailed(prepared(), 20, 4)
-    rows = ExperimentData(data, collate_rows, batch_size=4, steps=1, seed=0, labelled=20, only_labelled=True)
+    rows = ExperimentData(data, collate_rows, batch_size=4, steps=1, seed=0, labeled=20, only_labeled=True)
     found = class_rows(rows.train_set.table, 4)
     assert int(found.sum()) == 20
     assert found.min() == 1
@@ -162,7 +162,7 @@ def test_a_limit_is_of_the_long_tail(tmp_path: Path) -> None:
     whole = experiment(tmp_path, data__imbalance=7).builder.dataset
     assert torch.equal(dataset.prepared.splits["train"]["inputs"], whole.prepared.splits["train"]["inputs"][:9])
     assert dataset.prepared.facts["limit"] == 9
-    trained_on = dataset.rows("student", 1, only_labelled=True).train_set.table["targets"].tolist()
+    trained_on = dataset.rows("student", 1, only_labeled=True).train_set.table["targets"].tolist()
     assert len(trained_on) == 9
     for found in (dataset.training_rows, dataset.class_rows("student"), dataset.class_rows("teacher")):
         assert found.tolist() == [trained_on.count(label) for label in range(CLASSES)]
@@ -170,7 +170,7 @@ def test_a_limit_is_of_the_long_tail(tmp_path: Path) -> None:
 
 
 def test_class_rows_are_each_roles_own(tmp_path: Path) -> None:
-    dataset = experiment(tmp_path, data__labelled=6, data__labelled_teacher=15).builder.dataset
+    dataset = experiment(tmp_path, data__labeled=6, data__labeled_teacher=15).builder.dataset
     rows: dict[str, Tensor] = {role: dataset.class_rows(role) for role in ("teacher", "student")}
     assert {role: int(found.sum()) for role, found in rows.items()} == {"teacher": 15, "student": 6}
     assert int(dataset.training_rows.sum()) == 40

@@ -21,7 +21,7 @@ from kd_lightning.data import columns
 from kd_lightning.data.collate import collate_rows
 from kd_lightning.data.columns import InMemory, Mapped, Ragged, RaggedRows
 from kd_lightning.data.datamodule import ExperimentData
-from kd_lightning.data.labels import class_rows, draw_labelled_rows, labelled_rows
+from kd_lightning.data.labels import class_rows, draw_labeled_rows, labeled_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, read_tables, write_prepared
 from kd_lightning.data.source import Prepared, PreparedPieces
@@ -182,7 +182,7 @@ def test_another_process_gets_the_files_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_loader_processes_read_the_files(workers: int, mapped: Table) -> None:
-    arguments: dict[str, Any] = {"batch_size": 4, "steps": 3, "seed": 0, "workers": workers, "labelled": 20}
+    arguments: dict[str, Any] = {"batch_size": 4, "steps": 3, "seed": 0, "workers": workers, "labeled": 20}
     found, expected = (
         ExperimentData(prepared(table), collate_rows, **arguments) for table in (mapped.head(45), fixed().head(45))
     )
@@ -299,7 +299,7 @@ def test_chosen_rows_are_the_same_wherever_they_lie(tmp_path: Path, left: bool) 
     train = cut.splits["train"]
     assert isinstance(train.column("inputs"), Mapped if left else InMemory)
     assert torch.equal(whole.splits["train"]["inputs"][train.ids], train["inputs"])
-    assert torch.equal(draw_labelled_rows(train, 9, 0), labelled_rows(expected.splits["train"]["targets"], 9, 0))
+    assert torch.equal(draw_labeled_rows(train, 9, 0), labeled_rows(expected.splits["train"]["targets"], 9, 0))
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_a_run_and_a_sweep_are_planned_and_leave_nothing_but_rows(
     assert answer.code == 0, answer.err
     assert "Plan of 2 jobs" in answer.out
     assert len(re.findall(r"^teacher ", answer.out, re.MULTILINE)) == 1
-    assert len(re.findall(r"^distil ", answer.out, re.MULTILINE)) == 2
+    assert len(re.findall(r"^distill ", answer.out, re.MULTILINE)) == 2
     assert [path.name for path in outputs.iterdir()] == ["store"]
     assert [path.name for path in (outputs / "store").iterdir()] == ["data"]
     assert list((tmp_path / "temporary").iterdir()) == []

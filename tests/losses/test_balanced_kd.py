@@ -123,5 +123,5 @@ def test_a_masked_position_changes_nothing() -> None:
     spoilt = student.masked_fill(~aligned.mask.unsqueeze(-1), 1e4)
     values = [told(5)(Outputs(each), Outputs(teacher), aligned, 2.0) for each in (student, spoilt)]
     assert values[0] == values[1]
-    nothing = Aligned(aligned.targets, torch.zeros_like(aligned.mask), aligned.labelled)
+    nothing = Aligned(aligned.targets, torch.zeros_like(aligned.mask), aligned.labeled)
     assert told(5)(Outputs(student), Outputs(teacher), nothing, 2.0) == 0

@@ -65,7 +65,7 @@ def contrast_loss(anchors: list[list[float]], bank: list[list[float]], kept: lis
     return total / len(kept)
 
 
-def test_it_is_the_paper_s_formula_with_the_authors_normaliser() -> None:
+def test_it_is_the_paper_s_formula_with_the_authors_normalizer() -> None:
     loss, student, teacher = built(), features(0, 3), features(1, 2)
     banks = loss.contrasts["0"].banks.tolist()
     kept = MASK.nonzero().flatten().tolist()
@@ -77,13 +77,13 @@ def test_it_is_the_paper_s_formula_with_the_authors_normaliser() -> None:
 def test_gradients_are_those_of_the_value() -> None:
     def after_the_first_batch(student: Tensor) -> Tensor:
         loss = built()
-        loss.contrasts["0"].log_means.fill_(0.3)  # else the normaliser moves with the student, and counts as fixed
+        loss.contrasts["0"].log_means.fill_(0.3)  # else the normalizer moves with the student, and counts as fixed
         return value(loss, student, features(1, 2))
 
     assert torch.autograd.gradcheck(after_the_first_batch, features(0, 3).requires_grad_())
 
 
-def test_the_normaliser_is_that_of_the_first_batch_that_counts() -> None:
+def test_the_normalizer_is_that_of_the_first_batch_that_counts() -> None:
     loss, teacher = built(), features(1, 2)
     nothing = replace(ALIGNED, mask=torch.zeros_like(MASK))
     assert value(loss, features(0, 3), teacher, nothing).item() == 0
@@ -206,11 +206,11 @@ def test_rows_of_its_own_class_are_no_negatives_once_their_labels_were_read() ->
     loss, student, teacher = built(), features(0, 3), features(1, 2)
     contrast = loss.contrasts["0"]
     contrast.log_means.fill_(0.3)
-    labelled = torch.tensor([True, True, True, False, True])  # of rows 6, 0, 3, 5, 1; row 3 does not count
-    aligned = Aligned(torch.tensor([CLASSES[i] for i in INDEX.tolist()]), MASK, labelled, INDEX)
+    labeled = torch.tensor([True, True, True, False, True])  # of rows 6, 0, 3, 5, 1; row 3 does not count
+    aligned = Aligned(torch.tensor([CLASSES[i] for i in INDEX.tolist()]), MASK, labeled, INDEX)
     banks = contrast.banks.tolist()
     index, kept = INDEX.tolist(), MASK.nonzero().flatten().tolist()
-    known = {index[i] for i in range(5) if labelled[i] and MASK[i]}
+    known = {index[i] for i in range(5) if labeled[i] and MASK[i]}
     expected = 0.0
     for anchors, bank in ((embeddings(loss, 0, student), banks[1]), (embeddings(loss, 1, teacher), banks[0])):
         for i in kept:

@@ -24,7 +24,7 @@ class Position(NamedTuple):
     student: Row
     teacher: Row
     target: int
-    labelled: bool
+    labeled: bool
 
 
 Formula = Callable[[list[Position], float], float]
@@ -106,7 +106,7 @@ def dkd(positions: list[Position], temperature: float) -> float:
         target = kl([p[t], 1 - p[t]], [q[t], 1 - q[t]])
         others = kl(*(softmax(without(logits, t), temperature) for logits in (each.teacher, each.student)))
         decoupled = temperature**2 * (1.0 * target + 8.0 * others)
-        values.append(decoupled if each.labelled else kd(each, temperature))
+        values.append(decoupled if each.labeled else kd(each, temperature))
     return mean(values)
 
 
@@ -118,12 +118,12 @@ def nkd(positions: list[Position], temperature: float) -> float:
         p, q = (softmax(without(logits, t), temperature) for logits in (each.teacher, each.student))
         others = -math.fsum(a * math.log(b) for a, b in zip(p, q, strict=True))
         normalized = -trust * math.log(softmax(each.student)[t]) + 1.5 * temperature**2 * others
-        values.append(normalized if each.labelled else kd(each, temperature))
+        values.append(normalized if each.labeled else kd(each, temperature))
     return mean(values)
 
 
 def worth(each: Position) -> float:
-    if not each.labelled:
+    if not each.labeled:
         return 1.0
     student, teacher = (-math.log(softmax(logits)[each.target]) for logits in (each.student, each.teacher))
     return 1 - math.exp(-student / teacher)
@@ -184,7 +184,7 @@ def smoothing(positions: list[Position], _: float) -> float:
     for each in positions:
         classes = len(each.student)
         label = [0.9 * (c == each.target) + 0.1 / classes for c in range(classes)]
-        values += [kl(label, softmax(each.student))] if each.labelled else []
+        values += [kl(label, softmax(each.student))] if each.labeled else []
     return mean(values)
 
 
@@ -226,10 +226,10 @@ def example(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Aligned]:
     generator = torch.Generator().manual_seed(len(shape))
     student, teacher = (torch.randn(shape, dtype=torch.float64, generator=generator) * 2 for _ in range(2))
     targets = torch.randint(shape[-1], shape[:-1], generator=generator)
-    mask, labelled = (torch.rand(shape[:-1], generator=generator) < share for share in (0.8, 0.7))
-    mask.view(-1)[:3] = labelled.view(-1)[:2] = True
-    labelled.view(-1)[2] = False
-    return student, teacher, Aligned(targets, mask, labelled)
+    mask, labeled = (torch.rand(shape[:-1], generator=generator) < share for share in (0.8, 0.7))
+    mask.view(-1)[:3] = labeled.view(-1)[:2] = True
+    labeled.view(-1)[2] = False
+    return student, teacher, Aligned(targets, mask, labeled)
 
 
 def positions(student: Tensor, teacher: Tensor, aligned: Aligned) -> list[Position]:
@@ -241,7 +241,7 @@ def positions(student: Tensor, teacher: Tensor, aligned: Aligned) -> list[Positi
             student[counted].tolist(),
             teacher[counted].tolist(),
             aligned.targets[counted].tolist(),
-            aligned.labelled[counted].tolist(),
+            aligned.labeled[counted].tolist(),
             strict=True,
         )
     ]
@@ -268,7 +268,7 @@ STANDARDIZING = [name for name in ON_LOGITS if "standardize" in raw(name)]
 @pytest.mark.parametrize("standardize", [False, True])
 def test_gradients_agree_with_finite_differences(name: str, standardize: bool) -> None:
     if name in CONSTANT_WEIGHTS or (standardize and name not in STANDARDIZING):
-        pytest.skip("see CONSTANT_WEIGHTS, or it is not for standardised logits")
+        pytest.skip("see CONSTANT_WEIGHTS, or it is not for standardized logits")
     student, teacher, aligned = example((4, 5))
     loss = build(name, **({"standardize": True} if standardize else {}))
 

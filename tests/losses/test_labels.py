@@ -33,7 +33,7 @@ def test_they_are_known() -> None:
 @pytest.mark.parametrize("targets", [True, False])
 def test_without_any_label_it_is_kd(name: str, targets: bool) -> None:
     student, teacher, aligned = example((3, 4, 6))
-    none = replace(aligned, labelled=torch.zeros_like(aligned.labelled))
+    none = replace(aligned, labeled=torch.zeros_like(aligned.labeled))
     if not targets:
         none = replace(aligned, targets=None)
     found, expected = (value_and_gradient(each, student, teacher, none) for each in (name, "kd"))
@@ -44,7 +44,7 @@ def test_without_any_label_it_is_kd(name: str, targets: bool) -> None:
 
 def test_without_any_label_a_control_is_nothing() -> None:
     student, teacher, aligned = example((3, 4, 6))
-    for none in (replace(aligned, labelled=torch.zeros_like(aligned.labelled)), replace(aligned, targets=None)):
+    for none in (replace(aligned, labeled=torch.zeros_like(aligned.labeled)), replace(aligned, targets=None)):
         value, gradient = value_and_gradient("label_smoothing", student, teacher, none)
         assert value.item() == 0.0
         assert not gradient.any()
@@ -61,9 +61,9 @@ def test_a_control_never_looks_at_the_teacher() -> None:
 def test_targets_that_do_not_count_may_be_anything(name: str, garbage: int) -> None:
     student, teacher, aligned = example((3, 4, 6))
     assert aligned.targets is not None
-    counted = aligned.mask & aligned.labelled
-    assert (aligned.mask & ~aligned.labelled).any()
-    assert (~aligned.mask & aligned.labelled).any()
+    counted = aligned.mask & aligned.labeled
+    assert (aligned.mask & ~aligned.labeled).any()
+    assert (~aligned.mask & aligned.labeled).any()
     spoilt = replace(aligned, targets=torch.where(counted, aligned.targets, garbage))
     other = replace(aligned, targets=torch.where(counted, (aligned.targets + 1) % 6, aligned.targets))
     found, same, control = (value_and_gradient(name, student, teacher, each) for each in (aligned, spoilt, other))
@@ -73,10 +73,10 @@ def test_targets_that_do_not_count_may_be_anything(name: str, garbage: int) -> N
 
 
 def test_flags_of_usable_labels() -> None:
-    mask, labelled = torch.tensor([True, True, False]), torch.tensor([True, False, True])
-    targets, usable = usable_labels(Aligned(torch.tensor([4, -100, 7]), mask, labelled))
+    mask, labeled = torch.tensor([True, True, False]), torch.tensor([True, False, True])
+    targets, usable = usable_labels(Aligned(torch.tensor([4, -100, 7]), mask, labeled))
     assert (targets.tolist(), usable.tolist()) == ([4, 0, 0], [True, False, False])
-    targets, usable = usable_labels(Aligned(None, mask, labelled))
+    targets, usable = usable_labels(Aligned(None, mask, labeled))
     assert (targets.tolist(), usable.tolist()) == ([0, 0, 0], [False] * 3)
 
 

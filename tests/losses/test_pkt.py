@@ -11,7 +11,7 @@ from kd_lightning.losses.relations.pkt import PKT
 from tests.losses.relations import MASK, PAIR, by_hand, features, value
 
 
-def neighbour_divergence(student: list[list[float]], teacher: list[list[float]]) -> float:
+def neighbor_divergence(student: list[list[float]], teacher: list[list[float]]) -> float:
     def probs(rows: list[list[float]]) -> list[list[float]]:
         def kernel(i: int, j: int) -> float:
             dot = sum(a * b for a, b in zip(rows[i], rows[j], strict=True))
@@ -26,7 +26,7 @@ def neighbour_divergence(student: list[list[float]], teacher: list[list[float]])
 
 def test_it_is_the_paper_s_formula_per_sample() -> None:
     student, teacher = features(0, 3), features(1, 4)
-    expected = neighbour_divergence(by_hand(student), by_hand(teacher))
+    expected = neighbor_divergence(by_hand(student), by_hand(teacher))
     assert value(PKT(PAIR), student, teacher).item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -43,7 +43,7 @@ def test_the_length_of_a_feature_does_not_matter() -> None:
     )
 
 
-def test_two_samples_are_each_other_s_only_neighbours() -> None:
+def test_two_samples_are_each_other_s_only_neighbors() -> None:
     student = features(0, 3).requires_grad_()
     found = value(PKT(PAIR), student, features(1, 4), torch.arange(5) < 2)
     assert found.item() == 0

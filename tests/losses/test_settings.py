@@ -50,7 +50,7 @@ def test_blank_elimination_and_its_opposite() -> None:
     args = Outputs(student), Outputs(teacher), aligned
     silent = teacher.argmax(-1) == 0
     assert (silent & aligned.mask).any()
-    kept = type(aligned)(aligned.targets, aligned.mask & ~silent, aligned.labelled)
+    kept = type(aligned)(aligned.targets, aligned.mask & ~silent, aligned.labeled)
     torch.testing.assert_close(build("ctc_frame_kd", blank_weight=1.0)(*args, 2.0), build("kd")(*args, 2.0))
     torch.testing.assert_close(build("ctc_frame_kd", blank_weight=0.0)(*args, 2.0), build("kd")(*args[:2], kept, 2.0))
     only_blank = Outputs(teacher.clone().index_fill(-1, torch.tensor(0), 50.0))

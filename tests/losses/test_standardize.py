@@ -1,4 +1,4 @@
-"""Standardised logits, as a setting of every loss that takes it."""
+"""Standardized logits, as a setting of every loss that takes it."""
 
 from __future__ import annotations
 

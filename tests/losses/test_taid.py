@@ -172,7 +172,7 @@ def test_the_module_tells_it_of_every_batch_and_keeps_its_state(tmp_path: Path) 
 
 
 def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
-    """In the distil stage, whose batches are all that the adaptive steps know."""
+    """In the distill stage, whose batches are all that the adaptive steps know."""
     node = {"_target_": "kd_lightning.losses.logits.taid.TAID", "alpha": 0.5, "beta": 0.5}
     run(tmp_path / "whole", loss={"taid": node})
     with pytest.raises(Stop):

@@ -32,8 +32,8 @@ def naive_attention(weights: dict[str, Tensor], hidden: Tensor, heads: int) -> T
 
 
 def norm(weights: dict[str, Tensor], name: str, hidden: Tensor) -> Tensor:
-    centred = hidden - hidden.mean(-1, keepdim=True)
-    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    centered = hidden - hidden.mean(-1, keepdim=True)
+    scaled = centered / (centered.square().mean(-1, keepdim=True) + 1e-5).sqrt()
     return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 

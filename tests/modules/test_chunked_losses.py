@@ -133,7 +133,7 @@ def test_log_holds_the_same_terms(tmp_path: Path) -> None:
         {"loss": LOSSES["logits"], "annealing__weight": {"kd": FALLING, "of_logits": FALLING}},
         {"teacher": TINY_TEACHER},
         {"task__label_smoothing": 0.1},
-        {"data__labelled": 12},
+        {"data__labeled": 12},
         {"trainer__accumulate_grad_batches": 2},
         in_two(),
         pytest.param(in_two(FSDP), marks=pytest.mark.full),

@@ -52,12 +52,12 @@ def rows(count: int, seed: int) -> Table:
     return Table({"inputs": inputs, "targets": torch.randint(CLASSES, (count,), generator=generator)})
 
 
-def data(targets: Tensor | None = None, labelled: int | None = None) -> ExperimentData:
+def data(targets: Tensor | None = None, labeled: int | None = None) -> ExperimentData:
     splits = {"train": rows(24, 0), "val": rows(9, 1), "test": rows(9, 2)}
     if targets is not None:
         splits["train"] = splits["train"].with_column("targets", targets)
     return ExperimentData(
-        Prepared(splits), task().collate, batch_size=8, steps=STEPS, seed=5, labelled=labelled, eval_batch_size=4
+        Prepared(splits), task().collate, batch_size=8, steps=STEPS, seed=5, labeled=labeled, eval_batch_size=4
     )
 
 
@@ -182,7 +182,7 @@ def batch_of_sequences() -> Batch:
         "inputs": torch.tensor([2, 0, 3]),
         "targets": torch.randint(CLASSES, (3, 5), generator=generator),
         "mask": torch.rand(3, 5, generator=generator) < 0.7,
-        "labelled": torch.tensor([True, False, True]),
+        "labeled": torch.tensor([True, False, True]),
         "index": torch.tensor([2, 0, 3]),
     }
 
@@ -193,7 +193,7 @@ def softmax(row: list[float], temperature: float = 1.0) -> list[float]:
 
 
 def naive_terms(student: Tensor, teacher: Tensor, batch: Batch, temperature: float) -> tuple[float, float]:
-    """(mean of -log q over counted labelled positions, mean of T^2 KL over counted ones)."""
+    """(mean of -log q over counted labeled positions, mean of T^2 KL over counted ones)."""
     hard, soft = [], []
     for row, position in product(range(3), range(5)):
         if not batch["mask"][row, position]:
@@ -201,7 +201,7 @@ def naive_terms(student: Tensor, teacher: Tensor, batch: Batch, temperature: flo
         s, t = (logits[row, position].tolist() for logits in (student, teacher))
         p, q = softmax(t, temperature), softmax(s, temperature)
         soft.append(temperature**2 * math.fsum(pc * math.log(pc / qc) for pc, qc in zip(p, q, strict=True)))
-        if batch["labelled"][row]:
+        if batch["labeled"][row]:
             hard.append(-math.log(softmax(s)[int(batch["targets"][row, position])]))
     return math.fsum(hard) / len(hard), math.fsum(soft) / len(soft)
 
@@ -230,7 +230,7 @@ def test_gradient_is_the_formula_of_the_paper(alpha: float) -> None:
     distilling(student, teacher, alpha=alpha, temperature=temperature).losses(batch)[0].backward()
     expected = torch.zeros_like(student.logits)
     counted = int(batch["mask"].sum())
-    used = int((batch["mask"] & batch["labelled"].unsqueeze(1)).sum())
+    used = int((batch["mask"] & batch["labeled"].unsqueeze(1)).sum())
     for row, position in batch["mask"].nonzero().tolist():
         at = int(batch["inputs"][row]), position
         s, t = student.logits[at].tolist(), teacher.logits[at].tolist()
@@ -238,7 +238,7 @@ def test_gradient_is_the_formula_of_the_paper(alpha: float) -> None:
             zip(softmax(t, temperature), softmax(s, temperature), softmax(s), strict=True)
         ):
             expected.data[at][label] += alpha * temperature * (q - p) / counted
-            if batch["labelled"][row]:
+            if batch["labeled"][row]:
                 right = float(batch["targets"][row, position] == label)
                 expected.data[at][label] += (1 - alpha) * (plain - right) / used
     assert student.logits.grad is not None
@@ -262,13 +262,13 @@ def assert_same_bits(first: nn.Module, second: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.0, Constant(0.0)])
-@pytest.mark.parametrize("labelled", [None, 12])
-def test_alpha_zero_is_training_alone_bit_for_bit(alpha: Any, labelled: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("labeled", [None, 12])
+def test_alpha_zero_is_training_alone_bit_for_bit(alpha: Any, labeled: int | None, tmp_path: Path) -> None:
     alone, beside = supervised(), distilling(alpha=alpha)
     started = net().state_dict()
     first, second = Record(), Record()
-    fit(alone, data(labelled=labelled), tmp_path, first)
-    fit(beside, data(labelled=labelled), tmp_path, second)
+    fit(alone, data(labeled=labeled), tmp_path, first)
+    fit(beside, data(labeled=labeled), tmp_path, second)
     assert_same_bits(alone.network, beside.network)
     assert not torch.equal(alone.network[0].weight, started["0.weight"])
     assert [terms["loss"] for terms in first.terms] == [terms["loss"] for terms in second.terms]

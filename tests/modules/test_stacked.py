@@ -76,7 +76,7 @@ def batch(rows: int = 7) -> Batch:
         "inputs": torch.randn(rows, FEATURES, generator=generator),
         "targets": torch.randint(CLASSES, (rows,), generator=generator),
         "index": torch.arange(rows),
-        "labelled": torch.arange(rows) % 3 > 0,
+        "labeled": torch.arange(rows) % 3 > 0,
         "mask": torch.arange(rows) % 5 > 0,
     }
 

@@ -81,7 +81,7 @@ def test_it_fits_a_phone_and_a_desktop(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "paper"), [(1, (0xFF, 0xFF, 0xFF)), (0, (0x14, 0x17, 0x1B))], ids=["light", "dark"])
-def test_it_follows_the_colour_scheme(page: Path, tmp_path: Path, scheme: int, paper: tuple[int, ...]) -> None:
+def test_it_follows_the_color_scheme(page: Path, tmp_path: Path, scheme: int, paper: tuple[int, ...]) -> None:
     shot = tmp_path / "shot.png"
     flags = (f"--blink-settings=preferredColorScheme={scheme}", "--window-size=900,600", f"--screenshot={shot}")
     browse(page, tmp_path, *flags)

@@ -35,7 +35,7 @@ def test_without_pretraining_distillation_begins_at_zero(results: Results, write
     assert chart is not None
     assert [line.label for line in chart.series] == ["teacher", "student alone", "distilled"]
     assert chart.series[-1].points == ((50, 45.0), (100, 40.0))
-    assert chart.series[-1].style == 3  # the colour stays the model's own
+    assert chart.series[-1].style == 3  # the color stays the model's own
     assert chart.boundary is None
 
 
@@ -84,7 +84,7 @@ def test_nothing_logged_is_no_chart(results: Results, write_run: Write) -> None:
     assert loss_terms(run) is None
 
 
-def test_thinning_averages_neighbours() -> None:
+def test_thinning_averages_neighbors() -> None:
     points = tuple((step, float(step)) for step in range(1, 11))
     assert thinned(points, 5) == ((2, 1.5), (4, 3.5), (6, 5.5), (8, 7.5), (10, 9.5))
     assert thinned(points, 10) == points

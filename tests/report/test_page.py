@@ -1,4 +1,4 @@
-"""The HTML page, read by a parser: what it holds, what it must never hold, and its colours."""
+"""The HTML page, read by a parser: what it holds, what it must never hold, and its colors."""
 
 from __future__ import annotations
 
@@ -165,9 +165,9 @@ def test_writing_twice_gives_the_same_files_and_leaves_nothing_else(results: Res
     assert not list(folder.rglob("*.part"))
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance of ``#rrggbb`` (WCAG 2.2)."""
-    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    channels = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
@@ -180,7 +180,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
 def test_contrast_in_both_modes(block: int) -> None:
     css = (Path(page.__file__).parents[1] / "page.css").read_text(encoding="utf-8")
-    colours = dict(re.findall(r"--(\w+): (#\w{6});", re.findall(r":root \{(.*?)\}", css, re.DOTALL)[block]))
+    colors = dict(re.findall(r"--(\w+): (#\w{6});", re.findall(r":root \{(.*?)\}", css, re.DOTALL)[block]))
     for ground in ("paper", "panel"):
-        assert all(contrast(colours[name], colours[ground]) >= 4.5 for name in ("ink", "soft", "accent"))
-    assert all(contrast(colours[f"s{style}"], colours["paper"]) >= 4.5 for style in range(8))
+        assert all(contrast(colors[name], colors[ground]) >= 4.5 for name in ("ink", "soft", "accent"))
+    assert all(contrast(colors[f"s{style}"], colors["paper"]) >= 4.5 for style in range(8))

@@ -1,4 +1,4 @@
-"""Steps of the colour scales, by hand."""
+"""Steps of the color scales, by hand."""
 
 from __future__ import annotations
 

@@ -563,7 +563,7 @@ def test_it_fits_every_width(quiet: Page, pages: dict[str, Path], name: str, wid
 
 
 @pytest.mark.parametrize(("dark", "paper"), [(False, "rgb(255, 255, 255)"), (True, "rgb(20, 23, 27)")])
-def test_it_follows_the_colour_scheme(quiet: Page, pages: dict[str, Path], dark: bool, paper: str) -> None:
+def test_it_follows_the_color_scheme(quiet: Page, pages: dict[str, Path], dark: bool, paper: str) -> None:
     quiet.open(pages["students"], dark=dark)
     assert quiet.ask("getComputedStyle(document.body).backgroundColor") == paper
     best, worst = (f"getComputedStyle(document.querySelector('.heat .v{step}')).backgroundColor" for step in (8, 0))

@@ -79,7 +79,7 @@ def test_few_configurations_have_a_style_each(tmp_path: Path) -> None:
     assert chart.alone == pytest.approx(42.25)
 
 
-def test_many_configurations_are_coloured_by_quality(tmp_path: Path) -> None:
+def test_many_configurations_are_colored_by_quality(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path, {**GRID, "temperature": (1, 2, 3, 4, 6)})])
     chart = sweep_curves(pool, configurations(pool.judged))
     assert chart is not None

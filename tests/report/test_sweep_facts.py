@@ -17,7 +17,7 @@ def said(pool: Pool) -> dict[str, str]:
 def test_the_whole_of_it(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path)])
     found = said(pool)
-    assert title(pool) == "Sweep report: language modelling, 18 jobs"
+    assert title(pool) == "Sweep report: language modeling, 18 jobs"
     assert "the one with the best mean validation over its seeds" in found["Choice"]
     assert found["Test"].startswith(
         "Measured once for each model, after its checkpoint had been chosen, and never used"

@@ -35,7 +35,7 @@ def read(folder: Path) -> tuple[Page, str]:
 def test_the_order_of_the_page(tmp_path: Path) -> None:
     page, _ = read(write_study(tmp_path))
     assert page.open == []
-    assert page.all("h1") == ["Sweep report: language modelling, 30 jobs"]
+    assert page.all("h1") == ["Sweep report: language modeling, 30 jobs"]
     assert page.all("h2") == [
         "Gain over the student alone",
         "What the sweep shows",
@@ -229,10 +229,10 @@ def test_markdown_shows_hostile_text_as_it_is(tmp_path: Path) -> None:
     assert "<img" not in outside
 
 
-# -- colours ----------------------------------------------------------------------------------------------------------
+# -- colors ----------------------------------------------------------------------------------------------------------
 
 
-def colours(block: int) -> dict[str, str]:
+def colors(block: int) -> dict[str, str]:
     """Variables of the light (0) or dark (1) mode."""
     found: dict[str, str] = {}
     for name in ("page.css", "sweep.css"):
@@ -242,7 +242,7 @@ def colours(block: int) -> dict[str, str]:
 
 
 def inks(letter: str) -> dict[str, str]:
-    """Class -> the text's colour in it, as the style sheet has it."""
+    """Class -> the text's color in it, as the style sheet has it."""
     css = read_style("charts.css")
     return dict(re.findall(rf"\.({letter}\d) \{{ --color: var\(--{letter}\d\); --on-color: ([^;]+); }}", css))
 
@@ -250,18 +250,18 @@ def inks(letter: str) -> dict[str, str]:
 @pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("letter", ["v", "g"])
 def test_numbers_are_readable_on_every_cell(block: int, letter: str) -> None:
-    known = colours(block)
+    known = colors(block)
     found = inks(letter)
     assert sorted(found) == [f"{letter}{step}" for step in range(9)]
     for kind, ink in found.items():
-        colour = known[ink[6:-1]] if ink.startswith("var(") else ink
-        assert contrast(colour, known[kind]) >= 4.5, kind
+        color = known[ink[6:-1]] if ink.startswith("var(") else ink
+        assert contrast(color, known[kind]) >= 4.5, kind
 
 
 @pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
 def test_scales_go_one_way_in_brightness(block: int) -> None:
-    """So that they read without colour: by those who see few, and on a grey printer."""
-    known = colours(block)
+    """So that they read without color: by those who see few, and on a gray printer."""
+    known = colors(block)
     for letter, steps in (("v", 9), ("l", 5)):
         bright = [luminance(known[f"{letter}{step}"]) for step in range(steps)]
         assert bright == sorted(bright, reverse=block == 0)
@@ -272,7 +272,7 @@ def test_scales_go_one_way_in_brightness(block: int) -> None:
 
 @pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
 def test_lines_stand_out_from_the_page(block: int) -> None:
-    known = colours(block)
+    known = colors(block)
     names = [f"l{step}" for step in range(5)] + [f"s{style}" for style in range(8)]
     assert min(contrast(known[name], known["paper"]) for name in names) >= 3
     assert min(contrast(known[name], known["paper"]) for name in ("bad", "good")) >= 4.5

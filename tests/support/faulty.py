@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 
 
 class Fault(pl.Callback):
-    """Strikes in the distil stage of the job with this temperature, while the file ``armed`` is there."""
+    """Strikes in the distill stage of the job with this temperature, while the file ``armed`` is there."""
 
     def __init__(self, temperature, kind, armed):
         self.temperature, self.kind, self.armed = temperature, kind, Path(armed)

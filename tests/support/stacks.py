@@ -99,7 +99,7 @@ class Job:
 
 
 def distilling(outputs: Path, **changes: Any) -> Job:
-    """The distil stage of a tiny experiment, whose teacher is in the store."""
+    """The distill stage of a tiny experiment, whose teacher is in the store."""
     defaults = {
         "steps": {"teacher": 12, "student": STEPS, "pretrain": 0},
         "validate_every": 10,

@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
     job(folder, 1, "done", better, reused=["teacher", "baseline", "distill"])
     job(folder, 2, "failed", error="ValueError: no")
     place = job(folder, 3)
-    ProgressFile(place / "progress.json").update("distill", "distil", 5, 10, "validation 1")
+    ProgressFile(place / "progress.json").update("distill", "distill", 5, 10, "validation 1")
     record = json.loads((job(folder, 4) / "job.json").read_text())
     (folder / "4" / "job.json").write_text(json.dumps({**record, **dead_process()}))
     return folder
@@ -223,7 +223,7 @@ def test_status_of_a_sweep(folder: Path, capsys: pytest.CaptureFixture[str], mon
     assert answer.code == 1, "jobs were lost"
     assert f"{folder}: running" in answer.out
     assert "2 of 6 jobs done (1 reused), 1 running, 1 failed, 1 interrupted, 1 waiting" in answer.out
-    assert "distil " in answer.out, "the title, not the name"
+    assert "distill " in answer.out, "the title, not the name"
     assert "5/10" in answer.out
     assert answer.out.count("job 3") == 1, "no line twice"
     assert "the same command runs what is missing: kd run -m temperature=1,2,3,4,5,6" in answer.out

@@ -72,7 +72,7 @@ def test_a_job_asks_before_a_stage_and_says_when_it_is_over() -> None:
         (NonFiniteLossError("a weight is NaN"), "NonFiniteLossError: a weight is NaN"),
         (TrialPruned("others were better"), ""),
         (FileNotFoundError("/proc/nope: the job's own logger"), ""),
-        (MemoryError("beside this job's neighbours"), ""),
+        (MemoryError("beside this job's neighbors"), ""),
     ],
 )
 def test_what_goes_wrong_is_told_and_raised(error: Exception, told: str) -> None:

@@ -69,7 +69,7 @@ def test_gradients_agree_with_finite_differences_and_what_does_not_count_gets_no
     logits.requires_grad_()
     assert torch.autograd.gradcheck(lambda logits: one.loss(logits, one.align(batch, logits), batch), logits)
     (gradient,) = torch.autograd.grad(one.loss(logits, one.align(batch, logits), batch), logits)
-    flags = batch["mask"] & batch["labelled"][:, None]
+    flags = batch["mask"] & batch["labeled"][:, None]
     assert not gradient[~flags].any()
     garbage = {**batch, "targets": batch["targets"].masked_fill(~flags, 10**6)}
     assert torch.equal(

@@ -31,12 +31,12 @@ def batch() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(CLASSES, (ROWS, CONTEXT + 1), generator=generator)
     mask = torch.rand(ROWS, CONTEXT, generator=generator) < 0.7
-    labelled = torch.arange(ROWS) != 2
+    labeled = torch.arange(ROWS) != 2
     return {
         "inputs": tokens[:, :-1],
         "targets": tokens[:, 1:],
         "mask": mask,
-        "labelled": labelled,
+        "labeled": labeled,
         "index": torch.arange(ROWS) + 10,
     }
 
@@ -65,7 +65,7 @@ def test_predictions_are_those_of_whole_logits(monkeypatch: pytest.MonkeyPatch) 
 
     whole, parts = predictions(by_parts=False), predictions(by_parts=True)
     assert torch.equal(parts.positions()["predicted"], whole.positions()["predicted"])
-    assert len(whole.positions()["predicted"]) == int((batch()["mask"] & batch()["labelled"][:, None]).sum())
+    assert len(whole.positions()["predicted"]) == int((batch()["mask"] & batch()["labeled"][:, None]).sum())
     assert parts.scores(CLASSES) == pytest.approx(whole.scores(CLASSES), rel=1e-6)
 
 

@@ -39,16 +39,16 @@ def example(shape: tuple[int, ...]) -> tuple[Tensor, Batch]:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(*shape, CLASSES, dtype=torch.float64, generator=generator) * 2
     mask = torch.rand(shape, generator=generator) < 0.7
-    labelled = torch.arange(shape[0]) % 3 != 1
+    labeled = torch.arange(shape[0]) % 3 != 1
     targets = torch.randint(CLASSES, shape, generator=generator)
     index = torch.arange(shape[0]) + 10
-    return logits, {"inputs": targets, "targets": targets, "mask": mask, "labelled": labelled, "index": index}
+    return logits, {"inputs": targets, "targets": targets, "mask": mask, "labeled": labeled, "index": index}
 
 
 def counted(batch: Batch) -> list[tuple[int, ...]]:
     """The positions that the hard loss may use."""
     positions = product(*map(range, batch["targets"].shape))
-    return [at for at in positions if batch["mask"][at] and batch["labelled"][at[0]]]
+    return [at for at in positions if batch["mask"][at] and batch["labeled"][at[0]]]
 
 
 def naive_nats(logits: Tensor, target: int) -> float:
@@ -121,10 +121,10 @@ def test_nothing_at_a_position_that_does_not_count_reaches_a_gradient(shape: tup
     assert torch.equal(found.grad, wanted.grad)
 
 
-def test_nothing_labelled_gives_zero_loss_with_zero_gradient() -> None:
+def test_nothing_labeled_gives_zero_loss_with_zero_gradient() -> None:
     logits, batch = example((3, 4))
     logits.requires_grad_()
-    found = loss(logits, {**batch, "labelled": torch.zeros(3, dtype=torch.bool)})
+    found = loss(logits, {**batch, "labeled": torch.zeros(3, dtype=torch.bool)})
     found.backward()
     assert found.item() == 0.0
     assert logits.grad is not None
@@ -153,19 +153,19 @@ def test_flags_are_by_row_or_by_position_and_true_where_absent() -> None:
     logits, batch = example((3, 4))
     aligned = task().align(batch, logits)
     assert torch.equal(aligned.mask, batch["mask"])
-    assert torch.equal(aligned.labelled, batch["labelled"].unsqueeze(1).expand(3, 4))
+    assert torch.equal(aligned.labeled, batch["labeled"].unsqueeze(1).expand(3, 4))
     assert aligned.targets is batch["targets"]
     bare = {name: batch[name] for name in ("inputs", "targets", "index")}
     aligned = task().align(bare, logits)
     assert aligned.mask.all()
-    assert aligned.labelled.all()
-    assert aligned.mask.shape == aligned.labelled.shape == (3, 4)
+    assert aligned.labeled.all()
+    assert aligned.mask.shape == aligned.labeled.shape == (3, 4)
 
 
 def test_soft_terms_count_rows_without_a_label() -> None:
-    """The mask is not narrowed by ``labelled``: unlabelled rows are what the teacher is for."""
+    """The mask is not narrowed by ``labeled``: unlabeled rows are what the teacher is for."""
     logits, batch = example((3, 4))
-    aligned = task().align({**batch, "labelled": torch.zeros(3, dtype=torch.bool)}, logits)
+    aligned = task().align({**batch, "labeled": torch.zeros(3, dtype=torch.bool)}, logits)
     assert torch.equal(aligned.mask, batch["mask"])
 
 
@@ -296,14 +296,14 @@ def test_rows_of_equal_length_are_collated_as_they_are() -> None:
 
 def test_rows_of_different_lengths_are_padded_and_their_padding_does_not_count() -> None:
     words, tags = ragged([7], [8, 9, 7], [5, 5]), ragged([1], [2, 3, 4], [0, 1])
-    labelled = torch.tensor([True, False, True])
-    batch = collated(task(pad=4), 2, 0, inputs=words, targets=tags, labelled=labelled)
+    labeled = torch.tensor([True, False, True])
+    batch = collated(task(pad=4), 2, 0, inputs=words, targets=tags, labeled=labeled)
     assert batch == {
         "attention_mask": [[True, True], [True, False]],
         "inputs": [[5, 5], [7, 4]],
         "mask": [[True, True], [True, False]],
         "targets": [[0, 1], [1, 0]],
-        "labelled": [True, True],
+        "labeled": [True, True],
         "index": [2, 0],
     }
 

@@ -201,7 +201,7 @@ def test_it_follows_to_another_precision(tmp_path: Path) -> None:
     torch.testing.assert_close(cached(some).logits, live(some).logits, atol=2e-2, rtol=2e-2)
 
 
-def test_renormalised_top_k_turns_the_gradient_when_it_is_hot() -> None:
+def test_renormalized_top_k_turns_the_gradient_when_it_is_hot() -> None:
     """The cosine by hand: gradients of the softmax cross-entropy, written out."""
     generator = torch.Generator().manual_seed(0)
     student, full = (torch.randn(4, 200, generator=generator) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Language modelling on plain text: files -> tokens -> windows of a fixed length.
+"""Language modeling on plain text: files -> tokens -> windows of a fixed length.
 
 The split is by file, the tokenizer (byte-level BPE) is trained on the training files alone, and each file is cut into
 windows of ``context`` inputs whose targets are the same tokens one further on. An end-of-text token opens each file,

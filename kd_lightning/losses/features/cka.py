@@ -1,4 +1,4 @@
-"""Centred kernel alignment: the student finds the same samples of a batch alike as the teacher does."""
+"""Centered kernel alignment: the student finds the same samples of a batch alike as the teacher does."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from kd_lightning.losses.functional.precision import at_least_float32
 class CKA(FeatureLoss):
     """One less the linear CKA of the features of a batch, in [0, 1].
 
-    Formula: ``1 - |S^T T|_F^2 / (|S^T S|_F |T^T T|_F)``, S and T the centred samples, one for each row; see ``linear_cka``. The
-    samples are the rows or, where both features have the mask's positions, the positions
-    that count; all else of a feature is laid out in one vector. Widths may differ, and nothing is learnt. It compares
-    samples with each other, so its value depends on which ones share a batch; 0 where fewer than two count.
+    Formula: ``1 - |S^T T|_F^2 / (|S^T S|_F |T^T T|_F)``, S and T the centered samples, one for each row; see
+    ``linear_cka``. The samples are the rows or, where both features have the mask's positions, the positions that count; all
+    else of a feature is laid out in one vector. Widths may differ, and nothing is learnt. It compares samples with each
+    other, so its value depends on which ones share a batch; 0 where fewer than two count.
 
     Args:
         match: Pairs of modules, see ``features.py``.

@@ -70,7 +70,7 @@ class Factors(nn.Module):
 
 
 class FactorTransfer(FeatureLoss):
-    """L1 distance of the normalised factors, and what the paraphraser loses.
+    """L1 distance of the normalized factors, and what the paraphraser loses.
 
     Formula: ``|F_s / |F_s|_2 - F_t / |F_t|_2|_1`` over all numbers of a row's factor, mean over the rows that count; plus
     ``mean (restored - t)^2`` over channels and pixels, then over the rows or positions that count. The second part trains

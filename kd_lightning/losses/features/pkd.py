@@ -13,7 +13,7 @@ from kd_lightning.losses.functional.precision import at_least_float32
 
 
 class PatientKD(FeatureLoss):
-    """Squared distance of normalised hidden states, layer by layer.
+    """Squared distance of normalized hidden states, layer by layer.
 
     Formula: ``|s / |s| - t / |t||^2 = 2 - 2 cos(s, t)``, in [0, 4]; then the mean over the rows or positions that count, and
     over the layers. Where the widths differ, s is a trained linear map of the student's state (the paper's students are as

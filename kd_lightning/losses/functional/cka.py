@@ -1,4 +1,4 @@
-"""Centred kernel alignment: do two networks find the same samples alike? Widths may differ.
+"""Centered kernel alignment: do two networks find the same samples alike? Widths may differ.
 
 Shape legend: N samples, D and E numbers per sample.
 """
@@ -16,7 +16,7 @@ from kd_lightning.losses.functional.precision import without_autocast
 def linear_cka(student: Tensor, teacher: Tensor, counted: Tensor) -> Tensor:
     """Linear CKA of the samples that count.
 
-    Formula: ``|Y^T X|_F^2 / (|X^T X|_F |Y^T Y|_F)`` for centred X and Y; the same from ``X X^T`` and ``Y Y^T``, which is
+    Formula: ``|Y^T X|_F^2 / (|X^T X|_F |Y^T Y|_F)`` for centered X and Y; the same from ``X X^T`` and ``Y Y^T``, which is
     taken where there are fewer samples than numbers.
 
     Args:
@@ -30,7 +30,7 @@ def linear_cka(student: Tensor, teacher: Tensor, counted: Tensor) -> Tensor:
     Reference: Kornblith, Norouzi, Lee, Hinton 2019, "Similarity of Neural Network Representations Revisited", section 3.
     """
     with without_autocast(student):
-        ours, theirs = (_centred(each, counted) for each in (student, teacher))
+        ours, theirs = (_centered(each, counted) for each in (student, teacher))
         if len(counted) <= max(ours.shape[1], theirs.shape[1]):
             ours, theirs = ours @ ours.T, theirs @ theirs.T
             return (ours * theirs).sum() / (ours.norm() * theirs.norm()).clamp(min=TINY)
@@ -38,8 +38,8 @@ def linear_cka(student: Tensor, teacher: Tensor, counted: Tensor) -> Tensor:
         return cross / ((ours.T @ ours).norm() * (theirs.T @ theirs).norm()).clamp(min=TINY)
 
 
-def _centred(samples: Tensor, counted: Tensor) -> Tensor:
+def _centered(samples: Tensor, counted: Tensor) -> Tensor:
     """Less their mean, and of Frobenius norm 1 (CKA does not see the size, squares of squares do); 0 where not counted."""
     mean = torch.where(counted[:, None], samples, 0.0).sum(dim=0) / counted.sum().clamp(min=1)
-    centred = torch.where(counted[:, None], samples - mean, 0.0)
-    return F.normalize(centred.flatten(), dim=0, eps=TINY).view_as(centred)
+    centered = torch.where(counted[:, None], samples - mean, 0.0)
+    return F.normalize(centered.flatten(), dim=0, eps=TINY).view_as(centered)

@@ -39,16 +39,16 @@ def pearson_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = Non
     Returns:
         [...] without ``dim``, in [0, 2]; numbers that are all equal, but for rounding, as zeros in ``cosine_distance``.
     """
-    centred, floors = [], []
+    centered, floors = [], []
     for values in (student, teacher):
-        mean, spread = _centred(values, mask, dim)
-        centred.append(spread)
+        mean, spread = _centered(values, mask, dim)
+        centered.append(spread)
         # Where all are equal, rounding of the mean leaves a spread of this size.
         floors.append(16 * torch.finfo(values.dtype).eps * mean.detach().abs() * values.shape[dim] ** 0.5)
-    return _distance(centred[0], centred[1], dim, floors[0], floors[1])
+    return _distance(centered[0], centered[1], dim, floors[0], floors[1])
 
 
-def _centred(values: Tensor, mask: Tensor | None, dim: int) -> tuple[Tensor, Tensor]:
+def _centered(values: Tensor, mask: Tensor | None, dim: int) -> tuple[Tensor, Tensor]:
     """Mean of what counts, and the differences from it, 0 where nothing counts."""
     if mask is None:
         mean = values.mean(dim=dim, keepdim=True)

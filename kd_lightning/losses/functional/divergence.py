@@ -96,7 +96,7 @@ class GeneralizedJSD(Divergence):
 
 
 def generalized_jsd(beta: float) -> Divergence:
-    """The generalised Jensen-Shannon divergence with its ends: forward KL at beta = 0, reverse KL at 1.
+    """The generalized Jensen-Shannon divergence with its ends: forward KL at beta = 0, reverse KL at 1.
 
     They are the limits of ``JSD_beta / beta`` and of ``JSD_beta / (1 - beta)``; ``JSD_beta`` itself falls to 0 there, so
     the size of the loss jumps at the ends.

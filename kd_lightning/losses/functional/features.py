@@ -132,6 +132,6 @@ def correlation(one: Tensor, other: Tensor, counted: Tensor) -> Tensor:
         [...], in [-1, 1].
     """
     number = counted.sum(dim=-1, keepdim=True).clamp(min=1)
-    centred = (torch.where(counted, each - each.sum(-1, keepdim=True) / number, 0.0) for each in (one, other))
-    first, second = map(unit, centred)
+    centered = (torch.where(counted, each - each.sum(-1, keepdim=True) / number, 0.0) for each in (one, other))
+    first, second = map(unit, centered)
     return (first * second).sum(dim=-1)

@@ -16,7 +16,7 @@ from kd_lightning.losses.functional.precision import exact_matmul
 from kd_lightning.losses.functional.reduce import masked_mean
 
 LEAST_SIMILARITY = 1e-7
-"""Of opposite samples in ``neighbour_log_probs``, as in the authors' code: its logarithm is taken."""
+"""Of opposite samples in ``neighbor_log_probs``, as in the authors' code: its logarithm is taken."""
 BY_DIFFERENCES = "donot_use_mm_for_euclid_dist"
 """Not through a matrix product: the difference of two large squares is no distance in float32."""
 
@@ -112,8 +112,8 @@ def similarities(rows: Tensor) -> Tensor:
     return unit(exact_matmul(rows, rows.T))
 
 
-def neighbour_log_probs(rows: Tensor, counted: Tensor) -> Tensor:
-    """The probability that a sample's neighbour is another one, by the cosine of their features.
+def neighbor_log_probs(rows: Tensor, counted: Tensor) -> Tensor:
+    """The probability that a sample's neighbor is another one, by the cosine of their features.
 
     Formula: ``log(K_ij / sum_{k != i} K_ik)`` with ``K_ij = (cos(x_i, x_j) + 1) / 2``.
 

@@ -1,4 +1,4 @@
-"""Logit standardisation: the Z-score of each position's logits, so that teacher and student need not share a scale."""
+"""Logit standardization: the Z-score of each position's logits, so that teacher and student need not share a scale."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def standardized(logits: Tensor) -> Tensor:
     Reference: Sun, Ren, Li, Wang, Cao 2024, "Logit Standardization in Knowledge Distillation", algorithm 1.
     """
     wide = at_least_float32(logits)
-    centred = wide - wide.mean(dim=-1, keepdim=True)
-    return centred * centred.square().mean(dim=-1, keepdim=True).clamp(min=SMALLEST).rsqrt()
+    centered = wide - wide.mean(dim=-1, keepdim=True)
+    return centered * centered.square().mean(dim=-1, keepdim=True).clamp(min=SMALLEST).rsqrt()

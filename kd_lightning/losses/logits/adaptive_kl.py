@@ -14,7 +14,7 @@ class AdaptiveKL(TemperedDivergence):
         mu: Mass of the teacher's head, in (0, 1); 0.5 as in the paper.
         weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``mu`` or ``temperature`` is out of range.

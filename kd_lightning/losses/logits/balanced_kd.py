@@ -26,7 +26,7 @@ class BalancedKD(TemperedDivergence):
             than some thousand rows. 0 = plain ``kd``.
         weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``beta`` or ``temperature`` is out of range.

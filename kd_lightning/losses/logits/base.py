@@ -1,4 +1,4 @@
-"""What all losses share that compare logits: a temperature of their own, and logits that may be standardised."""
+"""What all losses share that compare logits: a temperature of their own, and logits that may be standardized."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class LogitLoss(Loss):
         weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for; a
             ``SampleTemperature`` = one for each position, around the run's.
-        standardize: True = the logits of student and teacher are standardised first, position by position; the formula is
-            then that of the standardised logits, T included. Formula and reference at ``standardized``.
+        standardize: True = the logits of student and teacher are standardized first, position by position; the formula is
+            then that of the standardized logits, T included. Formula and reference at ``standardized``.
 
     Attributes:
         by_position: ``compare`` takes a temperature for each position.
@@ -76,15 +76,15 @@ class LogitLoss(Loss):
 
     @property
     def whole(self) -> bool:
-        """It reads whole logits whatever its formula: to standardise them, or to find a temperature for each position."""
+        """It reads whole logits whatever its formula: to standardize them, or to find a temperature for each position."""
         return self.standardize or isinstance(self.temperature, SampleTemperature)
 
     def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
         """The value, as ``forward`` returns it.
 
         Args:
-            student: Outputs with gradient, 0 where they do not count; standardised where asked for.
-            teacher: Outputs without gradient; standardised likewise.
+            student: Outputs with gradient, 0 where they do not count; standardized where asked for.
+            teacher: Outputs without gradient; standardized likewise.
             aligned: Which positions count.
             temperature: This term's; where ``by_position``, it may be a tensor [...] with one for each position.
         """

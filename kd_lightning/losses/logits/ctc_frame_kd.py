@@ -24,7 +24,7 @@ class CTCFrameKD(LogitLoss):
             hard CTC loss where to be silent, and fails without it. The YAML's 0.1 is nobody's: a choice between the two.
         weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: A number is out of range.

@@ -20,7 +20,7 @@ class TemperedDivergence(LogitLoss):
         divergence: D.
         weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitLoss``; these are made whole, never by chunks of rows.
+        standardize: True = of standardized logits, see ``LogitLoss``; these are made whole, never by chunks of rows.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.

@@ -24,7 +24,7 @@ class DKD(LogitLoss):
             the teacher, the larger.
         weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.
@@ -46,7 +46,7 @@ class DKD(LogitLoss):
         self.beta = beta
 
     def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        targets, labelled = usable_labels(aligned)
+        targets, labeled = usable_labels(aligned)
         parts = decoupled_kl(student.logits, teacher.logits, targets, temperature)
         decoupled = self.alpha * parts.target + self.beta * parts.others
-        return masked_mean(torch.where(labelled, decoupled, parts.whole), aligned.mask)
+        return masked_mean(torch.where(labeled, decoupled, parts.whole), aligned.mask)

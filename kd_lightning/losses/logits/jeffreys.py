@@ -14,7 +14,7 @@ class Jeffreys(TemperedDivergence):
         weight: Factor of this term among the soft losses; the YAML's 0.5 makes its gradient near agreement as large as that
             of ``kd``.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.

@@ -1,4 +1,4 @@
-"""Generalised Jensen-Shannon divergence. Formula and reference at ``GeneralizedJSD``."""
+"""Generalized Jensen-Shannon divergence. Formula and reference at ``GeneralizedJSD``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class JSD(TemperedDivergence):
         beta: In [0, 1]; forward KL at 0 and reverse KL at 1, see ``generalized_jsd``.
         weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``beta`` or ``temperature`` is out of range.

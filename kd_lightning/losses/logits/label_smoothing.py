@@ -13,7 +13,7 @@ from kd_lightning.types import Aligned, Outputs
 
 
 class LabelSmoothing(Loss):
-    """Mean over the labelled counted positions of ``KL((1 - smoothing) onehot + smoothing / C || student)``, in nats.
+    """Mean over the labeled counted positions of ``KL((1 - smoothing) onehot + smoothing / C || student)``, in nats.
 
     It never looks at the teacher (Yuan et al. 2020, "Revisiting Knowledge Distillation via Label Smoothing Regularization"),
     so it shows how much of a gain any softness of the targets gives. Positions without a label do not count, and there is
@@ -36,5 +36,5 @@ class LabelSmoothing(Loss):
         self.smoothing = smoothing
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        targets, labelled = usable_labels(aligned)
-        return masked_mean(smoothed_kl(zeroed(student.logits, labelled), targets, self.smoothing), labelled)
+        targets, labeled = usable_labels(aligned)
+        return masked_mean(smoothed_kl(zeroed(student.logits, labeled), targets, self.smoothing), labeled)

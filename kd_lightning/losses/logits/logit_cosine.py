@@ -19,7 +19,7 @@ class LogitCosine(LogitLoss):
 
     Args:
         weight: Factor of this term among the soft losses.
-        standardize: True = of standardised logits, see ``LogitLoss``: one minus the correlation.
+        standardize: True = of standardized logits, see ``LogitLoss``: one minus the correlation.
 
     Reference: no paper's own; the loss that Sanh, Debut, Chaumond, Wolf 2019, "DistilBERT", apply to hidden
     states.

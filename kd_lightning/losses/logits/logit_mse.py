@@ -19,7 +19,7 @@ class LogitMSE(LogitLoss):
     Args:
         weight: Factor of this term among the soft losses; the YAML's 0.1 for logits, whose squared differences are of
             the size of 10, keeps to the size of ``kd``; for regression it is 1.
-        standardize: True = of standardised logits, see ``LogitLoss``: twice one minus the correlation.
+        standardize: True = of standardized logits, see ``LogitLoss``: twice one minus the correlation.
 
     Reference: Ba, Caruana 2014, "Do Deep Nets Really Need to be Deep?", section 2.2; Kim, Oh, Kim, Cho, Yun 2021, "Comparing
     Kullback-Leibler Divergence and Mean Squared Error Loss in Knowledge Distillation".

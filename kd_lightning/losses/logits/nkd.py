@@ -1,4 +1,4 @@
-"""Normalised distillation. Reference at ``trusted_cross_entropy``."""
+"""Normalized distillation. Reference at ``trusted_cross_entropy``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NKD(LogitLoss):
         weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for. The paper's
             is 1.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.
@@ -40,8 +40,8 @@ class NKD(LogitLoss):
         self.gamma = gamma
 
     def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        targets, labelled = usable_labels(aligned)
+        targets, labeled = usable_labels(aligned)
         parts = decoupled_kl(student.logits, teacher.logits, targets, temperature)
         target = trusted_cross_entropy(student.logits, teacher.logits, targets)
         normalized = target + self.gamma * (parts.others + parts.entropy)
-        return masked_mean(torch.where(labelled, normalized, parts.whole), aligned.mask)
+        return masked_mean(torch.where(labeled, normalized, parts.whole), aligned.mask)

@@ -21,7 +21,7 @@ class PairwiseRanking(LogitLoss):
         top: k > 0: how many of the teacher's first classes are ranked. 10 is a choice for memory, which is k times that of
             the logits.
         weight: Factor of this term among the soft losses.
-        standardize: True = of standardised logits, see ``LogitLoss``: margins are then bounded.
+        standardize: True = of standardized logits, see ``LogitLoss``: margins are then bounded.
 
     Raises:
         ConfigError: ``top`` is not above 0.

@@ -14,7 +14,7 @@ class SkewKL(TemperedDivergence):
         skew: In (0, 1).
         weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``skew`` or ``temperature`` is out of range.

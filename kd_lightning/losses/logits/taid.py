@@ -43,7 +43,7 @@ class TAID(LogitLoss):
         beta: Memory of the momentum m, in [0, 1); 0.99 as in their code.
         weight: Factor of this term among the soft losses.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: A number is out of range.

@@ -24,7 +24,7 @@ class UniversalLogit(LogitLoss):
         weight: Factor of this term among the soft losses; the paper's 1.5 stands beside a hard loss of weight 1.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for. The paper's
             is 1.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.

@@ -24,7 +24,7 @@ class WSLD(LogitLoss):
         weight: Factor of this term among the soft losses; the YAML's 2.5 is the paper's.
         temperature: T > 0 for this term alone; None = the run's ``temperature``, annealed where asked for. The paper's is
             2. The weights are taken at T = 1.
-        standardize: True = of standardised logits, see ``LogitLoss``.
+        standardize: True = of standardized logits, see ``LogitLoss``.
 
     Raises:
         ConfigError: ``temperature`` is not above 0.
@@ -34,6 +34,6 @@ class WSLD(LogitLoss):
         super().__init__("wsld", weight, temperature, standardize)
 
     def compare(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        targets, labelled = usable_labels(aligned)
-        weights = torch.where(labelled, soft_label_weights(student.logits, teacher.logits, targets), 1.0)
+        targets, labeled = usable_labels(aligned)
+        weights = torch.where(labeled, soft_label_weights(student.logits, teacher.logits, targets), 1.0)
         return masked_mean(weights * tempered_kl(student.logits, teacher.logits, temperature), aligned.mask)

@@ -33,7 +33,7 @@ class CRD(FeatureLoss):
     all.
 
     The banks are in resume points and in no exported network. On several devices all have the same banks, of the rows that
-    any of them sees; the normaliser is that of the first device's first batch.
+    any of them sees; the normalizer is that of the first device's first batch.
 
     Args:
         match: Pairs of modules, see ``features.py``.
@@ -100,10 +100,10 @@ class CRD(FeatureLoss):
 
     def labels(self, aligned: Aligned) -> Tensor:
         """[B] int64: the class of each row; -1 where it is not to be read, or rows have none."""
-        targets, labelled = usable_labels(aligned)
+        targets, labeled = usable_labels(aligned)
         if self.same_class or targets.dim() > 1:
             return torch.full((len(targets),), -1, device=targets.device)
-        return torch.where(labelled, targets, -1)
+        return torch.where(labeled, targets, -1)
 
     def other_rows(self, index: Tensor) -> Tensor:
         """[B, N] int64: rows other than each of ``index`` [B]; N = min(negatives, rows - 1)."""

@@ -44,7 +44,7 @@ SAME = (
     "teacher",
     "task",
     "data",
-    "labelled",
+    "labeled",
     "batch_size",
     "seed",
     "steps",

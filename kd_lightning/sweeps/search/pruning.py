@@ -1,7 +1,7 @@
 """Between a search and its jobs while they run, by files: a job reports its validations, the search may stop it.
 
 <n>/trial.json   written before the job starts: the trial's number and values, and whether it may be pruned
-<n>/reports.csv  a line ``step,value`` for each validation of the distil stage, by the job
+<n>/reports.csv  a line ``step,value`` for each validation of the distill stage, by the job
 <n>/prune.json   by the search: the job is to end at its next validation
 
 So pruning works whatever process or machine a job runs in, and whatever the storage: only the search talks to it.

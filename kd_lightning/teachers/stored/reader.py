@@ -76,7 +76,7 @@ class Policy:
     keeps_logits: ClassVar[bool] = True
     """See ``TeacherOutputs.keeps_logits``."""
 
-    def renormalises(self) -> bool:
+    def renormalizes(self) -> bool:
         """The missing mass is given to what is kept: at T > 1 the student is pulled elsewhere."""
         return False
 

@@ -27,7 +27,7 @@ class TopK(Policy):
     Args:
         k: Classes of each position, >= 1.
         missing_mass: ``uniform`` or ``unigram``: how the other classes share their mass; ``none``: they have none, and the
-            top k are renormalised.
+            top k are renormalized.
 
     Raises:
         ConfigError: One of them is not possible.
@@ -95,5 +95,5 @@ class TopK(Policy):
         missing = columns["log_missing"] if self.missing.has_mass else log_probs.new_zeros(*wide.shape[:-1], 1)
         return TopKLogits(wide, log_probs, missing, self.missing, self.classes, extras.get("frequencies"))
 
-    def renormalises(self) -> bool:
+    def renormalizes(self) -> bool:
         return not self.missing.has_mass

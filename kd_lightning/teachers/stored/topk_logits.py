@@ -3,7 +3,7 @@
     logit_c = log p_c                              c in the top k
     logit_c = log m - log(C - k)                   uniform: all the same
     logit_c = log m + log u_c - log sum_rest u     unigram: in proportion to how often c is a target
-    logit_c = min_top - 10,000                     none: the top k are renormalised
+    logit_c = min_top - 10,000                     none: the top k are renormalized
 
 At T = 1 the softmax of these is p on the top k, and m = 1 - sum_top p in all on the rest.
 
@@ -70,7 +70,7 @@ class Unigram(Missing):
 
 
 class Nothing(Missing):
-    """They have none: the known ones are renormalised."""
+    """They have none: the known ones are renormalized."""
 
     has_mass = False
 

@@ -3,6 +3,6 @@
 TRIAL = "trial.json"
 """Written by the search before the job starts: ``{"number", "params", "pruning"}``."""
 REPORTS = "reports.csv"
-"""Written by the job: ``step,value`` for each validation of the distil stage."""
+"""Written by the job: ``step,value`` for each validation of the distill stage."""
 PRUNE = "prune.json"
 """Written by the search: end at the next validation."""

@@ -43,7 +43,7 @@ class Span:
 
 
 def spans_of(kinds: Sequence[Any]) -> list[Span]:
-    """Runs of equal neighbours.
+    """Runs of equal neighbors.
 
     Example:
         >>> spans_of("aab")

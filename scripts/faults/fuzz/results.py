@@ -37,7 +37,7 @@ class Results:
             (run / "config.yaml").write_text("seed: 0\n", encoding="utf-8")
         groups = {"head": {"classes": [0, 1], "training_rows": [9, 8]}, "tail": {"classes": [2], "training_rows": [1]}}
         more = {"low": -0.1, "high": 0.2, "level": 0.95, "method": "bootstrap"}
-        long = results(40.0, 0, interval=more, class_groups=groups, loss=["kd"], verdict="Better.", labelled=64)
+        long = results(40.0, 0, interval=more, class_groups=groups, loss=["kd"], verdict="Better.", labeled=64)
         for name, model in long["models"].items():
             model["metrics"] = {"accuracy_head": 0.9, "accuracy_tail": 0.4}
             model |= {"label": name, "stage": "distill", "role": "student", "start": "distill", "steps_before": 0}

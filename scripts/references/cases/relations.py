@@ -49,7 +49,7 @@ RELATIONS = [
         on_features(lambda: PKT(ONE), [VECTORS]),
         float(B),
         "N: theirs is a mean over all pairs, ours a sum over j",
-        differs="Theirs counts a sample among its own neighbours, as the authors' code. Passalis & Tefas 2018, section 3, "
+        differs="Theirs counts a sample among its own neighbors, as the authors' code. Passalis & Tefas 2018, section 3, "
         "leave it out: ours.",
     ),
     Case(

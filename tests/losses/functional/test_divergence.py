@@ -92,7 +92,7 @@ def test_gradients_agree_with_finite_differences(temperature: float) -> None:
 
 
 def test_size_of_the_gradient_does_not_fall_with_temperature() -> None:
-    """Section 2.1 of the paper: for large T it tends to the difference of the centred logits, over C."""
+    """Section 2.1 of the paper: for large T it tends to the difference of the centered logits, over C."""
     teacher = logits(8, 5, seed=1)
 
     def gradient(temperature: float) -> Tensor:
@@ -273,7 +273,7 @@ def test_shares_at_the_ends_are_refused(divergence: Callable[[float], Divergence
 
 
 @pytest.mark.parametrize("end", [0.0, 1.0])
-def test_ends_of_the_generalised_jsd_are_its_limits_for_its_own_size(end: float) -> None:
+def test_ends_of_the_generalized_jsd_are_its_limits_for_its_own_size(end: float) -> None:
     student, teacher = logits(4, 6), logits(4, 6, seed=1)
     near = abs(end - 1e-7)
     limit = tempered(GeneralizedJSD(near), student, teacher, 2.0) / 1e-7

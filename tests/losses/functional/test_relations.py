@@ -12,7 +12,7 @@ from torch import Tensor
 from kd_lightning.losses.functional.relations import (
     angles,
     gaussian_kernel,
-    neighbour_log_probs,
+    neighbor_log_probs,
     pairs,
     relative_distances,
     similarities,
@@ -67,9 +67,9 @@ def test_similarities_of_a_sample_have_length_one() -> None:
             assert found[i, j].item() == pytest.approx(products[j] / math.hypot(*products), abs=1e-9)
 
 
-def test_neighbours_are_other_samples_by_their_cosine() -> None:
+def test_neighbors_are_other_samples_by_their_cosine() -> None:
     x = rows()
-    found = neighbour_log_probs(x, COUNTED)
+    found = neighbor_log_probs(x, COUNTED)
     for i in KEPT:
         kernel = {j: (float(torch.cosine_similarity(x[i], x[j], dim=0)) + 1) / 2 for j in KEPT if j != i}
         for j, value in kernel.items():
@@ -94,7 +94,7 @@ FUNCTIONS = {
     "distances": lambda x, counted: relative_distances(x, counted),
     "angles": lambda x, _: angles(x),
     "similarities": lambda x, _: similarities(x),
-    "neighbours": neighbour_log_probs,
+    "neighbors": neighbor_log_probs,
     "kernel": lambda x, _: gaussian_kernel(x, 0.4, 2),
     "unit": lambda x, _: unit(x),
 }

@@ -146,7 +146,7 @@ def test_the_gradient_is_that_of_constant_temperatures(scheme: str) -> None:
 
 
 @every_scheme
-def test_with_standardised_logits_it_sees_these(scheme: str) -> None:
+def test_with_standardized_logits_it_sees_these(scheme: str) -> None:
     student, teacher, aligned = example((7, 5))
     loss = KD(temperature=SCHEMES[scheme], standardize=True)
     value = loss(Outputs(student), Outputs(teacher), aligned, T)

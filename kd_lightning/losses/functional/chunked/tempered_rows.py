@@ -1,4 +1,4 @@
-"""Softmax at one temperature of some rows of logits, kept unnormalised, with the maximum taken out.
+"""Softmax at one temperature of some rows of logits, kept unnormalized, with the maximum taken out.
 
 Logits count in bits here, ``logits / ln 2``, so that a power of 2 gives the softmax: on CPUs torch hands ``exp`` to a library
 that took 4.5 times as long as ``exp2`` (AMD EPYC with AVX-512, torch 2.13), and the factor costs nothing where logits are

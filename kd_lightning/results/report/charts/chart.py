@@ -17,7 +17,7 @@ class Series:
     """One line. Series that share a label share a style and one entry of the legend."""
 
     label: str
-    style: int  # colour, dashes and dots, 0 to 7
+    style: int  # color, dashes and dots, 0 to 7
     points: tuple[Point, ...]  # at least one, in the order of steps
     chosen: Point | None = None  # the checkpoint that was kept
 

@@ -1,4 +1,4 @@
-"""Draws a chart as inline SVG: colours and dashes come from the page's style sheet (classes s0 to s7).
+"""Draws a chart as inline SVG: colors and dashes come from the page's style sheet (classes s0 to s7).
 
 From top to bottom, in pixels of the view box: y label, legend, name of the boundary, plot, tick labels, x label.
 """
@@ -16,7 +16,7 @@ LEFT, RIGHT, BOTTOM = 50, 18, 46  # margins; the left one holds tick labels
 ROW = 20  # height of a line of text
 LETTER = 7.2  # a generous mean width of a letter, to place the entries of the legend
 MOST_DOTS = 60  # a line with more points than this is drawn without dots
-DOTS = (  # one shape per style, about 7 px wide, so that no line is told by its colour alone
+DOTS = (  # one shape per style, about 7 px wide, so that no line is told by its color alone
     "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z",
     "M-3 -3h6v6h-6z",
     "M0 -4l4 7h-8z",

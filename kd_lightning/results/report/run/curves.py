@@ -21,7 +21,7 @@ from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, Role, lineage,
 
 # Training values that are logged beside the loss terms and are none.
 NOT_A_LOSS = ("lr", "learning_rate", "temperature", "alpha", "grad_norm", "epoch", "accuracy", "perplexity", "seconds")
-MOST_POINTS = 200  # of one line of the second chart; beyond it neighbours are averaged
+MOST_POINTS = 200  # of one line of the second chart; beyond it neighbors are averaged
 MODEL_STYLES = {TEACHER: 0, ALONE: 1, DISTILLED: 3}  # what every run has looks the same in all of them
 OTHER_STYLES = (2, 4, 5, 6, 7)  # the other models in turn
 TERM_STYLES = (7, 4, 5, 6, 1, 2, 3, 0)  # not those of the stages first
@@ -29,7 +29,7 @@ LEARNING_NOTE = (
     "A ring marks the checkpoint that was kept. Distillation goes on from the pre-trained student's, and its steps are "
     "drawn after those of the pre-training: the student's whole budget lies on the axis of the student alone."
 )
-TERMS_NOTE = f"Unweighted, on training batches; of more than {MOST_POINTS} values, neighbours are averaged."
+TERMS_NOTE = f"Unweighted, on training batches; of more than {MOST_POINTS} values, neighbors are averaged."
 
 
 def logged(run: RunFiles, role: Role, split: str, name: str, scale: float = 1.0) -> tuple[Point, ...]:
@@ -110,7 +110,7 @@ def _steps_label(run: RunFiles) -> str:
 
 
 def thinned(points: tuple[Point, ...], most: int = MOST_POINTS) -> tuple[Point, ...]:
-    """At most ``most`` points: neighbours averaged, each group drawn at its last step.
+    """At most ``most`` points: neighbors averaged, each group drawn at its last step.
 
     Example:
         >>> thinned(((1, 4.0), (2, 2.0), (3, 9.0)), most=2)

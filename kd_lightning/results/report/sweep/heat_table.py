@@ -1,4 +1,4 @@
-"""A heat map as a table: in HTML with a colour for each cell, and as plain text for Markdown.
+"""A heat map as a table: in HTML with a color for each cell, and as plain text for Markdown.
 
 ``sweep.js`` builds the same rows for other pairs of parameters; a test in the browser compares both.
 """
@@ -76,7 +76,7 @@ def html_cell(
 
 
 def legend(found: HeatMap, pool: Pool, gains: Differences) -> Iterator[str]:
-    """The colours with the values at both ends, the worse one on the left."""
+    """The colors with the values at both ends, the worse one on the left."""
     if found.scale is None:
         return
     scale = found.scale

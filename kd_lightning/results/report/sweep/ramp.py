@@ -1,4 +1,4 @@
-"""From a number to a step of a colour scale. The colours themselves stand in the style sheet.
+"""From a number to a step of a color scale. The colors themselves stand in the style sheet.
 
 sequential   0 (worst) to STEPS - 1 (best), equal widths, in the logarithm where values span more than WIDE
 diverging    0 (much worse) over the middle (0) to STEPS - 1 (much better), symmetric about 0
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from kd_lightning.results.report.sweep.levels import WIDE
 
-STEPS = 9  # colours of a scale: classes v0 to v8, g0 to g8
-LINES = 5  # colours for lines, which need more contrast: classes l0 to l4
+STEPS = 9  # colors of a scale: classes v0 to v8, g0 to g8
+LINES = 5  # colors for lines, which need more contrast: classes l0 to l4
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Scale:
         return part if self.mode == "max" or self.diverging else 1 - part
 
     def step(self, value: float, steps: int = STEPS) -> int:
-        """The colour's number."""
+        """The color's number."""
         return max(0, min(steps - 1, math.floor(self.share(value) * steps)))
 
 

@@ -1,4 +1,4 @@
-"""Draws a trade-off as inline SVG. A mark's shape says what it is; its colour says it again."""
+"""Draws a trade-off as inline SVG. A mark's shape says what it is; its color says it again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kd_lightning.results.report.charts.svg import BOTTOM, ROW, Frame, cut, grid
 from kd_lightning.results.report.standalone import LegendEntry
 from kd_lightning.results.report.sweep.pareto import Candidate, Tradeoff
 
-SHAPES = {  # about 10 px wide, centred
+SHAPES = {  # about 10 px wide, centered
     "front": "M0 -7l7 7l-7 7l-7 -7z",
     "beaten": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
     "teacher": "M-5 -5h10v10h-10z",
