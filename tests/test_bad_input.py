@@ -31,10 +31,10 @@ from tests.support.cli import DIGITS, Answer, kd, text_words, texts
 CLASSES = [row % 4 for row in range(60)]
 NPZ = (
     *("task=classification", "data=npz", "data.num_classes=4", "data.shape=[4]", "data.in_features=4"),
-    *("data.val=8", "data.test=8", "data.batch_size=8", "model@teacher=mlp", "model@student=mlp_tiny"),
-    *("debug=fast_dev_run", "steps.most=null", "progress=false"),
+    *("data.val=8", "data.test=8", "data.batch_size=8", "teacher=mlp", "student=mlp_tiny"),
+    *("debug=fast_dev_run", "max_steps=null", "progress=false"),
 )
-MLP = ("model@teacher=mlp", "model@student=mlp_tiny")
+MLP = ("teacher=mlp", "student=mlp_tiny")
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +112,14 @@ WORDS = {
     "loss=[[[]]]": ("ConfigError", "loss=[[[]]]: a group's choice is a name"),
     "temperature=-1": ("ConfigError", "temperature=-1", "> 0"),
     "temperature=abc": ("ConfigError", "temperature='abc'", "a number"),
-    "steps.pretrain=2": ("ConfigError", "steps.pretrain=2", "steps.student=2"),
+    "student.pretrain_steps=2": ("ConfigError", "student.pretrain_steps=2", "student.steps=2"),
     "outputs=null": ("ConfigError", "outputs=None", "a folder"),
-    "student=mlp": ("ConfigError", "student='mlp'", "model@student=mlp"),
-    "teacher_optimizer=sgd": ("ConfigError", "teacher_optimizer='sgd'", "optimizer@teacher_optimizer=sgd"),
+    "++student=mlp": ("ConfigError", "student='mlp'", "student=mlp"),
+    "+student.model.drop=1": ("ConfigError", "student.model.drop", "did you mean 'dropout'"),
+    "+student.stesp=1": ("ConfigError", "unknown setting 'student.stesp'", "did you mean 'steps'"),
+    "teacher.optimizer=sgd": ("ConfigError", "teacher.optimizer='sgd'", "optimizer@teacher.optimizer=sgd"),
     "sweep=pareto": ("ConfigError", "sweep=pareto fits task=language_modelling", "kd ls sweep"),
-    "student=null": ("ConfigError", "student=None", "student.NAME="),
+    "student=null": ("ConfigError", "student.model is missing", "model@student.model=NAME"),
     "data=null": ("ConfigError", "data=null", "kd ls data"),
     "loss=[]": ("ConfigError", "loss is empty", "loss=[kd]"),
     "force=[distil]": ("ConfigError", "force=distil", "did you mean 'distill'"),
@@ -140,18 +142,18 @@ WORDS = {
     ),
     "loss.kd.temperature=warm": ("ConfigError", "loss.kd.temperature='warm'", "SampleTemperature"),
     "weighting=uncertain": ("ConfigError", "weighting=uncertain", "did you mean 'uncertainty'"),
-    "+steps.techer=2": ("ConfigError", "unknown setting 'steps.techer'", "did you mean 'teacher'"),
-    "+student.chanels=[2]": ("ConfigError", "student.chanels", "did you mean 'channels'"),
-    "model@student=lstm_lm_smal": ("ConfigError", "model=lstm_lm_smal", "did you mean 'lstm_lm_small'"),
+    "+teacher.step=2": ("ConfigError", "unknown setting 'teacher.step'", "did you mean 'steps'"),
+    "+student.model.chanels=[2]": ("ConfigError", "student.model.chanels", "did you mean 'channels'"),
+    "student=lstm_lm_smal": ("ConfigError", "model=lstm_lm_smal", "did you mean 'lstm_lm_small'"),
     "experiment=digit": ("ConfigError", "experiment=digit", "did you mean 'digits'"),
     "debug=fast": ("ConfigError", "debug=fast", "kd ls debug"),
     "loss=[kdd]": ("ConfigError", "loss=kdd", "did you mean 'kd'"),
-    "model@studnt=mlp": ("ConfigError", "model@studnt", "model@student"),
+    "model@studnt.model=mlp": ("ConfigError", "model@studnt", "model@student"),
     "data=text_files": ("ConfigError", "data.root is not set", "data.root="),
     "seed=[1": ("ConfigError", "'seed=[1'", "NAME=VALUE"),
     "seed": ("ConfigError", "'seed'", "NAME=VALUE"),
     "task=language_modelling": ("ConfigError", "task.num_classes", "fit together"),
-    "+trainer.max_steps=5": ("ConfigError", "trainer.max_steps", "use steps.teacher"),
+    "+trainer.max_steps=5": ("ConfigError", "trainer.max_steps", "use teacher.steps"),
     "+trainer.overfit_batches=1": ("ConfigError", "trainer.overfit_batches", "use debug=overfit"),
 }
 
@@ -166,28 +168,27 @@ VALUES = {
     "alpha=-0.1": ("ConfigError", "alpha=-0.1", "[0, 1]"),
     "seed=-1": ("ConfigError", "seed=-1", "0 or more"),
     "seed=1.5": ("ConfigError", "seed=1.5", "whole number"),
-    "steps.teacher=0": ("ConfigError", "steps.teacher=0", "1 or more"),
-    "steps.student=-1": ("ConfigError", "steps.student=-1", "1 or more"),
-    "steps.pretrain=-1": ("ConfigError", "steps.pretrain=-1", "0 or more"),
-    "steps=5": ("ConfigError", "steps=5", "steps.NAME="),
-    "steps.teacher=abc": ("ConfigError", "steps.teacher='abc'", "whole number"),
+    "teacher.steps=0": ("ConfigError", "teacher.steps=0", "1 or more"),
+    "student.steps=-1": ("ConfigError", "student.steps=-1", "1 or more"),
+    "student.pretrain_steps=-1": ("ConfigError", "student.pretrain_steps=-1", "0 or more"),
+    "teacher.steps=abc": ("ConfigError", "teacher.steps='abc'", "whole number"),
     "validate_every=0": ("ConfigError", "validate_every=0", "1 or more"),
     "data.batch_size=1.5": ("ConfigError", "data.batch_size=1.5", "whole number"),
     "data.workers=-1": ("ConfigError", "data.workers=-1", "0 or more"),
     "data.imbalance=0.5": ("ConfigError", "data.imbalance=0.5", ">= 1"),
     "data.imbalance=much": ("ConfigError", "data.imbalance='much'", "a number"),
     "trainer.accumulate_grad_batches=0": ("ConfigError", "accumulate_grad_batches=0", "1 or more"),
-    "optimizer.lr=fast": ("ConfigError", "optimizer.lr='fast'", "float"),
-    "student.dropout=x": ("ConfigError", "student.dropout='x'", "float"),
+    "student.optimizer.lr=fast": ("ConfigError", "optimizer.lr='fast'", "float"),
+    "student.model.dropout=x": ("ConfigError", "student.model.dropout='x'", "float"),
     "progress=maybe": ("ConfigError", "progress='maybe'", "true or false"),
     "chunked_loss=maybe": ("ConfigError", "chunked_loss='maybe'", "true, false or auto"),
-    "matmul=hihg": ("ConfigError", "matmul='hihg'", "highest, high, medium", "did you mean 'high'"),
+    "matmul_precision=hihg": ("ConfigError", "matmul_precision='hihg'", "highest, high, medium", "did you mean 'high'"),
     "task.label_smoothing=1": ("ConfigError", "task.label_smoothing=1", "[0, 1)"),
     "channels_last=maybe": ("ConfigError", "channels_last='maybe'", "true or false"),
     "compile=maybe": ("ConfigError", "compile='maybe'", "true or false"),
     "force=teacher": ("ConfigError", "force='teacher'", "force=[teacher]"),
-    "optimizer.lr=0": ("ConfigError", "optimizer.lr=0", "> 0"),
-    "teacher_optimizer.lr=-1": ("ConfigError", "teacher_optimizer.lr=-1", "> 0"),
+    "student.optimizer.lr=0": ("ConfigError", "optimizer.lr=0", "> 0"),
+    "teacher.optimizer.lr=-1": ("ConfigError", "teacher.optimizer.lr=-1", "> 0"),
     "trainer.gradient_clip_val=-1": ("ConfigError", "trainer.gradient_clip_val=-1", ">= 0"),
     "loss.kd.weight=0": ("ConfigError", "loss.kd.weight", "above 0", "alpha=0"),
     "teacher.checkpoint=''": ("ConfigError", "teacher.checkpoint is empty", "shell variable"),
@@ -208,7 +209,7 @@ ABSURD = {
         "callbacks.early_stopping.patience=-1",
         "0 or more",
     ),
-    ("data=text_files", "data.root=", "task=language_modelling", "model@teacher=lstm_lm", "model@student=lstm_lm"): (
+    ("data=text_files", "data.root=", "task=language_modelling", "teacher=lstm_lm", "student=lstm_lm"): (
         "data.root is empty",
         "shell variable",
     ),
@@ -218,7 +219,7 @@ ABSURD = {
     ("hydra.run.dir=",): ("hydra.run.dir=''", "shell variable"),
     ("-m", "seed=1,2", "hydra.sweep.dir="): ("hydra.sweep.dir=''", "shell variable"),
     ("-m", "seed=range(0,0)"): ("seed=range(0,0)", "nothing to try"),
-    ("-m", "model@student=glob(zz*)"): ("model@student=glob(zz*)", "nothing to try"),
+    ("-m", "student=glob(zz*)"): ("student=glob(zz*)", "nothing to try"),
     ("-m", "sweep=losses", "hydra.sweeper.params.seed='range(1,1)'"): ("seed=range(1,1)", "nothing to try"),
 }
 
@@ -296,31 +297,34 @@ def test_defect_of_ours_is_exit_code_1(
 
 TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "batch larger than the rows": (["data.batch_size=100"], ["ConfigError", "100 > 64", "data.batch_size"]),
-    "too few labels": (["data.labeled=5"], ["ConfigError", "data.labeled is 5", "10"]),
-    "too many labels": (["data.labeled=65"], ["ConfigError", "data.labeled is 65", "64"]),
+    "too few labels": (["student.num_labeled=5"], ["ConfigError", "num_labeled=5:", "10"]),
+    "too many labels": (["student.num_labeled=65"], ["ConfigError", "num_labeled=65:", "64"]),
     "a tail without a row": (["data.imbalance=1000"], ["ConfigError", "data.imbalance=1000", "class 7", "or lower"]),
-    "too few labels of a long tail": (["data.imbalance=50", "data.labeled=5"], ["ConfigError", "data.labeled is 5"]),
+    "too few labels of a long tail": (
+        ["data.imbalance=50", "student.num_labeled=5"],
+        ["ConfigError", "num_labeled=5:"],
+    ),
     "hard loss out of range": (["hard_loss=logit_adjusted", "hard_loss.tau=-1"], ["ConfigError", "tau=-1", ">= 0"]),
     "hard loss of the teacher": (
-        ["hard_loss@teacher_hard_loss=effective_number", "teacher_hard_loss.beta=1"],
+        ["hard_loss@teacher.hard_loss=effective_number", "teacher.hard_loss.beta=1"],
         ["ConfigError", "beta=1", "[0, 1)"],
     ),
-    "teacher of 5 classes": (["teacher.num_classes=5"], ["ClassMismatchError", "teacher", "5 classes", "10"]),
-    "teacher of 1 class": (["teacher.num_classes=1"], ["ClassMismatchError", "teacher", "1 classes", "10"]),
-    "student of 5 classes": (["student.num_classes=5"], ["ClassMismatchError", "student", "5 classes", "10"]),
+    "teacher of 5 classes": (["teacher.model.num_classes=5"], ["ClassMismatchError", "teacher", "5 classes", "10"]),
+    "teacher of 1 class": (["teacher.model.num_classes=1"], ["ClassMismatchError", "teacher", "1 classes", "10"]),
+    "student of 5 classes": (["student.model.num_classes=5"], ["ClassMismatchError", "student", "5 classes", "10"]),
     "rows of another shape": (["data.shape=[64]"], ["ConfigError", "data.shape=[64]", "data.shape=[1, 8, 8]"]),
     "one class": (["data.num_classes=1"], ["ConfigError", "task.num_classes is 1", "at least 2"]),
     "rows of 1 with BatchNorm": (
-        ["data.batch_size=1", "model@teacher=convnet"],
+        ["data.batch_size=1", "teacher=convnet"],
         ["ConfigError", "data.batch_size is 1", "BatchNorm", "higher"],
     ),
     "rows of 1 at once with BatchNorm": (
-        ["data.batch_size=2", "trainer.accumulate_grad_batches=2", "model@teacher=convnet"],
+        ["data.batch_size=2", "trainer.accumulate_grad_batches=2", "teacher=convnet"],
         ["ConfigError", "BatchNorm", "higher"],
     ),
     "batch that does not divide": (["trainer.accumulate_grad_batches=3"], ["ConfigError", "32", "multiple of 3"]),
-    "network of another width": (["teacher.in_features=63"], ["ConfigError", "teacher (MLP)", "sizes"]),
-    "dropout": (["student.dropout=2"], ["ConfigError", "dropout=2", "below 1"]),
+    "network of another width": (["teacher.model.in_features=63"], ["ConfigError", "teacher (MLP)", "sizes"]),
+    "dropout": (["student.model.dropout=2"], ["ConfigError", "dropout=2", "below 1"]),
     "monitor of the task": (["task.monitor=acuracy"], ["ConfigError", "task.monitor", "did you mean 'accuracy'"]),
     "monitor of a callback": (
         [
@@ -343,10 +347,10 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["ConfigError", "callbacks.early_stopping.mode=min", "higher", "callbacks.early_stopping.mode=max"],
     ),
     "mode is not set": (["callbacks=[early_stopping]"], ["ConfigError", "callbacks.early_stopping.mode is not set"]),
-    "negative rate": (["optimizer.lr=-1"], ["ConfigError", "optimizer.lr=-1", "> 0"]),
+    "negative rate": (["student.optimizer.lr=-1"], ["ConfigError", "optimizer.lr=-1", "> 0"]),
     "no device": (["trainer.devices=0"], ["ConfigError", "trainer", "devices=0"]),
     "unknown precision": (["trainer.precision=17"], ["ConfigError", "trainer", "Precision 17"]),
-    "warm-up of all": (["scheduler.warmup=1"], ["ConfigError", "warmup is 1", "[0, 1)"]),
+    "warm-up of all": (["student.scheduler.warmup=1"], ["ConfigError", "warmup is 1", "[0, 1)"]),
     "temperature of one term": (
         ["loss.kd.temperature=0"],
         ["ConfigError", "loss.kd.temperature=0", "> 0"],
@@ -384,8 +388,8 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["ConfigError", "weighting.memory=1", "[0, 1)"],
     ),
     "hard loss of a teacher that is there": (
-        ["hard_loss@teacher_hard_loss=logit_adjusted", "teacher.checkpoint=mine.safetensors"],
-        ["ConfigError", "teacher_hard_loss with teacher.checkpoint", "hard_loss@teacher_hard_loss=cross_entropy"],
+        ["hard_loss@teacher.hard_loss=logit_adjusted", "teacher.checkpoint=mine.safetensors"],
+        ["ConfigError", "teacher.hard_loss with teacher.checkpoint", "hard_loss@teacher.hard_loss=cross_entropy"],
     ),
     "missing checkpoint": (
         ["teacher.checkpoint=nowhere.safetensors"],
@@ -398,7 +402,9 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 def test_what_does_not_fit_together_is_refused(case: str, refused: Any, refused_value: Any) -> None:
     words, parts = TOGETHER[case]
     groups = any(
-        word.startswith(("annealing=", "weighting=", "callbacks=", "model@", "scheduler=", "hard_loss", "+"))
+        word.startswith(
+            ("annealing=", "weighting=", "callbacks=", "student=", "teacher=", "scheduler=", "hard_loss", "+")
+        )
         for word in words
     )
     line = refused(*DIGITS, *MLP, *words) if groups else refused_value((*DIGITS, *MLP), *words)
@@ -502,9 +508,9 @@ def test_folders_of_text_are_refused(refused_value: Any, tmp_path: Path) -> None
 
 
 VOCABULARIES = {
-    "teacher.vocab_size=400": ("VocabMismatchError", "teacher", "400", "300", "teacher.vocab_size=300"),
-    "student.vocab_size=299": ("VocabMismatchError", "student", "300", "student.vocab_size=300"),
-    "teacher.vocab_size=20": ("VocabMismatchError", "teacher", "300", "teacher.vocab_size=300"),
+    "teacher.model.vocab_size=400": ("VocabMismatchError", "teacher", "400", "300", "teacher.model.vocab_size=300"),
+    "student.model.vocab_size=299": ("VocabMismatchError", "student", "300", "student.model.vocab_size=300"),
+    "teacher.model.vocab_size=20": ("VocabMismatchError", "teacher", "300", "teacher.model.vocab_size=300"),
     "data.vocab_size=200": ("ConfigError", "data.vocab_size is 200", "at least 257"),
     "data.vocab_size=5000": ("VocabMismatchError", "data.vocab_size is 5000", "set data.vocab_size="),
     "data.context=0": ("ConfigError", "data.context is 0", "at least 1"),
@@ -524,7 +530,7 @@ def test_language_data_have_no_long_tail(sign: str, refused: Any, corpus: Path) 
 
 
 def test_context_beyond_the_limit_is_refused(refused: Any, corpus: Path) -> None:
-    line = refused(*text_words(corpus), "model@teacher=transformer_lm_small", "teacher.max_length=4")
+    line = refused(*text_words(corpus), "teacher=transformer_lm_small", "teacher.model.max_length=4")
     for part in ("SequenceTooLongError", "8 positions", "max_length=4", "shorten"):
         assert part in line
 
@@ -562,7 +568,7 @@ def test_files_that_are_no_teacher_are_refused(refused_value: Any, tmp_path: Pat
     [
         ("trainer=[]", "trainer: nothing is chosen; kd ls trainer lists the choices"),
         ("+=[]", "'+=[]' has no name in front of '=': write NAME=VALUE"),
-        (f"++teacher_scheduler.start={'9' * 400}", "99999999... has 400 digits: no real number is as large"),
+        (f"++teacher.scheduler.start={'9' * 400}", "99999999... has 400 digits: no real number is as large"),
     ],
 )
 def test_what_the_fuzz_has_found(word: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

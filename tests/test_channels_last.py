@@ -24,8 +24,14 @@ from tests.support.tiny import SilentBoard
 
 BATCH = 16
 WORDS = (
-    *("experiment=digits", "progress=false", "data.limit=96", f"data.batch_size={BATCH}", "data.labeled=40"),
-    *("steps.teacher=6", "steps.student=6", "steps.pretrain=2", "validate_every=3", "teacher.channels=[4,6]"),
+    *("experiment=digits", "progress=false", "data.limit=96", f"data.batch_size={BATCH}", "student.num_labeled=40"),
+    *(
+        "teacher.steps=6",
+        "student.steps=6",
+        "student.pretrain_steps=2",
+        "validate_every=3",
+        "teacher.model.channels=[4,6]",
+    ),
 )
 
 

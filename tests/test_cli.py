@@ -224,14 +224,17 @@ def completed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         ("kd cache ", ["ls", "verify", "prune"]),
         ("kd cache pr", ["prune"]),
         ("kd run tem", ["temperature="]),
-        ("kd run steps.", ["steps.most=", "steps.pretrain=", "steps.student=", "steps.teacher="]),
-        ("kd run model@stu", ["model@student="]),
-        ("kd run model@", ["model@teacher=", "model@student="]),
+        ("kd run max_", ["max_steps="]),
+        ("kd run student.ste", ["student.steps="]),
+        ("kd run model@stu", ["model@student.model="]),
+        ("kd run model@", ["model@teacher.model=", "model@student.model="]),
+        ("kd run model@student.model=mlp_", ["model@student.model=mlp_tiny"]),
+        ("kd run stud", ["student=", "student."]),
         (
-            "kd run model@student=convnet_",
-            ["model@student=convnet_micro", "model@student=convnet_tiny", "model@student=convnet_tiny_reused"],
+            "kd run student=convnet_",
+            ["student=convnet_micro", "student=convnet_tiny", "student=convnet_tiny_reused"],
         ),
-        ("kd run seed=3 model@teacher=mlp_", ["model@teacher=mlp_tiny"]),
+        ("kd run seed=3 teacher=mlp_", ["teacher=mlp_tiny"]),
         ("kd run experiment=dig", ["experiment=digits"]),
         ("kd run -m optimizer=s", ["optimizer=sgd"]),
     ],
@@ -246,7 +249,7 @@ def test_completion_of_run_alone_and_of_the_users_own_files(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_file("model/minute", "# Mine.\n_target_: x\n")
-    assert completed(capsys, monkeypatch, "kd run model@student=min") == ["model@student=minute"]
+    assert completed(capsys, monkeypatch, "kd run student=min") == ["student=minute"]
     assert "experiment=" in completed(capsys, monkeypatch, "kd run ")
     assert completed(capsys, monkeypatch, "kd run tem", "run", "-sc", "query=bash") == ["temperature="]
 
@@ -264,10 +267,8 @@ def test_completion_works_in_bash(elsewhere: Path) -> None:
         [[ "$COMP_WORDBREAKS" != *[=@]* ]] && echo whole words
     """
     path = f"{program.parent}:{os.environ['PATH']}"
-    done = in_a_process(["bash", "-c", script, "-", "kd", "run", "model@student=lstm_lm_"], PATH=path)
-    assert done.stdout.splitlines() == ["model@student=lstm_lm_small model@student=lstm_lm_tiny", "whole words"], (
-        done.stderr
-    )
+    done = in_a_process(["bash", "-c", script, "-", "kd", "run", "student=lstm_lm_"], PATH=path)
+    assert done.stdout.splitlines() == ["student=lstm_lm_small student=lstm_lm_tiny", "whole words"], done.stderr
 
 
 # -- the user's own files ---------------------------------------------------------------------------------------------
@@ -282,12 +283,12 @@ def composed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_users_conf_adds_and_wins(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "dropout: 0.25\n" not in composed(capsys, "model@student=lstm_lm_tiny")
+    assert "dropout: 0.25\n" not in composed(capsys, "student=lstm_lm_tiny")
     assert main(["cp", "model/lstm_lm_tiny"]) == 0
     own = Path("conf/model/lstm_lm_tiny.yaml")
     own.write_text(own.read_text().replace("dropout: 0.0", "dropout: 0.25"))
     own_file("experiment/mine", EXPERIMENT)
-    shown = composed(capsys, "model@student=lstm_lm_tiny", "experiment=mine")
+    shown = composed(capsys, "student=lstm_lm_tiny", "experiment=mine")
     assert "dropout: 0.25\n" in shown
     assert "temperature: 7.5\n" in shown
     assert "outputs: outputs\n" in shown  # from our own config.yaml, which still counts
@@ -310,9 +311,9 @@ def test_a_debug_run_takes_its_few_steps_whatever_else_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("experiment=digits", "debug=fast_dev_run", "progress=false", f"outputs={tmp_path}")
-    answer = kd(capsys, "run", *words, "steps.teacher=60")
+    answer = kd(capsys, "run", *words, "teacher.steps=60")
     assert answer.code == 0, answer.err
-    assert "steps.most=2 cuts steps.teacher=60 to 2" in answer.out
+    assert "max_steps=2 cuts teacher.steps=60 to 2" in answer.out
     (results,) = tmp_path.glob("runs/*/results.json")
     assert json.loads(results.read_text(encoding="utf-8"))["models"]["teacher"]["steps"] == 2
-    assert kd(capsys, "run", *words, "steps.most=1").code == 2
+    assert kd(capsys, "run", *words, "max_steps=1").code == 2

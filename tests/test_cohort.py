@@ -131,10 +131,13 @@ BALANCED = {
 @pytest.mark.parametrize(
     "jobs",
     [
-        pytest.param([{"optimizer": SGD}, {"optimizer__lr": 0.03}, {"scheduler": CONSTANT}], id="optimizers and rates"),
+        pytest.param(
+            [{"student__optimizer": SGD}, {"student__optimizer__lr": 0.03}, {"student__scheduler": CONSTANT}],
+            id="optimizers and rates",
+        ),
         pytest.param([{"loss": HINTED}, {"loss": {"kd": KD_NODE}}], id="losses with projections"),
         pytest.param([{"loss": HINTED, "weighting": BALANCED}, {"loss": HINTED}], id="weighting"),
-        pytest.param([{"student__width": 7}, {"student__dropout": 0.5}], id="networks"),
+        pytest.param([{"student__model__width": 7}, {"student__model__dropout": 0.5}], id="networks"),
         pytest.param([{"log_every": 1}, {"checkpoint_every": 1, "alpha": 0.2}], id="logs and resume points"),
         pytest.param(
             [
@@ -149,7 +152,7 @@ BALANCED = {
                 {
                     "callbacks": {"stop": {**EARLY, "divergence_threshold": 5.0}},
                     "validate_every": 1,
-                    "optimizer__lr": rate,
+                    "student__optimizer__lr": rate,
                 }
                 for rate in (3.0, 0.01)
             ],
@@ -261,7 +264,7 @@ def test_a_job_that_cannot_begin_leaves_its_group_alone(
 
 
 def test_a_stacked_student_s_nan_stops_that_one_alone(tmp_path: Path, separate: list[Any]) -> None:
-    bad = {"temperature": 3.0, "optimizer__lr": float("inf")}
+    bad = {"temperature": 3.0, "student__optimizer__lr": float("inf")}
     found, errors = side_by_side(tmp_path, [*JOBS, bad], stack=True)
     assert errors[:3] == [None] * 3
     assert isinstance(errors[3], NonFiniteLossError), "positive control: the fault fired"
@@ -282,16 +285,16 @@ def test_jobs_that_differ_in_alpha_and_temperature_alone_are_checked_once(
     check = built_checks.check_networks
 
     def counted(builder: Builder, *rest: Any) -> None:
-        checked.append(builder.settings["student"]["width"])
+        checked.append(builder.settings["student"]["model"]["width"])
         check(builder, *rest)
 
     monkeypatch.setattr(built_checks, "check_networks", counted)
     wide = {"_target_": "tests.support.parts.TinyNet", "width": 6}
     made: dict[Any, Any] = {}
-    for job in (*JOBS, {"student": wide}, {"student": wide, "temperature": 3.0}):
+    for job in (*JOBS, {"student__model": wide}, {"student__model": wide, "temperature": 3.0}):
         one(tmp_path, made, **job).check()
     assert checked == [5, 6]
-    broken = {"student": {**wide, "classes": 2}}
+    broken = {"student__model": {**wide, "classes": 2}}
     for _ in range(2):  # what fails is not remembered as checked
         with pytest.raises(KDError):
             one(tmp_path, made, **broken).check()
@@ -315,7 +318,7 @@ def test_no_more_train_in_step_than_fit(tmp_path: Path, teacher_runs: list[int])
 
 
 def test_one_student_s_nan_stops_that_one_alone(tmp_path: Path, separate: list[Any]) -> None:
-    bad = {"temperature": 3.0, "optimizer__lr": float("inf")}
+    bad = {"temperature": 3.0, "student__optimizer__lr": float("inf")}
     found, errors = side_by_side(tmp_path, [*JOBS, bad])
     assert errors[:3] == [None] * 3
     assert isinstance(errors[3], NonFiniteLossError), "positive control: the fault fired"

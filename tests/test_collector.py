@@ -86,7 +86,7 @@ def test_it_rests_in_the_server_of_workers_and_works_in_them() -> None:
 
 def test_it_works_while_a_run_trains(tmp_path: Path) -> None:
     (tmp_path / "telling.py").write_text(TELLING)
-    words = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "+callbacks.telling._target_=telling.Telling")
+    words = (*DIGITS, "teacher=mlp", "student=mlp_tiny", "+callbacks.telling._target_=telling.Telling")
     environ = {"KD_LIGHTNING_TRUST": "telling"}
     lines = said("-m", "kd_lightning.cli.main", "run", *words, f"outputs={tmp_path}", cwd=tmp_path, env=environ)
     told = [line for line in lines if line.startswith("collects")]

@@ -22,15 +22,19 @@ from tests.support.cli import settings_of, text_words, texts
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
 LANGUAGE = ("data=text_files", "data.root=texts", "data.vocab_size=300", "data.context=8")
-IMAGES = ("task=classification", "data=digits", "model@teacher=mlp", "model@student=mlp_tiny")
-ROWS = ("task=classification", "model@teacher=mlp", "model@student=mlp_tiny")
+IMAGES = ("task=classification", "data=digits", "teacher=mlp", "student=mlp_tiny")
+ROWS = ("task=classification", "teacher=mlp", "student=mlp_tiny")
 NPZ = ("data.path=rows.npz", "data.num_classes=3", "data.shape=[4]", "data.in_features=4")
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
 """Loggers -> the package, no dependency of ours, that they need."""
 
 
 def names(group: str) -> list[str]:
-    return [name.removeprefix(f"{group}/").removesuffix(".yaml") for name in FILES if name.startswith(f"{group}/")]
+    return [
+        name.removeprefix(f"{group}/").removesuffix(".yaml")
+        for name in FILES
+        if name.startswith(f"{group}/") and "/_" not in name
+    ]
 
 
 @cache
@@ -43,8 +47,7 @@ def accepted(*overrides: str) -> dict[str, Any]:
     """The settings, after all checks that ``kd run`` makes of them."""
     settings = composed(overrides)
     check_settings(settings)
-    teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}
-    check_arguments({**settings, "teacher": teacher})
+    check_arguments(settings)
     return settings
 
 
@@ -53,7 +56,7 @@ def one_batch(settings: dict[str, Any]) -> None:
     task: Task = build(settings["task"])
     batch = task.example_batch()
     for role in ("teacher", "student"):
-        network = build({key: value for key, value in settings[role].items() if key != "checkpoint"})
+        network = build(settings[role]["model"])
         logits = task.logits(network, batch)
         loss = task.loss(logits, task.align(batch, logits), batch)
         loss.backward()
@@ -70,7 +73,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     if group == "task":
         return (*LANGUAGE, f"task={name}") if speaks else (*IMAGES, f"task={name}")
     if group == "model":
-        return (*(LANGUAGE if speaks else IMAGES), f"model@teacher={name}", f"model@student={name}")
+        return (*(LANGUAGE if speaks else IMAGES), f"teacher={name}", f"student={name}")
     if group == "experiment":
         return (f"experiment={name}",)
     if group.startswith("hydra/sweeper/"):
@@ -80,7 +83,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     if group in ("callbacks", "logger", "loss"):
         return (*LANGUAGE, f"{group}=[{name}]")
     if group in ("optimizer", "scheduler", "hard_loss"):
-        return (*LANGUAGE, f"{group}={name}", f"{group}@teacher_{group}={name}")
+        return (*LANGUAGE, f"{group}={name}", f"{group}@teacher.{group}={name}")
     return (*LANGUAGE, f"{group}={name}")
 
 
@@ -110,7 +113,7 @@ def test_experiment_begins_with_its_command(name: str) -> None:
     assert lines[:2] == ["# @package _global_", f"# kd run experiment={name}"]
 
 
-@pytest.mark.parametrize("file", [name.removesuffix(".yaml") for name in FILES if "/" in name])
+@pytest.mark.parametrize("file", [name.removesuffix(".yaml") for name in FILES if "/" in name and "/_" not in name])
 def test_file_composes_is_accepted_and_its_networks_run(file: str) -> None:
     group, _, name = file.rpartition("/")
     settings = accepted(*overrides_for(group, name), *UNSET.get(file, ()))
@@ -138,7 +141,7 @@ def test_logger_is_built(name: str, tmp_path: Path) -> None:
 def test_choices_of_a_group_are_built(group: str) -> None:
     for name in names(group):
         settings = accepted(*overrides_for(group, name), *UNSET.get(f"{group}/{name}", ()))
-        nodes = [node for _, node in target_nodes(settings[group])]
+        nodes = [node for _, node in target_nodes(settings.get(group, settings["student"].get(group)))]
         assert nodes or name == "none"
         for node in nodes:
             made = build(node)
@@ -172,26 +175,56 @@ def test_sweep_lists_are_sweeps_of_known_settings() -> None:
 
 def test_every_knob_is_set_from_the_command_line() -> None:
     words = (
-        "temperature=2 alpha=0.4 seed=3 teacher_seed=4 optimizer=sgd model@student=lstm_lm_tiny steps.teacher=7 "
-        "steps.student=6 steps.pretrain=0 steps.most=9 validate_every=5 checkpoint_every=4 log_every=2 outputs=elsewhere "
-        "force=[baseline] progress=false data.batch_size=16 data.labeled=99 optimizer.lr=0.25 "
+        "temperature=2 alpha=0.4 seed=3 teacher.seed=4 optimizer=sgd student=lstm_lm_tiny teacher.steps=7 "
+        "student.steps=6 student.pretrain_steps=0 max_steps=9 validate_every=5 checkpoint_every=4 log_every=2 "
+        "outputs=elsewhere scheduler=step scheduler.warmup=0.5 teacher.num_labeled=98 teacher.optimizer.lr=0.5 "
+        "force=[baseline] progress=false data.batch_size=16 student.num_labeled=99 optimizer.lr=0.25 "
         "teacher.checkpoint=mine.safetensors +vars.note=mine"
     )
     settings = accepted(*words.split())
     wanted: dict[str, Any] = {
-        "temperature": 2, "alpha": 0.4, "seed": 3, "teacher_seed": 4, "validate_every": 5, "checkpoint_every": 4,
+        "temperature": 2, "alpha": 0.4, "seed": 3, "validate_every": 5, "checkpoint_every": 4,
         "log_every": 2, "outputs": "elsewhere", "force": ["baseline"], "progress": False,
-        "steps": {"teacher": 7, "student": 6, "pretrain": 0, "most": 9}, "vars": {"note": "mine"},
+        "max_steps": 9, "vars": {"note": "mine"},
     }  # fmt: skip
     assert {key: settings[key] for key in wanted} == wanted
-    assert (settings["data"]["batch_size"], settings["data"]["labeled"]) == (16, 99)
-    assert settings["optimizer"]["_target_"] == "torch.optim.SGD"
-    assert settings["optimizer"]["lr"] == 0.25
-    default = composed(())
-    assert settings["teacher_optimizer"] == default["teacher_optimizer"]
-    assert settings["student"]["hidden"] == OmegaConf.load(conf_dir() / "model" / "lstm_lm_tiny.yaml").hidden
-    assert {**settings["teacher"], "checkpoint": None} == default["teacher"]
-    assert settings["teacher"]["checkpoint"] == "mine.safetensors"
+    assert settings["data"]["batch_size"] == 16
+    student, teacher, default = settings["student"], settings["teacher"], composed(())["teacher"]
+    assert {name: student[name] for name in ("steps", "pretrain_steps", "num_labeled")} == {
+        "steps": 6,
+        "pretrain_steps": 0,
+        "num_labeled": 99,
+    }
+    assert (student["optimizer"]["_target_"], student["optimizer"]["lr"]) == ("torch.optim.SGD", 0.25)
+    assert student["scheduler"] == {**composed(("scheduler=step",))["student"]["scheduler"], "warmup": 0.5}
+    assert student["model"]["hidden"] == OmegaConf.load(conf_dir() / "model" / "lstm_lm_tiny.yaml").hidden
+    assert teacher == {
+        **default,
+        "optimizer": {**default["optimizer"], "lr": 0.5},
+        **{"steps": 7, "seed": 4, "num_labeled": 98, "checkpoint": "mine.safetensors"},
+    }
+
+
+def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() -> None:
+    found = {
+        name: composed((name,) if name else ()) for name in ("", *(f"experiment={n}" for n in names("experiment")))
+    }
+    rates = {name: [each[role]["optimizer"]["lr"] for role in ("teacher", "student")] for name, each in found.items()}
+    images = [0.005, 0.03]
+    assert rates == {
+        "": [0.03, 0.06],
+        "experiment=digits": images,
+        "experiment=long_tailed": images,
+        "experiment=mnist5k": images,
+        "experiment=transformer_teacher": [0.002, 0.06],
+        "experiment=triple_loss": [0.03, 0.06],
+    }
+
+
+@pytest.mark.parametrize("name", names("data"))
+def test_what_data_sets_have_in_common_stands_once(name: str) -> None:
+    shared, own = (OmegaConf.load(conf_dir() / "data" / f"{each}.yaml") for each in ("_base", name))
+    assert not set(shared) & set(own)
 
 
 @pytest.mark.parametrize("name", names("scheduler"))
@@ -200,7 +233,7 @@ def test_any_curve_may_be_put_on_a_weight_temperature_or_alpha(name: str) -> Non
     words = [f"+scheduler@annealing.{place}={name}" for place in places]
     annealing = accepted("loss=[kd,hint]", *words)["annealing"]
     for node in (annealing["weight"]["hint"], annealing["temperature"], annealing["alpha"]):
-        assert node == composed(("loss=[kd,hint]", f"scheduler={name}"))["scheduler"]
+        assert node == composed(("loss=[kd,hint]", f"scheduler={name}"))["student"]["scheduler"]
 
 
 @pytest.mark.parametrize("name", names("sample_temperature"))
@@ -211,6 +244,6 @@ def test_a_temperature_by_position_takes_one_word(name: str) -> None:
 
 
 def test_sizes_follow_the_data() -> None:
-    settings = accepted(*LANGUAGE, "model@teacher=transformer_lm_small")
-    assert settings["task"]["num_classes"] == settings["student"]["vocab_size"] == 300
-    assert settings["teacher"]["max_length"] == 8
+    settings = accepted(*LANGUAGE, "teacher=transformer_lm_small")
+    assert settings["task"]["num_classes"] == settings["student"]["model"]["vocab_size"] == 300
+    assert settings["teacher"]["model"]["max_length"] == 8

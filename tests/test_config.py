@@ -364,7 +364,7 @@ def test_plain_names_what_is_unset_and_what_leads_nowhere() -> None:
 
 
 def test_secrets_are_written_nowhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    small = ("model@teacher=mlp_tiny", "model@student=mlp_tiny", f"outputs={tmp_path}")
+    small = ("teacher=mlp_tiny", "student=mlp_tiny", f"outputs={tmp_path}")
     secrets = ("+vars.api_key=hunter2", "+vars.inner={auth_token: hunter2}", "+vars.note=hunter3")
     answer = kd(capsys, "run", *DIGITS, *small, *secrets)
     assert answer.code == 0

@@ -137,28 +137,34 @@ _partial_: true
 """,
     "data/blobs": """\
 # Random blobs.
+defaults:
+  - _base
+  - _self_
 source:
   _target_: my_pkg.data.Blobs
   classes: ${data.classes}
 classes: 3
 batch_size: 8
 eval_batch_size: 16
-labeled: null
-labeled_teacher: null
-limit: null
-workers: 0
 """,
 }
 WORDS = (
     *(
         "task=scaled",
         "data=blobs",
-        "model@teacher=net",
-        "model@student=net",
-        "student.width=2",
+        "teacher=net",
+        "student=net",
+        "student.model.width=2",
         "loss=[kd,distance]",
     ),
-    *("steps.teacher=4", "steps.student=4", "steps.pretrain=2", "validate_every=2", "log_every=1", "progress=false"),
+    *(
+        "teacher.steps=4",
+        "student.steps=4",
+        "student.pretrain_steps=2",
+        "validate_every=2",
+        "log_every=1",
+        "progress=false",
+    ),
 )
 
 

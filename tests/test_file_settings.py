@@ -47,7 +47,7 @@ ALLOWED: dict[str, dict[str, Any]] = {
     "launcher": {"launcher": {"n_jobs": 4, "gpus": [0, 1], "stack": False, "threads_each": None}},
     "cluster": {"launcher": {"slurm_partition": "gpu", "slurm_gres": "gpu:a100:1", "mem_gb": 8, "timeout_min": 5}},
     "search": {"sweeper": {"n_trials": 3, "objectives": [{"value": "models.distilled.val"}], "study_name": "mine"}},
-    "parameters": {"sweeper": {"params": {"seed": "range(0,3)", "model@student": "choice(a,b)", "vars.x": "${seed}"}}},
+    "parameters": {"sweeper": {"params": {"seed": "range(0,3)", "student": "choice(a,b)", "vars.x": "${seed}"}}},
     "sampler": {"sweeper": {"sampler": {"_target_": "optuna.samplers.TPESampler", "multivariate": True}}},
 }
 

@@ -117,17 +117,17 @@ def test_what_was_checked_is_what_hydra_builds() -> None:
     assert raw["n_jobs"] == 3
     logging = OmegaConf.to_container(config.hydra.job_logging, resolve=False)
     assert "${hydra.runtime.output_dir}/kd.log" in str(logging)
-    again = composed("sweep=losses", r"hydra.sweeper.params.seed='\${teacher_seed}'")
-    assert again.hydra.sweeper.params.seed == "${teacher_seed}"  # for the jobs, not for us
+    again = composed("sweep=losses", r"hydra.sweeper.params.seed='\${teacher.seed}'")
+    assert again.hydra.sweeper.params.seed == "${teacher.seed}"  # for the jobs, not for us
 
 
 def test_words_are_kept_as_they_were_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are parsed and recorded; what they stand for may be a secret, or no word at all."""
     monkeypatch.setenv("HERE", "hunter2")
-    config = composed("seed=${teacher_seed}", "+vars.here=${oc.env:HERE}", "hydra.verbose=${progress}")
+    config = composed("seed=${teacher.seed}", "+vars.here=${oc.env:HERE}", "hydra.verbose=${progress}")
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # put back afterwards
     HydraConfig.instance().set_config(config)
-    assert overrides_of_job()[0] == "seed=${teacher_seed}"
+    assert overrides_of_job()[0] == "seed=${teacher.seed}"
     assert "hunter2" not in str(overrides_of_job())
     assert hydra_overrides(config) == ["hydra.verbose=${progress}"]
 

@@ -49,8 +49,8 @@ def command(outputs: Path, steps: int) -> None:
     words = [
         "experiment=digits",
         "debug=fast_dev_run",
-        "steps.most=null",
-        f"steps.teacher={steps}",
+        "max_steps=null",
+        f"teacher.steps={steps}",
         f"outputs={outputs}",
         "progress=false",
     ]

@@ -56,7 +56,7 @@ class OneClass:
 
 def test_a_whole_run_of_lazy_networks(tmp_path: Path) -> None:
     lazy = {"_target_": "tests.test_lazy_networks.LazyNet"}
-    found = experiment(tmp_path, teacher={**lazy, "width": 7, "checkpoint": None}, student=lazy).run()
+    found = experiment(tmp_path, teacher__model={**lazy, "width": 7}, student__model=lazy).run()
     assert {record["steps"] for record in found.records.values()} >= {12, 10}
 
 

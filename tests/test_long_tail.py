@@ -31,7 +31,7 @@ BALANCED = {"balanced_kd": {"_target_": "kd_lightning.losses.logits.balanced_kd.
 
 
 def long_tailed(folder: Path, **changes: Any) -> Experiment:
-    given = {"data__imbalance": 7, "hard_loss": ADJUSTED, "loss": BALANCED, "checkpoint_every": 100, **changes}
+    given = {"data__imbalance": 7, "student__hard_loss": ADJUSTED, "loss": BALANCED, "checkpoint_every": 100, **changes}
     return experiment(folder, **given)
 
 
@@ -61,8 +61,8 @@ def test_other_data_say_nothing_of_groups(tmp_path: Path) -> None:
 
 
 def test_hard_losses_count_the_labels_that_they_see(tmp_path: Path) -> None:
-    labels = {"data__labeled": 9, "data__labeled_teacher": 15}
-    builder = long_tailed(tmp_path, **labels, teacher_hard_loss=WEIGHTED).builder
+    labels = {"student__num_labeled": 9, "teacher__num_labeled": 15}
+    builder = long_tailed(tmp_path, **labels, teacher__hard_loss=WEIGHTED).builder
     student, teacher = builder.supervised("student", 1).task, builder.supervised("teacher", 1).task
     assert isinstance(student, PositionTask)
     assert isinstance(teacher, PositionTask)
@@ -82,12 +82,14 @@ def test_hard_losses_count_the_labels_that_they_see(tmp_path: Path) -> None:
 
 
 def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp_path: Path) -> None:
-    runs = {name: long_tailed(tmp_path, hard_loss=node) for name, node in (("plain", {}), ("adjusted", ADJUSTED))}
+    runs = {
+        name: long_tailed(tmp_path, student__hard_loss=node) for name, node in (("plain", {}), ("adjusted", ADJUSTED))
+    }
     keys: dict[str, dict[str, Any]] = {}
     for name, one in runs.items():
         teacher, baseline = one.stage("teacher").contents, one.stage("baseline").contents
         distill = one.stage("distill").contents
-        assert baseline["hard_loss"] == distill["hard_loss"] == one.context.settings["hard_loss"]
+        assert baseline["hard_loss"] == distill["hard_loss"] == one.context.settings["student"]["hard_loss"]
         keys[name] = {"teacher": teacher, "baseline": baseline, "distill": distill}
         module = one.builder.distilling(
             one.builder.teacher_outputs(one.builder.network("teacher"), one.builder.sources()[0]),
@@ -107,7 +109,7 @@ def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp
     "changes",
     [
         {},
-        {"chunked_loss": True, "student": MLP, "teacher": {**MLP, "checkpoint": None}},
+        {"chunked_loss": True, "student__model": MLP, "teacher__model": MLP},
         {"weighting": {"_target_": "kd_lightning.losses.weighting.gradient_norm.GradientNorm", "every": 2}},
         {"annealing__alpha": {"_target_": "kd_lightning.training.schedules.Linear", "start": 0.0, "end": 1.0}},
     ],
@@ -118,7 +120,7 @@ def test_pre_training_is_bit_for_bit_the_same_whatever_the_hard_loss(changes: di
     found: dict[str, list[bytes]] = {"pretrain": [], "baseline": []}
     keys = []
     for folder, node in ((tmp_path / "plain", {}), (tmp_path / "adjusted", ADJUSTED)):
-        one = long_tailed(folder, hard_loss=node, **changes)
+        one = long_tailed(folder, student__hard_loss=node, **changes)
         one.run()
         keys.append(one.entry("pretrain").key)
         for stage, kept in found.items():
@@ -131,7 +133,7 @@ def test_pre_training_is_bit_for_bit_the_same_whatever_the_hard_loss(changes: di
 @pytest.mark.full
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     """Each has the counts of the whole split, not those of its own share."""
-    both = {**PLAIN, "teacher_hard_loss": WEIGHTED}
+    both = {**PLAIN, "teacher__hard_loss": WEIGHTED}
     long_tailed(tmp_path / "one", **both).run()
     long_tailed(tmp_path / "two", **both, **in_two()).run()
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
@@ -148,9 +150,9 @@ class Other:
 
 def test_a_task_that_cannot_is_named(tmp_path: Path) -> None:
     target = {"_target_": "tests.test_long_tail.Other"}
-    builder = experiment(tmp_path, task=target, teacher_hard_loss=ADJUSTED).builder
+    builder = experiment(tmp_path, task=target, teacher__hard_loss=ADJUSTED).builder
     with pytest.raises(
-        ConfigError, match="teacher_hard_loss: Other has no `with_hard_loss`: choose teacher_hard_loss="
+        ConfigError, match="teacher.hard_loss: Other has no `with_hard_loss`: choose hard_loss@teacher.hard_loss="
     ):
         builder.trained_task("teacher")
     assert builder.trained_task("student") is builder.task

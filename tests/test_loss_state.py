@@ -48,7 +48,7 @@ def test_distillation_goes_on_from_the_projections_of_pre_training(tmp_path: Pat
 
 
 def test_where_nothing_is_learnt_nothing_is_kept(tmp_path: Path) -> None:
-    one = experiment(tmp_path, steps__teacher=1, steps__student=2, steps__pretrain=1)
+    one = experiment(tmp_path, teacher__steps=1, student__steps=2, student__pretrain_steps=1)
     one.run()
     assert sorted(path.name for path in one.entry("pretrain").folder.iterdir()) == [
         "description.json",
@@ -61,7 +61,7 @@ def test_where_nothing_is_learnt_nothing_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("steps", [1 + 8 + 3, 1 + 8 + 6], ids=["in pre-training", "in distillation"])
 def test_a_stopped_run_ends_the_same(tmp_path: Path, steps: int) -> None:
-    changes = {**CHANGES, "steps__teacher": 1, "steps__student": 8, "steps__pretrain": 4, "validate_every": 2}
+    changes = {**CHANGES, "teacher__steps": 1, "student__steps": 8, "student__pretrain_steps": 4, "validate_every": 2}
     run(tmp_path / "whole", **changes)
     with pytest.raises(Stop):
         run(tmp_path / "stopped", [StopAfter(steps)], **changes)
@@ -73,9 +73,9 @@ BANKS = {"_target_": "kd_lightning.losses.relations.crd.CRD", "match": PAIR, "wi
 REMEMBERING: dict[str, Any] = {
     "loss__crd": BANKS,
     "loss__hint": HINT,
-    "steps__teacher": 1,
-    "steps__student": 8,
-    "steps__pretrain": 4,
+    "teacher__steps": 1,
+    "student__steps": 8,
+    "student__pretrain_steps": 4,
     "validate_every": 2,
 }
 """Parameters and buffers that are carried."""
@@ -161,7 +161,7 @@ def test_an_edit_of_the_code_that_carries_runs_only_what_carries(
         for name, changes in (("hint", {"loss__hint": HINT}), ("kd", {}), ("anew", {"loss__taid": TAID})):
             one = experiment(tmp_path, **changes)
             found |= {f"{name} {stage.name}": stage.key for stage in one.stages if isinstance(stage, TrainedStage)}
-        one = experiment(tmp_path, loss__hint=HINT, steps__pretrain=0)
+        one = experiment(tmp_path, loss__hint=HINT, student__pretrain_steps=0)
         return found | {"at once": one.stage("distill").key}
 
     before, parse = keys(), code._parse

@@ -35,7 +35,7 @@ def trained_with(tmp_path: Path, **changes: Any) -> dict[str, str]:
     """Stage and rank -> precision."""
     folder = tmp_path / "found"
     folder.mkdir()
-    one = experiment(tmp_path / "outputs", matmul="medium", **changes)
+    one = experiment(tmp_path / "outputs", matmul_precision="medium", **changes)
     one.builder.__dict__["trainer"] = replace(one.builder.trainer, callbacks=lambda: [Precision(folder)])
     one.run()
     assert torch.get_float32_matmul_precision() == "highest"
@@ -56,8 +56,8 @@ def test_in_every_stage_and_in_the_test(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_in_every_process(tmp_path: Path) -> None:
-    steps = {"teacher": 1, "student": 1, "pretrain": 0}
-    found = trained_with(tmp_path, steps=steps, **in_two())
+    steps = {"teacher__steps": 1, "student__steps": 1, "student__pretrain_steps": 0}
+    found = trained_with(tmp_path, **steps, **in_two())
     assert found == {f"{stage}-{rank}": "medium" for stage in ("teacher", "baseline", "distill") for rank in (0, 1)}
 
 
@@ -71,5 +71,5 @@ def test_in_a_process_that_inherits_nothing() -> None:
 
 def test_as_before_after_a_failure(tmp_path: Path) -> None:
     with pytest.raises(KDError):
-        experiment(tmp_path, matmul="medium", data__batch_size=1000).run()
+        experiment(tmp_path, matmul_precision="medium", data__batch_size=1000).run()
     assert torch.get_float32_matmul_precision() == "highest"

@@ -38,7 +38,7 @@ TOPK = {"_target_": "kd_lightning.teachers.stored.topk.TopK", "k": 2}
 
 @pytest.mark.parametrize("outputs", [{}, {"teacher_outputs": CACHED}], ids=["live", "stored"])
 def test_it_is_trained_and_distilled_from(outputs: dict[str, Any], tmp_path: Path) -> None:
-    run = experiment(tmp_path, teacher__classes=CLASSES + 2, loss=UNIVERSAL | HINT, **outputs)
+    run = experiment(tmp_path, teacher__model__classes=CLASSES + 2, loss=UNIVERSAL | HINT, **outputs)
     records = run.run().records
     assert run.parts.trained(run.stage("teacher")).last.out_features == CLASSES + 2
     assert run.parts.trained(run.stage("distill")).last.out_features == CLASSES
@@ -53,7 +53,7 @@ def mlp(width: int, classes: int) -> dict[str, Any]:
 
 
 def test_by_chunks_of_rows_it_comes_to_the_same(tmp_path: Path) -> None:
-    networks = {"teacher": {**mlp(9, CLASSES + 2), "checkpoint": None}, "student": mlp(5, CLASSES)}
+    networks = {"teacher__model": mlp(9, CLASSES + 2), "student__model": mlp(5, CLASSES)}
     whole, by_chunks = (
         experiment(tmp_path, **networks, loss=UNIVERSAL, chunked_loss=chunked, teacher_outputs=HIDDEN).run()
         for chunked in (False, True)
@@ -65,14 +65,14 @@ def test_by_chunks_of_rows_it_comes_to_the_same(tmp_path: Path) -> None:
 def test_one_of_the_users_own_is_measured_and_used(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(TinyNet(width=9, classes=CLASSES + 2).state_dict(), tmp_path / "padded.pt")
-    changes = {"teacher__classes": CLASSES + 2, "teacher__checkpoint": str(tmp_path / "padded.pt")}
+    changes = {"teacher__model__classes": CLASSES + 2, "teacher__checkpoint": str(tmp_path / "padded.pt")}
     records = experiment(tmp_path, loss=UNIVERSAL, **changes).run().records
     assert math.isfinite(records["teacher"]["val"])
     assert math.isfinite(records["distill"]["test"])
 
 
 def test_with_a_loss_that_compares_class_by_class_it_is_refused(tmp_path: Path) -> None:
-    run = experiment(tmp_path, teacher__classes=CLASSES + 2, loss=UNIVERSAL | KD)
+    run = experiment(tmp_path, teacher__model__classes=CLASSES + 2, loss=UNIVERSAL | KD)
     with pytest.raises(ClassMismatchError, match=r"the teacher gives 5 classes, the data has 3: .* leave out loss kd:"):
         run.check()
 
@@ -85,7 +85,7 @@ def test_fewer_or_another_student_are_refused(role: str, classes: int, tmp_path:
 
 
 def test_its_top_k_are_not_stored(tmp_path: Path) -> None:
-    run = experiment(tmp_path, teacher__classes=CLASSES + 2, loss=UNIVERSAL, teacher_outputs=TOPK)
+    run = experiment(tmp_path, teacher__model__classes=CLASSES + 2, loss=UNIVERSAL, teacher_outputs=TOPK)
     with pytest.raises(ConfigError, match=r"a teacher with 5 classes, .* 3, .*: use teacher_outputs=cached or live"):
         run.check()
     experiment(tmp_path, loss=UNIVERSAL, teacher_outputs=TOPK).check()  # the control
@@ -110,7 +110,7 @@ def test_a_padded_vocabulary(tokens: int, classwise: list[str] | None, error: ty
         check_network(padded(tokens), task, prepared, "teacher", 2, classwise)
         return
     with pytest.raises(
-        error, match=r"the teacher's vocabulary is 8 tokens, the data's 7: set teacher.vocab_size=7"
+        error, match=r"the teacher's vocabulary is 8 tokens, the data's 7: set teacher.model.vocab_size=7"
     ) as caught:
         check_network(padded(tokens), task, prepared, "teacher", 2, classwise)
     assert ("leave out loss kd, dist:" in str(caught.value)) == bool(classwise)
@@ -118,6 +118,6 @@ def test_a_padded_vocabulary(tokens: int, classwise: list[str] | None, error: ty
 
 def test_a_hard_loss_that_counts_classes_is_refused_beside_more_of_them(tmp_path: Path) -> None:
     adjusted = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted"}
-    run = experiment(tmp_path, teacher__classes=CLASSES + 2, loss=UNIVERSAL, teacher_hard_loss=adjusted)
-    with pytest.raises(ConfigError, match=r"knows the data's 3 classes.*hard_loss@teacher_hard_loss=cross_entropy"):
+    run = experiment(tmp_path, teacher__model__classes=CLASSES + 2, loss=UNIVERSAL, teacher__hard_loss=adjusted)
+    with pytest.raises(ConfigError, match=r"knows the data's 3 classes.*hard_loss@teacher.hard_loss=cross_entropy"):
         run.check()

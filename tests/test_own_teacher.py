@@ -21,7 +21,7 @@ from kd_lightning.models.weights import find_teacher, load_teacher, load_weights
 from kd_lightning.training.callbacks.checkpoints import save_weights
 from tests.support.cli import DIGITS, kd, text_words, texts
 
-CONVNET = (*DIGITS, "teacher.channels=[4,8]", "teacher.blocks=1", "model@student=mlp_tiny")
+CONVNET = (*DIGITS, "teacher.model.channels=[4,8]", "teacher.model.blocks=1", "student=mlp_tiny")
 """A small teacher with BatchNorm: its buffers must come along."""
 
 
@@ -116,9 +116,9 @@ def test_control_another_teacher_is_another(origin: tuple[Path, dict[str, Any]],
 @pytest.mark.parametrize(
     ("word", "parts"),
     [
-        ("teacher.channels=[4,9]", ("ClassMismatchError", "is [", "in the file and [", "set teacher.*")),
-        ("model@teacher=mlp", ("ConfigError", "is not a MLP as configured", "choose the model@teacher")),
-        ("teacher.residual=false", ("ConfigError", "is not a ConvNet as configured", "unknown")),
+        ("teacher.model.channels=[4,9]", ("ClassMismatchError", "is [", "in the file and [", "set teacher.*")),
+        ("teacher=mlp", ("ConfigError", "is not a MLP as configured", "choose the teacher=NAME")),
+        ("teacher.model.residual=false", ("ConfigError", "is not a ConvNet as configured", "unknown")),
     ],
 )
 def test_another_network_is_refused(
@@ -128,7 +128,7 @@ def test_another_network_is_refused(
     outputs: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = CONVNET if "model@" not in word else (*DIGITS, "model@student=mlp_tiny")
+    words = CONVNET if not word.startswith("teacher=") else (*DIGITS, "student=mlp_tiny")
     answer = kd(capsys, "run", *words, word, f"teacher.checkpoint={origin[0]}", f"outputs={outputs}")
     assert answer.code == 2
     (line,) = answer.err.splitlines()

@@ -15,16 +15,16 @@ EDGES: dict[str, tuple[list[Any], list[Any]]] = {
     "temperature": ([1e-9, 1, 300.0], [0, -1, math.inf, math.nan, "2", True, None, [1]]),
     "alpha": ([0, 0.5, 1], [-0.01, 1.01, math.nan, "0.5", False]),
     "loss.*.weight": ([0, 2.5], [-1, math.inf, "1"]),
-    "optimizer.lr": ([1e-9, {"_target_": "a.Curve"}], [0, -1.0, math.nan]),
-    "optimizer.momentum": ([0, 0.99], [1, -0.1]),
-    "teacher_optimizer.lr": ([1e-9], [0]),
-    "teacher_optimizer.momentum": ([0], [1]),
+    "student.optimizer.lr": ([1e-9, {"_target_": "a.Curve"}], [0, -1.0, math.nan]),
+    "student.optimizer.momentum": ([0, 0.99], [1, -0.1]),
+    "teacher.optimizer.lr": ([1e-9], [0]),
+    "teacher.optimizer.momentum": ([0], [1]),
     "seed": ([0, 7], [-1, 0.5, 1.0, "0", None]),
-    "teacher_seed": ([0], [-1]),
-    "steps.teacher": ([1], [0]),
-    "steps.student": ([1], [0]),
-    "steps.pretrain": ([0], [-1]),
-    "steps.most": ([2, None], [1]),
+    "teacher.seed": ([0], [-1]),
+    "teacher.steps": ([1], [0]),
+    "student.steps": ([1], [0]),
+    "student.pretrain_steps": ([0], [-1]),
+    "max_steps": ([2, None], [1]),
     "validate_every": ([1], [0]),
     "checkpoint_every": ([1], [0]),
     "log_every": ([1], [0]),
@@ -33,8 +33,8 @@ EDGES: dict[str, tuple[list[Any], list[Any]]] = {
     "data.workers": ([0], [-1]),
     "data.limit": ([1, None], [0]),
     "data.memory_map_above": ([0, 1.5e9, None, "1GB"], [-1]),
-    "data.labeled": ([1, None], [0]),
-    "data.labeled_teacher": ([1, None], [0]),
+    "student.num_labeled": ([1, None], [0]),
+    "teacher.num_labeled": ([1, None], [0]),
     "data.imbalance": ([1, 50.0, None], [0.9, math.inf]),
     "trainer.accumulate_grad_batches": ([1], [0, 1.5]),
     "trainer.gradient_clip_val": ([0, 0.1, None], [-1]),
@@ -66,7 +66,7 @@ def test_every_path_is_a_setting() -> None:
     settings = settings_of(
         "experiment=digits", "callbacks=[early_stopping]", "callbacks.early_stopping.mode=max", "optimizer=sgd"
     )
-    settings["teacher_optimizer"] = settings["optimizer"]
+    settings["teacher"]["optimizer"] = settings["student"]["optimizer"]
     assert [path for path in RANGES if not list(find_values(settings, path))] == []
 
 

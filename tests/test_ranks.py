@@ -160,7 +160,7 @@ class Command:
 
     def __init__(self, outputs: Path) -> None:
         self.outputs = outputs
-        self.process = FORK.Process(target=command, args=(outputs, "steps.teacher=1000000", "checkpoint_every=1"))
+        self.process = FORK.Process(target=command, args=(outputs, "teacher.steps=1000000", "checkpoint_every=1"))
         self.process.start()
         self.pid = self.process.pid or 0
         wait_until(lambda: list(outputs.glob("store/teacher/*/resume-*.ckpt")), self.process.is_alive)
@@ -215,8 +215,8 @@ class Real:
     def __init__(self, outputs: Path, begin: Begin, checkpoint_every: int) -> None:
         self.outputs = outputs
         self.output = [outputs / "out", outputs / "errors"]
-        steps = ("steps.teacher=1000000", "validate_every=1000000", f"checkpoint_every={checkpoint_every}")
-        job = ("experiment=digits", "debug=fast_dev_run", "steps.most=null", "trainer=ddp", *steps)
+        steps = ("teacher.steps=1000000", "validate_every=1000000", f"checkpoint_every={checkpoint_every}")
+        job = ("experiment=digits", "debug=fast_dev_run", "max_steps=null", "trainer=ddp", *steps)
         words = ["run", *job, f"outputs={outputs}", "progress=false"]
         self.process = begin(main, words, output=self.output, session=True)
 

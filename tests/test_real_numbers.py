@@ -16,16 +16,16 @@ REAL = (
     "alpha",
     "loss.kd.weight",
     "loss.kd.temperature",
-    "optimizer.lr",
-    "teacher_optimizer.weight_decay",
-    "scheduler.start",
-    "hard_loss.tau",
+    "student.optimizer.lr",
+    "teacher.optimizer.weight_decay",
+    "student.scheduler.start",
+    "student.hard_loss.tau",
     "annealing.temperature.end",
-    "student.dropout",
+    "student.model.dropout",
     "task.label_smoothing",
 )
-GROUPS = ("hard_loss=logit_adjusted", "annealing=temperature", "model@student=mlp")
-MLPS = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
+GROUPS = ("hard_loss=logit_adjusted", "annealing=temperature", "student=mlp")
+MLPS = (*DIGITS, "teacher=mlp", "student=mlp_tiny")
 
 
 def written(kind: type) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def test_what_takes_whole_numbers_keeps_them() -> None:
     found = with_real_numbers(settings)
     assert json.dumps(found) == json.dumps(settings)
     assert type(found["trainer"]["gradient_clip_val"]) is int  # Lightning takes either
-    assert type(found["steps"]["teacher"]) is type(found["seed"]) is type(found["vars"]["note"]) is int
+    assert type(found["teacher"]["steps"]) is type(found["seed"]) is type(found["vars"]["note"]) is int
 
 
 def test_a_run_whose_numbers_are_written_otherwise_trains_nothing_again(

@@ -194,14 +194,14 @@ def test_without_any_whole_resume_point_it_starts_again(
 
 def test_another_seed_is_another_result(uninterrupted: tuple[dict[str, bytes], list[Any]], tmp_path: Path) -> None:
     """The positive control of all of the above: the comparison can fail."""
-    run(tmp_path, seed=1, teacher_seed=1)
+    run(tmp_path, seed=1, teacher__seed=1)
     weights = {name: content for name, content in stored(tmp_path).items() if name.endswith("safetensors")}
     assert not set(weights.values()) & set(uninterrupted[0].values())
 
 
 def test_a_checkpoint_holds_no_teacher_and_little_more_than_student_and_optimizer(tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        run(tmp_path, [StopAfter(TOTAL - 1)], student__width=4000, teacher__width=4001)
+        run(tmp_path, [StopAfter(TOTAL - 1)], student__model__width=4000, teacher__model__width=4001)
     (folder,) = (tmp_path / "store" / "distill").glob("*/")
     path = resume_files(folder)[-1]
     checkpoint = AtomicCheckpointIO().load_checkpoint(path)

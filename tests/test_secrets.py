@@ -37,7 +37,7 @@ HARMLESS = (
     "logger=tensorboard",
     "+logger.tensorboard.comment=s3cr99tV4lue",
 )
-SMALL = (*DIGITS, "model@teacher=mlp_tiny", "model@student=mlp_tiny")
+SMALL = (*DIGITS, "teacher=mlp_tiny", "student=mlp_tiny")
 
 
 def leaks(folder: Path, *shown: str) -> list[str]:
@@ -99,7 +99,7 @@ def test_errors_tracebacks_and_composed_settings_show_no_secret(
         "data.tokens=5",
         "authors: me",
         "temperature=2",
-        "model@student=lstm_lm",
+        "student=lstm_lm",
         "monkey=see keyboard=no",
         "https://docs.example.org/page@2",
         "postgresql://me@host/db",
@@ -137,7 +137,7 @@ def test_a_secret_that_another_setting_repeats_is_hidden_there_too() -> None:
         ("+vars={a: {b: x}}", "+vars=***"),
         ("~vars.a", "~vars.a"),
         ("loss=[kd,hint]", "loss=[kd,hint]"),
-        ("model.student.token=x", "model.student.token=***"),
+        ("model.student.model.token=x", "model.student.model.token=***"),
     ],
 )
 def test_overrides(word: str, shown: str) -> None:

@@ -31,7 +31,7 @@ from tests.test_resume import STAGES, run
 SIZES = (1, 2, 3, 9, 53, 54)
 STUDENT = {"_target_": "torch.nn.Linear", "in_features": FEATURES, "out_features": CLASSES}
 TEST_ROWS = TinyRows().sizes["test"]
-PLAIN: dict[str, Any] = {"student": STUDENT, "teacher": {**STUDENT, "checkpoint": None}}
+PLAIN: dict[str, Any] = {"student__model": STUDENT, "teacher__model": STUDENT}
 """No BatchNorm or dropout: then two halves of a batch make the same step as the whole."""
 
 

@@ -121,18 +121,19 @@ JSD_NODE = {"_target_": "kd_lightning.losses.logits.jsd.JSD", "beta": 0.3, "weig
         ),
         pytest.param(
             [
-                {"optimizer__lr": 0.01},
-                {"optimizer__lr": 0.03},
-                {"optimizer__lr": 0.01, "temperature": 4.0},
-                {"scheduler": {"_target_": "kd_lightning.training.schedules.Constant", "value": 1.0}},
+                {"student__optimizer__lr": 0.01},
+                {"student__optimizer__lr": 0.03},
+                {"student__optimizer__lr": 0.01, "temperature": 4.0},
+                {"student__scheduler": {"_target_": "kd_lightning.training.schedules.Constant", "value": 1.0}},
             ],
             id="rates",
         ),
         pytest.param(
-            [{"temperature": 1.0, "data__labeled": 12}, {"temperature": 2.0, "data__labeled": 12}], id="few labels"
+            [{"temperature": 1.0, "student__num_labeled": 12}, {"temperature": 2.0, "student__num_labeled": 12}],
+            id="few labels",
         ),
         pytest.param(
-            [{"loss": o, "data__imbalance": 7, "hard_loss": ADJUSTED} for o in (BALANCED, {"kd": KD_NODE})],
+            [{"loss": o, "data__imbalance": 7, "student__hard_loss": ADJUSTED} for o in (BALANCED, {"kd": KD_NODE})],
             id="long tail",
         ),
     ],
@@ -147,7 +148,14 @@ def test_students_may_differ_in(differing: list[dict[str, Any]], outputs: Path, 
 
 def test_students_alone_may_be_stacked_as_well(outputs: Path, tmp_path: Path) -> None:
     def job(rate: float) -> Job:
-        one = experiment(outputs, optimizer__lr=rate, steps={"teacher": 12, "student": STEPS, "pretrain": 0}, **MLP)
+        one = experiment(
+            outputs,
+            student__optimizer__lr=rate,
+            teacher__steps=12,
+            student__steps=STEPS,
+            student__pretrain_steps=0,
+            **MLP,
+        )
         return Job(one.stage("baseline"), one.builder.trainer)
 
     jobs = [job(0.01), job(0.02)]
@@ -231,7 +239,7 @@ def test_sigterm_saves_all_students_at_the_same_step(
 
 BROKEN = [
     pytest.param({"annealing__temperature": {"_target_": "tests.support.stacks.Breaks", "value": 2.0}}, id="loss"),
-    pytest.param({"optimizer": {**TINY["optimizer"], "lr": 1e30}}, id="weights"),
+    pytest.param({"student__optimizer": {**TINY["student__optimizer"], "lr": 1e30}}, id="weights"),
 ]
 
 
@@ -331,12 +339,12 @@ def node(name: str, **arguments: Any) -> dict[str, Any]:
     [
         ({"seed": 1}, "they differ in seed"),
         ({"data__batch_size": 4}, "they differ in batch_size"),
-        ({"student__width": 6}, "they differ in network"),
-        ({"steps": {"teacher": 12, "student": 20, "pretrain": 0}}, "they differ in budget, steps"),
-        ({"hard_loss": ADJUSTED}, "they differ in hard_loss"),
+        ({"student__model__width": 6}, "they differ in network"),
+        ({"teacher__steps": 12, "student__steps": 20, "student__pretrain_steps": 0}, "they differ in budget, steps"),
+        ({"student__hard_loss": ADJUSTED}, "they differ in hard_loss"),
         ({"log_every": 3}, "they differ in log_every"),
         ({"checkpoint_every": 3}, "they differ in checkpoint_every"),
-        ({"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}}, "of different classes"),
+        ({"student__optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}}, "of different classes"),
     ],
 )
 def test_jobs_that_differ_are_not_stacked(changes: dict[str, Any], reason: str, outputs: Path, tmp_path: Path) -> None:
@@ -354,11 +362,14 @@ def test_jobs_that_differ_are_not_stacked(changes: dict[str, Any], reason: str, 
         ),
         ({"trainer__accumulate_grad_batches": 2}, "accumulated"),
         ({"trainer__precision": "bf16-mixed"}, "trainer.precision is bf16-mixed"),
-        ({"optimizer": {"_target_": "torch.optim.Adafactor", "_partial_": True, "lr": 0.1}}, "Adafactor may treat"),
+        (
+            {"student__optimizer": {"_target_": "torch.optim.Adafactor", "_partial_": True, "lr": 0.1}},
+            "Adafactor may treat",
+        ),
         ({"loss": {"random": node("Random")}}, "loss.random draws random numbers"),
         ({"loss": {"own": node("Projected")}}, "loss.own has parameters"),
-        ({"student": {"_target_": "tests.support.stacks.Recurrent"}}, "Recurrent cannot be stacked"),
-        ({"student": {"_target_": "tests.support.stacks.Counting"}}, "Counting cannot be stacked"),
+        ({"student__model": {"_target_": "tests.support.stacks.Recurrent"}}, "Recurrent cannot be stacked"),
+        ({"student__model": {"_target_": "tests.support.stacks.Counting"}}, "Counting cannot be stacked"),
     ],
 )
 def test_jobs_that_ask_for_more_are_not_stacked(

@@ -17,7 +17,7 @@ from kd_lightning.sweeps.hydra_callback import SweepWatch
 from kd_lightning.sweeps.summary import lost, sweep_rows
 from tests.support.cli import DIGITS, Answer, kd
 
-SMALL = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
+SMALL = (*DIGITS, "teacher=mlp", "student=mlp_tiny")
 INLINE = "hydra/launcher=inline"  # the jobs in this process; the other launchers: tests/sweeps
 SWEEP = ("run", "-m", INLINE, *SMALL, "temperature=1,2,-1,4", "+vars.api_key=hunter2")
 
@@ -157,7 +157,7 @@ def test_a_job_that_leaves_by_sys_exit_drops_no_later_one(
     assert [job.state for job in jobs_of(folder)] == ["failed", "failed"]
 
 
-@pytest.mark.parametrize("word", ["temprature=1,2", "model@student=mlp_tiny,mlp_tyni", "seed=1,[2"])
+@pytest.mark.parametrize("word", ["temprature=1,2", "student=mlp_tiny,mlp_tyni", "seed=1,[2"])
 def test_a_sweep_that_cannot_be_composed_runs_no_job(
     word: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

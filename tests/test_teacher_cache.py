@@ -24,7 +24,7 @@ CACHED = {"_target_": "kd_lightning.teachers.stored.hidden_or_logits.HiddenOrLog
 NONE = {"_target_": "kd_lightning.teachers.stored.topk.TopK", "k": 2, "missing_mass": "none"}
 LIVE = SETTINGS["teacher_outputs"]
 AUTO = {"_target_": "kd_lightning.teachers.auto.Auto", "cached": CACHED, "live": LIVE}
-HEADED: dict[str, Any] = {"teacher": {"_target_": "tests.support.headed.HeadedNet", "checkpoint": None}}
+HEADED: dict[str, Any] = {"teacher__model": {"_target_": "tests.support.headed.HeadedNet"}}
 SOFT = ("pretrain", "distill")
 
 
@@ -67,7 +67,7 @@ def test_the_student_is_the_live_teachers_within_rounding(
     first: tuple[Path, list[str], list[str]], tmp_path: Path
 ) -> None:
     # Not AdamW: it blows up what is lost in rounding wherever a gradient is about zero.
-    sgd = {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}}
+    sgd = {"student__optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}}
     folders = tmp_path / "live", tmp_path / "stored"
     for folder, source in zip(folders, (LIVE, HIDDEN), strict=True):
         shutil.copytree(first[0] / "store" / "teacher", folder / "store" / "teacher")
@@ -102,12 +102,12 @@ def test_the_usual_policy_is_the_same_key_as_what_it_resolves_to(outputs: Path) 
     ("changes", "again", "written"),
     [
         ({"alpha": 0.2}, ["distill"], 0),
-        ({"temperature": 3.0, "seed": 4, "student__width": 6, "steps__student": 9}, ["baseline", *SOFT], 0),
+        ({"temperature": 3.0, "seed": 4, "student__model__width": 6, "student__steps": 9}, ["baseline", *SOFT], 0),
         ({"data__eval_batch_size": 5, "alpha": 0.2}, ["distill"], 0),
         ({"teacher_outputs": {**HIDDEN, "dtype": "int8"}}, [*SOFT], 1),
         ({"teacher_outputs": NONE, "temperature": 1.0}, [*SOFT], 1),
         ({"teacher_outputs": LIVE}, [*SOFT], 0),
-        ({"teacher_seed": 1}, ["teacher", *SOFT], 1),
+        ({"teacher__seed": 1}, ["teacher", *SOFT], 1),
         ({"data__source__train": 41}, ["teacher", "baseline", *SOFT], 1),
     ],
 )
@@ -173,7 +173,7 @@ def test_renormalized_and_hot_is_warned_of_with_the_measured_cosine(outputs: Pat
 
 def test_what_is_not_possible_is_said_before_the_first_step(tmp_path: Path) -> None:
     for changes in (
-        {"teacher_outputs": HIDDEN, "teacher": SETTINGS["teacher"]},
+        {"teacher_outputs": HIDDEN, "teacher__model": SETTINGS["teacher"]["model"]},
         {"teacher_outputs": {**NONE, "k": 99}},
     ):
         with pytest.raises(ConfigError, match="teacher_outputs"):

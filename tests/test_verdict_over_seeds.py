@@ -182,7 +182,7 @@ def test_unequal_steps_are_said() -> None:
 def test_jobs_are_grouped_by_all_but_their_seeds() -> None:
     words = [("temperature=2", 0), ("temperature=4", 0), ("temperature=2", 1), ("temperature=4", 1)]
     jobs = [
-        job(n, f"experiment=x seed={seed} teacher_seed={seed} {word} progress=false", results(seed, 44, 45, 48))
+        job(n, f"experiment=x seed={seed} teacher.seed={seed} {word} progress=false", results(seed, 44, 45, 48))
         for n, (word, seed) in enumerate(words)
     ]
     found = configurations(jobs)
@@ -217,7 +217,7 @@ def test_several_teachers_of_one_seed_are_one_draw() -> None:
     """Their students alone are the same network: counted apart, they would feign independence."""
     jobs = [
         job(
-            2 * seed + teacher, f"seed={seed} teacher_seed={teacher}", results(seed, 44, test, 48, teacher_seed=teacher)
+            2 * seed + teacher, f"seed={seed} teacher.seed={teacher}", results(seed, 44, test, 48, teacher_seed=teacher)
         )
         for seed, teacher, test in ((0, 0, 45.0), (0, 1, 46.0), (1, 0, 45.5), (1, 1, 45.1))
     ]
@@ -451,8 +451,8 @@ def test_baselines_that_the_sweep_changes_too_are_compared_with_the_best_of_them
 
 def test_different_budgets_within_a_sweep_are_said() -> None:
     jobs = [
-        *seeds("steps.student=800", 0, GOOD[:3]),
-        *seeds("steps.student=1600", 3, GOOD[:3], val=43.0, steps=(1600, 800, 800), baseline_key="b"),
+        *seeds("student.steps=800", 0, GOOD[:3]),
+        *seeds("student.steps=1600", 3, GOOD[:3], val=43.0, steps=(1600, 800, 800), baseline_key="b"),
     ]
     assert "The student's budget is not the same in all jobs: 800 to 1600 steps." in sweep_sentences(jobs)
 
@@ -490,7 +490,7 @@ def test_several_tasks_are_pooled_on_the_share_of_the_gap_that_is_closed() -> No
 def test_one_teacher_seed_is_said_and_several_are_not() -> None:
     assert any(sentence.startswith("One teacher seed") for sentence in sweep_sentences(seeds("", 0, GOOD[:3])))
     several = [
-        job(i, f"seed={i} teacher_seed={i}", results(i, 44.0, GOOD[i], ALONE[i], teacher_seed=i)) for i in range(3)
+        job(i, f"seed={i} teacher.seed={i}", results(i, 44.0, GOOD[i], ALONE[i], teacher_seed=i)) for i in range(3)
     ]
     assert not any(sentence.startswith("One teacher seed") for sentence in sweep_sentences(several))
 

@@ -35,11 +35,11 @@ def test_a_logger_of_a_file_overwrites_nothing_of_the_users(stranger: Path, caps
     precious = stranger.parent / "precious"
     (stranger / "conf" / "logger").mkdir(parents=True)
     (stranger / "conf" / "logger" / "csv.yaml").write_text(CSV.format(place=precious))
-    answer = kd(capsys, "run", *DIGITS, "logger=[csv]", "steps.pretrain=0")
+    answer = kd(capsys, "run", *DIGITS, "logger=[csv]", "student.pretrain_steps=0")
     assert answer.code == 2
     assert f"logger.csv.save_dir={precious} is outside the run folder" in answer.err
     assert (precious / "metrics.csv").read_text() == "years"
-    allowed = kd(capsys, "run", *DIGITS, "logger=[csv]", "steps.pretrain=0", f"logger.csv.save_dir={precious}")
+    allowed = kd(capsys, "run", *DIGITS, "logger=[csv]", "student.pretrain_steps=0", f"logger.csv.save_dir={precious}")
     assert allowed.code == 0, allowed.err
     assert (precious / "metrics.csv").read_text() != "years", "the control: named by the user, it is written"
 
@@ -97,7 +97,7 @@ def test_outputs_that_are_a_link_are_not_written_to(
     precious = stranger.parent / "precious"
     (stranger / link).parent.mkdir(parents=True, exist_ok=True)
     (stranger / link).symlink_to(precious)
-    answer = kd(capsys, "run", *words, *DIGITS, "steps.pretrain=0")
+    answer = kd(capsys, "run", *words, *DIGITS, "student.pretrain_steps=0")
     assert answer.code == 2
     assert f"is a link to {precious}" in answer.err
     assert [path.name for path in precious.iterdir()] == ["metrics.csv"]

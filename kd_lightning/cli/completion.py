@@ -43,7 +43,7 @@ def install(arguments: list[str]) -> int:
     """Hydra's script for the shell."""
     code = hydra_answers(arguments)
     if "install=bash" in arguments:
-        print("COMP_WORDBREAKS=${COMP_WORDBREAKS//@}")  # or bash would take model@student for two words
+        print("COMP_WORDBREAKS=${COMP_WORDBREAKS//@}")  # or bash would take scheduler@annealing for two words
     return code
 
 
@@ -52,15 +52,19 @@ def placed(word: str) -> Iterator[str]:
     from omegaconf import OmegaConf
 
     from kd_lightning.config.conf_files import conf_dir, groups
+    from kd_lightning.config.shorthands import ROLES
 
     name, equals, start = word.partition("=")
     defaults = OmegaConf.to_container(OmegaConf.load(conf_dir() / "config.yaml").defaults)
     assert isinstance(defaults, list)
-    for place in (key for entry in defaults if isinstance(entry, dict) for key in entry if "@" in key):
+    placed = {
+        key: key.partition("@")[0] for entry in defaults if isinstance(entry, dict) for key in entry if "@" in key
+    }
+    for place, group in {**placed, **dict.fromkeys(ROLES, "model")}.items():
         if not equals and place.startswith(word):
             yield f"{place}="
         if equals and place == name:
-            choices = groups()[place.partition("@")[0]]
+            choices = groups()[group]
             yield from (f"{place}={choice}" for choice in choices if choice.startswith(start))
 
 

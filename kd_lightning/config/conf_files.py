@@ -29,6 +29,8 @@ def search_dirs() -> list[Path]:
 
 
 FITS = "Fits: task="
+SHARED = "_"
+"""Begins the names of files that the choices of a group have in common, and that are none themselves."""
 
 
 def groups() -> dict[str, dict[str, Path]]:
@@ -37,7 +39,8 @@ def groups() -> dict[str, dict[str, Path]]:
     for folder in reversed(search_dirs()):
         for path in sorted(folder.glob("*/**/*.yaml")):
             group = path.parent.relative_to(folder).as_posix()
-            found.setdefault(group, {})[path.stem] = path
+            if not path.stem.startswith(SHARED):
+                found.setdefault(group, {})[path.stem] = path
     return {group: dict(sorted(choices.items())) for group, choices in sorted(found.items())}
 
 

@@ -11,15 +11,18 @@ import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_lightning.config.conf_files import conf_dir
+from kd_lightning.config.conf_files import SHARED, conf_dir
 from kd_lightning.config.file_settings import check_interpolations
 from kd_lightning.config.yaml_bounds import compose_within_bounds, describe_yaml_error, iterate_scalars
 from kd_lightning.errors import ConfigError, UntrustedTargetError
+
+Names = list[str]
 
 OWN_PACKAGES = frozenset({"hydra", "kd_lightning", "hydra_plugins"})
 
@@ -39,6 +42,10 @@ class CheckedFileSource(FileConfigSource):
 
     values: ClassVar[dict[tuple[str, str], int]] = {}
     """(folder, file) -> how many values it stands for."""
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> Names:
+        """The choices of a group: what they have in common is none."""
+        return [name for name in super().list(config_path, results_filter) if not name.startswith(SHARED)]
 
     def load_config(self, config_path: str) -> ConfigResult:
         if is_ours(self.path):

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.config.conf_files import conf_dir, groups
+from kd_lightning.config.shorthands import expand
 from kd_lightning.errors import did_you_mean
 from kd_lightning.safety.error_text import one_line
 from kd_lightning.safety.redaction import redacted_override
@@ -41,6 +42,7 @@ def explain(error: BaseException, overrides: Sequence[str], config_name: str) ->
         return f"{shown!r} cannot be read as NAME=VALUE: {hint}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return missing_file(str(error.missing_cfg_file), error.options)
+    overrides = [expand(word) for word in overrides]
     overridden, missing = OVERRIDDEN.search(str(error)), NO_SUCH_KEY.search(str(error.__cause__))
     if overridden and missing:
         key, inner = overridden[1], missing[1]

@@ -21,7 +21,7 @@ from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.config.conf_files import conf_dir, fitting_task, groups
@@ -29,6 +29,7 @@ from kd_lightning.config.config_sources import CheckedFileSource, check_sources,
 from kd_lightning.config.file_settings import check_chosen_groups, check_place
 from kd_lightning.config.hydra_parts import settle_parts
 from kd_lightning.config.resolution import check_size
+from kd_lightning.config.shorthands import expand, refuse_two_names
 from kd_lightning.errors import ConfigError
 from kd_lightning.safety.write_places import check_outputs
 
@@ -82,9 +83,12 @@ def guard(trusted: Callable[[], list[str]]) -> None:
     load_file = CachingConfigRepository.load_config
 
     @functools.wraps(load)
-    def load_checked(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+    def load_checked(
+        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
+    ) -> DictConfig:
         _loaded.set(Loaded())
-        config = load(self, *args, **kwargs)
+        config = load(self, config_name, [expand(word) for word in overrides], *args, **kwargs)
+        keep_typed(config, overrides)
         check_composed(config, trusted)
         check_links(config)
         check_sweep(config, self)
@@ -107,6 +111,17 @@ def guard(trusted: Callable[[], list[str]]) -> None:
     ConfigLoaderImpl.load_configuration = load_checked  # type: ignore[method-assign]
     ConfigLoaderImpl._load_single_config = load_single_checked  # type: ignore[method-assign]
     CachingConfigRepository.load_config = load_file_counted  # type: ignore[method-assign]
+
+
+def keep_typed(config: DictConfig, words: Sequence[str]) -> None:
+    """Hydra's record of what was overridden has the words as they were typed: jobs and reports are named by them."""
+    typed = {expand(word): word for word in words if expand(word) != word}
+    if not typed:
+        return
+    with read_write(config), flag_override(config, "struct", False):
+        for kind in ("task", "hydra"):
+            recorded: Any = OmegaConf.to_container(config.hydra.overrides[kind], resolve=False)
+            config.hydra.overrides[kind] = [typed.get(word, word) for word in recorded]
 
 
 # -- one file ---------------------------------------------------------------------------------------------------------
@@ -220,7 +235,8 @@ def check_sweep(config: DictConfig, loader: ConfigLoaderImpl) -> None:
     swept: dict[str, Any] = dict(params) if OmegaConf.is_dict(params) else {}
     words = [f"{key}={value}" for key, value in swept.items() if isinstance(value, str)]
     typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    for change in OverridesParser.create(loader).parse_overrides([*words, *typed]):
+    refuse_two_names([*words, *typed])
+    for change in OverridesParser.create(loader).parse_overrides([expand(word) for word in (*words, *typed)]):
         if change.value_type in TRIED and next(change.sweep_iterator(), None) is None:
             raise ConfigError(
                 f"{change.input_line} names nothing to try: list values, as {change.key_or_group}=choice(...)"

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from kd_lightning.config.old_words import RENAMED
+from kd_lightning.config.shorthands import OF_STUDENT, PARTS, ROLES, UNDER
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.experiment.ranges import check_ranges
 
@@ -13,47 +15,32 @@ GROUPS = (
     "scheme",
     "task",
     "data",
-    "teacher",
-    "student",
+    *ROLES,
     "loss",
-    "optimizer",
-    "teacher_optimizer",
-    "scheduler",
-    "teacher_scheduler",
-    "hard_loss",
-    "teacher_hard_loss",
     "annealing",
     "weighting",
     "teacher_outputs",
     "trainer",
     "callbacks",
     "logger",
-    "steps",
     "vars",
 )
 """Settings that hold settings."""
-STEPS = ("teacher", "student", "pretrain", "most")
-CHOSEN_BY = {
-    "teacher": "model@teacher",
-    "student": "model@student",
-    "teacher_optimizer": "optimizer@teacher_optimizer",
-    "teacher_scheduler": "scheduler@teacher_scheduler",
-    "teacher_hard_loss": "hard_loss@teacher_hard_loss",
-}
-"""Settings whose group has another name -> what chooses one of its files."""
+CHOSEN = {f"{role}.{part}": f"{part}@{role}.{part}" for role in ROLES for part in PARTS}
+"""Settings of a role that hold settings -> what chooses one of the files for it."""
 KEYS = frozenset(
     {
         *GROUPS,
         "temperature",
         "alpha",
         "seed",
-        "teacher_seed",
+        "max_steps",
         "validate_every",
         "checkpoint_every",
         "log_every",
         "compile",
         "chunked_loss",
-        "matmul",
+        "matmul_precision",
         "channels_last",
         "outputs",
         "folder",
@@ -65,9 +52,9 @@ KEYS = frozenset(
 ANNEALED = ("temperature", "alpha", "weight")
 RESERVED = {"hard": "the hard loss", "loss": "the whole loss"}
 NEEDED = {
-    "data": ("batch_size", "eval_batch_size", "workers", "source", "limit", "labeled", "labeled_teacher"),
+    "data": ("batch_size", "eval_batch_size", "workers", "source", "limit"),
     "task": ("name", "monitor"),
-    "steps": STEPS,
+    **UNDER,
 }
 """What must be set, by a file of the user's own as well."""
 USUAL_TEMPERATURES = (0.1, 100.0)
@@ -82,7 +69,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """
     for key in settings:
         if key not in KEYS:
-            hint = did_you_mean(key, KEYS) or "; free-form values belong under vars"
+            hint = new_name(key) or did_you_mean(key, KEYS) or "; free-form values belong under vars"
             raise ConfigError(f"unknown setting {key!r}{hint}")
     for key in sorted(KEYS):
         if key not in settings:
@@ -90,18 +77,19 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     _check_shape(settings)
     _check_named(settings)
     _check_trainer(settings["trainer"])
-    if settings["teacher"].get("checkpoint") and "teacher" in settings["force"]:
+    teacher = settings["teacher"]
+    if teacher["checkpoint"] and "teacher" in settings["force"]:
         raise ConfigError(
             "force=[teacher] with teacher.checkpoint: there is no training to run again; drop one of them"
         )
-    if settings["teacher"].get("checkpoint") and settings["teacher_hard_loss"]:
+    if teacher["checkpoint"] and teacher["hard_loss"]:
         raise ConfigError(
-            "teacher_hard_loss with teacher.checkpoint: that teacher is trained already; drop the checkpoint, or set "
-            "hard_loss@teacher_hard_loss=cross_entropy"
+            "teacher.hard_loss with teacher.checkpoint: that teacher is trained already; drop the checkpoint, or set "
+            "hard_loss@teacher.hard_loss=cross_entropy"
         )
     check_ranges(settings)
     _check_temperature(settings["temperature"])
-    _check_steps(settings["steps"])
+    _check_steps(settings["student"])
     if not settings["loss"]:
         raise ConfigError("loss is empty: name at least one, for example loss=[kd]")
     _check_some_weight(settings["loss"], settings["annealing"])
@@ -114,15 +102,20 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 def _check_shape(settings: Mapping[str, Any]) -> None:
     """Settings that hold others do, lists are lists, flags are flags, paths are texts."""
     for key in GROUPS:
-        if not isinstance(settings[key], Mapping):
-            chosen = f"choose a file with {CHOSEN_BY.get(key, key)}={settings[key]}, or " if settings[key] else ""
-            raise ConfigError(
-                f"{key}={settings[key]!r}: settings are expected here; {chosen}set one inside, as {key}.NAME=..."
-            )
+        _check_holds_settings(key, settings[key], chosen_by=key)
     for group, names in NEEDED.items():
         for name in names:
             if name not in settings[group]:
-                raise ConfigError(f"{group}.{name} is missing: the {group} file must set it, see kd ls {group}")
+                chosen = CHOSEN.get(f"{group}.{name}")
+                fix = f"choose {chosen}=NAME" if chosen else f"the {group} file must set it, see kd ls {group}"
+                raise ConfigError(f"{group}.{name} is missing: {fix}")
+    for name, chosen_by in CHOSEN.items():
+        role, _, part = name.partition(".")
+        _check_holds_settings(name, settings[role][part], chosen_by)
+    _check_roles(settings)
+    for name in ("labelled", "labelled_teacher"):
+        if name in settings["data"]:  # a file of the user's own, which would have all rows labeled
+            raise ConfigError(f"data.{name} is now {RENAMED[f'data.{name}']}: set that instead")
     if not isinstance(settings["force"], list):
         raise ConfigError(f"force={settings['force']!r}: a list is expected: force=[{settings['force']}]")
     for key in ("progress", "compile", "channels_last"):
@@ -130,14 +123,37 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{key}={settings[key]!r}: true or false is expected")
     if settings["chunked_loss"] not in (True, False, "auto"):
         raise ConfigError(f"chunked_loss={settings['chunked_loss']!r}: true, false or auto is expected")
-    if settings["matmul"] not in PRODUCTS:
-        hint = did_you_mean(str(settings["matmul"]), PRODUCTS)
-        raise ConfigError(f"matmul={settings['matmul']!r}: not one of {', '.join(PRODUCTS)}{hint}")
+    products = settings["matmul_precision"]
+    if products not in PRODUCTS:
+        hint = did_you_mean(str(products), PRODUCTS)
+        raise ConfigError(f"matmul_precision={products!r}: not one of {', '.join(PRODUCTS)}{hint}")
     if not isinstance(settings["outputs"], str):
         raise ConfigError(f"outputs={settings['outputs']!r}: a folder is expected")
-    checkpoint = settings["teacher"].get("checkpoint")
+    checkpoint = settings["teacher"]["checkpoint"]
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")
+
+
+def _check_holds_settings(name: str, node: Any, chosen_by: str) -> None:
+    if not isinstance(node, Mapping):
+        chosen = f"choose a file with {chosen_by}={node}, or " if node and not isinstance(node, list) else ""
+        raise ConfigError(f"{name}={node!r}: settings are expected here; {chosen}set one inside, as {name}.NAME=...")
+
+
+def _check_roles(settings: Mapping[str, Any]) -> None:
+    """Under a role stands what belongs to it; the settings of its network stand below ``model``."""
+    for role, known in UNDER.items():
+        for name in settings[role]:
+            if name not in known:
+                hint = did_you_mean(name, known) or f"; a network's settings stand under {role}.model"
+                raise ConfigError(f"unknown setting '{role}.{name}'{hint}")
+
+
+def new_name(key: str) -> str:
+    """What a setting is called now that a file of the user's own sets by its old name; empty where it never was one."""
+    inside = [new for old, new in RENAMED.items() if old == key or old.startswith(f"{key}.")]
+    found = [f"student.{key}"] if key in OF_STUDENT else inside
+    return f": it is now {', '.join(found)}" if found else ""
 
 
 def _check_some_weight(losses: Mapping[str, Any], annealing: Mapping[str, Any]) -> None:
@@ -158,7 +174,7 @@ def _check_named(settings: Mapping[str, Any]) -> None:
     """What names a file or a folder is not empty, as it is where a shell variable is not set."""
     named = {f"data.{name}": value for name, value in settings["data"].items()}
     named |= {f"data.source.{name}": value for name, value in as_settings(settings["data"].get("source")).items()}
-    for name, value in {**named, "teacher.checkpoint": settings["teacher"].get("checkpoint")}.items():
+    for name, value in {**named, "teacher.checkpoint": settings["teacher"]["checkpoint"]}.items():
         if isinstance(value, str) and not value.strip():
             raise ConfigError(f"{name} is empty (is a shell variable unset?): give it a value, or leave it out")
 
@@ -186,10 +202,10 @@ def _check_annealing(annealing: Mapping[str, Any], losses: Mapping[str, Any]) ->
 
 
 OURS = {
-    "max_steps": "steps.teacher, steps.student",
-    "min_steps": "steps.teacher, steps.student",
-    "max_epochs": "steps.teacher, steps.student",
-    "min_epochs": "steps.teacher, steps.student",
+    "max_steps": "teacher.steps, student.steps",
+    "min_steps": "teacher.steps, student.steps",
+    "max_epochs": "teacher.steps, student.steps",
+    "min_epochs": "teacher.steps, student.steps",
     "val_check_interval": "validate_every",
     "check_val_every_n_epoch": "validate_every",
     "num_sanity_val_steps": "debug=fast_dev_run",
@@ -225,26 +241,36 @@ def _check_temperature(value: Any) -> None:
         )
 
 
-def limit_steps(steps: Mapping[str, int]) -> dict[str, int]:
-    """The budgets, none above ``most``, of which pre-training takes half at most.
+BUDGETS = (("teacher", "steps"), ("student", "steps"), ("student", "pretrain_steps"))
+
+
+def limit_steps(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with no budget above ``max_steps``, of which pre-training takes half at most.
 
     Example:
-        >>> limit_steps({"teacher": 60, "student": 2, "pretrain": 1, "most": 2})
-        {'teacher': 2, 'student': 2, 'pretrain': 1}
+        >>> student = {"steps": 2, "pretrain_steps": 1}
+        >>> limit_steps({"teacher": {"steps": 60}, "student": student, "max_steps": 2})["teacher"]
+        {'steps': 2}
     """
-    budgets = {name: value for name, value in steps.items() if name != "most"}
-    most = steps["most"]
-    if most is None:
-        return budgets
-    return {name: min(value, most // 2 if name == "pretrain" else most) for name, value in budgets.items()}
+    most, found = settings["max_steps"], dict(settings)
+    for role, name in BUDGETS if most is not None else ():
+        limit = most // 2 if name == "pretrain_steps" else most
+        found[role] = {**found[role], name: min(found[role][name], limit)}
+    return found
 
 
-def _check_steps(steps: Mapping[str, Any]) -> None:
-    for name in steps:
-        if name not in STEPS:
-            raise ConfigError(f"unknown setting 'steps.{name}'{did_you_mean(name, STEPS)}")
-    if steps["pretrain"] >= steps["student"]:
+def list_cuts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The budgets that ``limit_steps`` has cut, in words."""
+    return [
+        f"{role}.{name}={before[role][name]} to {after[role][name]}"
+        for role, name in BUDGETS
+        if before[role][name] != after[role][name]
+    ]
+
+
+def _check_steps(student: Mapping[str, Any]) -> None:
+    if student["pretrain_steps"] >= student["steps"]:
         raise ConfigError(
-            f"steps.pretrain={steps['pretrain']} leaves nothing of steps.student={steps['student']} to distill: "
-            "pre-training is a part of the student's budget"
+            f"student.pretrain_steps={student['pretrain_steps']} leaves nothing of student.steps={student['steps']} to "
+            "distill: pre-training is a part of the student's budget"
         )

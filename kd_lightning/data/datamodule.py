@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kd_lightning.data.collate import Collate
-from kd_lightning.data.labels import LABELLED, draw_labeled_rows
+from kd_lightning.data.labels import LABELED, draw_labeled_rows
 from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.data.samplers import EvaluationBatches, TrainingBatches
 from kd_lightning.data.source import Prepared
@@ -114,7 +114,7 @@ class ExperimentData(pl.LightningDataModule):
                 f"{list(shape)}: set channels_last=false"
             )
         self.train_set = RowsDataset(
-            train if flags is None else train.with_column(LABELLED, flags), collate, channels_last
+            train if flags is None else train.with_column(LABELED, flags), collate, channels_last
         )
         if batch_size > len(train):
             raise ConfigError(

@@ -13,7 +13,7 @@ from kd_lightning.data.table import Table
 from kd_lightning.errors import ClassMismatchError, ConfigError
 from kd_lightning.seeds import derive
 
-LABELLED = "labeled"
+LABELED = "labeled"
 """The column that says whose label may be read, of training rows where not all may."""
 
 
@@ -23,11 +23,11 @@ def readable_targets(table: Table) -> Iterator[Tensor]:
     Args:
         table: ``targets``, and where needed ``mask`` and ``labeled`` ([N] bool).
     """
-    flags = (LABELLED,) if LABELLED in table else ()
+    flags = (LABELED,) if LABELED in table else ()
     for first, chunk in table.chunks(*target_column_names(table), *flags):
         targets, counts = align_mask("training", first, chunk)
         if flags:
-            labeled, raw = chunk[LABELLED], chunk["targets"]
+            labeled, raw = chunk[LABELED], chunk["targets"]
             if isinstance(raw, RaggedRows):
                 labeled = torch.repeat_interleave(labeled, raw.lengths)
             counts = counts & labeled.reshape(-1, *(1,) * (targets.dim() - 1))
@@ -95,7 +95,7 @@ def labeled_rows(targets: Tensor, count: int, seed: int) -> Tensor:
     present = int((sizes > 0).sum())
     if not present <= count <= len(targets):
         raise ConfigError(
-            f"data.labeled is {count}: choose one from {present} (a row for each class) to {len(targets)} (all rows), "
+            f"num_labeled={count}: choose one from {present} (a row for each class) to {len(targets)} (all rows), "
             "or null for all"
         )
     share = (sizes * count / len(targets)).floor().clamp(min=1.0) * (sizes > 0)

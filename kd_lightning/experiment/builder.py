@@ -23,9 +23,7 @@ from kd_lightning.experiment.settings import (
     TeacherSource,
     accumulated_batches,
     is_long_tailed,
-    name_of_role,
-    network_settings,
-    of_role,
+    seed_of,
 )
 from kd_lightning.losses.base import Loss, lasting, teacher_taps
 from kd_lightning.losses.weighting.base import Weighting
@@ -84,13 +82,13 @@ class Builder:
         Raises:
             ConfigError: It cannot have that one.
         """
-        node, task = of_role(self.settings, "hard_loss", role), self.task
+        node, task = self.settings[role]["hard_loss"], self.task
         if not node:
             return task
         if not isinstance(task, CountsClasses):
-            name = name_of_role("hard_loss", role)
             raise ConfigError(
-                f"{name}: {type(task).__name__} has no `with_hard_loss`: choose {name}=cross_entropy, its own hard loss"
+                f"{role}.hard_loss: {type(task).__name__} has no `with_hard_loss`: choose "
+                f"hard_loss@{role}.hard_loss=cross_entropy, its own hard loss"
             )
         return task.with_hard_loss(self.build(node), self.dataset.class_rows(role))
 
@@ -126,12 +124,12 @@ class Builder:
 
     def network(self, role: str) -> nn.Module:
         """The untrained network of a role; its start depends on the role's seed alone."""
-        torch.manual_seed(derive(of_role(self.settings, "seed", role), "init"))
-        return with_all_sizes(self.build(network_settings(self.settings, role)), self._task, role)
+        torch.manual_seed(derive(seed_of(self.settings, role), "init"))
+        return with_all_sizes(self.build(self.settings[role]["model"]), self._task, role)
 
     def losses(self) -> dict[str, Loss]:
         """The soft terms by name, untrained."""
-        seed = of_role(self.settings, "seed", STUDENT)
+        seed = seed_of(self.settings, STUDENT)
         torch.manual_seed(derive(seed, "objectives"))  # the old word: another would change every start
         found = {name: self.build(node) for name, node in self.settings["loss"].items()}
         for term in found.values():
@@ -144,7 +142,7 @@ class Builder:
     def carries(self) -> bool:
         """What losses own goes on from pre-training into distillation."""
         if self._carries is None:
-            self._carries = bool(self.settings["steps"]["pretrain"] and lasting(self.losses()))
+            self._carries = bool(self.settings[STUDENT]["pretrain_steps"] and lasting(self.losses()))
         return self._carries
 
     def classwise(self) -> list[str]:
@@ -195,9 +193,9 @@ class Builder:
         return SupervisedModule(
             network=self.network(role),
             task=self.trained_task(role),
-            optimizer=self.build(of_role(self.settings, "optimizer", role)),
-            scheduler=self.build(of_role(self.settings, "scheduler", role)),
-            seed=of_role(self.settings, "seed", role),
+            optimizer=self.build(self.settings[role]["optimizer"]),
+            scheduler=self.build(self.settings[role]["scheduler"]),
+            seed=seed_of(self.settings, role),
             total_steps=steps,
             compiled=self.compiled,
             chunked=self.chunked(role),
@@ -215,10 +213,10 @@ class Builder:
             alpha=self.build(softness.alpha),
             temperature=self.build(softness.temperature),
             steps=steps,
-            optimizer=self.build(of_role(self.settings, "optimizer", STUDENT)),
-            scheduler=self.build(of_role(self.settings, "scheduler", STUDENT)),
-            seed=of_role(self.settings, "seed", STUDENT),
-            total_steps=self.settings["steps"]["student"],
+            optimizer=self.build(self.settings[STUDENT]["optimizer"]),
+            scheduler=self.build(self.settings[STUDENT]["scheduler"]),
+            seed=seed_of(self.settings, STUDENT),
+            total_steps=self.settings[STUDENT]["steps"],
             first_step=done,
             compiled=self.compiled,
             chunked=self.chunked(STUDENT, soft=True),

@@ -25,7 +25,7 @@ from kd_lightning.experiment.preflight import (
     world_size,
 )
 from kd_lightning.experiment.ranges import RANGES, WEIGHT
-from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, name_of_role, of_role, softness
+from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, softness
 from kd_lightning.experiment.stage import Comparison, Stage
 from kd_lightning.training.fit import QUIET
 
@@ -42,7 +42,12 @@ def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) 
         KDError: Something cannot be built, or does not fit.
     """
     settings, board = builder.settings, builder.context.board
-    check_parts(settings["data"], accumulated_batches(settings), settings["trainer"].get("devices"))
+    check_parts(
+        settings["data"],
+        settings[STUDENT]["num_labeled"],
+        accumulated_batches(settings),
+        settings["trainer"].get("devices"),
+    )
     check_callbacks(builder.task, settings["callbacks"])
     for name in settings["callbacks"]:
         with building(f"callbacks.{name}"):
@@ -77,11 +82,11 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
         parts = builder.network(role), builder.task, dataset.prepared
         classes = check_network(*parts, role, at_once, classwise, bool(settings["channels_last"]))
         dataset.rows(role, 1, only_labeled=True)
-        with building(name_of_role("hard_loss", role)):
+        with building(f"{role}.hard_loss"):
             builder.trained_task(role)
-        if of_role(settings, "hard_loss", role):
+        if settings[role]["hard_loss"]:
             check_counted_classes(classes, builder.task.num_classes)
-        with building(name_of_role("optimizer", role)):
+        with building(f"{role}.optimizer"):
             builder.supervised(role, 1).configure_optimizers()
     teaching = sorted({stage.role for stage in stages if isinstance(stage.work, OutputsWork)})
     for role, source in itertools.product(teaching, builder.sources()):

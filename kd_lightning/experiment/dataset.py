@@ -16,7 +16,7 @@ from kd_lightning.data.source import SPLITS, Prepared, Source
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.preflight import check_row_shape
-from kd_lightning.experiment.settings import accumulated_batches, labeled_rows_of, of_role
+from kd_lightning.experiment.settings import accumulated_batches, seed_of
 from kd_lightning.experiment.stage import DATA
 from kd_lightning.process.sizes import parse_size
 from kd_lightning.results.numbers import shorten_hash
@@ -77,7 +77,7 @@ class Dataset:
     def rows(self, role: str, steps: int, only_labeled: bool, first_step: int = 0) -> ExperimentData:
         """The data module of a stage for the teacher or the student."""
         settings = self.context.settings
-        data, seed, labeled = settings["data"], of_role(settings, "seed", role), labeled_rows_of(settings, role)
+        data, seed, labeled = settings["data"], seed_of(settings, role), settings[role]["num_labeled"]
         channels_last = bool(settings["channels_last"])
         return ExperimentData(
             self.prepared,

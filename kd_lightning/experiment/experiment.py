@@ -100,8 +100,8 @@ class Experiment:
         return run_alone(self.steps())
 
     def steps(self) -> Steps[Found]:
-        """The same, told what it waits for; others of this process that run meanwhile have the same ``matmul``."""
-        with matmul_precision(self.context.settings["matmul"]):
+        """The same, told what it waits for; others of this process that run meanwhile have its ``matmul_precision``."""
+        with matmul_precision(self.context.settings["matmul_precision"]):
             self.check()
             compared = yield from serial(self.scheme(self.parts), self._obtain, elsewhere=self._at_work_elsewhere)
             return self._tested(compared)
@@ -120,7 +120,7 @@ class Experiment:
 
     def obtain(self, name: str) -> None:
         """Have the result of one stage at hand; those before it are stored."""
-        with matmul_precision(self.context.settings["matmul"]):
+        with matmul_precision(self.context.settings["matmul_precision"]):
             run_alone(self._obtain(self.stage(name)))
 
     def _obtain(self, stage: Stage, beside: Sequence[Stage] = ()) -> Steps[None]:

@@ -45,9 +45,9 @@ class Parts:
 
     def teacher(self, name: str = "teacher", title: str = "teacher", label: str = "teacher") -> Stage:
         """The teacher, on the labels it has; or the one that ``teacher.checkpoint`` brings."""
-        checkpoint = self.settings["teacher"].get("checkpoint")
+        checkpoint = self.settings[TEACHER]["checkpoint"]
         if not checkpoint:
-            return self._supervised(name, title, label, TEACHER, self.settings["steps"]["teacher"])
+            return self._supervised(name, title, label, TEACHER, self.settings[TEACHER]["steps"])
         return Stage(
             name=name,
             title=title,
@@ -61,7 +61,7 @@ class Parts:
         self, name: str = "baseline", title: str = "student alone", label: str = "student alone"
     ) -> TrainedStage:
         """The student on the labels it has, without a teacher, for its whole budget."""
-        return self._supervised(name, title, label, STUDENT, self.settings["steps"]["student"])
+        return self._supervised(name, title, label, STUDENT, self.settings[STUDENT]["steps"])
 
     def teacher_outputs(self, teacher: Stage, name: str = "teacher_outputs", title: str = "store teacher") -> Stage:
         """Where the stages that learn from the teacher read its outputs: live, or rows on disk that are written first."""
@@ -92,8 +92,8 @@ class Parts:
         title: str = "pre-train",
         label: str = "pre-trained",
     ) -> TrainedStage | None:
-        """The student on the teacher's soft targets alone, reading no label; None where ``steps.pretrain`` is 0."""
-        steps = self.settings["steps"]["pretrain"]
+        """The student on the teacher's soft targets alone, reading no label; None where ``student.pretrain_steps`` is 0."""
+        steps = self.settings[STUDENT]["pretrain_steps"]
         if not steps:
             return None
         mixed = soft_alone(self.settings)
@@ -109,7 +109,7 @@ class Parts:
         label: str = "distilled",
     ) -> TrainedStage:
         """The student on labels and teacher, from ``start`` on, for what is left of its budget."""
-        steps = self.settings["steps"]["student"] - (start.steps_after if start else 0)
+        steps = self.settings[STUDENT]["steps"] - (start.steps_after if start else 0)
         return self._soft(name, title, label, teacher, outputs, start, steps, softness(self.settings))
 
     def trained(self, stage: Stage) -> nn.Module:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.outputs_work import OutputsWork
-from kd_lightning.experiment.settings import Settings, network_settings
+from kd_lightning.experiment.settings import Settings
 from kd_lightning.experiment.stage import Stage, TrainedStage
 from kd_lightning.store import Store
 from kd_lightning.training.callbacks.checkpoints import newest_resume_point, step_of
@@ -106,7 +106,7 @@ class Costs:
 
     def expect(self, stage: Stage, settings: Settings) -> float | None:
         """Seconds a step: the median over stages of the same name that trained the same network on batches of the same size."""
-        like = {"network": network_settings(settings, stage.role), "batch_size": settings["data"]["batch_size"]}
+        like = {"network": settings[stage.role]["model"], "batch_size": settings["data"]["batch_size"]}
         if stage.name not in self._read:
             self._read[stage.name] = list(self._records(stage.name))
         seconds = [

@@ -67,7 +67,7 @@ def check_network(
         if prepared.tokenizer and isinstance(error, IndexError):
             raise VocabMismatchError(
                 f"the {who}'s vocabulary is smaller than the data's {task.num_classes} tokens: set "
-                f"{who}.vocab_size={task.num_classes}"
+                f"{who}.model.vocab_size={task.num_classes}"
             ) from error
         shape = ", ".join(str(tuple(tensor.shape[1:])) for tensor in task.inputs(batch).args)
         raise ConfigError(
@@ -119,7 +119,7 @@ def check_class_count(
     if prepared.tokenizer and classes != task.num_classes:
         raise VocabMismatchError(
             f"the {who}'s vocabulary is {classes} tokens, the data's {task.num_classes}: set "
-            f"{who}.vocab_size={task.num_classes}{instead}"
+            f"{who}.model.vocab_size={task.num_classes}{instead}"
         )
     check_classes(classes, task.num_classes, who, instead)
 
@@ -132,16 +132,17 @@ def check_counted_classes(classes: int, num_classes: int) -> None:
     """
     if classes > num_classes:
         raise ConfigError(
-            f"teacher_hard_loss knows the data's {num_classes} classes, and the teacher has {classes}: set "
-            "hard_loss@teacher_hard_loss=cross_entropy, or the teacher's classes to the data's"
+            f"teacher.hard_loss knows the data's {num_classes} classes, and the teacher has {classes}: set "
+            "hard_loss@teacher.hard_loss=cross_entropy, or the teacher's classes to the data's"
         )
 
 
-def check_parts(data: Mapping[str, Any], accumulate: int, devices: Any) -> None:
+def check_parts(data: Mapping[str, Any], num_labeled: int | None, accumulate: int, devices: Any) -> None:
     """A step's rows divide evenly, and no part of them averages over labels of its own.
 
     Args:
         data: The data settings.
+        num_labeled: Training rows of the student with a label; None = all.
         accumulate: Batches for each optimizer step.
         devices: ``trainer.devices``.
 
@@ -155,10 +156,11 @@ def check_parts(data: Mapping[str, Any], accumulate: int, devices: Any) -> None:
             f"data.batch_size={data['batch_size']} does not divide over {world} devices x {accumulate} accumulated batches: "
             f"choose a multiple of {parts}"
         )
-    if parts > 1 and data["labeled"] is not None:
+    if parts > 1 and num_labeled is not None:
         raise ConfigError(
-            f"data.labeled={data['labeled']} with {parts} parts of each step (devices x accumulated batches): a part without "
-            "a label would count as much as one with many; use one device without accumulation, or data.labeled=null"
+            f"student.num_labeled={num_labeled} with {parts} parts of each step (devices x accumulated batches): a part "
+            "without a label would count as much as one with many; use one device without accumulation, or "
+            "student.num_labeled=null"
         )
 
 

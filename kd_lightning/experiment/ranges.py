@@ -48,21 +48,25 @@ def whole_number(least: int, optional: bool = False) -> Range:
 
 
 WEIGHT = Range("a number >= 0", lambda value: value >= 0)
+RATE = Range("a number > 0", lambda value: value > 0, named=True)
+MOMENTUM = Range("a number in [0, 1)", lambda value: 0 <= value < 1, named=True)
 
 RANGES = {
     "temperature": Range("a number > 0", lambda value: value > 0),
     "alpha": Range("a number in [0, 1]", lambda value: 0 <= value <= 1),
     "loss.*.weight": replace(WEIGHT, what=f"{WEIGHT.what} (a curve for it belongs under annealing.weight.{{node}})"),
-    "optimizer.lr": Range("a number > 0", lambda value: value > 0, named=True),
-    "optimizer.momentum": Range("a number in [0, 1)", lambda value: 0 <= value < 1, named=True),
-    "teacher_optimizer.lr": Range("a number > 0", lambda value: value > 0, named=True),
-    "teacher_optimizer.momentum": Range("a number in [0, 1)", lambda value: 0 <= value < 1, named=True),
     "seed": whole_number(0),
-    "teacher_seed": whole_number(0),
-    "steps.teacher": whole_number(1),
-    "steps.student": whole_number(1),
-    "steps.pretrain": whole_number(0),
-    "steps.most": whole_number(2, optional=True),
+    "teacher.optimizer.lr": RATE,
+    "teacher.optimizer.momentum": MOMENTUM,
+    "teacher.steps": whole_number(1),
+    "teacher.seed": whole_number(0),
+    "teacher.num_labeled": whole_number(1, optional=True),
+    "student.optimizer.lr": RATE,
+    "student.optimizer.momentum": MOMENTUM,
+    "student.steps": whole_number(1),
+    "student.pretrain_steps": whole_number(0),
+    "student.num_labeled": whole_number(1, optional=True),
+    "max_steps": whole_number(2, optional=True),
     "validate_every": whole_number(1),
     "checkpoint_every": whole_number(1),
     "log_every": whole_number(1),
@@ -71,8 +75,6 @@ RANGES = {
     "data.workers": whole_number(0),
     "data.limit": whole_number(1, optional=True),
     "data.memory_map_above": Range("bytes, or a size like 1GB,", lambda value: value >= 0, optional=True, named=True),
-    "data.labeled": whole_number(1, optional=True),
-    "data.labeled_teacher": whole_number(1, optional=True),
     "data.imbalance": Range("a number >= 1, or null,", lambda value: value >= 1, optional=True),
     "trainer.accumulate_grad_batches": whole_number(1),
     "trainer.gradient_clip_val": Range("a number >= 0, or null,", lambda value: value >= 0, optional=True),

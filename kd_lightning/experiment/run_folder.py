@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.experiment.settings import network_settings
 from kd_lightning.experiment.stage import Comparison, Stage
 from kd_lightning.safety.git_state import git_state
 from kd_lightning.safety.inside import inside
@@ -49,7 +48,7 @@ def gather(folder: Path, experiment: Experiment, compared: Comparison) -> None:
 def describe(experiment: Experiment, stage: Stage) -> dict[str, Any]:
     """What somebody needs to know to use a weights file elsewhere."""
     return {
-        "network": redacted(network_settings(experiment.context.settings, stage.role)),
+        "network": redacted(experiment.context.settings[stage.role]["model"]),
         "classes": experiment.builder.task.num_classes,
         "tokenizer_sha256": experiment.builder.dataset.tokenizer_digest,
         "data_fingerprint": experiment.builder.dataset.fingerprint,

@@ -1,4 +1,4 @@
-"""What the settings say, by role: read here, so that nobody else knows under which name a teacher's or a student's stands."""
+"""What the settings say of a stage; a teacher's and a student's own stand under the name of the role."""
 
 from __future__ import annotations
 
@@ -58,25 +58,10 @@ def soft_alone(settings: Settings) -> Softness:
     return Softness(alpha=1.0, temperature=settings["temperature"], weight_curves={})
 
 
-def of_role(settings: Settings, name: str, role: str) -> Any:
-    """A setting that teacher and student have each: ``optimizer``, ``scheduler``, ``hard_loss``, ``seed``."""
-    return settings[name_of_role(name, role)]
-
-
-def name_of_role(name: str, role: str) -> str:
-    """Under which name such a setting stands."""
-    return f"teacher_{name}" if role == TEACHER else name
-
-
-def labeled_rows_of(settings: Settings, role: str) -> int | None:
-    """How many training rows have a label that the role may read; None = all."""
-    found: int | None = settings["data"]["labeled_teacher" if role == TEACHER else "labeled"]
-    return found
-
-
-def network_settings(settings: Settings, role: str) -> Settings:
-    """What the network of a role is built from."""
-    return {key: value for key, value in settings[role].items() if key != "checkpoint"}
+def seed_of(settings: Settings, role: str) -> int:
+    """The seed of a role; the student's is the run's."""
+    seed: int = settings[TEACHER]["seed"] if role == TEACHER else settings["seed"]
+    return seed
 
 
 def is_long_tailed(settings: Settings) -> bool:

@@ -19,9 +19,7 @@ from kd_lightning.experiment.settings import (
     Settings,
     Softness,
     TeacherSource,
-    labeled_rows_of,
-    network_settings,
-    of_role,
+    seed_of,
 )
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.store import content_key, file_digest
@@ -87,7 +85,7 @@ def distilled(
         "weighting": settings["weighting"],
         **asdict(softness),
         "first_step": done,
-        "budget": settings["steps"]["student"],
+        "budget": settings[STUDENT]["steps"],
         **({} if reads_labels else {"hard_loss": {}}),
     }
     code = (
@@ -99,11 +97,11 @@ def distilled(
 
 
 def _trained(builder: Builder, role: str, steps: int, code: Sequence[str], more: Settings, soft: bool) -> Settings:
-    settings, data = builder.settings, builder.settings["data"]
+    settings, own = builder.settings, builder.settings[role]
     counted: Settings = {
         "task": _choosing_task(settings),
-        "network": network_settings(settings, role),
-        **{name: of_role(settings, name, role) for name in ("optimizer", "scheduler", "hard_loss")},
+        "network": own["model"],
+        **{name: own[name] for name in ("optimizer", "scheduler", "hard_loss")},
         "callbacks": settings["callbacks"],
         **more,
     }
@@ -112,9 +110,9 @@ def _trained(builder: Builder, role: str, steps: int, code: Sequence[str], more:
         **_computation(builder),
         "compile": builder.compiled,
         "chunked": builder.chunked(role, soft),
-        "labeled": labeled_rows_of(settings, role),
-        "batch_size": data["batch_size"],
-        "seed": of_role(settings, "seed", role),
+        "labeled": own["num_labeled"],
+        "batch_size": settings["data"]["batch_size"],
+        "seed": seed_of(settings, role),
         "steps": steps,
         "validate_every": settings["validate_every"],
         "code": builder.context.code(code, counted),
@@ -136,7 +134,7 @@ def _computation(builder: Builder) -> Settings:
     settings = builder.settings
     return {
         "data": builder.dataset.fingerprint,
-        "matmul": settings["matmul"],
+        "matmul_precision": settings["matmul_precision"],
         "channels_last": bool(settings["channels_last"]),
         "trainer": {key: value for key, value in settings["trainer"].items() if key not in VOLATILE},
     }
@@ -146,7 +144,7 @@ def brought(builder: Builder, role: str, weights: Path) -> Settings:
     """Of a network whose weights the user brings."""
     nodes: Settings = {
         "task": _choosing_task(builder.settings),
-        "network": network_settings(builder.settings, role),
+        "network": builder.settings[role]["model"],
         **_computation(builder),
         "chunked": builder.chunked(role),
     }
@@ -157,7 +155,7 @@ def stored_outputs(builder: Builder, role: str, job: Job) -> Settings:
     """Of a teacher's outputs on disk."""
     settings = builder.settings
     nodes = {
-        "network": network_settings(settings, role),
+        "network": settings[role]["model"],
         "task": _choosing_task(settings),
         "outputs": job.policy.settings(),
     }
@@ -166,7 +164,7 @@ def stored_outputs(builder: Builder, role: str, job: Job) -> Settings:
         "format": FORMAT,
         "teacher": state_hash(job.network),
         "data": builder.dataset.fingerprint,
-        "matmul": settings["matmul"],
+        "matmul_precision": settings["matmul_precision"],
         "channels_last": bool(settings["channels_last"]),
         "taps": list(job.taps),
         "extras": digest_of(job.policy.extras(job.class_rows)),

@@ -31,10 +31,10 @@ TEACHERS_OWN = (
     "optimizer@teacher",
     "scheduler@teacher",
     "hard_loss@teacher",
-    "steps.teacher",
     "data",
     "task",
-    "matmul",
+    "max_steps",
+    "matmul_precision",
     "channels_last",
 )
 """Beginnings of the settings that make another teacher."""
@@ -90,7 +90,7 @@ def weigh_costs(
         return cached, f"{shorten_hash(cache.entry.key)} is there already"
     use = Use(
         planned_jobs(builder),
-        builder.settings["steps"]["student"],
+        builder.settings["student"]["steps"],
         builder.settings["data"]["batch_size"],
         cache.job.count,
     )

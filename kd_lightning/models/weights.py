@@ -67,7 +67,7 @@ def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
     if missing or extra:
         raise ConfigError(
             f"teacher.checkpoint={path} is not a {type(network).__name__} as configured: {len(missing)} tensors are "
-            f"missing {missing[:3]}, {len(extra)} are unknown {extra[:3]}: choose the model@teacher it was trained as"
+            f"missing {missing[:3]}, {len(extra)} are unknown {extra[:3]}: choose the teacher=NAME it was trained as"
         )
     for name, tensor in wanted.items():
         if name in state:

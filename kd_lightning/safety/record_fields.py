@@ -42,12 +42,13 @@ RESULTS: Fields = {
     **dict.fromkeys(("task", "metric", "mode", "weighting", "hard_loss", "teacher_hard_loss", "throughput_unit"), TEXT),
     **dict.fromkeys(("teacher_hash", "data_fingerprint", "command", "verdict", "settings"), TEXT),
     **dict.fromkeys(("seed", "teacher_seed", "batch_size"), WHOLE),
-    **dict.fromkeys(("temperature", "alpha", "labeled", "gain_over_baseline", "gap_closed"), NUMBER),
+    **dict.fromkeys(("temperature", "alpha", "num_labeled", "gain_over_baseline", "gap_closed"), NUMBER),
     "wall_seconds": NUMBER,
     "annealing": [TEXT],
     "loss": [TEXT],
     "objective": [TEXT],  # what `loss` and `weighting` were called before
     "balancing": TEXT,
+    "labelled": NUMBER,  # now `num_labeled`
     "teacher_unchanged": FLAG,
     "interval": INTERVAL,
     "gap_interval": INTERVAL,

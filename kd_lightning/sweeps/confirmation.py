@@ -98,7 +98,7 @@ def run_confirmation(
     print(announce_choice(choice, exploring, seeds), flush=True)
     plain = {SweepWatch.hidden.redact(word): word for word in words}
     kept = [plain.get(word, word) for word in choice.overrides]
-    launch([[*kept, f"seed={seed}", *([f"teacher_seed={seed}"] if swept else [])] for seed in seeds], first)
+    launch([[*kept, f"seed={seed}", *([f"teacher.seed={seed}"] if swept else [])] for seed in seeds], first)
 
 
 def skip_confirmation(folder: Path, reason: str) -> None:
@@ -129,9 +129,9 @@ def pick_fresh_seeds(used: Iterable[int], wanted: int) -> list[int]:
 
 def list_swept_teacher_seeds(choice: Choice, exploring: Sequence[Job]) -> list[int]:
     """The teacher's seeds where the sweep varied them: its seed must then be as fresh as the student's. Else none."""
-    if "teacher_seed" in params(choice.overrides):
+    if "teacher.seed" in params(choice.overrides):
         return []
-    words = [params(job.overrides).get("teacher_seed", "") for job in exploring]
+    words = [params(job.overrides).get("teacher.seed", "") for job in exploring]
     return [int(word) for word in words if word.isdecimal()]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from kd_lightning.config.shorthands import explain_shorthands
 from kd_lightning.errors import ConfigError, KDError
 from kd_lightning.results.sweep_folder import SWEEP, read_json
 from kd_lightning.results.sweep_records import begin_sweep
@@ -54,6 +55,7 @@ class SweepWatch(Callback):
                 f"kd status {folder} --watch, or give this one a folder of its own: hydra.sweep.dir={folder}-2"
             )
         SweepWatch.folder, SweepWatch.lock, SweepWatch.hidden = folder, lock, HiddenValues()
+        say_shorthands(sys.argv[1:])
         words = [redacted_override(word) for word in sys.argv[1:]]
         choices = config.hydra.runtime.choices
         begin_sweep(
@@ -90,6 +92,13 @@ class SweepWatch(Callback):
         if cls.lock is not None:
             cls.lock.discard()
         cls.folder = cls.lock = None
+
+
+def say_shorthands(words: Sequence[str]) -> None:
+    """Say in one line what the shorthands of a command stand for, if it has any."""
+    line = explain_shorthands(words)
+    if line:
+        print(printable(line), flush=True)
 
 
 def refuse_search(config: DictConfig) -> None:

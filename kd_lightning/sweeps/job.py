@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config.allowlist import trusted_packages
+from kd_lightning.config.chosen_rates import list_foreign_rates
 from kd_lightning.config.hydra_setup import CONFIG_NAME
 from kd_lightning.config.instantiate import build, check_arguments
 from kd_lightning.config.real_numbers import with_real_numbers
@@ -41,6 +42,7 @@ from kd_lightning.safety.redaction import redacted_override
 from kd_lightning.safety.write_places import check_places
 from kd_lightning.sweeps.confirmation import refuse_confirm
 from kd_lightning.sweeps.folder_lock import FolderLock, describe_holder
+from kd_lightning.sweeps.hydra_callback import say_shorthands
 from kd_lightning.sweeps.stage_queue import DONE_STAGES
 
 Results = dict[str, Any]
@@ -72,27 +74,24 @@ def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str,
         KDError: The first setting that makes no sense.
     """
     # Only here: what `kd run --help` and completion need must not wait for torch.
-    from kd_lightning.config.settings_checks import GROUPS, check_settings, limit_steps
+    from kd_lightning.config.settings_checks import GROUPS, check_settings, limit_steps, list_cuts
 
     config = config.copy()
     OmegaConf.update(config, "folder", str(folder))
     settings = plain(config)
     missing = [name for name in GROUPS if name not in settings]  # `GROUP=[]` leaves one out
     if missing:
-        raise ConfigError(
-            f"{missing[0]}: nothing is chosen; kd ls {missing[0].removeprefix('teacher_')} lists the choices"
-        )
+        raise ConfigError(f"{missing[0]}: nothing is chosen; kd ls {missing[0]} lists the choices")
     check_settings(settings)
-    asked, settings["steps"] = settings["steps"], limit_steps(settings["steps"])
-    cut = [
-        f"steps.{name}={asked[name]} to {steps}" for name, steps in settings["steps"].items() if asked[name] != steps
-    ]
+    asked, settings = settings, limit_steps(settings)
+    cut = list_cuts(asked, settings)
     if cut:
-        print(f"steps.most={asked['most']} cuts {', '.join(cut)}", flush=True)
+        print(f"max_steps={asked['max_steps']} cuts {', '.join(cut)}", flush=True)
+    for sentence in list_foreign_rates(settings, overrides):
+        print(sentence, flush=True)
     check_additions(overrides)
     check_places(settings, folder, overrides)
-    teacher = {key: value for key, value in settings["teacher"].items() if key != "checkpoint"}
-    check_arguments({**settings, "teacher": teacher})
+    check_arguments(settings)
     settings = with_real_numbers(settings)
     if settings["force"]:
         check_forced(settings)
@@ -164,6 +163,7 @@ def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> Non
         lock.discard()
         raise
     try:
+        say_shorthands(overrides)
         begin_job(folder, 0, overrides)
         with record_end(folder) as end:
             end.results = carry_out(settings, folder, overrides, sweep=None)

@@ -249,7 +249,7 @@ def check_teacher_outputs(outputs: Outputs, batch: Batch, step: int) -> None:
             rows = batch["index"][bad].tolist()
             raise TeacherOutputError(
                 f"the teacher's {name} are not finite at step {step} for {len(rows)} training rows, index "
-                f"{rows[:5]}: train the teacher again with a lower teacher_optimizer.lr, or choose another"
+                f"{rows[:5]}: train the teacher again with a lower teacher.optimizer.lr, or choose another"
             )
     if forbidden.any():
         raise TeacherOutputError(

@@ -1,4 +1,4 @@
-"""How exactly float32 matrix products are computed: the setting ``matmul``, which torch keeps for the whole process."""
+"""How exactly float32 matrix products are computed (``matmul_precision``): torch keeps it for the whole process."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class Step:
 def settings(outputs: str, *words: str) -> dict[str, Any]:
     """Composed settings of a job with one soft stage."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        shared = ["steps.pretrain=0", "validate_every=100000", "checkpoint_every=100000", "folder=x"]
+        shared = ["student.pretrain_steps=0", "validate_every=100000", "checkpoint_every=100000", "folder=x"]
         return plain(compose("config", [*words, *shared, f"outputs={outputs}"]))
 
 
@@ -117,7 +117,7 @@ def cohort(steps: int = 300) -> dict[str, Points]:
     """Milliseconds of a step of all students, against their number."""
     found: dict[str, Points] = {"stacked": [], "step by step": []}
     with tempfile.TemporaryDirectory() as outputs:
-        words = ("experiment=digits", "model@student=convnet_micro", "steps.teacher=20", f"steps.student={steps}")
+        words = ("experiment=digits", "student=convnet_micro", "teacher.steps=20", f"student.steps={steps}")
         for number, jobs in enumerate(JOBS):
             for name in found:
                 taken = []
@@ -149,7 +149,7 @@ def cache() -> dict[str, Points]:
     points: Points = []
     with tempfile.TemporaryDirectory() as outputs:
         for count in CACHED:
-            words = ("teacher_outputs=hidden", f"data.limit={count}", "steps.teacher=5", "steps.student=5")
+            words = ("teacher_outputs=hidden", f"data.limit={count}", "teacher.steps=5", "student.steps=5")
             builder = Experiment(settings(outputs, *words), build, [], Silent()).builder
             (source,) = builder.sources()
             # What the teacher knows does not matter for the time.

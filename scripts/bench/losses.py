@@ -41,15 +41,15 @@ from kd_lightning.results.sweep_folder import DONE, Job, params, read_sweep
 from kd_lightning.safety.versions import installed
 from scripts.bench.interleaved import ROOT, Silent, head, row
 
-MNIST = ("experiment=mnist5k", "teacher.channels=[16,32]", "steps.teacher=600", "steps.student=400")
+MNIST = ("experiment=mnist5k", "teacher.model.channels=[16,32]", "teacher.steps=600", "student.steps=400")
 WORKS = {
-    "digits": ("experiment=digits", "steps.teacher=1000", "steps.student=500"),
+    "digits": ("experiment=digits", "teacher.steps=1000", "student.steps=500"),
     # A narrower teacher than the experiment's, and fewer steps: the whole of it would take hours. Labels for one row in ten,
     # as in digits: of the experiment's 100, a step would see less than one.
-    "mnist5k": (*MNIST, "data.labeled=350"),
-    "mnist5k_all_labels": (*MNIST, "data.labeled=null"),
+    "mnist5k": (*MNIST, "student.num_labeled=350"),
+    "mnist5k_all_labels": (*MNIST, "student.num_labeled=null"),
 }
-COMMON = ("steps.pretrain=0", "alpha=0.5", "validate_every=100")
+COMMON = ("student.pretrain_steps=0", "alpha=0.5", "validate_every=100")
 OTHER_TASKS = {
     "balanced_kd": "is kd where classes are equally frequent; on a long tail: docs/imbalance.md",
     "minilm": "needs the attention of transformers",
@@ -61,7 +61,7 @@ OTHER_TASKS = {
     "regression_mse": "for predicted quantities; of logits it is logit_mse with another weight",
 }
 """Losses that these data sets say nothing about."""
-OWN_STUDENT = {"simkd": ["model@student=convnet_tiny_reused", "student.width=${teacher.channels[1]}"]}
+OWN_STUDENT = {"simkd": ["student=convnet_tiny_reused", "student.model.width=${teacher.model.channels[1]}"]}
 """Losses with a student of another shape; it is compared with itself alone."""
 BASE = "kd"
 ROUNDS, STEPS, WARM = 7, 20, 3
@@ -120,7 +120,7 @@ def loss_of(overrides: Sequence[str]) -> str:
 
 def kept(job: Job) -> dict[str, Any]:
     """Of a job, what the table is made of."""
-    telling = [word for word in job.overrides if word.startswith(("loss=", "seed=", "model@student="))]
+    telling = [word for word in job.overrides if word.startswith(("loss=", "seed=", "student="))]
     record = {"overrides": telling, "state": job.state, "error": job.error}
     if job.results is None:
         return {"number": job.number, "record": record, "results": None}

@@ -48,7 +48,7 @@ class Teacher:
         from kd_lightning.experiment.experiment import Experiment
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-        words = [f"outputs={outputs}", "folder=x", "data.limit=6000", f"steps.teacher={steps}"]
+        words = [f"outputs={outputs}", "folder=x", "data.limit=6000", f"teacher.steps={steps}"]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             self.settings = plain(compose("config", words))
         self.steps, self.outputs, self.build = steps, Path(outputs), build
@@ -71,8 +71,8 @@ class Teacher:
         from kd_lightning.data.samplers import TrainingBatches
 
         network = self.experiment.builder.network("teacher").train()
-        optimizer = self.build(self.settings["teacher_optimizer"])(network.parameters())
-        curve, rate = self.build(self.settings["teacher_scheduler"]), optimizer.param_groups[0]["lr"]
+        optimizer = self.build(self.settings["teacher"]["optimizer"])(network.parameters())
+        curve, rate = self.build(self.settings["teacher"]["scheduler"]), optimizer.param_groups[0]["lr"]
         rows = self.experiment.builder.dataset.rows("teacher", self.steps, only_labeled=True)
         ids = torch.arange(len(rows.train_set))
 

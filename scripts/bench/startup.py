@@ -19,7 +19,7 @@ from pathlib import Path
 
 RUN = [sys.executable, "-m", "kd_lightning.cli.main", "run", "experiment=digits", "log_every=1", "progress=false"]
 SHOWN = 12
-SHORT = ["steps.teacher=20", "steps.student=40", "steps.pretrain=20"]
+SHORT = ["teacher.steps=20", "student.steps=40", "student.pretrain_steps=20"]
 
 
 def first_step(outputs: Path, alpha: float) -> float:

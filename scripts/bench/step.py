@@ -47,7 +47,7 @@ OURS = {
         "ours, whole logits, plain optimizer": ["chunked_loss=false", UNFUSED],
         "ours, plain optimizer": [UNFUSED],
         "ours": [],
-        "ours, matmul=medium": ["matmul=medium"],
+        "ours, matmul_precision=medium": ["matmul_precision=medium"],
     },
     "W2": {
         "ours, plain optimizer": [UNFUSED],
@@ -55,9 +55,17 @@ OURS = {
         "ours": [],
         "ours, channels_last=true": ["channels_last=true"],
     },
-    "default": {"ours, plain optimizer": [UNFUSED], "ours": [], "ours, matmul=medium": ["matmul=medium"]},
+    "default": {
+        "ours, plain optimizer": [UNFUSED],
+        "ours": [],
+        "ours, matmul_precision=medium": ["matmul_precision=medium"],
+    },
 }
-ON_GPU = {"ours": [], "ours, matmul=medium": ["matmul=medium"], "ours, bf16-mixed": ["trainer.precision=bf16-mixed"]}
+ON_GPU = {
+    "ours": [],
+    "ours, matmul_precision=medium": ["matmul_precision=medium"],
+    "ours, bf16-mixed": ["trainer.precision=bf16-mixed"],
+}
 PLAIN = "plain loop"
 
 

@@ -75,8 +75,8 @@ class Job:
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         job, self.steps, self.device = JOBS[name][0], steps_of(name, device), device
-        budget = [f"steps.student={self.steps}", "steps.teacher=2", "steps.pretrain=0", "validate_every=100000"]
-        budget += ["teacher_optimizer.lr=0"]  # or the sides' own ways to train it would differ in the last digits
+        budget = [f"student.steps={self.steps}", "teacher.steps=2", "student.pretrain_steps=0", "validate_every=100000"]
+        budget += ["teacher.optimizer.lr=0"]  # or the sides' own ways to train it would differ in the last digits
         words = [*job, *overrides, f"outputs={outputs}", "folder=x", *budget]
         words += ["trainer.accelerator=gpu"] if device == "cuda" else []
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -113,8 +113,8 @@ class Job:
         """The loop that a careful person writes; seconds of its steps, and the weights that are compared."""
         chosen, teacher = self.settings, self.teacher.requires_grad_(False).to(self.device)
         student = self.experiment.builder.network("student").train().to(self.device)
-        optimizer = self.build(chosen["optimizer"])(student.parameters())
-        scheduler = self.build(chosen["scheduler"])
+        optimizer = self.build(chosen["student"]["optimizer"])(student.parameters())
+        scheduler = self.build(chosen["student"]["scheduler"])
         rate, clip = optimizer.param_groups[0]["lr"], chosen["trainer"]["gradient_clip_val"]
         started = time.perf_counter()
         for step, batch in enumerate(self.batches()):
@@ -142,13 +142,13 @@ class Job:
         stage = self.experiment.stage("distill")
         clock = _clock(self.device, self.compared)
         trainer = replace(self.experiment.builder.trainer, callbacks=lambda: [clock])
-        with matmul_precision(self.settings["matmul"]):
+        with matmul_precision(self.settings["matmul_precision"]):
             train(stage, entry, trainer, Silent())
         return clock.seconds, clock.weights
 
     def hand_over(self, path: str) -> None:
         """Write what the peers need: batches, weights, settings."""
-        node = self.settings["optimizer"]
+        node = self.settings["student"]["optimizer"]
         torch.save(
             {
                 "batches": [(batch["inputs"], batch["targets"]) for batch in self.batches()],

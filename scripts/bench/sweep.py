@@ -15,7 +15,7 @@ Sides, interleaved in every round, each from nothing but prepared rows:
   processes  kd run -m hydra/launcher=process ...       the same, two jobs at once in fresh processes
   cohort     kd run -m hydra/launcher=cohort ...        the same, all students side by side
   stored     the same with teacher_outputs=auto         which stores the teacher's outputs where the rows are few
-  fast       the same with matmul=medium                bf16 products, where the processor has them
+  fast       the same with matmul_precision=medium                bf16 products, where the processor has them
   at once    fast (w1), or stored with channels_last=true (w2), in two cohorts: hydra.launcher.n_cohorts=2, each with half of
              the cores
   singles    kd run ..., each with a store of its own   a teacher for each job
@@ -90,12 +90,12 @@ W1_WORDS = (
     *("data.vocab_size=10000", "data.context=35", "data.batch_size=20", "data.limit=8000", "data.source.test=0.004"),
     *(
         "data.source.val=0.004",
-        "student.embedding=128",
-        "student.hidden=128",
-        "student.layers=1",
-        "teacher.embedding=256",
+        "student.model.embedding=128",
+        "student.model.hidden=128",
+        "student.model.layers=1",
+        "teacher.model.embedding=256",
     ),
-    *("teacher.hidden=512", "teacher.layers=2", "optimizer.lr=0.005", "teacher_optimizer.lr=0.003"),
+    *("teacher.model.hidden=512", "teacher.model.layers=2", "optimizer.lr=0.005", "teacher.optimizer.lr=0.003"),
 )
 WORKS = {
     "seeds": Work(
@@ -111,14 +111,14 @@ WORKS = {
         words=W1_WORDS,
         grid={"temperature": (1.0, 2.0, 4.0, 8.0), "alpha": (0.5, 0.9)},
         sides=("at once", "fast", "cohort", "sweep", "plain", "careful", "careful x2"),
-        quick=("matmul=medium",),
+        quick=("matmul_precision=medium",),
         steps=(60, 200),
         exact=("cohort",),
         # Far from trained: another random start is 5% away.
         limits={"teacher": 0.15, "alone": 0.15, "distilled": 0.15},
     ),
     "w2": Work(
-        words=("experiment=digits", "model@student=convnet_micro"),
+        words=("experiment=digits", "student=convnet_micro"),
         grid={"temperature": (1.0, 2.0, 3.0, 4.0), "alpha": (0.3, 0.5, 0.7, 0.9)},
         sides=("at once", "stored", "cohort", "sweep", "plain", "careful", "careful x2"),
         quick=("teacher_outputs=auto", "channels_last=true"),
@@ -174,7 +174,7 @@ class Bench:
 
     def words(self, outputs: Path) -> list[str]:
         """Overrides that all of our sides share."""
-        budget = [f"steps.teacher={self.steps[0]}", f"steps.student={self.steps[1]}", "steps.pretrain=0"]
+        budget = [f"teacher.steps={self.steps[0]}", f"student.steps={self.steps[1]}", "student.pretrain_steps=0"]
         return [*self.work.words, *budget, "progress=false", f"outputs={outputs}"]
 
     def fresh(self, outputs: Path) -> Path:
@@ -188,7 +188,7 @@ class Bench:
             "processes": ["hydra/launcher=process"],
             "cohort": ["hydra/launcher=cohort"],
             "stored": ["hydra/launcher=cohort", "teacher_outputs=auto"],
-            "fast": ["hydra/launcher=cohort", "matmul=medium"],
+            "fast": ["hydra/launcher=cohort", "matmul_precision=medium"],
             "at once": ["hydra/launcher=cohort", "hydra.launcher.n_cohorts=2", *self.work.quick],
         }
         with tempfile.TemporaryDirectory() as folder:

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FORK = multiprocessing.get_context("fork")  # starts at once: all is imported already
 PATIENCE = 300.0
 """Seconds after which a process that should have ended counts as hanging."""
-BASE = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "data.eval_batch_size=16", "validate_every=10")
-WORDS = (*BASE, "checkpoint_every=5", "steps.teacher=40", "steps.student=30", "steps.pretrain=10")
-SHORT = ("steps.teacher=4", "steps.student=4", "steps.pretrain=2")
+BASE = (*DIGITS, "teacher=mlp", "student=mlp_tiny", "data.eval_batch_size=16", "validate_every=10")
+WORDS = (*BASE, "checkpoint_every=5", "teacher.steps=40", "student.steps=30", "student.pretrain_steps=10")
+SHORT = ("teacher.steps=4", "student.steps=4", "student.pretrain_steps=2")
 TEMPERATURES = "temperature=1,2,3,4"
 
 

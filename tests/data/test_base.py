@@ -193,7 +193,7 @@ def test_rows_of_sequences_are_drawn_uniformly() -> None:
 
 @pytest.mark.parametrize("count", [0, 3, 41, -1])
 def test_a_number_of_labels_that_is_not_possible_is_refused(count: int) -> None:
-    with pytest.raises(ConfigError, match=f"data.labeled is {count}: choose one from 4") as error:
+    with pytest.raises(ConfigError, match=f"num_labeled={count}: choose one from 4") as error:
         labeled_rows(torch.arange(40) % 4, count, 0)
     assert "to 40 (all rows)" in str(error.value)
 

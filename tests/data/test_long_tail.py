@@ -170,7 +170,7 @@ def test_a_limit_is_of_the_long_tail(tmp_path: Path) -> None:
 
 
 def test_class_rows_are_each_roles_own(tmp_path: Path) -> None:
-    dataset = experiment(tmp_path, data__labeled=6, data__labeled_teacher=15).builder.dataset
+    dataset = experiment(tmp_path, student__num_labeled=6, teacher__num_labeled=15).builder.dataset
     rows: dict[str, Tensor] = {role: dataset.class_rows(role) for role in ("teacher", "student")}
     assert {role: int(found.sum()) for role, found in rows.items()} == {"teacher": 15, "student": 6}
     assert int(dataset.training_rows.sum()) == 40

@@ -16,11 +16,13 @@ SENTENCES: dict[str, Any] = {
     "data__source": {"_target_": "tests.support.parts.Sentences"},
     "task__attention_mask": True,
     "task__example": {"_target_": "kd_lightning.tasks.examples.TokenExample", "vocab_size": WORDS},
-    "teacher": {**NETWORK, "width": 9, "checkpoint": None},
-    "student": NETWORK,
+    "teacher__model": {**NETWORK, "width": 9},
+    "student__model": NETWORK,
     "checkpoint_every": 100,
-    "steps": {"teacher": 60, "student": 60, "pretrain": 20},
-    "optimizer__lr": 0.1,
+    "teacher__steps": 60,
+    "student__steps": 60,
+    "student__pretrain_steps": 20,
+    "student__optimizer__lr": 0.1,
 }
 
 

@@ -67,7 +67,7 @@ def test_a_training_that_was_stopped_goes_on_and_costs_what_is_left(tmp_path: Pa
 
 def test_what_was_never_measured_is_said_to_be_unknown(tmp_path: Path) -> None:
     experiment(tmp_path).run()
-    found = {each.name: each.seconds for each in plan([experiment(tmp_path, student__width=6)])}
+    found = {each.name: each.seconds for each in plan([experiment(tmp_path, student__model__width=6)])}
     assert found["teacher"] == 0.0
     assert (found["baseline"], found["distill"]) == (None, None)
 

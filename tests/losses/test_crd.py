@@ -164,7 +164,7 @@ NODE = {
 
 
 def test_a_stopped_run_goes_on_with_its_banks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = {"loss__crd": NODE, "steps__teacher": 1, "steps__pretrain": 0, "steps__student": 6}
+    changes = {"loss__crd": NODE, "teacher__steps": 1, "student__pretrain_steps": 0, "student__steps": 6}
     run(tmp_path / "whole", **changes)
     whole = stored(tmp_path / "whole")
 
@@ -187,7 +187,7 @@ def test_a_stopped_run_goes_on_with_its_banks(tmp_path: Path, monkeypatch: pytes
 
 def test_in_two_processes_the_banks_learn_of_all_rows(tmp_path: Path) -> None:
     """An epoch of pre-training: 5 steps of 8 of the 40 rows, 4 in each process."""
-    sizes = {"steps__teacher": 1, "steps__student": 6, "steps__pretrain": 5, "validate_every": 5}
+    sizes = {"teacher__steps": 1, "student__steps": 6, "student__pretrain_steps": 5, "validate_every": 5}
     one = experiment(tmp_path, loss__crd=NODE, **sizes, **in_two())
     one.run()
     carried = load_file(one.entry("pretrain").path("losses.safetensors"))

@@ -37,7 +37,7 @@ def test_it_is_the_mean_squared_difference_after_a_linear_map() -> None:
 
 def test_a_run_trains_the_projection_and_exports_the_student_alone(tmp_path: Path) -> None:
     hint = {"_target_": "kd_lightning.losses.features.hint.Hint", "match": PAIR, "weight": 1.0}
-    one = experiment(tmp_path, loss__hint=hint, steps__student=40, steps__pretrain=0, validate_every=20)
+    one = experiment(tmp_path, loss__hint=hint, student__steps=40, student__pretrain_steps=0, validate_every=20)
     one.run()
     rows = [line.split(",") for line in one.entry("distill").path("metrics.csv").read_text().splitlines()]
     values = [float(row[3]) for row in rows if row[1:3] == ["train", "hint"]]

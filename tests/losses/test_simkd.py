@@ -23,7 +23,7 @@ from tests.test_resume import Stop, StopAfter, run, stored
 
 LAST = [{"student": "last:input", "teacher": "last:input"}]
 SIMKD = {"_target_": "kd_lightning.losses.features.simkd.SimKD", "match": LAST, "weight": 1.0}
-CHANGES: dict[str, Any] = {"loss": {"simkd": SIMKD}, "student__width": 9}
+CHANGES: dict[str, Any] = {"loss": {"simkd": SIMKD}, "student__model__width": 9}
 
 
 def test_it_is_the_mean_squared_difference() -> None:
@@ -69,10 +69,19 @@ def test_a_student_that_cannot_end_like_its_teacher_is_refused(student: nn.Modul
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"teacher__classes": CLASSES + 2}, "the teacher gives 5 classes, .* 3: .* or leave out loss simkd"),
-        ({"teacher__classes": CLASSES + 2, "student__classes": CLASSES + 2}, "the teacher gives 5 classes"),
-        ({"teacher__classes": CLASSES - 1}, "the teacher gives 2 classes, the data has 3: set the teacher's classes"),
-        ({"student__classes": CLASSES + 2}, "the student gives 5 classes, the data has 3: set the student's classes"),
+        ({"teacher__model__classes": CLASSES + 2}, "the teacher gives 5 classes, .* 3: .* or leave out loss simkd"),
+        (
+            {"teacher__model__classes": CLASSES + 2, "student__model__classes": CLASSES + 2},
+            "the teacher gives 5 classes",
+        ),
+        (
+            {"teacher__model__classes": CLASSES - 1},
+            "the teacher gives 2 classes, the data has 3: set the teacher's classes",
+        ),
+        (
+            {"student__model__classes": CLASSES + 2},
+            "the student gives 5 classes, the data has 3: set the student's classes",
+        ),
     ],
 )
 def test_classes_that_differ_are_named_before_training(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -82,7 +91,7 @@ def test_classes_that_differ_are_named_before_training(changes: dict[str, Any], 
 
 def test_widths_that_differ_are_named_before_training(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"loss\.simkd\.match: .*in_features=7.*student\.width=9"):
-        experiment(tmp_path, **CHANGES | {"student__width": 7}).check()
+        experiment(tmp_path, **CHANGES | {"student__model__width": 7}).check()
 
 
 def mlp(*hidden: int) -> dict[str, Any]:
@@ -93,8 +102,8 @@ def mlp(*hidden: int) -> dict[str, Any]:
 def weights_of(outputs: Path, changes: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
     """Stage -> weights of a short run whose networks work on each row by itself."""
     node = {**SIMKD, "match": [{"student": "head:input", "teacher": "head:input"}]}
-    sizes = {"steps__teacher": 2, "steps__student": 4, "steps__pretrain": 2, "validate_every": 2}
-    networks = {"teacher": {**mlp(9), "checkpoint": None}, "student": mlp(5, 9)}
+    sizes = {"teacher__steps": 2, "student__steps": 4, "student__pretrain_steps": 2, "validate_every": 2}
+    networks = {"teacher__model": mlp(9), "student__model": mlp(5, 9)}
     one = experiment(outputs, loss={"simkd": node}, **networks, **sizes, **changes)
     one.run()
     return {stage: load_file(entry.path("weights.safetensors")) for stage, entry in entries(one).items()}
@@ -125,7 +134,7 @@ def test_the_exported_student_ends_in_the_teacher_s_layer_and_the_one_alone_does
 
 
 def test_a_stopped_run_goes_on_with_the_layer_frozen(tmp_path: Path) -> None:
-    changes = {**CHANGES, "steps__teacher": 1, "steps__pretrain": 0, "steps__student": 6}
+    changes = {**CHANGES, "teacher__steps": 1, "student__pretrain_steps": 0, "student__steps": 6}
     run(tmp_path / "whole", **changes)
     with pytest.raises(Stop):
         run(tmp_path / "stopped", [StopAfter(1 + 6 + 4)], **changes)

@@ -40,8 +40,8 @@ def mlp(width: int) -> dict[str, Any]:
     }
 
 
-NETWORKS: dict[str, Any] = {"teacher": {**mlp(9), "checkpoint": None}, "student": mlp(5)}
-TINY_TEACHER = {"_target_": "tests.support.parts.TinyNet", "width": 9, "checkpoint": None}
+NETWORKS: dict[str, Any] = {"teacher__model": mlp(9), "student__model": mlp(5)}
+TINY_TEACHER = {"_target_": "tests.support.parts.TinyNet", "width": 9}
 
 
 class Match(Loss):
@@ -131,9 +131,9 @@ def test_log_holds_the_same_terms(tmp_path: Path) -> None:
     "changes",
     [
         {"loss": LOSSES["logits"], "annealing__weight": {"kd": FALLING, "of_logits": FALLING}},
-        {"teacher": TINY_TEACHER},
+        {"teacher__model": TINY_TEACHER},
         {"task__label_smoothing": 0.1},
-        {"data__labeled": 12},
+        {"student__num_labeled": 12},
         {"trainer__accumulate_grad_batches": 2},
         in_two(),
         pytest.param(in_two(FSDP), marks=pytest.mark.full),
@@ -156,7 +156,7 @@ def test_validation_and_tests_take_few_rows_at_a_time(
     if brought:
         experiment(tmp_path / "before", **NETWORKS).run()
         (path,) = (tmp_path / "before" / "store" / "teacher").glob("*/weights.safetensors")
-        teacher = {"teacher": {**mlp(9), "checkpoint": str(path)}}
+        teacher = {"teacher__checkpoint": str(path)}
     monkeypatch.setattr(chunked, "FEWEST_ROWS", 2)
     monkeypatch.setitem(chunked.CHUNK_BYTES, "cpu", 1)
     judged, made = [], []
@@ -195,7 +195,7 @@ def test_auto_takes_each_network_for_itself(tmp_path: Path, monkeypatch: pytest.
         return apply(hidden, *more)
 
     monkeypatch.setattr(chunked._Chunked, "apply", counted)
-    run = experiment(tmp_path, **{**NETWORKS, "teacher": TINY_TEACHER})
+    run = experiment(tmp_path, **{**NETWORKS, "teacher__model": TINY_TEACHER})
     run.run()
     assert len(sizes) == 10 + 10, "the student alone, pre-trained and distilled; not the teacher"
     assert any("losses by chunks of rows: 3 classes" in line for line in run.context.board.lines)  # type: ignore[attr-defined]

@@ -204,11 +204,13 @@ def test_really_compiled_it_is_the_same_within_rounding(tmp_path: Path) -> None:
     sgd = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}
     quick: dict[str, Any] = {
         "loss": MATCH,
-        "optimizer": sgd,
-        "teacher_optimizer": sgd,
-        "student__dropout": 0.0,  # a compiled dropout draws other numbers
-        "teacher__dropout": 0.0,
-        "steps": {"teacher": 4, "student": 4, "pretrain": 0},
+        "student__optimizer": sgd,
+        "teacher__optimizer": sgd,
+        "student__model__dropout": 0.0,  # a compiled dropout draws other numbers
+        "teacher__model__dropout": 0.0,
+        "teacher__steps": 4,
+        "student__steps": 4,
+        "student__pretrain_steps": 0,
     }
     plain = experiment(tmp_path / "plain", **quick).run().records
     assert graphs() == 0

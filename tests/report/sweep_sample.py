@@ -149,7 +149,7 @@ def write_students(sweep: Path) -> Path:
             change = {"parameters": parameters, "megabytes": parameters * 4e-6, "throughput": 2e9 / parameters**0.7}
             found["models"][role] |= change
         found["models"]["baseline"]["val"] += worse
-        write_job(sweep, number, [f"model@student={name}", f"temperature={temperature}", f"seed={seed}"], found)
+        write_job(sweep, number, [f"student={name}", f"temperature={temperature}", f"seed={seed}"], found)
     return sweep
 
 

@@ -89,7 +89,7 @@ def test_a_gain_that_is_not_finite(results: Results, said: Callable[..., dict[st
 
 
 def test_what_newer_runs_record_besides(results: Results, said: Callable[..., dict[str, str]]) -> None:
-    results |= {"labeled": 1000, "loss": ["kd", "hint"], "teacher_hash": "ab12" * 16, "teacher_seed": 7}
+    results |= {"num_labeled": 1000, "loss": ["kd", "hint"], "teacher_hash": "ab12" * 16, "teacher_seed": 7}
     results["models"]["teacher"] |= {"steps": 0, "best_step": 0}
     found = said(results)
     assert found["Seeds"].startswith("One (0, teacher 7).")

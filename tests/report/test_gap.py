@@ -73,7 +73,7 @@ def test_a_weak_teacher_is_named_with_its_numbers() -> None:
     assert noise is not None
     assert noise.startswith(
         "The teacher is not shown to be better than the student alone: 98.00% against 97.50% test accuracy, "
-        "95% interval of the difference -0.5 points to 1.5 points; give the teacher more steps (steps.teacher)"
+        "95% interval of the difference -0.5 points to 1.5 points; give the teacher more steps (teacher.steps)"
     )
 
 

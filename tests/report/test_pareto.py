@@ -43,7 +43,7 @@ def test_the_front_against_the_definition(less_cost: bool, less_quality: bool) -
 def test_a_larger_student_is_better(tmp_path: Path) -> None:
     pool = read_pool([write_students(tmp_path)])
     (size,) = tradeoffs(pool, configurations(pool.judged))
-    assert [c.name for c in size.front] == [f"model@student={n} temperature=1" for n in SIZES]
+    assert [c.name for c in size.front] == [f"student={n} temperature=1" for n in SIZES]
     assert [c.cost for c in size.front] == pytest.approx([0.12, 0.696, 2.752])
     assert [c.chosen for c in size.front] == [False, False, True]
     kinds = [c.kind for c in size.candidates]

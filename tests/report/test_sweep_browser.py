@@ -77,7 +77,7 @@ def write_accuracy(folder: Path) -> Path:
                 value = (3 * number + 2) / 64
                 found = results(value, seed, metric="accuracy", mode="max", gain_over_baseline=value - 18 / 64)
                 found["models"]["distilled"]["test"] = value - 1 / 64
-                words = [f"temperature={temperature}", f"model@student={size}", f"seed={seed}"]
+                words = [f"temperature={temperature}", f"student={size}", f"seed={seed}"]
                 write_job(folder, number, words, found)
                 number += 1
     return folder
@@ -278,7 +278,7 @@ def test_marks_tell_their_configuration(quiet: Page, pages: dict[str, Path]) -> 
     quiet.open(pages["students"])
     quiet.point(*quiet.place("#costs svg.wide g[data-jobs] .mark.chosen"))
     title, *lines = quiet.ask(TIP)
-    assert title.startswith("model@student=lstm_lm temperature=1: validation 34.")
+    assert title.startswith("student=lstm_lm temperature=1: validation 34.")
     assert lines == ["on the Pareto front, chosen"]
     quiet.point(*quiet.place("#costs svg.wide .mark.teacher"))
     assert quiet.ask(TIP)[1:] == ["teacher"]

@@ -27,8 +27,8 @@ def test_a_job_is_its_recorded_command_or_its_overrides() -> None:
         ([["a=1", "seed=0"]], "kd run a=1 seed=0"),
         ([["a=1"]], "kd run a=1"),
         (
-            [["seed=0", "teacher_seed=0"], ["seed=0", "teacher_seed=1"], ["seed=1", "teacher_seed=0"]],
-            "kd run seed=0 teacher_seed=0 && kd run seed=0 teacher_seed=1 && kd run seed=1 teacher_seed=0",
+            [["seed=0", "teacher.seed=0"], ["seed=0", "teacher.seed=1"], ["seed=1", "teacher.seed=0"]],
+            "kd run seed=0 teacher.seed=0 && kd run seed=0 teacher.seed=1 && kd run seed=1 teacher.seed=0",
         ),
         (
             [[f"seed={s}", f"teacher_seed={t}"] for s in (0, 1) for t in (5, 6)],

@@ -66,7 +66,7 @@ def test_latex_is_balanced_and_has_a_cell_for_each_column(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("plain", "escaped"),
     [
-        ("model@student=lstm_lm", r"model@student=lstm\_lm"),
+        ("student=lstm_lm", r"student=lstm\_lm"),
         ("5% & #1 $x", r"5\% \& \#1 \$x"),
         ("{a}", r"\{a\}"),
         ("~^", r"\textasciitilde{}\textasciicircum{}"),

@@ -15,7 +15,7 @@ from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.config.resolve import plain
 
-DIGITS = ("experiment=digits", "debug=fast_dev_run", "steps.most=null", "progress=false")
+DIGITS = ("experiment=digits", "debug=fast_dev_run", "max_steps=null", "progress=false")
 """Images, 64 rows a split, 2 steps a stage."""
 SENTENCE = "The quick brown fox {} jumps over the lazy dog while the farmer reads the news. "
 
@@ -52,10 +52,10 @@ def text_words(root: Path) -> tuple[str, ...]:
         f"data.root={root}",
         "data.vocab_size=300",
         "data.context=8",
-        "model@teacher=lstm_lm_small",
-        "model@student=lstm_lm_tiny",
+        "teacher=lstm_lm_small",
+        "student=lstm_lm_tiny",
         "debug=fast_dev_run",
-        "steps.most=null",
+        "max_steps=null",
         "progress=false",
     )
 

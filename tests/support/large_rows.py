@@ -60,11 +60,11 @@ def run(folder: Path, memory_map_above: str | None) -> Any:
         data__memory_map_above=memory_map_above,
         data__imbalance=1.2,
         data__limit=20_000,
-        data__labeled=600,
+        student__num_labeled=600,
         data__eval_batch_size=50,
         task__example__shape=[FEATURES],
-        teacher={**network, "hidden": [8], "checkpoint": None},
-        student={**network, "hidden": [4]},
+        teacher__model={**network, "hidden": [8]},
+        student__model={**network, "hidden": [4]},
         checkpoint_every=100,
     )
     one.run()

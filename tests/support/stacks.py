@@ -59,7 +59,7 @@ class Breaks:
 
 
 MLP: dict[str, Any] = {
-    "student": {
+    "student__model": {
         "_target_": "kd_lightning.models.mlp.MLP",
         "num_classes": CLASSES,
         "in_features": FEATURES,
@@ -69,13 +69,13 @@ MLP: dict[str, Any] = {
 CONVNET: dict[str, Any] = {
     "data__source": {"_target_": "tests.support.stacks.Images"},
     "task__example": {"_target_": "kd_lightning.tasks.examples.ArrayExample", "shape": [1, SIDE, SIDE]},
-    "teacher": {
+    "teacher__model": {
         "_target_": "kd_lightning.models.mlp.MLP",
         "num_classes": CLASSES,
         "in_features": SIDE * SIDE,
         "hidden": [9],
     },
-    "student": {
+    "student__model": {
         "_target_": "kd_lightning.models.convnet.ConvNet",
         "num_classes": CLASSES,
         "channels": [4, 8],
@@ -84,7 +84,13 @@ CONVNET: dict[str, Any] = {
     },
 }
 TINY: dict[str, Any] = {
-    "optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.05, "momentum": 0.9, "nesterov": True}
+    "student__optimizer": {
+        "_target_": "torch.optim.SGD",
+        "_partial_": True,
+        "lr": 0.05,
+        "momentum": 0.9,
+        "nesterov": True,
+    }
 }
 """With BatchNorm and dropout. No Adam: the bias before BatchNorm has no gradient but rounding errors, of which Adam would
 make whole steps."""
@@ -101,7 +107,9 @@ class Job:
 def distilling(outputs: Path, **changes: Any) -> Job:
     """The distill stage of a tiny experiment, whose teacher is in the store."""
     defaults = {
-        "steps": {"teacher": 12, "student": STEPS, "pretrain": 0},
+        "teacher__steps": 12,
+        "student__steps": STEPS,
+        "student__pretrain_steps": 0,
         "validate_every": 10,
         "checkpoint_every": 7,
         "log_every": 4,

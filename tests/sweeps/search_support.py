@@ -27,7 +27,7 @@ from kd_lightning.sweeps.search.study import SharedStudy
 
 VAL = Objective("models.distilled.val", "minimize")
 SIZE = Objective("models.distilled.parameters", "minimize")
-WORDS = ("steps.student=7", "temperature=interval(1,4)", "alpha=tag(log,interval(0.1,1))")
+WORDS = ("student.steps=7", "temperature=interval(1,4)", "alpha=tag(log,interval(0.1,1))")
 
 OPENED: list[SharedStudy] = []
 """Studies to close."""

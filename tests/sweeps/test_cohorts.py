@@ -15,7 +15,7 @@ from tests.support.cli import DIGITS, kd
 from tests.support.faulty import fault_words, strikes, write_package
 from tests.sweeps.test_faults import last_sweep, trained
 
-TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "steps.student=6", "steps.pretrain=2")
+TINY = (*DIGITS, "teacher=mlp", "student=mlp_tiny", "student.steps=6", "student.pretrain_steps=2")
 
 
 def weights(sweep: Sweep) -> list[bytes]:

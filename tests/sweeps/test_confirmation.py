@@ -22,7 +22,7 @@ from tests.support.sweeps import results
 from tests.sweeps.test_faults import last_sweep
 from tests.sweeps.test_leader import eventually, sweeps
 
-TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "steps.student=6", "steps.pretrain=2")
+TINY = (*DIGITS, "teacher=mlp", "student=mlp_tiny", "student.steps=6", "student.pretrain_steps=2")
 GRID = ("temperature=1,8", "seed=0", "confirm=2")
 
 
@@ -71,7 +71,7 @@ def test_the_chosen_configuration_on_fresh_seeds_and_again_from_the_store_under_
 
 @pytest.mark.full
 def test_a_leader_that_is_killed_while_it_confirms_goes_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    words = ("run", "-m", *TINY, "temperature=1,8", "confirm=2", "steps.student=600", "validate_every=300")
+    words = ("run", "-m", *TINY, "temperature=1,8", "confirm=2", "student.steps=600", "validate_every=300")
     child = warm(main, [*words, "hydra/launcher=cohort", f"outputs={tmp_path}"])
 
     def confirming() -> bool:
@@ -151,7 +151,7 @@ def explore(folder: Path, *jobs: tuple[str, float | None]) -> Any:
         place = folder / str(number)
         begin_job(place, number, words.split())
         if val is not None:
-            seed, teacher = (int(params(words.split()).get(name, 0)) for name in ("seed", "teacher_seed"))
+            seed, teacher = (int(params(words.split()).get(name, 0)) for name in ("seed", "teacher.seed"))
             publish_json(place / RESULTS, results(seed, val, val + 1, 48.0, teacher_seed=teacher))
         end_job(place, FAILED if val is None else DONE, **({"error": "RuntimeError: no"} if val is None else {}))
     return OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
@@ -171,10 +171,10 @@ def test_jobs_that_failed_take_no_part_in_the_choice_but_their_seeds_are_used_up
 
 
 def test_a_swept_teacher_seed_is_as_fresh_as_the_student_s(tmp_path: Path) -> None:
-    config = explore(tmp_path, ("seed=0 teacher_seed=4", 44.0), ("seed=0 teacher_seed=5", 43.0))
+    config = explore(tmp_path, ("seed=0 teacher.seed=4", 44.0), ("seed=0 teacher.seed=5", 43.0))
     launch = Launcher(tmp_path)
     run_confirmation(config, launch, 2, 2, [])
-    assert launch.asked == [["seed=6", "teacher_seed=6"], ["seed=7", "teacher_seed=7"]]
+    assert launch.asked == [["seed=6", "teacher.seed=6"], ["seed=7", "teacher.seed=7"]]
 
 
 def test_secrets_that_records_leave_out_reach_the_jobs(tmp_path: Path) -> None:

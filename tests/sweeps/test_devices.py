@@ -9,7 +9,7 @@ import pytest
 from tests.support.cli import DIGITS, kd
 from tests.sweeps.test_faults import last_sweep
 
-TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "trainer=ddp", "steps.pretrain=0")
+TINY = (*DIGITS, "teacher=mlp", "student=mlp_tiny", "trainer=ddp", "student.pretrain_steps=0")
 
 
 @pytest.mark.full

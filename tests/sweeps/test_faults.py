@@ -10,7 +10,7 @@ from kd_lightning.results.sweep_folder import Sweep, read_sweep
 from tests.support.cli import DIGITS, kd
 from tests.support.faulty import fault_words, strikes, write_package
 
-TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "steps.student=6", "steps.pretrain=2")
+TINY = (*DIGITS, "teacher=mlp", "student=mlp_tiny", "student.steps=6", "student.pretrain_steps=2")
 HIT = 3
 REASONS = {
     "raise": ("failed", "RuntimeError: on purpose"),

@@ -15,7 +15,7 @@ from kd_lightning.sweeps.launch import composed_and_run, single_run
 from tests.support.cli import DIGITS, kd
 from tests.sweeps.test_faults import last_sweep
 
-TINY = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
+TINY = (*DIGITS, "teacher=mlp", "student=mlp_tiny")
 PROBE = '''
 import gc
 import json
@@ -42,7 +42,7 @@ class Probe(pl.Callback):
 
 @pytest.mark.full
 def test_eight_jobs_two_at_once_train_one_teacher(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    grid = ("temperature=1,2", "alpha=0.5,0.9", "seed=0,1", "steps.teacher=600")
+    grid = ("temperature=1,2", "alpha=0.5,0.9", "seed=0,1", "teacher.steps=600")
     answer = kd(capsys, "run", "-m", "hydra/launcher=process", *TINY, *grid, f"outputs={tmp_path}")
     assert answer.code == 0
     sweep = last_sweep(tmp_path)

@@ -15,12 +15,18 @@ from kd_lightning.results.sweep_folder import Sweep, gone, read_json, read_sweep
 from tests.support.cli import DIGITS
 from tests.support.commands import Begin, Command, fresh, warm
 
-JOBS = ("temperature=1,2,3", "steps.student=1000", "steps.pretrain=0", "checkpoint_every=2000", "validate_every=250")
+JOBS = (
+    "temperature=1,2,3",
+    "student.steps=1000",
+    "student.pretrain_steps=0",
+    "checkpoint_every=2000",
+    "validate_every=250",
+)
 PATIENCE = 120.0
 
 
 def words(outputs: Path, launcher: str) -> list[str]:
-    tiny = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
+    tiny = (*DIGITS, "teacher=mlp", "student=mlp_tiny")
     return ["run", "-m", f"hydra/launcher={launcher}", *tiny, *JOBS, f"outputs={outputs}"]
 
 

@@ -19,7 +19,7 @@ from tests.support.cli import DIGITS, Answer, kd
 from tests.sweeps.search_support import VAL, space_of
 
 PARTS = {part: sorted((conf_dir() / "hydra/sweeper" / part).glob("*.yaml")) for part in ("sampler", "pruner")}
-SMALL = ("-m", "hydra/sweeper=optuna", "hydra/launcher=inline", *DIGITS, "model@teacher=mlp", "model@student=mlp_tiny")
+SMALL = ("-m", "hydra/sweeper=optuna", "hydra/launcher=inline", *DIGITS, "teacher=mlp", "student=mlp_tiny")
 SPACE = ("temperature=interval(1,4)", "alpha=tag(log, interval(0.1,1))")
 
 
@@ -73,7 +73,7 @@ def test_a_search_of_real_jobs_and_the_same_command_again(tmp_path: Path, capsys
     jobs = read_sweep(sweeps(tmp_path)[-1]).jobs
     assert [Path(job.record.get("from", "")).parent == sweep for job in jobs] == [True, True, False], "one is new"
     assert "3 jobs, best validation first" in again.out
-    other = search(capsys, tmp_path, *SPACE, "steps.pretrain=0", n_trials=1)
+    other = search(capsys, tmp_path, *SPACE, "student.pretrain_steps=0", n_trials=1)
     assert "are done" not in other.out
     assert len(list((tmp_path / "studies").glob("*.journal"))) == 2
 
@@ -85,7 +85,7 @@ def test_a_search_of_real_jobs_and_the_same_command_again(tmp_path: Path, capsys
                 read_objectives([{"value": path}], lambda: "max")
     kinds = {path.rpartition(".")[2] for path in allowed}
     of_models = {"val", "parameters", "megabytes", "steps", "steps_before", "best_step", "seconds", "throughput"}
-    of_runs = {"seed", "teacher_seed", "temperature", "alpha", "batch_size", "labeled", "wall_seconds"}
+    of_runs = {"seed", "teacher_seed", "temperature", "alpha", "batch_size", "num_labeled", "wall_seconds"}
     assert kinds <= of_models | of_runs, "a new number: does it come from the test split?"
 
 
@@ -110,7 +110,7 @@ def test_quality_against_size_in_sqlite(tmp_path: Path, capsys: pytest.CaptureFi
         "hydra.sweeper.objectives=[{value: models.distilled.val}, {value: models.distilled.parameters}]",
         f"hydra.sweeper.storage=sqlite:///{tmp_path}/mine.db",
         "hydra.sweeper.study_name=mine",
-        "model@student=choice(mlp_tiny,mlp)",
+        "student=choice(mlp_tiny,mlp)",
         "temperature=1,2",
     )
     answer = search(capsys, tmp_path, *words, n_trials=3)
@@ -128,9 +128,9 @@ def test_a_sweep_file_says_what_to_search(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "conf" / "sweep" / "mine.yaml").write_text(
         "# @package _global_\n# kd run -m sweep=mine\ndefaults:\n  - override /hydra/sweeper: optuna\n"
         "  - override /hydra/sweeper/sampler: random\nhydra:\n  sweeper:\n    n_trials: 2\n    seed: 7\n"
-        "    params:\n      temperature: int(interval(1, 9))\n      alpha: range(0.2, 1, 0.2)\n      model@student: mlp_tiny\n"
+        "    params:\n      temperature: int(interval(1, 9))\n      alpha: range(0.2, 1, 0.2)\n      student: mlp_tiny\n"
     )
-    answer = kd(capsys, "run", "-m", "sweep=mine", "hydra/launcher=inline", *DIGITS, "model@teacher=mlp", "outputs=out")
+    answer = kd(capsys, "run", "-m", "sweep=mine", "hydra/launcher=inline", *DIGITS, "teacher=mlp", "outputs=out")
     assert (answer.code, answer.err) == (0, "")
     (sweep,) = sweeps(Path("out"))
     assert sweep.parent.parent.name == "out"
@@ -165,7 +165,7 @@ def test_a_sweep_file_says_what_to_search(tmp_path: Path, capsys: pytest.Capture
         (("hydra/sweeper/sampler=cmaes", "temperature=1,2"), "CMA-ES searches numbers"),
         (("hydra/sweeper/sampler=nsgaii", "hydra.sweeper.sampler.population_size=1", *SPACE), "population_size"),
         (("temperature=glob(*)",), "temperature=choice(...)"),
-        (("model@student=choice(mlp_tiny,mlp_tinny)",), "did you mean 'mlp_tiny'?"),
+        (("student=choice(mlp_tiny,mlp_tinny)",), "did you mean 'mlp_tiny'?"),
         (("temprature=interval(1,4)",), "unknown setting 'temprature'; did you mean 'temperature'?"),
         (("hydra.sweeper.objectives=[{value: models.distilled.test}]", *SPACE), "'test' comes from the test split"),
         (("hydra.sweeper.objectives=[]", *SPACE), "a list such as"),
@@ -236,7 +236,7 @@ def test_other_code_and_a_searched_seed_are_said(
     assert "the luckiest seed" in first.err
     assert "was begun" not in first.err
     monkeypatch.setattr("kd_lightning.sweeps.search.from_config.__version__", "9.9")
-    again = search(capsys, tmp_path, *words, "steps.pretrain=0", n_trials=1)
+    again = search(capsys, tmp_path, *words, "student.pretrain_steps=0", n_trials=1)
     assert "study mine was begun with version " in again.err
     assert "and other fixed settings: its values may not compare" in again.err
 
@@ -263,9 +263,9 @@ def test_poor_jobs_are_pruned_in_worker_processes(tmp_path: Path, capsys: pytest
         "hydra.sweeper.pruner.n_startup_trials=1",
         "optimizer.lr=0.03,1e-9",
         "data.limit=null",
-        "steps.student=1000",
-        "steps.pretrain=1",
-        "steps.teacher=200",
+        "student.steps=1000",
+        "student.pretrain_steps=1",
+        "teacher.steps=200",
         "validate_every=20",
     )
     answer = search(capsys, tmp_path, *words)

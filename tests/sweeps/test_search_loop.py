@@ -66,7 +66,7 @@ def test_a_search_makes_its_trials_and_says_which_is_best(tmp_path: Path, capsys
     assert (record["storage"], record["dashboard"]) == ("memory", None)
     said = capsys.readouterr()
     assert f"best trial {best}: models.distilled.val" in said.out
-    assert f"  kd run steps.student=7 temperature={shared.study.best_params['temperature']}" in said.out
+    assert f"  kd run student.steps=7 temperature={shared.study.best_params['temperature']}" in said.out
     assert said.err == ""
 
 
@@ -236,7 +236,7 @@ def test_several_objectives_end_in_a_front(tmp_path: Path, capsys: pytest.Captur
         publish_json(folder / RESULTS, results(1 / size + (size % 2), size))
         end_job(folder, DONE)
 
-    words = ("student.hidden=range(1,7)", "alpha=0.5")
+    words = ("student.model.hidden=range(1,7)", "alpha=0.5")
     shared = shared_study(
         n_trials=6, words=words, objectives=[VAL, SIZE], sampler=lambda seed: Grid(space_of(*words).parameters)
     )

@@ -70,7 +70,7 @@ def test_what_cannot_be_searched_is_said_in_one_line(word: str, said: str) -> No
         ("a=[kd],[kd,hint]", "[kd,hint]", "a=[kd,hint]"),
         ("a={b:1},{b:2}", "{b:2}", "a={b:2}"),
         ("+vars.a=1,2", 1, "+vars.a=1"),
-        ("model@student=x,y", "y", "model@student=y"),
+        ("student=x,y", "y", "student=y"),
         ("a=interval(1,4)", 1 / 3, "a=0.3333333333333333"),
         ("a=interval(0,1)", 1e-7, "a=1e-07"),
         ("a=range(0,1,0.1)", 0.1 + 0.2, "a=0.3"),
@@ -94,9 +94,9 @@ def test_of_two_words_with_one_key_the_later_counts() -> None:
 
 
 def test_samples_name_every_choice_of_a_group_and_no_more() -> None:
-    space = space_of("model@student=x,y,z", "temperature=1,2,4", "alpha=interval(0,1)", "data=u,v")
+    space = space_of("student=x,y,z", "temperature=1,2,4", "alpha=interval(0,1)", "data=u,v")
     samples = space.samples(["model", "data"])
-    assert {sample["model@student"] for sample in samples} == {"x", "y", "z"}
+    assert {sample["student"] for sample in samples} == {"x", "y", "z"}
     assert {sample["data"] for sample in samples} == {"u", "v"}
     assert {sample["temperature"] for sample in samples} == {1}
     assert len(samples) == 4

@@ -236,7 +236,7 @@ def test_what_a_job_gets_to_first_is_not_offered_any_more() -> None:
 
 # -- real sweeps ------------------------------------------------------------------------------------------------------
 
-SMALL = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "hydra/launcher=process")
+SMALL = (*DIGITS, "teacher=mlp", "student=mlp_tiny", "hydra/launcher=process")
 
 
 def sweep_of(outputs: Path) -> Path:
@@ -247,7 +247,7 @@ def sweep_of(outputs: Path) -> Path:
 @pytest.mark.slow
 def test_no_worker_idles_while_a_stage_is_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All students alone are trained beside the teacher: that of the job that trains it, too, and of those it keeps waiting."""
-    steps = ("steps.teacher=6000", "steps.student=4", "steps.pretrain=0", "validate_every=2000")
+    steps = ("teacher.steps=6000", "student.steps=4", "student.pretrain_steps=0", "validate_every=2000")
     answer = kd(capsys, "run", "-m", *SMALL, *steps, "seed=0,1,2,3,4", f"outputs={tmp_path}")
     assert answer.code == 0, answer.err
     ended = {path: path.stat().st_mtime for path in tmp_path.glob("store/*/*/status.json")}
@@ -265,7 +265,7 @@ def test_no_worker_idles_while_a_stage_is_ready(tmp_path: Path, capsys: pytest.C
 def test_a_teacher_that_fails_is_tried_once_and_fails_those_who_need_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("teacher_optimizer.lr=1e30,0.001", "temperature=1,2,4", "steps.teacher=8", "validate_every=4")
+    words = ("teacher.optimizer.lr=1e30,0.001", "temperature=1,2,4", "teacher.steps=8", "validate_every=4")
     answer = kd(capsys, "run", "-m", *SMALL, *words, f"outputs={tmp_path}")
     assert answer.code == 1
     jobs = read_sweep(sweep_of(tmp_path)).jobs

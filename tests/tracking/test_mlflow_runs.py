@@ -88,7 +88,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[di
     begin_sweep(folder, "kd run -m temperature=1,4", ["-m", "temperature=1,4"], "worker", "basic")
     found = []
     for number, temperature in enumerate((1.0, 4.0)):
-        words = [f"temperature={temperature}", "model@student=tiny"]
+        words = [f"temperature={temperature}", "student=tiny"]
         results, said = run_job(outputs, folder / str(number), logger(outputs), words, "night", temperature=temperature)
         assert said == []
         found.append(results)
@@ -117,7 +117,7 @@ def test_children_carry_the_numbers_of_the_results(swept: tuple[Path, Path, list
         numbers = {name: value for name, value in run.data.metrics.items() if "/" not in name}
         assert numbers == metrics_of(on_disk) == metrics_of(results)
         made = settings(outputs, temperature=(1.0, 4.0)[number])
-        words = [f"temperature={(1.0, 4.0)[number]}", "model@student=tiny"]
+        words = [f"temperature={(1.0, 4.0)[number]}", "student=tiny"]
         assert run.data.params == {clean(name): str(value) for name, value in params_of(made, words).items()}
         assert run.data.params["model_student"] == "tiny"
         assert run.data.tags[NOTE] == results["verdict"]

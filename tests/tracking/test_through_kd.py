@@ -19,7 +19,7 @@ def test_a_sweep_with_both_trackers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    words = (*DIGITS, "model@teacher=mlp", "model@student=mlp_tiny", "temperature=1,4", "logger=[tensorboard,mlflow]")
+    words = (*DIGITS, "teacher=mlp", "student=mlp_tiny", "temperature=1,4", "logger=[tensorboard,mlflow]")
     answer = kd(capsys, "run", "-m", *words, f"outputs={tmp_path}")
     assert answer.code == 0, answer.err
     (folder,) = (tmp_path / "sweeps").iterdir()

@@ -11,22 +11,22 @@ from tests.support.tiny import settings
 
 
 def test_knobs_and_overrides_become_parameters(tmp_path: Path) -> None:
-    made = settings(tmp_path, optimizer__lr=0.02, seed=3)
-    words = ["optimizer.lr=0.02", "model@student=tiny", "+vars.note=a=b", "outputs=x", "logger=[mlflow]", "seed=3"]
+    made = settings(tmp_path, student__optimizer__lr=0.02, seed=3)
+    words = ["optimizer.lr=0.02", "student=tiny", "+vars.note=a=b", "outputs=x", "logger=[mlflow]", "seed=3"]
     assert params_of(made, words) == {
         "task": "classification",
         "teacher": "TinyNet",
         "student": "TinyNet",
         "loss": "kd",
         "hard_loss": "cross_entropy",
-        "teacher_hard_loss": "cross_entropy",
+        "teacher.hard_loss": "cross_entropy",
         "temperature": 2.0,
         "alpha": 0.7,
         "optimizer": "AdamW",
         "lr": 0.02,
         "batch_size": 8,
         "seed": 3,
-        "teacher_seed": 0,
+        "teacher.seed": 0,
         "optimizer.lr": 0.02,
         "model@student": "tiny",
         "vars.note": "a=b",
@@ -60,9 +60,11 @@ def test_metrics_are_the_numbers_of_the_results() -> None:
 
 def test_hard_losses_are_told_apart_whoever_set_them(tmp_path: Path) -> None:
     adjusted = {"_target_": "kd_lightning.tasks.hard_loss.LogitAdjusted", "tau": 1.5}
-    found = params_of(settings(tmp_path, hard_loss=adjusted, teacher__checkpoint="mine"), ["hard_loss=logit_adjusted"])
+    found = params_of(
+        settings(tmp_path, student__hard_loss=adjusted, teacher__checkpoint="mine"), ["hard_loss=logit_adjusted"]
+    )
     assert found["hard_loss"] == "LogitAdjusted(tau=1.5)"
-    assert "teacher_hard_loss" not in found  # of a teacher that was trained elsewhere
+    assert "teacher.hard_loss" not in found  # of a teacher that was trained elsewhere
 
 
 def test_agreement_calibration_and_f1_are_told() -> None:

@@ -140,7 +140,7 @@ def test_processes_agree_on_the_factors(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_log_variances_are_trained_where_networks_are_split(tmp_path: Path) -> None:
     """Two processes end where one ends: their gradients come together."""
-    changes = {"loss": LOSSES, "weighting": UNCERTAINTY, "steps__pretrain": 0}
+    changes = {"loss": LOSSES, "weighting": UNCERTAINTY, "student__pretrain_steps": 0}
     changes |= {role: {**network, "dropout": 0.0} for role, network in NETWORKS.items()}
     run(tmp_path / "one", **changes)
     run(tmp_path / "two", **changes, **in_two(FSDP))
@@ -174,7 +174,7 @@ def test_gradients_by_themselves_are_refused_where_there_are_none(tmp_path: Path
 
 
 def test_it_is_in_the_modules_tree_and_begins_with_all_names(tmp_path: Path) -> None:
-    one = experiment(tmp_path, loss=LOSSES, weighting=UNCERTAINTY, steps__pretrain=0)
+    one = experiment(tmp_path, loss=LOSSES, weighting=UNCERTAINTY, student__pretrain_steps=0)
     train_teacher(one)
     module = one.stage("distill").module()
     assert isinstance(module, DistillationModule)
@@ -216,7 +216,12 @@ def test_with_gradient_norms_the_unit_of_a_term_does_not_matter(tmp_path: Path) 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 def test_other_precisions_train(name: str, precision: str, tmp_path: Path) -> None:
     job = distilling(
-        tmp_path, loss=LOSSES, weighting=LEARNING[name], trainer__precision=precision, optimizer__lr=0.01, **MLP
+        tmp_path,
+        loss=LOSSES,
+        weighting=LEARNING[name],
+        trainer__precision=precision,
+        student__optimizer__lr=0.01,
+        **MLP,
     )
     entry = alone(job, entries(tmp_path / "job", 1)[0])
     with entry.path("metrics.csv").open(newline="") as file:

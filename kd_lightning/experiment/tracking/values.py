@@ -21,20 +21,21 @@ def params_of(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
         settings: The resolved settings.
         overrides: The job's words, secrets out.
     """
+    student = settings["student"]
     knobs = {
         "task": settings["task"]["name"],
-        "teacher": class_name(settings["teacher"]),
-        "student": class_name(settings["student"]),
+        "teacher": class_name(settings["teacher"]["model"]),
+        "student": class_name(student["model"]),
         "loss": ",".join(settings["loss"]),
-        "hard_loss": hard_loss_name(settings["hard_loss"]),
-        "teacher_hard_loss": teacher_hard_loss_name(settings),
+        "hard_loss": hard_loss_name(student["hard_loss"]),
+        "teacher.hard_loss": teacher_hard_loss_name(settings),
         "temperature": settings["temperature"],
         "alpha": settings["alpha"],
-        "optimizer": class_name(settings["optimizer"]),
-        "lr": settings["optimizer"].get("lr"),
+        "optimizer": class_name(student["optimizer"]),
+        "lr": student["optimizer"].get("lr"),
         "batch_size": settings["data"]["batch_size"],
         "seed": settings["seed"],
-        "teacher_seed": settings["teacher_seed"],
+        "teacher.seed": settings["teacher"]["seed"],
     }
     changed = {name: typed(text) for name, text in params(overrides).items() if name.split(".")[0] not in UNCOUNTED}
     return {name: value for name, value in {**changed, **knobs}.items() if value is not None}
@@ -60,7 +61,8 @@ def hard_loss_name(node: Mapping[str, Any]) -> str:
 
 def teacher_hard_loss_name(settings: Mapping[str, Any]) -> str | None:
     """The same of the teacher; None of one that was trained elsewhere."""
-    return None if settings["teacher"].get("checkpoint") else hard_loss_name(settings["teacher_hard_loss"])
+    teacher = settings["teacher"]
+    return None if teacher["checkpoint"] else hard_loss_name(teacher["hard_loss"])
 
 
 def typed(text: str) -> Value:

@@ -50,7 +50,7 @@ class SimKD(FeatureLoss):
                 raise ConfigError(
                     f"loss.simkd.match: {own!r} of the student is {layers[0]}, {its!r} of the teacher {layers[1]}, and "
                     "the one is to take the other's place: choose a student that ends like it, as "
-                    f"model@student=convnet_tiny_reused with student.width={width}, and the same classes"
+                    f"student=convnet_tiny_reused with student.model.width={width}, and the same classes"
                 )
             if layers[0] is not None and not _shapes(layers[0]):
                 raise ConfigError(
@@ -59,7 +59,7 @@ class SimKD(FeatureLoss):
             if layers[0] is not None and _shared(student, layers[0]):
                 raise ConfigError(
                     f"loss.simkd.match: {own.removesuffix(SIDE)!r} shares its weights with another layer, "
-                    "which would be overwritten: set student.tie_weights=false"
+                    "which would be overwritten: set student.model.tie_weights=false"
                 )
 
     def prepare(self, student: nn.Module, teacher: Callable[[], nn.Module]) -> None:

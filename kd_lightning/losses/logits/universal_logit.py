@@ -14,8 +14,8 @@ class UniversalLogit(LogitLoss):
     """Mean over the counted positions of ``T * sum_i |p_(i) - q_(i)|``, of probabilities sorted by size.
 
     The teacher may have more classes than the data, the positions are the same: a vocabulary padded to a round size
-    (``teacher.vocab_size=50304``), of whose classes the data's are the first. A teacher with another tokenizer reads other
-    inputs, which a batch does not hold. It teaches how sure to be, never of what: it needs the hard loss, or another soft
+    (``teacher.model.vocab_size=50304``), of whose classes the data's are the first. A teacher with another tokenizer reads
+    other inputs, which a batch does not hold. It teaches how sure to be, never of what: it needs the hard loss, or another soft
     one, beside it.
 
     Args:

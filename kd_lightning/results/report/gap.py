@@ -12,7 +12,7 @@ from kd_lightning.results.numbers import MISSING, difference, finite, metric_val
 from kd_lightning.results.roles import ALONE, TEACHER, record
 
 NO_GAP = "no gap"
-BETTER_TEACHER = "give the teacher more steps (steps.teacher) or a larger network (model@teacher)"
+BETTER_TEACHER = "give the teacher more steps (teacher.steps) or a larger network (teacher=NAME)"
 
 
 def measure_gap(results: dict[str, Any]) -> float | None:

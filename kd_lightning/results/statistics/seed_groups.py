@@ -1,6 +1,6 @@
 """Jobs that differ in their seeds alone are one configuration, whatever order they ran in.
 
-What counts as one draw of luck is the student's seed: jobs with the same ``seed`` and other ``teacher_seed`` share the
+What counts as one draw of luck is the student's seed: jobs with the same ``seed`` and other ``teacher.seed`` share the
 student alone, so they are not independent. They are averaged first.
 """
 
@@ -16,7 +16,8 @@ from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, total_steps
 from kd_lightning.results.statistics.verdict import gain
 from kd_lightning.results.sweep_folder import PRUNED, Job, params, varied
 
-SEEDS = frozenset({"seed", "teacher_seed"})
+SEEDS = frozenset({"seed", "teacher.seed", "teacher_seed"})
+"""Settings that are luck, that of the teacher also as it was called before."""
 UNCOUNTED = frozenset({"outputs", "folder", "progress", "force", "logger", "log_every"})
 """Settings, and all below them, that change no result: jobs that differ in these are the same configuration."""
 DIVERGED = "NonFiniteLossError"
@@ -63,7 +64,7 @@ class Choice:
 
     Attributes:
         name: As in ``Group``.
-        overrides: All overrides of its jobs but ``seed``, and ``teacher_seed`` where the sweep varies it.
+        overrides: All overrides of its jobs but ``seed``, and ``teacher.seed`` where the sweep varies it.
         seeds: Student's seeds that the exploring jobs of the sweep use, those of unfinished jobs included.
     """
 
@@ -165,7 +166,7 @@ def _group(jobs: Sequence[Job], names: Sequence[str]) -> Group:
 def _seeds(job: Job) -> tuple[str | None, str | None]:
     """The job's seeds as its overrides have them; None where it has the configuration's own."""
     values = params(job.overrides)
-    return values.get("seed"), values.get("teacher_seed")
+    return values.get("seed"), values.get("teacher.seed", values.get("teacher_seed"))
 
 
 def run_of(number: int, results: dict[str, Any]) -> Run:

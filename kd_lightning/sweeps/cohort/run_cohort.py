@@ -164,7 +164,7 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
     fitting = [job for job in jobs if reasons[job.order.number] is None]
     for place in dict.fromkeys(place_of(job.settings) for job in fitting):
         chosen = [job for job in fitting if place_of(job.settings) == place]
-        with output_to(chosen[0].folder.with_name(LOG)), matmul_precision(chosen[0].settings["matmul"]):
+        with output_to(chosen[0].folder.with_name(LOG)), matmul_precision(chosen[0].settings["matmul_precision"]):
             fit = max(1, students_that_fit([job.settings for job in chosen], build) // at_once)
             if fit < len(chosen):
                 print(
@@ -187,7 +187,7 @@ def output_of(folder: Path) -> TextIO:
 def place_of(settings: dict[str, Any]) -> tuple[str, ...]:
     """Where and how the process computes: jobs of one process at one time have it in common."""
     trainer = settings["trainer"]
-    return settings["matmul"], repr(trainer.get("accelerator")), repr(trainer.get("devices"))
+    return settings["matmul_precision"], repr(trainer.get("accelerator")), repr(trainer.get("devices"))
 
 
 def composed(order: Order) -> Composed | None:

@@ -14,6 +14,7 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config.shorthands import PARTS
 from kd_lightning.errors import ConfigError
 from kd_lightning.process.machine_load import usable_cores
 from kd_lightning.results.sweep_folder import differing
@@ -69,8 +70,9 @@ def orders_for(
 
 
 SETS_APART = (
-    *("data", "experiment", "scheme", "seed", "steps", "task", "teacher", "trainer", "model@teacher", "validate_every"),
-    *("channels_last", "matmul"),
+    *("data", "experiment", "scheme", "seed", "task", "teacher", "trainer", "validate_every", "channels_last"),
+    *(f"{group}@teacher" for group in PARTS),
+    *("student.steps", "student.pretrain_steps", "student.num_labeled", "max_steps", "matmul_precision"),
 )
 """Jobs that differ in one of these train on other batches, or with another teacher."""
 

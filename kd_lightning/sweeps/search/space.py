@@ -40,7 +40,7 @@ class Parameter:
     """One thing that is searched.
 
     Attributes:
-        key: As on the command line: ``temperature``, ``+vars.x``, ``model@student``.
+        key: As on the command line: ``temperature``, ``+vars.x``, ``student``.
         group: The part of the key that may be a configuration group: ``model``.
         written: The sweep as the user wrote it.
         distribution: What Optuna draws from.

@@ -154,7 +154,7 @@ class Job:
                 why, fix = "forbid classes by -inf, which is not kept", "use teacher_outputs=topk or live"
             else:
                 why = "are not finite"
-                fix = "train the teacher again with a lower teacher_optimizer.lr, or choose another"
+                fix = "train the teacher again with a lower teacher.optimizer.lr, or choose another"
             raise TeacherOutputError(
                 f"the teacher's {what} {why} for {len(rows)} of {len(wrong)} training rows, index {rows[:5]}: {fix}"
             )

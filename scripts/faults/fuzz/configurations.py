@@ -18,7 +18,7 @@ from scripts.faults.fuzz.case import MARKER, TOUCH, answer
 from scripts.faults.fuzz.spoil import damage
 from tests.support.cli import DIGITS
 
-SMALL = (*DIGITS, "model@teacher=mlp_tiny", "model@student=mlp_tiny")
+SMALL = (*DIGITS, "teacher=mlp_tiny", "student=mlp_tiny")
 NODES = (
     f"{{_target_: os.system, command: '{TOUCH}'}}",
     f"{{_target_: subprocess.run, args: [touch, {MARKER}]}}",

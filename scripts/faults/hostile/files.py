@@ -17,8 +17,8 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from scripts.faults.hostile.attempt import Allow, Root
 
 DIGITS = (
-    *("run", "experiment=digits", "debug=fast_dev_run", "progress=false", "steps.pretrain=0"),
-    *("model@teacher=mlp", "model@student=mlp_tiny", "data.limit=32"),
+    *("run", "experiment=digits", "debug=fast_dev_run", "progress=false", "student.pretrain_steps=0"),
+    *("teacher=mlp", "student=mlp_tiny", "data.limit=32"),
 )
 STUDY = "planted"
 SEARCH = (

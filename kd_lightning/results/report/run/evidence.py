@@ -174,10 +174,11 @@ def teacher(results: dict[str, Any]) -> str:
 def data(results: dict[str, Any]) -> str:
     """Which data, and who saw rows without a label."""
     fingerprint = f"Fingerprint {shorten_hash(results.get('data_fingerprint') or '') or 'not recorded'}."
-    if results.get("labeled") is None:
+    labeled = results.get("num_labeled", results.get("labelled"))  # older results say labelled
+    if labeled is None:
         return fingerprint
     return (
-        f"{fingerprint} {count(results['labeled'])} training rows keep a label; the student alone sees only these, "
+        f"{fingerprint} {count(labeled)} training rows keep a label; the student alone sees only these, "
         "the distilled student all rows, the others through the teacher alone."
     )
 

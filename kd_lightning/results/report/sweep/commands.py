@@ -8,7 +8,7 @@ from itertools import product
 
 from kd_lightning.results.sweep_folder import Job, Sweep, params
 
-SEEDS = ("seed", "teacher_seed")
+SEEDS = ("seed", "teacher.seed", "teacher_seed")
 UNKNOWN = "# not recorded"
 
 

@@ -1,0 +1,76 @@
+"""Short words for settings of teacher and student, on the command line and in sweeps: ``teacher=mlp``, ``optimizer.lr=0.01``.
+
+Records and reports keep a word as it was typed; Hydra is given the composed one. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from kd_lightning.errors import ConfigError
+from kd_lightning.safety.redaction import redacted_override
+
+PARTS = ("model", "optimizer", "scheduler", "hard_loss")
+"""What teacher and student each choose a file of, from the group of that name."""
+UNDER = {
+    "teacher": (*PARTS, "steps", "seed", "checkpoint", "num_labeled"),
+    "student": (*PARTS, "steps", "pretrain_steps", "num_labeled"),
+}
+"""Role -> its settings."""
+ROLES = tuple(UNDER)
+"""``ROLE=NAME`` chooses the role's model."""
+OF_STUDENT = ("optimizer", "scheduler", "hard_loss")
+"""Without a role, these are the student's: they are what sweeps vary."""
+WORD = re.compile(r"([+~]*)([^=@]*)(.*)", re.DOTALL)
+"""Sign, name up to an ``@``, the rest; fits every text."""
+
+
+def expand(word: str) -> str:
+    """A word as Hydra composes it; one without a shorthand stays as it is.
+
+    Example:
+        >>> expand("teacher=mlp"), expand("optimizer=sgd")
+        ('model@teacher.model=mlp', 'optimizer@student.optimizer=sgd')
+        >>> expand("optimizer.lr=0.1"), expand("teacher.steps=5")
+        ('student.optimizer.lr=0.1', 'teacher.steps=5')
+    """
+    match = WORD.fullmatch(word)
+    assert match is not None
+    sign, name, rest = match.groups()
+    if rest.startswith("@") or not (rest or sign == "~"):  # a place is named already; no setting at all
+        return word
+    holds_settings = rest[1:].lstrip().startswith("{")
+    if name in ROLES:
+        return word if sign or holds_settings else f"model@{name}.model{rest}"
+    if name in OF_STUDENT and not holds_settings and sign in ("", "~"):
+        return f"{sign}{name}@student.{name}{rest}"
+    return f"{sign}student.{name}{rest}" if name.partition(".")[0] in OF_STUDENT else word
+
+
+def explain_shorthands(words: Iterable[str]) -> str:
+    """What the shorthands among the words of a command stand for, in one line; empty where there are none.
+
+    Example:
+        >>> explain_shorthands(["-m", "teacher=mlp", "seed=1", "optimizer.lr=0.1,0.2"])
+        'teacher=mlp is model@teacher.model=mlp, optimizer.lr=0.1,0.2 is student.optimizer.lr=0.1,0.2'
+    """
+    composed = {word: expand(word) for word in words}
+    return ", ".join(
+        f"{redacted_override(word)} is {redacted_override(whole)}" for word, whole in composed.items() if word != whole
+    )
+
+
+def refuse_two_names(words: Iterable[str]) -> None:
+    """No setting is set both by its shorthand and by its whole name: which of them counts would depend on their order.
+
+    Raises:
+        ConfigError: One is.
+    """
+    typed: dict[str, str] = {}
+    for word in words:
+        name = word.lstrip("+~").partition("=")[0]
+        whole = expand(word).lstrip("+~").partition("=")[0]
+        other = typed.setdefault(whole, name)
+        if other != name:
+            raise ConfigError(f"{other} and {name} are the same setting: write one of them")
