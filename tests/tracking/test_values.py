@@ -28,14 +28,14 @@ def test_knobs_and_overrides_become_parameters(tmp_path: Path) -> None:
         "seed": 3,
         "teacher.seed": 0,
         "optimizer.lr": 0.02,
-        "model@student": "tiny",
+        "model@student.model": "tiny",
         "vars.note": "a=b",
     }
 
 
 def test_an_optimizer_without_a_rate_has_none(tmp_path: Path) -> None:
     made = settings(tmp_path)
-    del made["optimizer"]["lr"]
+    del made["student"]["optimizer"]["lr"]
     assert "lr" not in params_of(made, [])
 
 

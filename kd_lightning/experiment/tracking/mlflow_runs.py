@@ -189,7 +189,7 @@ def clean(name: str) -> str:
     """The name with what MLflow does not take, or would take for the end of a text, replaced.
 
     Example:
-        >>> clean("model@student"), clean("2026-11-24_02-10-00/3")
-        ('model_student', '2026-11-24_02-10-00/3')
+        >>> clean("model@student.model"), clean("2026-11-24_02-10-00/3")
+        ('model_student.model', '2026-11-24_02-10-00/3')
     """
     return re.sub(r"[^\w./ -]", "_", name)

@@ -12,6 +12,8 @@ from kd_lightning.results.sweep_folder import params
 from kd_lightning.safety.redaction import redacted
 
 Value = float | int | str | bool
+CHOICES = {"teacher": "model@teacher.model", "student": "model@student.model"}
+"""Short words for a choice -> the choice; under the short words themselves stand the classes."""
 
 
 def params_of(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Value]:
@@ -37,7 +39,8 @@ def params_of(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
         "seed": settings["seed"],
         "teacher.seed": settings["teacher"]["seed"],
     }
-    changed = {name: typed(text) for name, text in params(overrides).items() if name.split(".")[0] not in UNCOUNTED}
+    words = params(overrides).items()
+    changed = {CHOICES.get(name, name): typed(text) for name, text in words if name.split(".")[0] not in UNCOUNTED}
     return {name: value for name, value in {**changed, **knobs}.items() if value is not None}
 
 
