@@ -118,8 +118,8 @@ WORDS = {
     "+student.model.drop=1": ("ConfigError", "student.model.drop", "did you mean 'dropout'"),
     "+student.stesp=1": ("ConfigError", "unknown setting 'student.stesp'", "did you mean 'steps'"),
     "teacher.optimizer=sgd": ("ConfigError", "teacher.optimizer='sgd'", "optimizer@teacher.optimizer=sgd"),
-    "sweep=pareto": ("ConfigError", "sweep=pareto fits task=language_modelling", "kd ls sweep"),
-    "student=null": ("ConfigError", "student.model is missing", "model@student.model=NAME"),
+    "sweep=pareto": ("ConfigError", "sweep=pareto fits task=language_modeling", "kd ls sweep"),
+    "student=null": ("ConfigError", "student=null", "kd ls model"),
     "data=null": ("ConfigError", "data=null", "kd ls data"),
     "loss=[]": ("ConfigError", "loss is empty", "loss=[kd]"),
     "force=[distil]": ("ConfigError", "force=distil", "did you mean 'distill'"),
@@ -152,7 +152,7 @@ WORDS = {
     "data=text_files": ("ConfigError", "data.root is not set", "data.root="),
     "seed=[1": ("ConfigError", "'seed=[1'", "NAME=VALUE"),
     "seed": ("ConfigError", "'seed'", "NAME=VALUE"),
-    "task=language_modelling": ("ConfigError", "task.num_classes", "fit together"),
+    "task=language_modeling": ("ConfigError", "task.num_classes", "fit together"),
     "+trainer.max_steps=5": ("ConfigError", "trainer.max_steps", "use teacher.steps"),
     "+trainer.overfit_batches=1": ("ConfigError", "trainer.overfit_batches", "use debug=overfit"),
 }
@@ -209,7 +209,7 @@ ABSURD = {
         "callbacks.early_stopping.patience=-1",
         "0 or more",
     ),
-    ("data=text_files", "data.root=", "task=language_modelling", "teacher=lstm_lm", "student=lstm_lm"): (
+    ("data=text_files", "data.root=", "task=language_modeling", "teacher=lstm_lm", "student=lstm_lm"): (
         "data.root is empty",
         "shell variable",
     ),

@@ -92,7 +92,7 @@ def test_ls_lists_every_choice_with_its_purpose(capsys: pytest.CaptureFixture[st
     shown = {line for line in lines if not line.startswith(" ")}
     assert shown == set(groups()) >= {"model", "data", "task", "loss", "experiment"}
     choices = [line.split(maxsplit=1) for line in lines if line.startswith(" ")]
-    files = list(conf_dir().glob("*/**/*.yaml"))
+    files = list(conf_dir().glob("*/**/[!_]*.yaml"))
     assert len(choices) == len(files)
     assert all(len(choice) == 2 for choice in choices)
 

@@ -201,7 +201,10 @@ def test_every_knob_is_set_from_the_command_line() -> None:
     assert teacher == {
         **default,
         "optimizer": {**default["optimizer"], "lr": 0.5},
-        **{"steps": 7, "seed": 4, "num_labeled": 98, "checkpoint": "mine.safetensors"},
+        "steps": 7,
+        "seed": 4,
+        "num_labeled": 98,
+        "checkpoint": "mine.safetensors",
     }
 
 
@@ -223,8 +226,10 @@ def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() ->
 
 @pytest.mark.parametrize("name", names("data"))
 def test_what_data_sets_have_in_common_stands_once(name: str) -> None:
-    shared, own = (OmegaConf.load(conf_dir() / "data" / f"{each}.yaml") for each in ("_base", name))
-    assert not set(shared) & set(own)
+    everywhere, classes, own = (
+        OmegaConf.load(conf_dir() / "data" / f"{each}.yaml") for each in ("_base", "_classes", name)
+    )
+    assert not (set(everywhere) | set(classes)) - {"defaults"} & set(own)
 
 
 @pytest.mark.parametrize("name", names("scheduler"))

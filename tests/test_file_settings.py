@@ -141,7 +141,7 @@ FILES = {
     "conf/config.yaml:3: ": {"config": "a: 1\nb: [\n"},
     "conf/experiment/mine.yaml:2 uses the resolver 'oc.env'": {"experiment/mine": "a: 1\nb: '${oc.env:HOME}'\n"},
     "chooses hydra/env": {"experiment/mine": "# @package _global_\ndefaults: [{override /hydra/env: default}]\n"},
-    "data/sotu.yaml is put into hydra.callbacks": {
+    "data/_base.yaml is put into hydra.callbacks": {
         "experiment/mine": "defaults: [/data/sotu@_global_.hydra.callbacks]\n"
     },
     "the configuration is composed of more than 200 files": {

@@ -152,7 +152,7 @@ def test_a_task_that_cannot_is_named(tmp_path: Path) -> None:
     target = {"_target_": "tests.test_long_tail.Other"}
     builder = experiment(tmp_path, task=target, teacher__hard_loss=ADJUSTED).builder
     with pytest.raises(
-        ConfigError, match="teacher.hard_loss: Other has no `with_hard_loss`: choose hard_loss@teacher.hard_loss="
+        ConfigError, match=r"teacher\.hard_loss: Other has no `with_hard_loss`: choose hard_loss@teacher\.hard_loss="
     ):
         builder.trained_task("teacher")
     assert builder.trained_task("student") is builder.task

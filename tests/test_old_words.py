@@ -44,6 +44,7 @@ FORMS = {
     "data.labelled=100": "student.num_labeled=100",
     "data.labelled_teacher=100": "teacher.num_labeled=100",
     "matmul=medium": "matmul_precision=medium",
+    "task=language_modelling": "task=language_modeling",
     "student.hidden=[8]": "student.model.hidden=[8]",
     "+teacher.dropout=0.1": "+teacher.model.dropout=0.1",
     "hydra.sweeper.params.student.hidden='[8],[16]'": "hydra.sweeper.params.student.model.hidden='[8],[16]'",

@@ -194,7 +194,7 @@ def ran_with(package: Path, outputs: Path) -> list[str]:
     code._source.cache_clear()
     code._parse.cache_clear()
     chosen = settings(outputs)
-    chosen["student"] = {"_target_": f"{package.name}.net.Net"}
+    chosen["student"]["model"] = {"_target_": f"{package.name}.net.Net"}
     chosen["loss"]["mine"] = {"_target_": f"{package.name}.loss.Mine"}
     found = Experiment(chosen, build, ["tests", package.name], SilentBoard()).run()
     return [stage for stage, record in found.records.items() if not record["reused"]]

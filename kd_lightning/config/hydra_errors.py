@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.config.conf_files import conf_dir, groups
-from kd_lightning.config.shorthands import expand
+from kd_lightning.config.shorthands import OF_STUDENT, expand
 from kd_lightning.errors import did_you_mean
 from kd_lightning.safety.error_text import one_line
 from kd_lightning.safety.redaction import redacted_override
@@ -42,7 +42,6 @@ def explain(error: BaseException, overrides: Sequence[str], config_name: str) ->
         return f"{shown!r} cannot be read as NAME=VALUE: {hint}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return missing_file(str(error.missing_cfg_file), error.options)
-    overrides = [expand(word) for word in overrides]
     overridden, missing = OVERRIDDEN.search(str(error)), NO_SUCH_KEY.search(str(error.__cause__))
     if overridden and missing:
         key, inner = overridden[1], missing[1]
@@ -50,7 +49,7 @@ def explain(error: BaseException, overrides: Sequence[str], config_name: str) ->
         whole = key if key.split(".")[-1] == inner else f"{key}.{inner}"
         return unknown_setting(whole, overrides, config_name)
     for word in overrides:
-        empty = NO_CHOICE.fullmatch(word)
+        empty = NO_CHOICE.fullmatch(expand(word))
         if empty and empty[1] in groups():
             return f"{word}: a group needs a choice; kd ls {empty[1]} lists them"
     causes = [error, error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [error]
@@ -85,7 +84,10 @@ def unknown_setting(key: str, overrides: Sequence[str], config_name: str) -> str
     """A setting that the configuration does not have."""
     if key.startswith("vars."):
         return f"{key} is new: write +{key}=..."
-    hint = did_you_mean(key, known_settings(overrides, config_name))
+    known = known_settings([expand(word) for word in overrides], config_name)
+    students = tuple(f"student.{part}" for part in OF_STUDENT)
+    short = [name.removeprefix("student.") for name in known if name.startswith(students)]
+    hint = did_you_mean(key, [*short, *known])
     return f"unknown setting {key!r}{hint or '; kd run --cfg job shows all of them'}"
 
 

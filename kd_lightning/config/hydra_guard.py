@@ -236,7 +236,7 @@ def check_sweep(config: DictConfig, loader: ConfigLoaderImpl) -> None:
     words = [f"{key}={value}" for key, value in swept.items() if isinstance(value, str)]
     typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     refuse_two_names([*words, *typed])
-    for change in OverridesParser.create(loader).parse_overrides([expand(word) for word in (*words, *typed)]):
+    for change in OverridesParser.create(loader).parse_overrides([*words, *typed]):
         if change.value_type in TRIED and next(change.sweep_iterator(), None) is None:
             raise ConfigError(
                 f"{change.input_line} names nothing to try: list values, as {change.key_or_group}=choice(...)"

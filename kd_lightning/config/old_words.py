@@ -26,6 +26,7 @@ RENAMED = {
     "data.labelled": "student.num_labeled",
     "data.labelled_teacher": "teacher.num_labeled",
     "matmul": "matmul_precision",
+    "task=language_modelling": "task=language_modeling",
     "optimizer=adamw_lstm_lm": "optimizer=adamw optimizer.lr=0.03",
     "optimizer=adamw_lstm_lm_small": "optimizer=adamw optimizer.lr=0.06",
     "optimizer@teacher_optimizer=adamw_lstm_lm": "optimizer@teacher.optimizer=adamw teacher.optimizer.lr=0.03",

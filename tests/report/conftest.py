@@ -28,7 +28,7 @@ def model(val: float, test: float, parameters: int, steps: int, **more: Any) -> 
 def results() -> dict[str, Any]:
     """What the sample run's ``results.json`` holds."""
     return {
-        "task": "language_modelling",
+        "task": "language_modeling",
         "metric": "perplexity",
         "mode": "min",
         "seed": 0,

@@ -41,7 +41,7 @@ def results(value: float, seed: int, **more: Any) -> dict[str, Any]:
         return {"val": v, "test": v + 1, "steps": steps, "best_step": steps, "seconds": 3.5, **sizes, **extra}
 
     found = {
-        "task": "language_modelling",
+        "task": "language_modeling",
         "metric": "perplexity",
         "mode": "min",
         "seed": seed,

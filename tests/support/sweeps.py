@@ -25,7 +25,7 @@ def results(
     """What a verdict reads of ``results.json``; ``steps`` of the student alone, of pre-training and of distillation."""
     alone, before, distilled = steps
     return {
-        "task": "language_modelling",
+        "task": "language_modeling",
         "metric": metric,
         "mode": mode,
         "seed": seed,

@@ -119,7 +119,7 @@ def test_children_carry_the_numbers_of_the_results(swept: tuple[Path, Path, list
         made = settings(outputs, temperature=(1.0, 4.0)[number])
         words = [f"temperature={(1.0, 4.0)[number]}", "student=tiny"]
         assert run.data.params == {clean(name): str(value) for name, value in params_of(made, words).items()}
-        assert run.data.params["model_student"] == "tiny"
+        assert run.data.params["model_student.model"] == "tiny"
         assert run.data.tags[NOTE] == results["verdict"]
         files = {file.path for file in runs.client.list_artifacts(run.info.run_id)}
         assert files == {"results.json", "report.md", "report.html"}
