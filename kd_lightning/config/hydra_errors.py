@@ -84,7 +84,7 @@ def unknown_setting(key: str, overrides: Sequence[str], config_name: str) -> str
     """A setting that the configuration does not have."""
     if key.startswith("vars."):
         return f"{key} is new: write +{key}=..."
-    known = known_settings([expand(word) for word in overrides], config_name)
+    known = known_settings(overrides, config_name)
     students = tuple(f"student.{part}" for part in OF_STUDENT)
     short = [name.removeprefix("student.") for name in known if name.startswith(students)]
     hint = did_you_mean(key, [*short, *known])
@@ -94,7 +94,7 @@ def unknown_setting(key: str, overrides: Sequence[str], config_name: str) -> str
 def known_settings(overrides: Sequence[str], config_name: str) -> list[str]:
     """Paths of all settings, with the groups that the overrides choose, where these compose."""
     files = groups()
-    chosen = [word for word in overrides if word.partition("=")[0].partition("@")[0] in files]
+    chosen = [word for word in overrides if expand(word).partition("=")[0].partition("@")[0] in files]
     for words in (chosen, []):
         try:
             with initialize_config_dir(str(conf_dir()), version_base="1.3"):

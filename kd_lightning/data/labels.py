@@ -89,7 +89,7 @@ def labeled_rows(targets: Tensor, count: int, seed: int) -> Tensor:
     Raises:
         ConfigError: ``count`` is not possible.
     """
-    generator = torch.Generator().manual_seed(derive(seed, "labelled"))
+    generator = torch.Generator().manual_seed(derive(seed, "labelled"))  # the old word: another would choose other rows
     classes = targets.to(torch.int64) if targets.dim() == 1 else torch.zeros(len(targets), dtype=torch.int64)
     sizes = torch.bincount(classes).double()
     present = int((sizes > 0).sum())
