@@ -29,7 +29,7 @@ class KDLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
-        collector.go_on()
+        collector.resume_collection()
         self.threads()  # what is set wrong is said before anything is started
         if self.forks:
             from kd_lightning.sweeps.launchers.worker_pool import warm_up
@@ -37,11 +37,11 @@ class KDLauncher(Launcher):
             warm_up()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from kd_lightning.sweeps.launchers.orders_for import orders_for
+        from kd_lightning.sweeps.launchers.orders_for import make_orders
 
         # Hydra's own record of the sweep, secrets included; ours are sweep.json and each job's job.json and config.yaml.
         Path(self.config.hydra.sweep.dir, "multirun.yaml").unlink(missing_ok=True)
-        orders = orders_for(self.config, job_overrides, initial_job_idx, self.threads())
+        orders = make_orders(self.config, job_overrides, initial_job_idx, self.threads())
         self.do(orders)
         return [JobReturn(overrides=words, status=JobStatus.COMPLETED) for words in job_overrides]
 
@@ -58,9 +58,9 @@ class WorkerLauncher(KDLauncher):
     """One job after the other in one worker process, where imports stay warm; a new one takes over if it dies."""
 
     def do(self, orders: list[Any]) -> None:
-        from kd_lightning.sweeps.launchers.orders_for import run_crew
+        from kd_lightning.sweeps.launchers.orders_for import run_worker_pool
 
-        run_crew(self.config, orders, workers=1, fresh=False, gpus=None)
+        run_worker_pool(self.config, orders, workers=1, fresh=False, gpus=None)
 
 
 class ProcessLauncher(KDLauncher):
@@ -81,17 +81,17 @@ class ProcessLauncher(KDLauncher):
         self.gpus = gpus
 
     def threads(self) -> int | None:
-        from kd_lightning.sweeps.launchers.orders_for import share_of_cores, whole
+        from kd_lightning.sweeps.launchers.orders_for import divide_cores, require_positive_whole
 
-        jobs = whole(self.n_jobs, f"hydra.launcher.{self.setting}")
+        jobs = require_positive_whole(self.n_jobs, f"hydra.launcher.{self.setting}")
         if self.threads_each is None:
-            return share_of_cores(jobs)
-        return whole(self.threads_each, "hydra.launcher.threads_each")
+            return divide_cores(jobs)
+        return require_positive_whole(self.threads_each, "hydra.launcher.threads_each")
 
     def do(self, orders: list[Any]) -> None:
-        from kd_lightning.sweeps.launchers.orders_for import run_crew
+        from kd_lightning.sweeps.launchers.orders_for import run_worker_pool
 
-        run_crew(self.config, orders, workers=self.n_jobs, fresh=True, gpus=self.gpus)
+        run_worker_pool(self.config, orders, workers=self.n_jobs, fresh=True, gpus=self.gpus)
 
 
 class CohortLauncher(ProcessLauncher):
@@ -121,20 +121,20 @@ class CohortLauncher(ProcessLauncher):
 
     def threads(self) -> int | None:
         from kd_lightning.errors import ConfigError
-        from kd_lightning.sweeps.launchers.orders_for import whole
+        from kd_lightning.sweeps.launchers.orders_for import require_positive_whole
 
         if self.max_jobs is not None:
-            whole(self.max_jobs, "hydra.launcher.max_jobs")
+            require_positive_whole(self.max_jobs, "hydra.launcher.max_jobs")
         if not isinstance(self.stack, bool):
             raise ConfigError(f"hydra.launcher.stack={self.stack!r}: true or false is expected")
         several = super().threads()
         return None if self.n_jobs == 1 and self.threads_each is None else several
 
     def do(self, orders: list[Any]) -> None:
-        from kd_lightning.sweeps.launchers.orders_for import as_cohorts, run_crew
+        from kd_lightning.sweeps.launchers.orders_for import run_worker_pool, split_into_cohorts
 
-        cohorts = as_cohorts(orders, self.n_jobs, len(self.gpus or [None]), self.max_jobs, self.stack)
-        run_crew(self.config, cohorts, workers=self.n_jobs, fresh=False, gpus=self.gpus)
+        cohorts = split_into_cohorts(orders, self.n_jobs, len(self.gpus or [None]), self.max_jobs, self.stack)
+        run_worker_pool(self.config, cohorts, workers=self.n_jobs, fresh=False, gpus=self.gpus)
 
 
 class SubmititLauncher(KDLauncher):
@@ -154,9 +154,9 @@ class SubmititLauncher(KDLauncher):
         self.parameters = parameters
 
     def threads(self) -> int | None:
-        from kd_lightning.sweeps.launchers.orders_for import whole
+        from kd_lightning.sweeps.launchers.orders_for import require_positive_whole
 
-        return whole(self.parameters.get("cpus_per_task") or 1, "hydra.launcher.cpus_per_task")
+        return require_positive_whole(self.parameters.get("cpus_per_task") or 1, "hydra.launcher.cpus_per_task")
 
     def do(self, orders: list[Any]) -> None:
         from kd_lightning.sweeps.launchers.submitit_jobs import run_with_submitit

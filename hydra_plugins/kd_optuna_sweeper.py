@@ -31,7 +31,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         try:
-            from kd_lightning.sweeps.search.from_config import search
+            from kd_lightning.sweeps.search.from_config import run_search
         except ModuleNotFoundError as error:
             if error.name not in ("optuna", "sqlalchemy"):
                 raise
@@ -41,5 +41,5 @@ class OptunaSweeper(Sweeper):
         from kd_lightning.sweeps.confirmation import drop_confirm, parse_confirm, run_confirmation
 
         wanted, launch = parse_confirm(self.config.confirm), self.launcher.launch
-        found = search(self.config, self.hydra_context.config_loader, launch, drop_confirm(arguments))
+        found = run_search(self.config, self.hydra_context.config_loader, launch, drop_confirm(arguments))
         run_confirmation(self.config, launch, wanted, found.jobs, found.shared.space.fixed, found.unfinished)

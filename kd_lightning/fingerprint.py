@@ -15,7 +15,7 @@ from typing import Any
 
 from kd_lightning.process.import_paths import find_source
 
-OWN = "kd_lightning"
+OWN_PACKAGE = "kd_lightning"
 WITHOUT_EFFECT = ("errors", "process", "safety", "store")
 """What says where, in which turn and in which words, and computes nothing: editing it keeps every result."""
 
@@ -32,7 +32,7 @@ def code_fingerprint(roots: Iterable[str], packages: Iterable[str]) -> str:
 
 def code_behind(roots: Iterable[str], packages: Iterable[str]) -> dict[str, str]:
     """Each module that a fingerprint holds -> SHA-256 of its code; as ``code_fingerprint``."""
-    tops = frozenset(packages) | {OWN}
+    tops = frozenset(packages) | {OWN_PACKAGE}
     waiting = [module for root in roots if (module := module_of(root, tops))]
     seen: dict[str, str] = {}
     while waiting:
@@ -48,7 +48,7 @@ def code_behind(roots: Iterable[str], packages: Iterable[str]) -> dict[str, str]
 def is_without_effect(module: str) -> bool:
     """It is in one of these rooms, or the package itself."""
     top, _, rest = module.partition(".")
-    return top == OWN and rest.partition(".")[0] in ("", *WITHOUT_EFFECT)
+    return top == OWN_PACKAGE and rest.partition(".")[0] in ("", *WITHOUT_EFFECT)
 
 
 def targets_of(node: Any) -> Iterator[str]:

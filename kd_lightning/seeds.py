@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 
 
-def derive(*parts: int | str) -> int:
+def derive_seed(*parts: int | str) -> int:
     """A seed in [0, 2^63) that depends on every part and on nothing else.
 
     Example:
-        >>> derive(0, "order", 1) == derive(0, "order", 1), derive(0, "order", 1) == derive(0, "order", 2)
+        >>> derive_seed(0, "order", 1) == derive_seed(0, "order", 1), derive_seed(0, "order", 1) == derive_seed(0, "order", 2)
         (True, False)
     """
     text = "/".join(map(str, parts))

@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kd_lightning.errors import CheckpointWriteError, ConfigError
-from kd_lightning.safety.inside import inside, is_plain_file, open_new, remove
+from kd_lightning.safety.inside import check_inside, is_plain_file, open_new, remove_path
 from kd_lightning.safety.json_files import read_json
 
 KEY_LENGTH = 20
@@ -146,8 +146,8 @@ class Entry:
             LinkError: A link stands there.
         """
         root = self.folder.parent.parent
-        inside(root, self.folder)
-        inside(root, self.lock_path)
+        check_inside(root, self.folder)
+        check_inside(root, self.lock_path)
 
     @property
     def lock_path(self) -> Path:
@@ -217,7 +217,7 @@ class Entry:
         publish_json(self.status_path, {**status, "seal": self.seal(status)})
         for path in self.folder.iterdir():
             if path.name not in {*files, "status.json"}:
-                remove(path)
+                remove_path(path)
 
     def seal(self, status: Mapping[str, Any]) -> str:
         """What binds a status to this entry: neither a flipped bit nor another entry's folder goes unseen."""
@@ -328,7 +328,7 @@ class Store:
 def sweep_temporaries(folder: Path) -> None:
     """Remove what a killed writer left; the caller holds the folder's lock."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        remove(path)
+        remove_path(path)
 
 
 def fsync_folder(folder: Path) -> None:

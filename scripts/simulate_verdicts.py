@@ -28,8 +28,14 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
-from kd_lightning.results.statistics.critical_values import SHARES, NullDistribution, solve, spread_nodes
-from kd_lightning.results.statistics.simultaneous_test import DRAWS, LEVEL, PLAINLY, fit_two_way, largest_share
+from kd_lightning.results.statistics.critical_values import SHARES, NullDistribution, solve_increasing, spread_nodes
+from kd_lightning.results.statistics.simultaneous_test import (
+    CONFIDENCE_LEVEL,
+    DRAWS,
+    PLAINLY,
+    fit_two_way,
+    largest_share,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FRESH = 5
@@ -99,7 +105,7 @@ def critical_table(seeds: int, count: int, pooled: bool) -> tuple[Array, Array]:
     angles = np.concatenate([[0.0], np.geomspace(0.002, np.pi / 2 - 1e-4, 100)])
     own_df = (count - 1) * (seeds - 1) if pooled else seeds - 1
     nulls = [NullDistribution(np.cos(a), np.sin(a) if a else 0.0, seeds - 1, own_df, count, pooled) for a in angles]
-    return angles, np.array([null.critical(LEVEL) for null in nulls])
+    return angles, np.array([null.critical(CONFIDENCE_LEVEL) for null in nulls])
 
 
 def half_widths(shared: Array, own: Array, seeds: int, count: int, pooled: bool) -> Array:
@@ -163,7 +169,7 @@ def dunnett_critical(count: int, df: int) -> float:
         within = (ndtr((reach - half * z) / half) - ndtr((-reach - half * z) / half)) ** count
         return float((SHARES[:, None] * weights / weights.sum() * within).sum())
 
-    return solve(chance, LEVEL)
+    return solve_increasing(chance, CONFIDENCE_LEVEL)
 
 
 def holm_claims(gains: Array) -> Array:
@@ -175,7 +181,7 @@ def holm_claims(gains: Array) -> Array:
     stepped = np.maximum.accumulate(np.take_along_axis(p, order, 1) * (count - np.arange(count)), axis=1)
     adjusted = np.empty_like(p)
     np.put_along_axis(adjusted, order, stepped, 1)
-    return np.asarray(adjusted < 1 - LEVEL)
+    return np.asarray(adjusted < 1 - CONFIDENCE_LEVEL)
 
 
 def beyond(half: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -224,7 +230,7 @@ def simulate(scenario: Scenario, seeds: int, sweeps: int) -> dict[str, Rates]:
         )
     fresh, _ = scenario.draw(rng, sweeps, FRESH)
     fresh = np.take_along_axis(fresh, chosen[:, :, None], 1)[:, 0]
-    half = stdtrit(FRESH - 1, (1 + LEVEL) / 2) * fresh.std(1, ddof=1) / np.sqrt(FRESH)
+    half = stdtrit(FRESH - 1, (1 + CONFIDENCE_LEVEL) / 2) * fresh.std(1, ddof=1) / np.sqrt(FRESH)
     claims = (np.abs(fresh.mean(1)) > half) * np.sign(fresh.mean(1))
     rates["confirmation"] = rate(claims, scenario.gains[chosen[:, 0]], claims[:, None], scenario.gains[chosen])
     return rates

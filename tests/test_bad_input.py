@@ -1,6 +1,6 @@
 """What a user can get wrong: exit code 2 and one line that says what, where and the fix, before the first step.
 
-Composing takes most of a second, so what is wrong with a *value* is tested on settings composed once, from ``checked``
+Composing takes most of a second, so what is wrong with a *value* is tested on settings composed once, from ``check_job_settings``
 on, and what concerns Hydra, with one of each kind of value, through the whole command.
 """
 
@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.errors import KDError
-from kd_lightning.safety.error_text import describe
-from kd_lightning.sweeps.job import carry_out, checked
+from kd_lightning.safety.error_text import describe_error
+from kd_lightning.sweeps.job import carry_out, check_job_settings
 from kd_lightning.tasks.metrics import Accuracy
 from tests.support.cli import DIGITS, Answer, kd, text_words, texts
 
@@ -53,7 +53,7 @@ def base(words: tuple[str, ...]) -> DictConfig:
 
 @pytest.fixture
 def refused_value(capsys: pytest.CaptureFixture[str], outputs: Path) -> Any:
-    """Runs a job from ``checked`` on; asserts that it is refused in one line before any training; returns the line."""
+    """Runs a job from ``check_job_settings`` on; asserts that it is refused in one line before any training; returns the line."""
 
     def run(words: tuple[str, ...], *values: str) -> str:
         config = base(words).copy()
@@ -62,8 +62,8 @@ def refused_value(capsys: pytest.CaptureFixture[str], outputs: Path) -> Any:
             OmegaConf.update(config, change.key_or_group, change.value())
         folder = outputs / "run"
         with pytest.raises(KDError) as error:
-            carry_out(checked(config, folder, []), folder, [], sweep=None)
-        line = describe(error.value)
+            carry_out(check_job_settings(config, folder, []), folder, [], sweep=None)
+        line = describe_error(error.value)
         assert "\n" not in str(error.value)
         assert "teacher: validation" not in capsys.readouterr().out
         return line

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.config.instantiate import build
+from kd_lightning.config.instantiate import build_node
 from kd_lightning.data.collate import collate_rows
 from kd_lightning.data.datamodule import ExperimentData, RowsDataset, channels_innermost
 from kd_lightning.data.table import Table
@@ -36,7 +36,7 @@ WORDS = (
 
 
 def experiment(outputs: Path, *words: str) -> Experiment:
-    return Experiment(settings_of(*WORDS, f"outputs={outputs}", *words), build, [], SilentBoard())
+    return Experiment(settings_of(*WORDS, f"outputs={outputs}", *words), build_node, [], SilentBoard())
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 4, 5), (3, 2, 4, 5), (2, 3, 1, 1), (1, 4, 2, 2)])

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from kd_lightning import __version__
-from kd_lightning.cli.completion import VERBS
+from kd_lightning.cli.completion import COMPLETED_VERBS
 from kd_lightning.cli.main import main
-from kd_lightning.config.conf_files import conf_dir, groups, search_dirs
+from kd_lightning.config.conf_files import conf_dir, list_groups, search_dirs
 from tests.support.cli import kd
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def own_file(name: str, text: str, folder: str = "conf") -> Path:
 def test_help_names_every_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     answer = kd(capsys, *words)
     assert answer.code == 0
-    assert all(f"kd {verb}" in answer.out for verb in VERBS)
+    assert all(f"kd {verb}" in answer.out for verb in COMPLETED_VERBS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +58,7 @@ def test_run_help_shows_groups_and_choices(capsys: pytest.CaptureFixture[str]) -
     answer = kd(capsys, "run", "--help")
     assert answer.code == 0
     assert "kd run -m temperature=1,2,4" in answer.out
-    shown = {group: choices for group, choices in groups().items() if not group.startswith("hydra/")}
+    shown = {group: choices for group, choices in list_groups().items() if not group.startswith("hydra/")}
     assert "model" in shown
     for group, choices in shown.items():
         assert f"{group}: {', '.join(choices)}" in answer.out
@@ -90,7 +90,7 @@ def test_ls_lists_every_choice_with_its_purpose(capsys: pytest.CaptureFixture[st
     assert answer.code == 0
     lines = answer.out.splitlines()
     shown = {line for line in lines if not line.startswith(" ")}
-    assert shown == set(groups()) >= {"model", "data", "task", "loss", "experiment"}
+    assert shown == set(list_groups()) >= {"model", "data", "task", "loss", "experiment"}
     choices = [line.split(maxsplit=1) for line in lines if line.startswith(" ")]
     files = list(conf_dir().glob("*/**/[!_]*.yaml"))
     assert len(choices) == len(files)
@@ -216,7 +216,7 @@ def completed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("kd ", list(VERBS)),
+        ("kd ", list(COMPLETED_VERBS)),
         ("kd r", ["run", "report"]),
         ("kd x", []),
         ("kd ls opt", ["optimizer"]),

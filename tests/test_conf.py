@@ -11,10 +11,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kd_lightning.config.conf_files import conf_dir, purpose
-from kd_lightning.config.instantiate import build, check_arguments, target_nodes
+from kd_lightning.config.conf_files import conf_dir, read_purpose
+from kd_lightning.config.instantiate import build_node, check_arguments, list_target_nodes
 from kd_lightning.config.resolve import yaml_text
-from kd_lightning.config.settings_checks import KEYS, check_settings
+from kd_lightning.config.settings_checks import TOP_LEVEL_KEYS, check_settings
 from kd_lightning.experiment.run import execute
 from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.tasks.base import Task
@@ -53,10 +53,10 @@ def accepted(*overrides: str) -> dict[str, Any]:
 
 def one_batch(settings: dict[str, Any]) -> None:
     """Both networks answer the task's example with a finite loss that has a gradient."""
-    task: Task = build(settings["task"])
+    task: Task = build_node(settings["task"])
     batch = task.example_batch()
     for role in ("teacher", "student"):
-        network = build(settings[role]["model"])
+        network = build_node(settings[role]["model"])
         logits = task.logits(network, batch)
         loss = task.loss(logits, task.align(batch, logits), batch)
         loss.backward()
@@ -104,7 +104,7 @@ def test_known_files_are_found() -> None:
 def test_file_begins_with_its_purpose(file: str) -> None:
     lines = (conf_dir() / file).read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
-    assert len(purpose(conf_dir() / file)) >= len("Adam.")
+    assert len(read_purpose(conf_dir() / file)) >= len("Adam.")
 
 
 @pytest.mark.parametrize("name", names("experiment"))
@@ -117,13 +117,13 @@ def test_experiment_begins_with_its_command(name: str) -> None:
 def test_file_composes_is_accepted_and_its_networks_run(file: str) -> None:
     group, _, name = file.rpartition("/")
     settings = accepted(*overrides_for(group, name), *UNSET.get(file, ()))
-    assert set(settings) == KEYS
+    assert set(settings) == TOP_LEVEL_KEYS
     one_batch(settings)
 
 
 def test_default_composes_is_accepted_and_has_exactly_the_known_keys() -> None:
     settings = accepted()
-    assert set(settings) == KEYS
+    assert set(settings) == TOP_LEVEL_KEYS
     one_batch(settings)
 
 
@@ -134,17 +134,17 @@ def test_logger_is_built(name: str, tmp_path: Path) -> None:
     if needed and importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed")
     for node in settings_of(f"logger=[{name}]", f"outputs={tmp_path}")["logger"].values():
-        assert build({**node, **({"save_dir": str(tmp_path)} if "save_dir" in node else {})}) is not None
+        assert build_node({**node, **({"save_dir": str(tmp_path)} if "save_dir" in node else {})}) is not None
 
 
 @pytest.mark.parametrize("group", ["optimizer", "scheduler", "annealing", "weighting", "callbacks", "loss"])
 def test_choices_of_a_group_are_built(group: str) -> None:
     for name in names(group):
         settings = accepted(*overrides_for(group, name), *UNSET.get(f"{group}/{name}", ()))
-        nodes = [node for _, node in target_nodes(settings.get(group, settings["student"].get(group)))]
+        nodes = [node for _, node in list_target_nodes(settings.get(group, settings["student"].get(group)))]
         assert nodes or name == "none"
         for node in nodes:
-            made = build(node)
+            made = build_node(node)
             if group == "optimizer":
                 assert len(made(torch.nn.Linear(2, 2).parameters()).param_groups) == 1
             if group in ("scheduler", "annealing"):
@@ -158,7 +158,7 @@ def test_experiment_trains_to_a_verdict(name: str, tmp_path: Path) -> None:
     # The real corpus takes half a minute to tokenize: see tests/data.
     small = [word for word in text_words(texts(tmp_path / "texts")) if word.startswith("data")] if language else []
     settings = accepted(*words, *small)
-    results = execute(settings, build, [], tmp_path / "run", yaml_text, [], "kd run")
+    results = execute(settings, build_node, [], tmp_path / "run", yaml_text, [], "kd run")
     assert {"teacher", "baseline", "pretrained", "distilled"} == set(results["models"])
     assert results["teacher_unchanged"]
     assert results["models"]["distilled"]["steps"] == 1
@@ -244,8 +244,8 @@ def test_any_curve_may_be_put_on_a_weight_temperature_or_alpha(name: str) -> Non
 @pytest.mark.parametrize("name", names("sample_temperature"))
 def test_a_temperature_by_position_takes_one_word(name: str) -> None:
     settings = accepted("loss=[kd,dkd]", f"+sample_temperature@loss.dkd.temperature={name}")
-    assert isinstance(build(settings["loss"]["dkd"]).temperature, SampleTemperature)
-    assert build(settings["loss"]["kd"]).temperature is None
+    assert isinstance(build_node(settings["loss"]["dkd"]).temperature, SampleTemperature)
+    assert build_node(settings["loss"]["kd"]).temperature is None
 
 
 def test_sizes_follow_the_data() -> None:

@@ -14,9 +14,9 @@ import torch
 from omegaconf import OmegaConf
 
 from kd_lightning.config import allowlist
-from kd_lightning.config.allowlist import ALLOWED_CALLS, check_target, locate
-from kd_lightning.config.instantiate import build, check_arguments
-from kd_lightning.config.resolve import plain
+from kd_lightning.config.allowlist import ALLOWED_CALLS, check_target, locate_target
+from kd_lightning.config.instantiate import build_node, check_arguments
+from kd_lightning.config.resolve import resolve_config
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError
 from kd_lightning.models.mlp import MLP
 from tests.support.cli import DIGITS, kd
@@ -79,9 +79,9 @@ REFUSED = [
     "hydra.utils.instantiate",
     "kd_lightning.store.Store",
     "kd_lightning.cli.main.main",
-    "kd_lightning.config.allowlist.register",
+    "kd_lightning.config.allowlist.register_package",
     # Functions and foreign classes under allowed names.
-    "kd_lightning.data.sources.text.read_text",
+    "kd_lightning.data.sources.text.read_document",
     "kd_lightning.data.datamodule.Dataset",
     "torch.nn.functional.relu",
     "torch.optim.lr_scheduler.partial",
@@ -104,7 +104,7 @@ REFUSED = [
 def test_foreign_names_are_refused(target: str) -> None:
     for node in ({"_target_": target}, {"_target_": target, "_partial_": True}, {"_target_": target, "_args_": ["x"]}):
         with pytest.raises(ConfigError) as error:
-            build(node)
+            build_node(node)
         assert target in str(error.value)
         assert "\n" not in str(error.value)
         with pytest.raises(ConfigError):
@@ -128,7 +128,7 @@ def test_foreign_names_are_refused(target: str) -> None:
     ],
 )
 def test_control_known_classes_are_found(target: str) -> None:
-    assert locate(target).__name__ == target.rpartition(".")[2]
+    assert locate_target(target).__name__ == target.rpartition(".")[2]
 
 
 def shapes(target: str) -> list[Any]:
@@ -150,7 +150,7 @@ def shapes(target: str) -> list[Any]:
 @pytest.mark.parametrize("target", ["foreign_pkg.Thing", "foreign_pkg.os.system", "foreign_pkg"])
 def test_refused_code_is_not_even_imported(number: int, target: str, package: Path) -> None:
     node = shapes(target)[number]
-    for refuse in (lambda: build(node), lambda: check_arguments({"a": node})):
+    for refuse in (lambda: build_node(node), lambda: check_arguments({"a": node})):
         with pytest.raises(UntrustedTargetError, match="KD_LIGHTNING_TRUST=foreign_pkg"):
             refuse()
     assert not package.exists()
@@ -159,23 +159,23 @@ def test_refused_code_is_not_even_imported(number: int, target: str, package: Pa
 
 def test_control_trusted_code_is_imported_and_built(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KD_LIGHTNING_TRUST", "another_pkg, foreign_pkg")
-    assert build({"_target_": "foreign_pkg.Thing", "size": 3}).size == 3
+    assert build_node({"_target_": "foreign_pkg.Thing", "size": 3}).size == 3
     assert package.exists()
-    assert build({"_target_": "foreign_pkg.make", "size": 4}).size == 4
-    assert build({"_target_": "foreign_pkg.Thing.small"}).size == 0
-    assert build({"_target_": "foreign_pkg.Thing", "_partial_": True})(size=5).size == 5
+    assert build_node({"_target_": "foreign_pkg.make", "size": 4}).size == 4
+    assert build_node({"_target_": "foreign_pkg.Thing.small"}).size == 0
+    assert build_node({"_target_": "foreign_pkg.Thing", "_partial_": True})(size=5).size == 5
 
 
 def test_trust_in_a_package_is_none_in_what_it_imports(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KD_LIGHTNING_TRUST", "foreign_pkg")
     for target in ("foreign_pkg.os.system", "foreign_pkg.Path", "foreign_pkg.os.path.join"):
         with pytest.raises(UntrustedTargetError, match="foreign_pkg"):
-            build({"_target_": target, "_args_": ["true"]})
+            build_node({"_target_": target, "_args_": ["true"]})
 
 
 def test_trust_by_register(package: Path) -> None:
-    allowlist.register("foreign_pkg")
-    assert build({"_target_": "foreign_pkg.make", "size": 2}).size == 2
+    allowlist.register_package("foreign_pkg")
+    assert build_node({"_target_": "foreign_pkg.make", "size": 2}).size == 2
 
 
 def test_trust_by_entry_point(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,14 +186,14 @@ def test_trust_by_entry_point(package: Path, monkeypatch: pytest.MonkeyPatch) ->
     allowlist.trusted_distributions.cache_clear()
     try:
         assert allowlist.trusted_packages() == ["foreign_pkg"]
-        assert build({"_target_": "foreign_pkg.make", "size": 2}).size == 2
+        assert build_node({"_target_": "foreign_pkg.make", "size": 2}).size == 2
     finally:
         allowlist.trusted_distributions.cache_clear()
 
 
 def test_trust_never_comes_from_a_configuration(package: Path) -> None:
     with pytest.raises(UntrustedTargetError):
-        build({"_target_": "kd_lightning.config.allowlist.register", "package": "foreign_pkg"})
+        build_node({"_target_": "kd_lightning.config.allowlist.register_package", "package": "foreign_pkg"})
     assert allowlist.trusted_packages() == []
 
 
@@ -202,13 +202,13 @@ def test_named_transformers_are_allowed_without_their_authors_code() -> None:
     assert target in ALLOWED_CALLS
     check_target(target)
     with pytest.raises(UntrustedTargetError, match="trust_remote_code"):
-        build({"_target_": target, "pretrained_model_name_or_path": "x", "trust_remote_code": True})
+        build_node({"_target_": target, "pretrained_model_name_or_path": "x", "trust_remote_code": True})
 
 
 @pytest.mark.parametrize("target", [5, None, ["os.system"], {"_target_": "os.system"}])
 def test_a_target_is_a_text(target: Any) -> None:
     with pytest.raises(ConfigError, match="a dotted name is expected"):
-        build({"_target_": target})
+        build_node({"_target_": target})
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_target_is_a_text(target: Any) -> None:
 )
 def test_what_is_not_there_is_said_in_one_line(target: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="cannot be found") as error:
-        locate(target)
+        locate_target(target)
     assert "\n" not in str(error.value)
     assert capfd.readouterr().err == ""
 
@@ -239,8 +239,8 @@ def test_trust_is_read_once(package: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with allowlist.freeze_trust():
         monkeypatch.setenv("KD_LIGHTNING_TRUST", "foreign_pkg")
         with pytest.raises(UntrustedTargetError):
-            build({"_target_": "foreign_pkg.make", "size": 2})
-    assert build({"_target_": "foreign_pkg.make", "size": 2}).size == 2
+            build_node({"_target_": "foreign_pkg.make", "size": 2})
+    assert build_node({"_target_": "foreign_pkg.make", "size": 2}).size == 2
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------
@@ -293,27 +293,27 @@ def test_nested_nodes_are_checked_under_their_path() -> None:
 
 
 def test_build_makes_objects_and_leaves_values() -> None:
-    assert isinstance(build(MLP_NODE), MLP)
-    assert build(0.5) == 0.5
-    assert build(None) is None
+    assert isinstance(build_node(MLP_NODE), MLP)
+    assert build_node(0.5) == 0.5
+    assert build_node(None) is None
     assert isinstance(
-        build({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1})([torch.ones(1)]), torch.optim.SGD
+        build_node({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1})([torch.ones(1)]), torch.optim.SGD
     )
 
 
 def test_what_is_built_is_never_interpolated() -> None:
     text = "${oc.create:{_target_: os.mkdir, path: made}}"
-    settings = plain(
+    settings = resolve_config(
         OmegaConf.create({"node": {"_target_": "torch.nn.ModuleDict", "modules": None}, "text": "\\" + text})
     )
     assert settings["text"] == text
     layer = {"_target_": "torch.nn.Linear", "_partial_": True, "device": settings["text"]}
-    assert build(layer).keywords == {"device": text}
+    assert build_node(layer).keywords == {"device": text}
 
 
 def test_directives_of_hydra() -> None:
     inner = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}
-    assert isinstance(build({"_target_": "torch.nn.Sequential", "_args_": [inner, inner]})[1], torch.nn.Linear)
+    assert isinstance(build_node({"_target_": "torch.nn.Sequential", "_args_": [inner, inner]})[1], torch.nn.Linear)
     kept = {
         "_target_": "torch.nn.Linear",
         "_partial_": True,
@@ -321,43 +321,47 @@ def test_directives_of_hydra() -> None:
         "_convert_": "none",
         "device": inner,
     }
-    assert build(kept).keywords == {"device": inner}
-    assert build(kept).keywords["device"] is not inner
+    assert build_node(kept).keywords == {"device": inner}
+    assert build_node(kept).keywords["device"] is not inner
 
 
 def test_our_errors_come_through_as_they_are() -> None:
     with pytest.raises(ConfigError, match="MLP: dropout=3 is not a probability") as error:
-        build({**MLP_NODE, "dropout": 3})
+        build_node({**MLP_NODE, "dropout": 3})
     assert type(error.value) is ConfigError
     with pytest.raises(KDError, match="is not a probability"):  # from inside of another object
-        build({"_target_": "torch.nn.Sequential", "_args_": [{**MLP_NODE, "dropout": 3}]})
+        build_node({"_target_": "torch.nn.Sequential", "_args_": [{**MLP_NODE, "dropout": 3}]})
 
 
 def test_foreign_errors_name_the_target_in_one_line() -> None:
     with pytest.raises(ConfigError) as error:
-        build({"_target_": "torch.nn.Linear", "in_features": -1, "out_features": 2})
+        build_node({"_target_": "torch.nn.Linear", "in_features": -1, "out_features": 2})
     assert str(error.value).startswith("torch.nn.Linear: ")
     assert "\n" not in str(error.value)
 
 
 def test_a_name_is_an_argument_only_where_the_constructor_has_one(tmp_path: Path) -> None:
-    logger = build({"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": str(tmp_path), "name": "mine"})
+    logger = build_node({"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": str(tmp_path), "name": "mine"})
     assert logger.name == "mine"
-    assert isinstance(build({**MLP_NODE, "name": "only for the reader"}), MLP)
+    assert isinstance(build_node({**MLP_NODE, "name": "only for the reader"}), MLP)
 
 
 # -- plain settings ---------------------------------------------------------------------------------------------------
 
 
 def test_plain_resolves() -> None:
-    assert plain(OmegaConf.create({"a": {"b": 2}, "c": "${a.b}", "d": ["${c}"]})) == {"a": {"b": 2}, "c": 2, "d": [2]}
+    assert resolve_config(OmegaConf.create({"a": {"b": 2}, "c": "${a.b}", "d": ["${c}"]})) == {
+        "a": {"b": 2},
+        "c": 2,
+        "d": [2],
+    }
 
 
 def test_plain_names_what_is_unset_and_what_leads_nowhere() -> None:
     with pytest.raises(ConfigError, match=r"data.root is not set: give it a value with data.root="):
-        plain(OmegaConf.create({"x": "${data.root}", "data": {"root": "???"}}))
+        resolve_config(OmegaConf.create({"x": "${data.root}", "data": {"root": "???"}}))
     with pytest.raises(ConfigError, match=r"task.classes: .*'data.classes' not found"):
-        plain(OmegaConf.create({"task": {"classes": "${data.classes}"}, "data": {}}))
+        resolve_config(OmegaConf.create({"task": {"classes": "${data.classes}"}, "data": {}}))
 
 
 # -- secrets ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from kd_lightning.process import cpu_threads, machine_load
-from kd_lightning.process.cpu_threads import OWN_CHOICE, chosen_threads, fix_threads
+from kd_lightning.process.cpu_threads import THREAD_COUNT_VARIABLES, chosen_threads, fix_threads
 from kd_lightning.process.machine_load import (
     LoadMeter,
     Reading,
@@ -35,7 +35,7 @@ CORES = 4
 def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """A machine of four cores on which nobody has decided; the test says how many are busy."""
     found = [0.0]
-    for name in OWN_CHOICE:
+    for name in THREAD_COUNT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cpu_threads, "usable_cores", lambda: CORES)
     monkeypatch.setattr(cpu_threads._load, "measure", lambda: found[0])
@@ -68,7 +68,7 @@ def test_the_line_says_what_to_type(busy: list[float]) -> None:
     ]
 
 
-@pytest.mark.parametrize("decided", [*OWN_CHOICE, "launcher"])
+@pytest.mark.parametrize("decided", [*THREAD_COUNT_VARIABLES, "launcher"])
 def test_who_has_decided_is_heard(decided: str, busy: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     busy[0] = 3.0
     if decided == "launcher":

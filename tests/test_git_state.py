@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.safety.git_state import git_state
+from kd_lightning.safety.git_state import read_git_state
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 OWN = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
@@ -96,7 +96,7 @@ def test_programs_that_a_checkout_names_do_not_run(
     marker = tmp_path / "marker"
     where = plant(checkout, marker)
     marker.unlink(missing_ok=True)
-    state = git_state(where)
+    state = read_git_state(where)
     assert not marker.exists()
     assert state["git commit"] == git(checkout, "-c", "core.fsmonitor=false", "rev-parse", "HEAD")
     marker.unlink(missing_ok=True)
@@ -105,17 +105,21 @@ def test_programs_that_a_checkout_names_do_not_run(
 
 
 def test_changes_are_counted_as_git_counts_them(checkout: Path) -> None:
-    assert git_state(checkout) == {"git commit": git(checkout, "rev-parse", "HEAD"), "git changes": 0}
+    assert read_git_state(checkout) == {"git commit": git(checkout, "rev-parse", "HEAD"), "git changes": 0}
     (checkout / "a.txt").write_text("b\n")
     (checkout / "new.txt").write_text("c\n")
     (checkout / "ignored.log").write_text("d\n")
     (checkout / ".git" / "info" / "exclude").write_text("*.tmp\n")
     (checkout / "ignored.tmp").write_text("e\n")
     (checkout / "deep").mkdir()
-    assert git_state(checkout / "deep")["git changes"] == len(git(checkout, "status", "--porcelain").splitlines()) == 2
+    assert (
+        read_git_state(checkout / "deep")["git changes"]
+        == len(git(checkout, "status", "--porcelain").splitlines())
+        == 2
+    )
     index = (checkout / ".git" / "index").read_bytes()
     os.utime(checkout / "a.txt", (1, 1))
-    git_state(checkout)
+    read_git_state(checkout)
     assert (checkout / ".git" / "index").read_bytes() == index, "the checkout's index is only read"
 
 
@@ -123,24 +127,24 @@ def test_packed_refs_worktrees_and_other_hashes(checkout: Path, tmp_path: Path) 
     git(checkout, "pack-refs", "--all")
     git(checkout, "worktree", "add", "-q", str(tmp_path / "beside"))
     (tmp_path / "beside" / "a.txt").write_text("b\n")
-    assert git_state(tmp_path / "beside") == {"git commit": git(checkout, "rev-parse", "HEAD"), "git changes": 1}
+    assert read_git_state(tmp_path / "beside") == {"git commit": git(checkout, "rev-parse", "HEAD"), "git changes": 1}
     other = tmp_path / "sha256"
     other.mkdir()
     git(other, "init", "-q", "--object-format=sha256")
     git(other, "commit", "-q", "--allow-empty", "-m", "first")
-    assert git_state(other) == {"git commit": git(other, "rev-parse", "HEAD"), "git changes": 0}
+    assert read_git_state(other) == {"git commit": git(other, "rev-parse", "HEAD"), "git changes": 0}
 
 
 def test_what_cannot_be_asked_is_said_and_outside_there_is_nothing(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert git_state(tmp_path) == {}
+    assert read_git_state(tmp_path) == {}
     (checkout / ".git" / "HEAD").write_text("ref: refs/heads/none\n")
-    assert git_state(checkout) == {"git": f"not recorded: git could not read {checkout}"}
+    assert read_git_state(checkout) == {"git": f"not recorded: git could not read {checkout}"}
     (checkout / ".git" / "HEAD").unlink()
     os.mkfifo(checkout / ".git" / "HEAD")
-    assert git_state(checkout)["git"].endswith("has no HEAD"), "and nobody waits for a pipe"
+    assert read_git_state(checkout)["git"].endswith("has no HEAD"), "and nobody waits for a pipe"
     (checkout / ".git" / "HEAD").unlink()
     (checkout / ".git" / "HEAD").write_text("ref: refs/heads/none\n")
     monkeypatch.setenv("PATH", f".{os.pathsep}")
-    assert git_state(checkout) == {"git": "not recorded: git is not installed"}
+    assert read_git_state(checkout) == {"git": "not recorded: git is not installed"}

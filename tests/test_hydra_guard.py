@@ -22,7 +22,7 @@ from kd_lightning.config.hydra_parts import check_part, find_foreign_names, find
 from kd_lightning.config.hydra_setup import register_with_hydra
 from kd_lightning.errors import ConfigError, UntrustedTargetError
 from kd_lightning.sweeps.job import overrides_of_job
-from kd_lightning.sweeps.launchers.orders_for import hydra_overrides
+from kd_lightning.sweeps.launchers.orders_for import list_hydra_overrides
 
 MKDIR = {"_target_": "os.mkdir", "path": "made"}
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -129,7 +129,7 @@ def test_words_are_kept_as_they_were_typed(monkeypatch: pytest.MonkeyPatch) -> N
     HydraConfig.instance().set_config(config)
     assert overrides_of_job()[0] == "seed=${teacher.seed}"
     assert "hunter2" not in str(overrides_of_job())
-    assert hydra_overrides(config) == ["hydra.verbose=${progress}"]
+    assert list_hydra_overrides(config) == ["hydra.verbose=${progress}"]
 
 
 def test_late_values_are_filled_in(tmp_path: Path) -> None:

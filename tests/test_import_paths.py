@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.config.allowlist import locate
+from kd_lightning.config.allowlist import locate_target
 from kd_lightning.errors import ConfigError
 from kd_lightning.fingerprint import module_of
 from kd_lightning.process.import_paths import SAFE_PATH, TrustedFinder
@@ -75,13 +75,13 @@ def test_only_trusted_packages_come_from_the_working_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KD_LIGHTNING_TRUST", "kd_probe,kd_probe_wants")
     import_trusted_packages()
-    assert locate("kd_probe.inner.Thing").__name__ == "Thing"
+    assert locate_target("kd_probe.inner.Thing").__name__ == "Thing"
     assert module_of("kd_probe.inner.Thing", frozenset({"kd_probe"})) == "kd_probe.inner"
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("kd_probe_beside")
     with pytest.raises(ConfigError, match="KD_LIGHTNING_TRUST=kd_probe,kd_probe_wants,kd_probe_beside"):
-        locate("kd_probe_wants.Thing")
+        locate_target("kd_probe_wants.Thing")
     monkeypatch.setenv("KD_LIGHTNING_TRUST", "kd_probe,kd_probe_wants,kd_probe_beside")
     import_trusted_packages()
-    assert locate("kd_probe_wants.Thing").__name__ == "Thing"
+    assert locate_target("kd_probe_wants.Thing").__name__ == "Thing"
     assert sum(isinstance(finder, TrustedFinder) for finder in sys.meta_path) == 1

@@ -23,7 +23,7 @@ def test_what_is_well_is_read(tmp_path: Path) -> None:
     found = read_record(path, {"val": json_files.NUMBER, "steps": json_files.WHOLE}, ("steps",))
     assert str(found) == "{'val': nan, 'steps': 3, 'more': [1.5, -inf]}"
     write_json(path, results(40.0, 0))
-    assert read_record(path, record_fields.RESULTS) == results(40.0, 0)
+    assert read_record(path, record_fields.RESULTS_FIELDS) == results(40.0, 0)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_only_regular_files_are_read_and_nobody_waits(make: Callable[[Path], Non
 def test_a_field_of_the_wrong_type_is_named(found: dict[str, Any], said: str, tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", found)
     with pytest.raises(KDError, match=said):
-        read_record(tmp_path / "a.json", record_fields.MODEL)
+        read_record(tmp_path / "a.json", record_fields.MODEL_FIELDS)
 
 
 WRONG: list[Any] = [None, True, -1, 10**30, 1.5, "x", [], ["x"], {}, {"x": 1}, "\x1b[31m"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from kd_lightning.config.instantiate import build
+from kd_lightning.config.instantiate import build_node
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.collect_results import results_of
 from kd_lightning.experiment.experiment import Experiment
@@ -166,7 +166,7 @@ def test_language_models_count_tokens(capsys: pytest.CaptureFixture[str], tmp_pa
     results = json.loads((folder / "results.json").read_text())
     assert results["hard_loss"] == "LogitAdjusted(tau=1.0)"
     assert "class_groups" not in results
-    builder = Experiment(settings_of(*words, f"outputs={tmp_path}"), build, [], SilentBoard()).builder
+    builder = Experiment(settings_of(*words, f"outputs={tmp_path}"), build_node, [], SilentBoard()).builder
     rows = builder.dataset.prepared.splits["train"]
     seen = rows["targets"][rows["mask"]] if "mask" in rows else rows["targets"]
     assert builder.dataset.class_rows("student").tolist() == [int((seen == token).sum()) for token in range(300)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.cli.config_files import ls
-from kd_lightning.cli.loss_table import loss_rows, page
+from kd_lightning.cli.config_files import list_configs
+from kd_lightning.cli.loss_table import loss_rows, render_loss_page
 from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.errors import KDError
 from tests.test_loss_laws import NAMES, build
@@ -18,7 +18,9 @@ ROWS = {row.name: row for row in loss_rows(FILES)}
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "python -m kd_lightning.cli.loss_table > docs/losses.md"
+    assert PAGE.read_text(encoding="utf-8") == render_loss_page(), (
+        "python -m kd_lightning.cli.loss_table > docs/losses.md"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,7 +30,7 @@ def test_every_loss_has_its_row(name: str) -> None:
     assert len(row.reference) > len("Hinton 2015")
     assert row.taps == bool(loss.taps)
     assert row.chunked == (loss.soft_term(2.0, 1.0) is not None)
-    assert f"| `{name}` |" in page()
+    assert f"| `{name}` |" in render_loss_page()
 
 
 def test_known_rows() -> None:
@@ -43,16 +45,16 @@ def test_ls_prints_it(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkey
     mine = tmp_path / "conf" / "loss" / "mine.yaml"
     mine.parent.mkdir(parents=True)
     mine.write_text("# @package loss.mine\n# My own.\n_target_: my_pkg.mine.Mine\n", encoding="utf-8")
-    assert ls(["loss"]) == 0
+    assert list_configs(["loss"]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     for row in ROWS.values():
         assert row.formula in lines
         assert row.reference in lines
     assert any(line.split() == ["mine", "My", "own."] for line in lines)
-    assert ls([]) == 0
+    assert list_configs([]) == 0
     assert ROWS["kd"].formula not in [line.strip() for line in capsys.readouterr().out.splitlines()]
     with pytest.raises(KDError, match="no group 'objective': it is now kd ls loss"):
-        ls(["objective"])
+        list_configs(["objective"])
 
 
 TAPPING = '''

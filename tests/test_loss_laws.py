@@ -24,7 +24,7 @@ from kd_lightning.losses.base import Loss
 from kd_lightning.losses.features.base import FeatureLoss
 from kd_lightning.losses.logits.base import LogitLoss
 from kd_lightning.losses.logits.divergence_loss import TemperedDivergence
-from kd_lightning.models.taps import tapped
+from kd_lightning.models.taps import tap_network
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import CrossEntropy
 from kd_lightning.tasks.position import PositionTask
@@ -493,7 +493,7 @@ def test_the_teacher_of_attention_gets_no_gradient(name: str, live: bool) -> Non
 
 
 def tapped_outputs(network: nn.Module, taps: dict[str, str]) -> Outputs:
-    with tapped(network, taps) as features:
+    with tap_network(network, taps) as features:
         logits = network(INPUTS)
     return Outputs(logits, features)
 

@@ -13,7 +13,7 @@ from pytorch_lightning.strategies.launchers.multiprocessing import _GlobalStateS
 
 from kd_lightning.errors import KDError
 from kd_lightning.experiment import experiment as whole_run
-from kd_lightning.training.distributed.rank import Task
+from kd_lightning.training.distributed.rank import RankTask
 from kd_lightning.training.matmul import matmul_precision
 from tests.support.processes import in_two
 from tests.support.tiny import experiment
@@ -44,13 +44,13 @@ def trained_with(tmp_path: Path, **changes: Any) -> dict[str, str]:
 
 def test_in_every_stage_and_in_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tested: list[str] = []
-    evaluated = whole_run.evaluated
+    evaluated = whole_run.evaluate_model
 
     def noted(**arguments: Any) -> Any:
         tested.append(torch.get_float32_matmul_precision())
         return evaluated(**arguments)
 
-    monkeypatch.setattr(whole_run, "evaluated", noted)
+    monkeypatch.setattr(whole_run, "evaluate_model", noted)
     assert trained_with(tmp_path) == {f"{stage}-0": "medium" for stage in STAGES}
     assert tested == ["medium"] * len(STAGES)
 
@@ -65,7 +65,7 @@ def test_in_a_process_that_inherits_nothing() -> None:
     """What a fork server starts knows only what its task says."""
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     with matmul_precision("highest"):
-        task = Task(torch.get_float32_matmul_precision, (), {}, trainer, _GlobalStateSnapshot.capture(), "medium")
+        task = RankTask(torch.get_float32_matmul_precision, (), {}, trainer, _GlobalStateSnapshot.capture(), "medium")
         assert task.run()[-1] == "medium"
 
 

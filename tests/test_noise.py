@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.cli.noise import measure
+from kd_lightning.cli.noise import measure_noise
 from kd_lightning.results.statistics.power import smallest_gain
 from kd_lightning.results.sweep_records import begin_job, begin_sweep, end_job
 from kd_lightning.store import publish_json
@@ -31,7 +31,7 @@ def sweep(folder: Path, gains: dict[str, tuple[float, ...]]) -> Path:
 
 
 def test_the_spread_is_pooled_over_configurations(tmp_path: Path) -> None:
-    found = measure([sweep(tmp_path / "s", GAINS)])
+    found = measure_noise([sweep(tmp_path / "s", GAINS)])
     assert found.sd == pytest.approx(math.sqrt((2 * 1.0 + 2 * 0.25) / 4))
     assert (found.df, found.configurations, found.best, found.alone) == (4, 2, 8.5, 1.0)
 
@@ -40,7 +40,7 @@ def test_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = sweep(tmp_path / "s", GAINS)
     answer = kd(capsys, "noise", str(folder), "--seeds", "3,6", "--configurations=9")
     assert (answer.code, answer.err) == (0, "")
-    luck = measure([folder])
+    luck = measure_noise([folder])
     rows = {line.split()[0]: line.split()[1:] for line in answer.out.splitlines() if line.strip()}
     for seeds in (3, 6):
         assert rows[str(seeds)] == [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kd_lightning.config import old_words
-from kd_lightning.config.conf_files import groups
+from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.old_words import RENAMED, in_new_words, refuse_old_words
 from kd_lightning.errors import ConfigError
 from tests.support.cli import DIGITS, kd, settings_of
@@ -106,8 +106,8 @@ def test_secrets_are_not_repeated() -> None:
 def test_every_row_leads_to_what_there_is() -> None:
     for old, new in RENAMED.items():
         name, _, choice = new.split(" ")[0].partition("=")
-        assert old not in groups()
-        assert not choice or choice in groups()[name.partition("@")[0]]
+        assert old not in list_groups()
+        assert not choice or choice in list_groups()[name.partition("@")[0]]
 
 
 def test_every_new_name_is_a_setting_of_today() -> None:

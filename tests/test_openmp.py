@@ -16,7 +16,7 @@ import torch
 from kd_lightning.process import openmp
 from kd_lightning.process.cpu_threads import chosen_threads
 from kd_lightning.process.machine_load import usable_cores
-from kd_lightning.process.openmp import OWN_CHOICE, short_waits_beside_others
+from kd_lightning.process.openmp import WAIT_POLICY_VARIABLES, shorten_waits_beside_others
 
 LIBGOMP = Path(str(find_spec("torch").origin)).parent / "lib" / "libgomp.so.1"  # type: ignore[union-attr]
 SWITCHES = """
@@ -51,7 +51,7 @@ print(*found)
 def others(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """A machine that is looked at all the time; the test says how many cores others use."""
     found = [0.0]
-    for name in OWN_CHOICE:
+    for name in WAIT_POLICY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name in ("FIRST_LOOK", "LOOK_EVERY"):
         monkeypatch.setattr(openmp, name, 0.001)
@@ -85,7 +85,7 @@ def test_as_long_as_the_machine_is_busy(others: list[float]) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("kd-openmp")]
 
 
-@pytest.mark.parametrize("decided", [*OWN_CHOICE, "one thread"])
+@pytest.mark.parametrize("decided", [*WAIT_POLICY_VARIABLES, "one thread"])
 def test_where_the_user_has_decided_or_nobody_waits_nothing_is_watched(
     decided: str, others: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,17 +94,17 @@ def test_where_the_user_has_decided_or_nobody_waits_nothing_is_watched(
     else:
         monkeypatch.setenv(decided, "1")
     before = threading.active_count()
-    with short_waits_beside_others():
+    with shorten_waits_beside_others():
         assert threading.active_count() == before
     monkeypatch.delenv(decided, raising=False)
     torch.set_num_threads(2)
-    with short_waits_beside_others():
+    with shorten_waits_beside_others():
         assert threading.active_count() == before + 1, "control"
 
 
 @pytest.mark.skipif(not LIBGOMP.is_file() or usable_cores() != 2, reason="two cores and torch's own libgomp")
 def test_contract_libgomp_hardly_looks_while_there_are_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*OWN_CHOICE, "OMP_NUM_THREADS"):
+    for name in (*WAIT_POLICY_VARIABLES, "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     done = subprocess.run([sys.executable, "-c", SWITCHES], capture_output=True, text=True, check=True)
     alone, in_a_crowd, afterwards = map(int, done.stdout.split())

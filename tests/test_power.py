@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_lightning.results.statistics.power import chance_shown, expected_null, seeds_needed, smallest_gain
+from kd_lightning.results.statistics.power import compute_power, count_seeds_needed, expect_null_gain, smallest_gain
 
 
 def test_one_comparison_has_the_power_of_the_paired_t_test() -> None:
     # Cohen 1988, table 2.4.1 for a one-sample test at 5 %: 34 observations for d = 0.5 and a power of 0.80.
-    assert seeds_needed(0.5, sd=1.0) == 34
+    assert count_seeds_needed(0.5, sd=1.0) == 34
     rng = np.random.default_rng(0)
     p = stats.ttest_1samp(rng.normal(1.7, 1.0, (20_000, 5)), 0.0, axis=1).pvalue
-    assert chance_shown(1.7, 1.0, 5) == pytest.approx(np.mean(p < 0.05), abs=0.01)
+    assert compute_power(1.7, 1.0, 5) == pytest.approx(np.mean(p < 0.05), abs=0.01)
 
 
 @pytest.mark.parametrize(("count", "seeds", "shared"), [(9, 3, 0.5), (9, 5, 0.5), (4, 5, 0.9)])
@@ -27,7 +27,7 @@ def test_several_comparisons_against_simulated_sweeps(count: int, seeds: int, sh
         rest = gains - mean - gains.mean(1, keepdims=True) + mean.mean()
         own = (rest**2).sum() / ((count - 1) * (seeds - 1)) * (1 - 1 / count) / seeds
         # The spread found in a sweep, in the distance that the spread expected on average gives.
-        found = expected_null(1.0, seeds, count, shared)
+        found = expect_null_gain(1.0, seeds, count, shared)
         null = type(found)(np.sqrt(mean.var(ddof=1) / seeds), np.sqrt(own), seeds - 1, found.own_df, count)
         shown += 1 - null.chance_within(abs(gain + gains[0].mean())) < 0.05
     # Standard deviation 0.02; the formula itself is off by up to 0.05.
@@ -44,7 +44,7 @@ def test_more_seeds_show_less_and_more_comparisons_need_more() -> None:
 
 
 def test_seeds_needed_is_where_the_smallest_gain_passes_the_gain() -> None:
-    needed = seeds_needed(1.0, sd=1.0, comparisons=9)
+    needed = count_seeds_needed(1.0, sd=1.0, comparisons=9)
     assert needed is not None
     assert smallest_gain(1.0, needed, 9) <= 1.0 < smallest_gain(1.0, needed - 1, 9)
-    assert seeds_needed(0.01, sd=1.0) is None
+    assert count_seeds_needed(0.01, sd=1.0) is None

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.base import Container
 from omegaconf.errors import InterpolationKeyError
 
-from kd_lightning.config.resolution import SettingsTooLargeError, check_size, escape, resolve
+from kd_lightning.config.resolution import SettingsTooLargeError, check_size, escape_node, resolve_node
 from tests.support.cli import settings_of
 
 BOMBS: dict[str, dict[str, Any]] = {
@@ -26,7 +26,7 @@ BOMBS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_interpolations_that_multiply_are_refused(name: str) -> None:
-    expand, began = (check_size if name == "settings" else resolve), time.monotonic()
+    expand, began = (check_size if name == "settings" else resolve_node), time.monotonic()
     with pytest.raises(SettingsTooLargeError, match="stand for too many values"):
         expand(OmegaConf.create(BOMBS[name]))
     assert time.monotonic() - began < 20
@@ -36,21 +36,21 @@ def test_the_result_is_omegaconfs() -> None:
     config = OmegaConf.create(
         {"a": {"b": [1, {"c": None}], 3: True}, "d": "${a.b}", "e": "x${a.b[0]}\\${f}", "g": "${.d}", "h": "${a}"}
     )
-    assert resolve(config) == OmegaConf.to_container(config, resolve=True)
-    assert resolve(config)["e"] == "x1${f}"
+    assert resolve_node(config) == OmegaConf.to_container(config, resolve=True)
+    assert resolve_node(config)["e"] == "x1${f}"
     with pytest.raises(InterpolationKeyError):
-        resolve(OmegaConf.create({"a": "${b}"}))
+        resolve_node(OmegaConf.create({"a": "${b}"}))
 
 
 def test_what_is_missing_stays() -> None:
-    assert resolve(OmegaConf.create({"a": "???", "b": ["???", 1]})) == {"a": "???", "b": ["???", 1]}
+    assert resolve_node(OmegaConf.create({"a": "???", "b": ["???", 1]})) == {"a": "???", "b": ["???", 1]}
 
 
 def test_escaped_data_reads_as_it_stands() -> None:
     rng, parts = random.Random(0), ["\\", "$", "{", "}", "a", "${", "\\${", ":", " ", "'", "${a}", "${now:%Y}"]
     for _ in range(300):
         text = "".join(rng.choices(parts, k=rng.randint(1, 10)))
-        assert resolve(OmegaConf.create({"a": [escape(text)]})) == {"a": [text]}
+        assert resolve_node(OmegaConf.create({"a": [escape_node(text)]})) == {"a": [text]}
 
 
 def test_contract_omegaconf_evaluates_every_interpolation_there() -> None:

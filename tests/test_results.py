@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from kd_lightning import fingerprint as code
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.collect_results import results_of
-from kd_lightning.experiment.run_folder import gather
+from kd_lightning.experiment.run_folder import link_models
 from kd_lightning.experiment.stage_keys import (
     CARRYING_CODE,
     DISTILLATION_CODE,
@@ -34,7 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     one = experiment(folder, checkpoint_every=100)
     found = one.run()
     results = results_of(one, found, "kd run")
-    gather(folder, one, found.comparison)
+    link_models(folder, one, found.comparison)
     return json.loads(json.dumps(results)), folder
 
 
@@ -89,15 +89,15 @@ def test_accuracy_is_compared_the_other_way_round(tmp_path: Path) -> None:
 
 
 def test_the_teacher_hash_is_that_of_its_stored_weights(finished: tuple[dict[str, Any], Path]) -> None:
-    from kd_lightning.teachers.live import state_hash
+    from kd_lightning.teachers.live import hash_state
 
     results, folder = finished
     teacher = TinyNet(9)
     teacher.load_state_dict(load_file(folder / "weights" / "teacher.safetensors"))
-    assert results["teacher_hash"] == state_hash(teacher)
+    assert results["teacher_hash"] == hash_state(teacher)
     with torch.no_grad():
         teacher.norm.running_mean += 1e-6  # positive control: buffers count
-    assert results["teacher_hash"] != state_hash(teacher)
+    assert results["teacher_hash"] != hash_state(teacher)
 
 
 def test_what_is_measured_on_the_test_split_alone_enters_no_training_key(monkeypatch: pytest.MonkeyPatch) -> None:

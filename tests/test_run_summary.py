@@ -11,10 +11,10 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from kd_lightning.cli.report import report
+from kd_lightning.cli.report import run_report_verb
 from kd_lightning.experiment.run import execute
-from kd_lightning.results.report.run.markdown import plain
-from kd_lightning.results.report.summary import summary_sentences, summary_tables
+from kd_lightning.results.report.run.markdown import escape_markdown
+from kd_lightning.results.report.summary import list_summary_sentences, list_summary_tables
 from tests.support.parts import CLASSES, TinyNet, TinyRows
 from tests.support.tiny import build, settings
 
@@ -35,21 +35,21 @@ def test_run_and_report_print_the_same_tables_and_sentences(tmp_path: Path, caps
     made = settings(tmp_path, checkpoint_every=100)
     results = execute(made, build, ["tests"], folder, yaml.safe_dump, [], "kd run")
     printed = lines_of(capsys.readouterr().out)
-    assert report([str(folder)]) == 0
+    assert run_report_verb([str(folder)]) == 0
     *again, page = lines_of(capsys.readouterr().out)
     assert page == str(folder / "report.html")
     assert printed[-len(again) - 2 :] == [*again, f"report: {page}", str(folder)]
-    assert again[-len(summary_sentences(results)) :] == summary_sentences(results)
-    assert sum(line.startswith("distilled ") for line in again) == len(summary_tables(results)) == 2
+    assert again[-len(list_summary_sentences(results)) :] == list_summary_sentences(results)
+    assert sum(line.startswith("distilled ") for line in again) == len(list_summary_tables(results)) == 2
 
 
 def test_the_page_and_the_markdown_file_say_what_the_terminal_said(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, results = finished
     page, text = ((folder / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
-    for sentence in summary_sentences(results):
+    for sentence in list_summary_sentences(results):
         assert all(html.escape(part) in page for part in sentence.split(". "))
-        assert plain(sentence) in text
-    for table in summary_tables(results):
+        assert escape_markdown(sentence) in text
+    for table in list_summary_tables(results):
         for row in table.rows:
             assert "".join(f"<td>{cell}</td>" for cell in row[1:]) in page
             assert f"| {' | '.join(row)} |" in text

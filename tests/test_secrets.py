@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.safety.redaction import HiddenValues, redacted, redacted_override, without_secrets
+from kd_lightning.safety.redaction import HiddenValues, redact_settings, redacted_override, without_secrets
 from tests.support.cli import DIGITS, kd
 
 NAMES = (
@@ -121,7 +121,7 @@ def test_a_secret_that_another_setting_repeats_is_hidden_there_too() -> None:
         "vars": {"password": "s3cr00tV4lue"},
         "data": {"root": "/x/s3cr00tV4lue/y", "steps": [1, "s3cr00tV4lue"]},
     }
-    assert json.dumps(redacted(settings)) == json.dumps(
+    assert json.dumps(redact_settings(settings)) == json.dumps(
         {"vars": {"password": "***"}, "data": {"root": "/x/***/y", "steps": [1, "***"]}}
     )
 

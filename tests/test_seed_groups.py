@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kd_lightning.results.statistics.seed_groups import choose_configuration, run_of
+from kd_lightning.results.statistics.seed_groups import choose_configuration, read_seed_run
 from tests.support.sweeps import job, results
 
 
@@ -38,6 +38,6 @@ def test_nothing_is_chosen_without_a_finished_job() -> None:
 
 def test_the_steps_of_a_run_are_those_of_its_whole_training() -> None:
     found = results(0, 44.0, 45.0, 48.0, steps=(800, 300, 400))
-    assert run_of(0, found).steps == (800, 700)
+    assert read_seed_run(0, found).steps == (800, 700)
     found["models"]["distilled"] |= {"label": "distilled", "start": "elsewhere", "steps_before": 400}
-    assert run_of(0, found).steps == (800, 800)
+    assert read_seed_run(0, found).steps == (800, 800)

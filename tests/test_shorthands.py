@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.config.settings_checks import KEYS
+from kd_lightning.config.settings_checks import TOP_LEVEL_KEYS
 from kd_lightning.config.shorthands import OF_STUDENT, ROLES, UNDER, expand, explain_shorthands, refuse_two_names
 from kd_lightning.errors import ConfigError
 from tests.support.cli import DIGITS, kd, settings_of
@@ -67,7 +67,7 @@ def test_both_ways_compose_the_same() -> None:
 def test_the_roles_hold_what_is_declared() -> None:
     settings = settings_of()
     assert {role: set(settings[role]) for role in ROLES} == {role: set(names) for role, names in UNDER.items()}
-    assert not set(OF_STUDENT) & KEYS, "else a shorthand would hide a setting"
+    assert not set(OF_STUDENT) & TOP_LEVEL_KEYS, "else a shorthand would hide a setting"
 
 
 def test_what_they_stand_for_is_said_without_secrets() -> None:

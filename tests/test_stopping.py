@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 
 from kd_lightning.cli import run as launch
 from kd_lightning.process import stopping
-from kd_lightning.process.stopping import Terminated, deferred, terminable
+from kd_lightning.process.stopping import Terminated, defer_sigterm, raise_on_sigterm
 from kd_lightning.results.sweep_folder import read_sweep
 from kd_lightning.results.sweep_records import begin_sweep
 from kd_lightning.sweeps import summary
@@ -38,9 +38,9 @@ def test_a_second_interrupt_does_not_disturb_the_end(
     def interrupted(arguments: list[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(launch, "conclude", conclude)
-    monkeypatch.setattr(launch, "composed_and_run", interrupted)
-    assert launch.run([]) == 130
+    monkeypatch.setattr(launch, "conclude_sweep", conclude)
+    monkeypatch.setattr(launch, "compose_and_run_job", interrupted)
+    assert launch.run_run_verb([]) == 130
     assert concluded == ["interrupted"]
     assert capsys.readouterr().err == "interrupted; the same command goes on from the last resume point\n"
     with pytest.raises(KeyboardInterrupt):  # and afterwards it is as before
@@ -65,9 +65,9 @@ def test_a_first_interrupt_at_the_end_has_it_concluded_once_more(
             raise KeyboardInterrupt
         return 0
 
-    monkeypatch.setattr(launch, "composed_and_run", swept)
-    monkeypatch.setattr(summary, "sum_up", sum_up)
-    assert launch.run([]) == 130
+    monkeypatch.setattr(launch, "compose_and_run_job", swept)
+    monkeypatch.setattr(summary, "print_sweep_summary", sum_up)
+    assert launch.run_run_verb([]) == 130
     assert summed == [tmp_path] * 2
     assert read_sweep(tmp_path).info["state"] == "interrupted"
     assert (tmp_path / "report.html").is_file()
@@ -105,7 +105,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def terminated(outputs: Path, callback: pl.Callback) -> None:
-    with pytest.raises(Terminated), terminable():
+    with pytest.raises(Terminated), raise_on_sigterm():
         run(outputs, [callback], checkpoint_every=100)
 
 
@@ -136,7 +136,7 @@ def test_outside_of_a_training_it_is_an_exception_at_once(monkeypatch: pytest.Mo
         pytest.fail("went on")
 
     monkeypatch.setattr("tests.support.parts.TinyRows.prepare", prepare)
-    with pytest.raises(Terminated), terminable():
+    with pytest.raises(Terminated), raise_on_sigterm():
         run(tmp_path)
 
 
@@ -144,7 +144,7 @@ def test_the_first_signal_counts_and_a_second_leaves_the_cleaning_alone() -> Non
     cleaned = []
 
     def work() -> None:
-        with terminable():
+        with raise_on_sigterm():
             try:
                 terminate()
             finally:
@@ -160,19 +160,19 @@ def test_threads_that_defer_side_by_side_leave_the_main_thread_as_it_was() -> No
     in_turn = [threading.Event() for _ in range(3)]
 
     def other() -> None:
-        with deferred():
+        with defer_sigterm():
             in_turn[0].set()
             assert in_turn[1].wait(60)
         in_turn[2].set()
 
     thread = threading.Thread(target=other)
-    with deferred():
+    with defer_sigterm():
         thread.start()
         assert in_turn[0].wait(60)
     in_turn[1].set()
     assert in_turn[2].wait(60)
     thread.join()
-    with pytest.raises(Terminated), terminable():
+    with pytest.raises(Terminated), raise_on_sigterm():
         terminate()
 
 
@@ -180,20 +180,20 @@ def test_deferred_it_is_a_wish_until_the_end() -> None:
     asked = []
 
     def work() -> None:
-        with terminable(), deferred():
+        with raise_on_sigterm(), defer_sigterm():
             terminate()
-            asked.append(stopping.requested())
+            asked.append(stopping.is_stop_requested())
 
     with pytest.raises(Terminated):
         work()
     assert asked == [True]
-    assert not stopping.requested()
+    assert not stopping.is_stop_requested()
 
 
 def test_without_a_signal_nothing_is_raised_and_the_handler_comes_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with terminable(), deferred():
-        assert not stopping.requested()
+    with raise_on_sigterm(), defer_sigterm():
+        assert not stopping.is_stop_requested()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -202,8 +202,8 @@ def test_in_another_thread_handlers_are_left_alone() -> None:
 
     def body() -> None:
         try:
-            with terminable():
-                stopping.watch()
+            with raise_on_sigterm():
+                stopping.note_sigterm()
         except BaseException as error:
             failed.append(error)
 
@@ -227,7 +227,7 @@ def test_sigterm_ends_the_command_with_143(tmp_path: Path) -> None:
 def stubborn(second_ends: bool) -> None:
     """A command that is asked to end, at once again, and once more after a while; 7 = it came to its own end."""
     stopping.ECHO_SECONDS = 0.1
-    with suppress(Terminated), terminable(second_ends), deferred():
+    with suppress(Terminated), raise_on_sigterm(second_ends), defer_sigterm():
         terminate()
         terminate()  # an echo of the first: nothing happens
         time.sleep(0.2)

@@ -14,7 +14,7 @@ import pytest
 from kd_lightning.cli.main import main
 from kd_lightning.results.sweep_folder import Job, read_sweep
 from kd_lightning.sweeps.hydra_callback import SweepWatch
-from kd_lightning.sweeps.summary import lost, sweep_rows
+from kd_lightning.sweeps.summary import describe_lost_jobs, sweep_rows
 from tests.support.cli import DIGITS, Answer, kd
 
 SMALL = (*DIGITS, "teacher=mlp", "student=mlp_tiny")
@@ -71,7 +71,7 @@ def test_one_failed_job_fails_alone(first: tuple[Path, Answer]) -> None:
     assert "ConfigError" in jobs[2].record["traceback"]
     assert jobs[2].results is None
     assert [results(folder, number)["temperature"] for number in (0, 1, 3)] == [1, 2, 4]
-    (sentence,) = lost(jobs)
+    (sentence,) = describe_lost_jobs(jobs)
     assert sentence.startswith("job 2 temperature=-1 failed: ")
     assert sentence in answer.err
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import TapError
-from kd_lightning.models.taps import check_taps, tapped
+from kd_lightning.models.taps import check_taps, tap_network
 from kd_lightning.models.transformer_lm import CausalSelfAttention
 
 
@@ -44,7 +44,7 @@ def hooks(network: nn.Module) -> int:
 def test_outputs_and_inputs_are_those_of_the_modules() -> None:
     network = Net()
     paths = {"words": "embed", "also": "embed:output", "hidden": "body", "read": "top.head:input", "logits": "top.head"}
-    with tapped(network, paths) as features:
+    with tap_network(network, paths) as features:
         logits = network(TOKENS)
     assert set(features) == set(paths)
     assert torch.equal(features["words"], network.embed(TOKENS))
@@ -56,7 +56,7 @@ def test_outputs_and_inputs_are_those_of_the_modules() -> None:
 
 def test_gradients_flow_through_tapped_features() -> None:
     network = Net()
-    with tapped(network, {"hidden": "body"}) as features:
+    with tap_network(network, {"hidden": "body"}) as features:
         network(TOKENS)
     features["hidden"].sum().backward()
     assert network.embed.weight.grad is not None
@@ -65,14 +65,14 @@ def test_gradients_flow_through_tapped_features() -> None:
 
 def test_tapping_changes_no_output() -> None:
     network = Net()
-    with tapped(network, {"hidden": "body", "read": "top.head:input"}):
+    with tap_network(network, {"hidden": "body", "read": "top.head:input"}):
         inside = network(TOKENS)
     assert torch.equal(inside, network(TOKENS))
 
 
 def test_hooks_live_inside_the_block_alone() -> None:
     network = Net()
-    with tapped(network, {"hidden": "body", "read": "top.head:input"}) as features:
+    with tap_network(network, {"hidden": "body", "read": "top.head:input"}) as features:
         assert hooks(network) == 2
         network(TOKENS)
         kept = features["hidden"]
@@ -83,7 +83,7 @@ def test_hooks_live_inside_the_block_alone() -> None:
 
 def test_hooks_are_gone_after_a_crash_inside_the_block() -> None:
     network = Net()
-    with pytest.raises(RuntimeError, match="broken"), tapped(network, {"hidden": "body"}):
+    with pytest.raises(RuntimeError, match="broken"), tap_network(network, {"hidden": "body"}):
         raise RuntimeError("broken")
     assert hooks(network) == 0
 
@@ -91,14 +91,14 @@ def test_hooks_are_gone_after_a_crash_inside_the_block() -> None:
 def test_hooks_of_others_stay() -> None:
     network = Net()
     network.body.register_forward_hook(lambda *_: None)
-    with tapped(network, {"hidden": "body"}):
+    with tap_network(network, {"hidden": "body"}):
         network(TOKENS)
     assert hooks(network) == 1
 
 
 def test_each_forward_pass_replaces_the_last() -> None:
     network = Net()
-    with tapped(network, {"words": "embed"}) as features:
+    with tap_network(network, {"words": "embed"}) as features:
         network(TOKENS)
         first = features["words"]
         network(TOKENS.flip(1))
@@ -107,7 +107,7 @@ def test_each_forward_pass_replaces_the_last() -> None:
 
 def test_no_taps_give_no_features() -> None:
     network = Net()
-    with tapped(network, {}) as features:
+    with tap_network(network, {}) as features:
         network(TOKENS)
     assert features == {}
 
@@ -131,7 +131,7 @@ def test_a_path_that_names_no_module_is_refused_before_the_network_runs(path: st
         check_taps(network, {"hidden": "body", "wrong": path}, "student")
     assert "student" in str(error.value)
     assert named in str(error.value)
-    with pytest.raises(TapError), tapped(network, {"hidden": "body", "wrong": path}):
+    with pytest.raises(TapError), tap_network(network, {"hidden": "body", "wrong": path}):
         pass
     assert hooks(network) == 0
 
@@ -143,7 +143,7 @@ def test_paths_that_name_modules_pass() -> None:
 def test_parts_of_an_attention_layer_make_what_it_returns() -> None:
     layer = attention()
     names = ("query", "key", "value", "scores", "attention")
-    with tapped(nn.Sequential(layer), {name: f"0:{name}" for name in names}) as features:
+    with tap_network(nn.Sequential(layer), {name: f"0:{name}" for name in names}) as features:
         returned = layer(HIDDEN)
     query, key, value = (features[name].unflatten(-1, (2, 4)).transpose(1, 2) for name in names[:3])  # [B, H, T, D/H]
     for t in range(5):
@@ -160,7 +160,7 @@ def test_parts_of_an_attention_layer_make_what_it_returns() -> None:
 def test_parts_have_gradients_and_no_dropout() -> None:
     layer = CausalSelfAttention(8, 2, dropout=0.9)
     network = nn.Sequential(layer).train()
-    with tapped(network, {"map": "0:attention"}) as features:
+    with tap_network(network, {"map": "0:attention"}) as features:
         network(HIDDEN.float())
     torch.testing.assert_close(features["map"].sum(-1), torch.ones(3, 2, 5))
     features["map"][..., 0].sum().backward()
@@ -172,10 +172,10 @@ def test_an_attention_map_is_made_where_it_is_tapped_and_not_else(monkeypatch: p
     layer, made = attention(), []
     scores = CausalSelfAttention.scores
     monkeypatch.setattr(CausalSelfAttention, "scores", lambda self, qkv: made.append(1) or scores(self, qkv))
-    with tapped(nn.Sequential(layer), {"query": "0:query", "value": "0:value"}):
+    with tap_network(nn.Sequential(layer), {"query": "0:query", "value": "0:value"}):
         layer(HIDDEN)
     assert not made
-    with tapped(nn.Sequential(layer), {"map": "0:attention"}):
+    with tap_network(nn.Sequential(layer), {"map": "0:attention"}):
         layer(HIDDEN)
     assert made
 
@@ -184,7 +184,7 @@ def test_attention_maps_are_float32_or_wider() -> None:
     network = nn.Sequential(attention().float())
     with (
         torch.autocast("cpu", dtype=torch.bfloat16),
-        tapped(network, {"map": "0:attention", "q": "0:query"}) as features,
+        tap_network(network, {"map": "0:attention", "q": "0:query"}) as features,
     ):
         network(HIDDEN.float())
     assert (features["map"].dtype, features["q"].dtype) == (torch.float32, torch.bfloat16)
@@ -193,7 +193,7 @@ def test_attention_maps_are_float32_or_wider() -> None:
 def test_a_child_of_that_name_is_tapped_where_nothing_is_offered() -> None:
     """As in attention layers that keep query, key and value in three children."""
     network = Net()
-    with tapped(network, {"part": "top:head", "path": "top.head"}) as features:
+    with tap_network(network, {"part": "top:head", "path": "top.head"}) as features:
         network(TOKENS)
     assert features["part"] is features["path"]
     assert hooks(network) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.config.allowlist import locate, trusted_packages
+from kd_lightning.config.allowlist import locate_target, trusted_packages
 from kd_lightning.errors import UntrustedTargetError
 from kd_lightning.safety import trust
 from tests.support.cli import kd
@@ -34,18 +34,18 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_package_is_trusted_from_any_folder_until_it_is_removed(settings: Path, capsys: Capsys) -> None:
     with pytest.raises(UntrustedTargetError, match="kd trust add kd_mine"):
-        locate("kd_mine.thing.Thing")
+        locate_target("kd_mine.thing.Thing")
     added = kd(capsys, "trust", "add", "../project/kd_mine")
     assert added.code == 0
     assert f"from {settings.parents[2] / 'project'}" in added.out
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
     trust.import_trusted_packages()
-    assert locate("kd_mine.thing.Thing").__name__ == "Thing"
+    assert locate_target("kd_mine.thing.Thing").__name__ == "Thing"
     assert "kd_mine  from" in kd(capsys, "trust", "ls").out
     assert kd(capsys, "trust", "remove", "kd_mine").code == 0
     assert trusted_packages() == []
     with pytest.raises(UntrustedTargetError):
-        locate("kd_mine.thing.Thing")
+        locate_target("kd_mine.thing.Thing")
 
 
 def test_an_installed_package_is_trusted_by_name(settings: Path, capsys: Capsys) -> None:

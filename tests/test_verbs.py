@@ -11,9 +11,9 @@ import pytest
 
 from kd_lightning.cli import main as cli
 from kd_lightning.cli import run as launch
-from kd_lightning.cli.completion import VERBS
+from kd_lightning.cli.completion import COMPLETED_VERBS
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError
-from kd_lightning.experiment.console import terminal
+from kd_lightning.experiment.console import make_console
 from kd_lightning.process.stopping import Terminated
 from kd_lightning.results.sweep_records import begin_sweep
 from tests.support.cli import kd
@@ -51,7 +51,7 @@ def test_whatever_is_raised_is_a_line_and_a_code(
     def answer(words: list[str]) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "answer", answer)
+    monkeypatch.setattr(cli, "dispatch_verb", answer)
     said = kd(capsys, "env")
     assert (said.code, said.out, said.err) == (code, "", f"{line}\n" if line else "")
 
@@ -62,7 +62,7 @@ def test_the_traceback_of_a_defect_is_there_for_the_asking(
     def answer(words: list[str]) -> int:
         raise KeyError("x")
 
-    monkeypatch.setattr(cli, "answer", answer)
+    monkeypatch.setattr(cli, "dispatch_verb", answer)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     said = kd(capsys, "env")
     assert said.code == 1
@@ -70,7 +70,7 @@ def test_the_traceback_of_a_defect_is_there_for_the_asking(
     assert "in answer" in said.err
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMPLETED_VERBS)
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("--help", "-h") if verb != "run" else ("--help",):
         said = kd(capsys, verb, word)
@@ -85,16 +85,16 @@ def test_a_reader_that_goes_away_while_a_job_prints_is_no_error(
     os.close(reader)
 
     def answer(words: list[str]) -> int:
-        terminal().print("a line")
+        make_console().print("a line")
         return 0
 
     with open(writer, "w", encoding="utf-8") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
-        monkeypatch.setattr(cli, "answer", answer)
+        monkeypatch.setattr(cli, "dispatch_verb", answer)
         assert cli.main(["run"]) == 1
     assert capsys.readouterr().err == ""
     with pytest.raises(BrokenPipeError):  # not the SystemExit of rich, which would be taken for the job's own
-        terminal().on_broken_pipe()
+        make_console().on_broken_pipe()
 
 
 def in_a_shell(line: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -182,7 +182,7 @@ def test_the_end_of_a_sweep_on_a_full_disk(
     def full(*_: object) -> None:
         raise CheckpointWriteError("cannot write sweep.json: no space left")
 
-    monkeypatch.setattr(launch, "composed_and_run", swept)
+    monkeypatch.setattr(launch, "compose_and_run_job", swept)
     monkeypatch.setattr(launch, "end_sweep", full)
     said = kd(capsys, "run", "-m")
     assert said.code == code

@@ -12,14 +12,14 @@ import pytest
 from scipy import stats
 
 from kd_lightning.experiment.collect_results import results_of
-from kd_lightning.results.numbers import significant
+from kd_lightning.results.numbers import format_significant
 from kd_lightning.results.statistics.configuration_table import configuration_rows
-from kd_lightning.results.statistics.over_seeds import Configuration, configurations, confirmations
-from kd_lightning.results.statistics.power import seeds_needed, smallest_gain
+from kd_lightning.results.statistics.over_seeds import Configuration, list_configurations, list_confirmations
+from kd_lightning.results.statistics.power import count_seeds_needed, smallest_gain
 from kd_lightning.results.statistics.sweep_sentences import sweep_sentences
 from kd_lightning.results.sweep_folder import Job
-from kd_lightning.sweeps.display import title
-from kd_lightning.sweeps.summary import lost, sweep_rows
+from kd_lightning.sweeps.display import make_job_title
+from kd_lightning.sweeps.summary import describe_lost_jobs, sweep_rows
 from tests.support.sweeps import job, results
 from tests.support.tiny import experiment
 
@@ -37,12 +37,12 @@ def seeds(
 
 
 def only(jobs: list[Job]) -> Configuration:
-    (found,) = configurations(jobs)
+    (found,) = list_configurations(jobs)
     return found
 
 
 def by_name(jobs: list[Job]) -> dict[str, Configuration]:
-    return {one.name: one for one in configurations(jobs)}
+    return {one.name: one for one in list_configurations(jobs)}
 
 
 # -- real jobs ---------------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_jobs_are_grouped_by_all_but_their_seeds() -> None:
         job(n, f"experiment=x seed={seed} teacher.seed={seed} {word} progress=false", results(seed, 44, 45, 48))
         for n, (word, seed) in enumerate(words)
     ]
-    found = configurations(jobs)
+    found = list_configurations(jobs)
     assert [(one.name, one.params, one.jobs) for one in found] == [
         ("temperature=2", {"temperature": "2"}, [0, 2]),
         ("temperature=4", {"temperature": "4"}, [1, 3]),
@@ -198,7 +198,10 @@ def test_order_and_settings_that_change_no_result_do_not_split_a_configuration()
         job(1, "temperature=2 seed=1 alpha=0.5 outputs=b", results(1, 44, 45, 48)),
         job(2, "temperature=4 seed=1 alpha=0.5 outputs=b", results(1, 44, 45, 48)),
     ]
-    assert [(one.name, one.jobs) for one in configurations(jobs)] == [("temperature=2", [0, 1]), ("temperature=4", [2])]
+    assert [(one.name, one.jobs) for one in list_configurations(jobs)] == [
+        ("temperature=2", [0, 1]),
+        ("temperature=4", [2]),
+    ]
 
 
 def test_the_same_seed_twice_counts_once() -> None:
@@ -259,14 +262,21 @@ def test_higher_is_chosen_where_higher_is_better() -> None:
         *seeds("alpha=0.5", 0, [0.91, 0.92, 0.915], val=0.80, **kind),
         *seeds("alpha=0.9", 3, [0.88, 0.89, 0.90], val=0.85, **kind),
     ]
-    assert [one.chosen for one in configurations(jobs)] == [False, True]
+    assert [one.chosen for one in list_configurations(jobs)] == [False, True]
 
 
 def test_a_search_s_settings_have_four_significant_digits() -> None:
     one, two = "optimizer.lr=0.0048372619", "optimizer.lr=0.0123456789"
     jobs = [*seeds(one, 0, GOOD[:3]), *seeds(two, 3, SAME[:3], val=46.0)]
-    shown = [*sweep_sentences(jobs), *(cell for row in configuration_rows(configurations(jobs))[1] for cell in row)]
-    shown += [title(jobs[0], ["optimizer.lr"]), *(row[1] for row in sweep_rows(jobs)[1]), *lost([job(6, one)])]
+    shown = [
+        *sweep_sentences(jobs),
+        *(cell for row in configuration_rows(list_configurations(jobs))[1] for cell in row),
+    ]
+    shown += [
+        make_job_title(jobs[0], ["optimizer.lr"]),
+        *(row[1] for row in sweep_rows(jobs)[1]),
+        *describe_lost_jobs([job(6, one)]),
+    ]
     text = "\n".join(shown)
     for short, full in (("0.004837", "0.00483726"), ("0.01235", "0.0123456")):
         assert short in text
@@ -275,7 +285,7 @@ def test_a_search_s_settings_have_four_significant_digits() -> None:
 
 def test_of_equal_ones_the_first_is_named_and_it_is_said() -> None:
     jobs = [*seeds("alpha=0.5", 0, GOOD[:3]), *seeds("alpha=0.9", 3, GOOD[:3])]
-    assert [one.chosen for one in configurations(jobs)] == [True, False]
+    assert [one.chosen for one in list_configurations(jobs)] == [True, False]
     assert "As good on validation: alpha=0.9; the first one is named." in sweep_sentences(jobs)
 
 
@@ -303,12 +313,12 @@ def grid(count: int, gain: float, luck: float = 0.4, n: int = 4) -> list[Job]:
 
 
 def test_several_comparisons_are_corrected_for_and_interval_p_and_verdict_agree() -> None:
-    few, many = (configurations(grid(count, gain=0.7))[0] for count in (1, 9))
+    few, many = (list_configurations(grid(count, gain=0.7))[0] for count in (1, 9))
     assert few.p_adjusted is not None
     assert many.p_adjusted is not None
     assert "both corrected for 9 comparisons" in many.sentence
     for gain in (0.2, 0.5, 0.7, 1.0, 2.0):
-        for one in configurations(grid(9, gain)):
+        for one in list_configurations(grid(9, gain)):
             apart = not one.interval[0] <= 0 <= one.interval[1]
             assert apart == (one.p_adjusted < 0.05) == (one.verdict == "better")
     joined = " ".join(sweep_sentences(grid(9, 2.0)))
@@ -330,7 +340,7 @@ def test_a_sweep_of_9_times_3_that_gains_on_every_seed_ends_in_better() -> None:
             f"alpha=0.{i}", 3 * i, list(alone + row), 0.9 - i / 100, list(alone), metric="accuracy", mode="max"
         )
     ]
-    chosen = next(one for one in configurations(jobs) if one.chosen)
+    chosen = next(one for one in list_configurations(jobs) if one.chosen)
     assert (chosen.name, round(chosen.gain_mean, 4)) == ("alpha=0.0", 0.0845)
     single = stats.ttest_1samp(gains[0], 0.0).pvalue
     assert round(single, 3) == 0.019
@@ -346,7 +356,7 @@ def test_spreads_that_differ_plainly_are_said() -> None:
         each.results["models"]["distilled"]["test"] += rng.normal(0, 6.0)
         each.results["models"]["distilled"]["val"] = 60.0
     jobs = [job(each.number, " ".join(each.overrides), refresh(each.results)) for each in jobs]
-    found = configurations(jobs)
+    found = list_configurations(jobs)
     assert not any(one.pooled for one in found)
     assert "spreads differ plainly, so each is judged by its own" in " ".join(sweep_sentences(jobs))
     assert found[0].interval[1] - found[0].interval[0] > 3 * (found[1].interval[1] - found[1].interval[0])
@@ -373,9 +383,9 @@ def test_no_difference_says_what_could_have_been_seen() -> None:
     gains = np.array(ALONE[:3]) - np.array(small)
     smallest = smallest_gain(float(gains.std(ddof=1)), 3)
     said = next(sentence for sentence in sweep_sentences(jobs) if sentence.startswith("These 3 seeds"))
-    assert f"show a gain of {significant(smallest, 2)} in 80% of such sweeps" in said
+    assert f"show a gain of {format_significant(smallest, 2)} in 80% of such sweeps" in said
     assert (
-        f"one of 0.33, as found, takes about {seeds_needed(float(gains.mean()), float(gains.std(ddof=1)))} seeds."
+        f"one of 0.33, as found, takes about {count_seeds_needed(float(gains.mean()), float(gains.std(ddof=1)))} seeds."
         in said
     )
     nothing = next(sentence for sentence in sweep_sentences(seeds("", 0, SAME[:3])) if sentence.startswith("These"))
@@ -411,8 +421,8 @@ EXPLORED = [*seeds("alpha=0.5", 0, SAME[:3], val=44.0), *seeds("alpha=0.9", 3, G
 
 def test_the_confirmation_speaks_and_takes_no_part_in_the_choice() -> None:
     jobs = [*EXPLORED, *confirming(6, "alpha=0.5", GOOD)]
-    assert configurations(jobs) == configurations(EXPLORED)
-    (one,) = confirmations(jobs)
+    assert list_configurations(jobs) == list_configurations(EXPLORED)
+    (one,) = list_confirmations(jobs)
     assert (one.name, one.seeds, one.jobs, one.comparisons) == ("alpha=0.5", [5, 6, 7, 8, 9], [6, 7, 8, 9, 10], 1)
     assert one.p_adjusted == pytest.approx(stats.ttest_rel(ALONE, GOOD).pvalue)
     said = sweep_sentences(jobs)
@@ -462,7 +472,7 @@ def test_different_budgets_within_a_sweep_are_said() -> None:
 )
 def test_tasks_are_judged_each_by_itself(other: dict[str, str]) -> None:
     jobs = [*seeds("data=a", 0, GOOD[:3]), *seeds("data=b", 3, GOOD[:3], val=1.0, **other)]
-    found = configurations(jobs)
+    found = list_configurations(jobs)
     assert [(one.chosen, one.comparisons) for one in found] == [(True, 1), (True, 1)]
     assert found[0] == only(jobs[:3]) or found[0].verdict == "better"
     said = sweep_sentences(jobs)
@@ -499,7 +509,7 @@ def test_one_teacher_seed_is_said_and_several_are_not() -> None:
 
 
 def test_an_empty_sweep_says_nothing() -> None:
-    assert configurations([]) == []
+    assert list_configurations([]) == []
     assert sweep_sentences([]) == ["No job has finished: no statement."]
     assert configuration_rows([])[1] == []
 
@@ -534,7 +544,7 @@ def test_many_configurations_of_one_seed() -> None:
 
 def test_the_table_has_a_row_for_each_configuration_best_validation_first() -> None:
     jobs = [*seeds("alpha=0.5", 0, SAME[:3], val=46.0), *seeds("alpha=0.9", 3, GOOD[:3], val=44.0)]
-    header, rows = configuration_rows(configurations(jobs))
+    header, rows = configuration_rows(list_configurations(jobs))
     assert header[:4] == ["configuration", "seeds", "val perplexity", "test perplexity"]
     assert [row[0] for row in rows] == ["alpha=0.9 (chosen)", "alpha=0.5"]
     assert {len(row) for row in rows} == {len(header)}

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from kd_lightning.config import yaml_bounds
-from kd_lightning.config.yaml_bounds import MAX_VALUES, compose_within_bounds
+from kd_lightning.config.yaml_bounds import MAX_YAML_VALUES, compose_within_bounds
 from kd_lightning.errors import ConfigError
 
 
@@ -56,7 +56,7 @@ def test_control_the_values_are_really_there(tmp_path: Path) -> None:
     path.write_text(doubling(8))
     tree, values = compose_within_bounds(path)
     assert tree is not None
-    assert values == size(yaml.safe_load(path.read_text())) < MAX_VALUES
+    assert values == size(yaml.safe_load(path.read_text())) < MAX_YAML_VALUES
 
 
 def test_a_large_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

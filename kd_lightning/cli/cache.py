@@ -17,14 +17,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from kd_lightning.errors import ConfigError, KDError
-from kd_lightning.experiment.console import terminal
-from kd_lightning.process.sizes import UNITS, size
-from kd_lightning.safety.inside import inside, is_plain_folder
+from kd_lightning.experiment.console import make_console
+from kd_lightning.process.sizes import UNITS, format_bytes
+from kd_lightning.safety.inside import check_inside, is_plain_folder
 from kd_lightning.safety.json_files import WHOLE, Fields, read_record
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import Entry, is_entry
 
-USAGE = """\
+CACHE_USAGE = """\
 kd cache ls                     the teacher outputs on disk: what, how large, when last used
 kd cache verify                 check every file's digest; exit code 1 if one is damaged
 kd cache prune --max-size 10GB  remove the least recently used until the rest is so small
@@ -81,7 +81,7 @@ class Cached:
         return (self.manifest.get("of") or {}).get("outputs") or {}
 
     def state(self) -> str:
-        """In a word or two; digests are ``verify``'s to check."""
+        """In a word or two; digests are ``verify_cache``'s to check."""
         if self.locked():
             return "in work"
         problem = self.entry.problem(digests=False)
@@ -113,26 +113,26 @@ class Cached:
         rest = ", ".join(f"{key}={value}" for key, value in self.policy.items() if key != "_target_")
         rows = self.manifest.get("rows")
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.used))
-        texts = self.entry.key, name, rest, f"{rows:,}" if rows else "?", size(self.bytes), used, self.state()
-        return [escape(printable(text)) for text in texts]
+        texts = self.entry.key, name, rest, f"{rows:,}" if rows else "?", format_bytes(self.bytes), used, self.state()
+        return [escape(escape_unprintable(text)) for text in texts]
 
 
 def _refuse() -> None:
     raise LockedError
 
 
-def cache(words: list[str]) -> int:
+def run_cache_verb(words: list[str]) -> int:
     """The verb; returns the exit code: 0 done, 1 something is damaged, 2 not understood."""
     if not words or any(word in ("-h", "--help") for word in words):
-        print(USAGE)
+        print(CACHE_USAGE)
         return 0 if words else 2
-    given = parsed(words)
+    given = parse_cache_arguments(words)
     if given.outputs != OUTPUTS and not Path(given.outputs).is_dir():
         raise ConfigError(f"kd cache: --outputs {given.outputs}: there is no such folder")
-    found = all_cached(inside(Path(given.outputs), Path(given.outputs) / "store" / STAGE))
+    found = all_cached(check_inside(Path(given.outputs), Path(given.outputs) / "store" / STAGE))
     if given.action == "ls":
-        return ls(found)
-    return verify(found) if given.action == "verify" else prune(found, given)
+        return list_cache(found)
+    return verify_cache(found) if given.action == "verify" else prune_cache(found, given)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -140,7 +140,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"kd cache: {message}; see kd cache --help")
 
 
-def parsed(words: Sequence[str]) -> argparse.Namespace:
+def parse_cache_arguments(words: Sequence[str]) -> argparse.Namespace:
     """What the words ask for.
 
     Raises:
@@ -182,21 +182,21 @@ def all_cached(folder: Path) -> list[Cached]:
     return sorted(found, key=lambda each: each.used)
 
 
-def ls(found: Sequence[Cached]) -> int:
+def list_cache(found: Sequence[Cached]) -> int:
     """The table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("key", "policy", "settings", "rows", "size", "last used", "state"):
         table.add_column(name, justify="right" if name in ("rows", "size") else "left", overflow="fold")
     for each in found:
         table.add_row(*each.row())
-    console = terminal()
+    console = make_console()
     if found:
         console.print(table)
-    console.print(f"{len(found)} in all, {size(sum(each.bytes for each in found))}")
+    console.print(f"{len(found)} in all, {format_bytes(sum(each.bytes for each in found))}")
     return 0
 
 
-def verify(found: Iterable[Cached]) -> int:
+def verify_cache(found: Iterable[Cached]) -> int:
     """Check all digests; 1 if one is wrong."""
     code = 0
     for each in found:
@@ -208,11 +208,11 @@ def verify(found: Iterable[Cached]) -> int:
                 problem, f"damaged: {problem}"
             )
             code = 1 if problem else code
-        print(printable(f"{each.entry.key}  {verdict}"))
+        print(escape_unprintable(f"{each.entry.key}  {verdict}"))
     return code
 
 
-def prune(found: Sequence[Cached], given: argparse.Namespace) -> int:
+def prune_cache(found: Sequence[Cached], given: argparse.Namespace) -> int:
     """Remove what the limits name."""
     left, freed, now = sum(each.bytes for each in found), 0, time.time()
     for each in found:
@@ -223,8 +223,8 @@ def prune(found: Sequence[Cached], given: argparse.Namespace) -> int:
         here = each.bytes
         if each.remove():
             left, freed = left - here, freed + here
-            print(printable(f"{each.entry.key}  removed, {size(here)}"))
+            print(escape_unprintable(f"{each.entry.key}  removed, {format_bytes(here)}"))
         else:
-            print(printable(f"{each.entry.key}  stays: it is being written"))
-    print(f"{size(freed)} freed, {size(left)} left")
+            print(escape_unprintable(f"{each.entry.key}  stays: it is being written"))
+    print(f"{format_bytes(freed)} freed, {format_bytes(left)} left")
     return 0

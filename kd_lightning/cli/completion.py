@@ -5,33 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.terminal import escape_unprintable
 
-VERBS = ("run", "status", "report", "noise", "cache", "trust", "ls", "cp", "env")
+COMPLETED_VERBS = ("run", "status", "report", "noise", "cache", "trust", "ls", "cp", "env")
 VERBS_OF = {"cache": ("ls", "verify", "prune"), "trust": ("add", "ls", "remove")}
 LINE, POINT = "COMP_LINE", "COMP_POINT"
 
 
-def complete(arguments: list[str]) -> int:
+def run_completion(arguments: list[str]) -> int:
     """Answer the shell (``query=``), or print what makes it ask us (``install=``, ``uninstall=``)."""
     if not any(word.startswith("query=") for word in arguments):
-        return install(arguments)
+        return print_completion_script(arguments)
     line = os.environ.get(LINE, "")
     command, _, rest = line.partition(" ")
     verb, space, overrides = rest.lstrip().partition(" ")
     if not space:
-        print("\n".join(word for word in VERBS if word.startswith(verb)))
+        print("\n".join(word for word in COMPLETED_VERBS if word.startswith(verb)))
         return 0
     if verb == "ls":
-        from kd_lightning.config.conf_files import groups
+        from kd_lightning.config.conf_files import list_groups
 
-        print("\n".join(printable(group) for group in groups() if group.startswith(overrides.strip())))
+        print("\n".join(escape_unprintable(group) for group in list_groups() if group.startswith(overrides.strip())))
     if verb in VERBS_OF and " " not in overrides.lstrip():
         print("\n".join(word for word in VERBS_OF[verb] if word.startswith(overrides.strip())))
     if verb != "run":
         return 0
     word = overrides.split(" ")[-1]
-    print("\n".join(map(printable, placed(word))))
+    print("\n".join(map(escape_unprintable, complete_placed_groups(word))))
     if "@" in word:  # Hydra knows no answer
         return 0
     os.environ[LINE] = f"{command} {overrides}"
@@ -39,7 +39,7 @@ def complete(arguments: list[str]) -> int:
     return hydra_answers(arguments)
 
 
-def install(arguments: list[str]) -> int:
+def print_completion_script(arguments: list[str]) -> int:
     """Hydra's script for the shell."""
     code = hydra_answers(arguments)
     if "install=bash" in arguments:
@@ -47,11 +47,11 @@ def install(arguments: list[str]) -> int:
     return code
 
 
-def placed(word: str) -> Iterator[str]:
+def complete_placed_groups(word: str) -> Iterator[str]:
     """``group@place=`` or ``group@place=choice`` for what the word begins."""
     from omegaconf import OmegaConf
 
-    from kd_lightning.config.conf_files import conf_dir, groups
+    from kd_lightning.config.conf_files import conf_dir, list_groups
     from kd_lightning.config.shorthands import ROLES
 
     name, equals, start = word.partition("=")
@@ -64,12 +64,12 @@ def placed(word: str) -> Iterator[str]:
         if not equals and place.startswith(word):
             yield f"{place}="
         if equals and place == name:
-            choices = groups()[group]
+            choices = list_groups()[group]
             yield from (f"{place}={choice}" for choice in choices if choice.startswith(start))
 
 
 def hydra_answers(arguments: list[str]) -> int:
     """Let Hydra answer."""
-    from kd_lightning.cli.run import run
+    from kd_lightning.cli.run import run_run_verb
 
-    return run(arguments)
+    return run_run_verb(arguments)

@@ -8,34 +8,34 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kd_lightning.cli.loss_table import loss_rows
-from kd_lightning.config.conf_files import conf_dir, groups, purpose
+from kd_lightning.config.conf_files import conf_dir, list_groups, read_purpose
 from kd_lightning.config.old_words import RENAMED
 from kd_lightning.errors import KDError, did_you_mean
-from kd_lightning.safety.terminal import printable
-from kd_lightning.safety.versions import installed
+from kd_lightning.safety.terminal import escape_unprintable
+from kd_lightning.safety.versions import list_versions
 
 
-def ls(arguments: list[str]) -> int:
+def list_configs(arguments: list[str]) -> int:
     """Groups and choices, each with the first comment line of its file; losses, asked for alone, with their formulas."""
-    found = groups()
+    found = list_groups()
     if arguments and arguments[0] not in found:
         now = RENAMED.get(arguments[0])
         hint = f": it is now kd ls {now}" if now in found else did_you_mean(arguments[0], found)
         raise KDError(f"no group {arguments[0]!r}{hint}")
     for group in arguments[:1] or found:
-        print(printable(group))
+        print(escape_unprintable(group))
         width = max(len(name) for name in found[group])
         more = {row.name: row for row in loss_rows(found[group])} if arguments and group == "loss" else {}
         for name, path in found[group].items():
-            print(printable(f"  {name:<{width}}  {purpose(path)}"))
+            print(escape_unprintable(f"  {name:<{width}}  {read_purpose(path)}"))
             if name in more and more[name].formula:
                 row = more[name]
-                print(printable(f"      {row.formula}\n      {row.reference}", lines=True))
+                print(escape_unprintable(f"      {row.formula}\n      {row.reference}", lines=True))
                 print(f"      taps: {'yes' if row.taps else 'no'}, chunked: {'yes' if row.chunked else 'no'}")
     return 0
 
 
-def cp(arguments: list[str]) -> int:
+def copy_configs(arguments: list[str]) -> int:
     """Copy configuration files (``model/lstm_lm`` or ``config``) to the same place below ``./conf``."""
     if not arguments:
         raise KDError("name a file, for example: kd cp model/lstm_lm")
@@ -59,18 +59,22 @@ def cp(arguments: list[str]) -> int:
     return 0
 
 
-def env(arguments: list[str]) -> int:
+def print_environment(arguments: list[str]) -> int:
     """Versions and machine."""
     print(f"python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} CPUs")
-    for name, version in installed().items():
+    for name, version in list_versions().items():
         print(f"{name} {version or 'not installed'}")
     print(f"configuration {conf_dir()}")
     return 0
 
 
-HELP = {
+CONFIG_FILES_HELP = {
     "ls": "kd ls [GROUP]     configuration groups and choices, with what each is for; of GROUP alone, in detail\n",
     "cp": "kd cp FILE [...]  copy configuration files, as model/lstm_lm or config, to ./conf, where your edits win\n",
     "env": "kd env            versions and machine, for bug reports\n",
 }
-VERBS: dict[str, Callable[[list[str]], int]] = {"ls": ls, "cp": cp, "env": env}
+CONFIG_FILES_VERBS: dict[str, Callable[[list[str]], int]] = {
+    "ls": list_configs,
+    "cp": copy_configs,
+    "env": print_environment,
+}

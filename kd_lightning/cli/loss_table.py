@@ -63,7 +63,7 @@ def loss_rows(files: Mapping[str, Path]) -> list[LossRow]:
     return [_row(name, path) for name, path in sorted(files.items())]
 
 
-def page() -> str:
+def render_loss_page() -> str:
     """``docs/losses.md``: our own losses."""
     files = {path.stem: path for path in (conf_dir() / "loss").glob("*.yaml")}
     return HEAD + "".join(_markdown(row) for row in loss_rows(files))
@@ -155,4 +155,4 @@ def _reference_elsewhere(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(render_loss_page(), end="")

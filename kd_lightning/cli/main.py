@@ -10,11 +10,11 @@ import os
 
 from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.process.import_paths import keep_working_folder_out
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.safety.verbs import USER_ERROR, run_verb
 
 COMPLETION = ("-sc", "--shell-completion")
-HELP = """\
+MAIN_HELP = """\
 kd: knowledge distillation experiments.
 
   kd run [OVERRIDE ...]   run the whole job; -m sweeps; --plan shows what would be done; --help lists groups and settings
@@ -36,14 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     keep_working_folder_out()
     words = sys.argv[1:] if arguments is None else arguments
-    return run_verb(words[0] if words else "help", lambda: answer(words))
+    return run_verb(words[0] if words else "help", lambda: dispatch_verb(words))
 
 
-def answer(words: list[str]) -> int:
+def dispatch_verb(words: list[str]) -> int:
     """Do what the words say; the exit code."""
     verb, rest = (words[0], words[1:]) if words else ("--help", [])
     if verb in ("-h", "--help", "help"):
-        print(HELP, end="")
+        print(MAIN_HELP, end="")
         return 0
     if verb == "--version":
         from kd_lightning import __version__
@@ -52,46 +52,49 @@ def answer(words: list[str]) -> int:
         return 0
     check_working_folder()
     if verb in COMPLETION or (verb == "run" and rest and rest[0] in COMPLETION):
-        from kd_lightning.cli.completion import complete
+        from kd_lightning.cli.completion import run_completion
 
-        return complete(words if verb in COMPLETION else rest)
+        return run_completion(words if verb in COMPLETION else rest)
     if verb == "run":
-        from kd_lightning.process.collector import at_rest
+        from kd_lightning.process.collector import pause_collection
 
-        with at_rest():
-            from kd_lightning.cli.run import run
+        with pause_collection():
+            from kd_lightning.cli.run import run_run_verb
 
-            return run(rest)
+            return run_run_verb(rest)
     if verb == "status":
-        from kd_lightning.cli.status import status
+        from kd_lightning.cli.status import run_status_verb
 
-        return status(rest)
+        return run_status_verb(rest)
     if verb == "report":
-        from kd_lightning.cli.report import report
+        from kd_lightning.cli.report import run_report_verb
 
-        return report(rest)
+        return run_report_verb(rest)
     if verb == "noise":
-        from kd_lightning.cli.noise import noise
+        from kd_lightning.cli.noise import run_noise_verb
 
-        return noise(rest)
+        return run_noise_verb(rest)
     if verb == "cache":
-        from kd_lightning.cli.cache import cache
+        from kd_lightning.cli.cache import run_cache_verb
 
-        return cache(rest)
+        return run_cache_verb(rest)
     if verb == "trust":
-        from kd_lightning.cli.trust import trust
+        from kd_lightning.cli.trust import run_trust_verb
 
-        return trust(rest)
+        return run_trust_verb(rest)
     if verb in ("ls", "cp", "env"):
         from kd_lightning.cli import config_files as inspection
 
         if any(word in ("-h", "--help") for word in rest):
-            print(inspection.HELP[verb], end="")
+            print(inspection.CONFIG_FILES_HELP[verb], end="")
             return 0
-        return inspection.VERBS[verb](rest)
-    from kd_lightning.cli.completion import VERBS
+        return inspection.CONFIG_FILES_VERBS[verb](rest)
+    from kd_lightning.cli.completion import COMPLETED_VERBS
 
-    print(printable(f"kd: no verb {verb!r}{did_you_mean(verb, VERBS)} (see kd --help)"), file=sys.stderr)
+    print(
+        escape_unprintable(f"kd: no verb {verb!r}{did_you_mean(verb, COMPLETED_VERBS)} (see kd --help)"),
+        file=sys.stderr,
+    )
     return USER_ERROR
 
 

@@ -9,18 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kd_lightning.cli.report import folder
+from kd_lightning.cli.report import existing_folder
 from kd_lightning.errors import KDError
 from kd_lightning.experiment.console import TerminalBoard
 from kd_lightning.results.report.sweep.files import read_pool
-from kd_lightning.results.statistics.over_seeds import configurations
-from kd_lightning.results.statistics.power import POWER, SHARED, seeds_needed, smallest_gain, spread_of
-from kd_lightning.results.statistics.seed_groups import Group, gather, spread, unfit
-from kd_lightning.results.statistics.seed_sentences import difference
+from kd_lightning.results.statistics.over_seeds import list_configurations
+from kd_lightning.results.statistics.power import POWER, SHARED, count_seeds_needed, estimate_gain_sd, smallest_gain
+from kd_lightning.results.statistics.seed_groups import (
+    SeedGroup,
+    compute_sample_sd,
+    explain_unfit,
+    group_by_configuration,
+)
+from kd_lightning.results.statistics.seed_sentences import format_fine_difference
 from kd_lightning.results.sweep_folder import Job
 from kd_lightning.safety.error_text import one_line
 
-HELP = """\
+NOISE_HELP = """\
 kd noise FOLDER [...] [--seeds 3,5,10] [--configurations 9]
 
   kd noise outputs/sweeps/SWEEP     what seeds can show of such jobs, from the spread between the sweep's seeds
@@ -30,17 +35,17 @@ kd noise FOLDER [...] [--seeds 3,5,10] [--configurations 9]
 Prints the smallest gain over the student alone that 3, 5, 10 seeds show with 80 % power, for one configuration and,
 corrected, for several compared at once; and how many seeds a gain needs.
 """
-SEEDS = (3, 5, 10)
+DEFAULT_SEED_COUNTS = (3, 5, 10)
 GAINS = (0.5, 1.0, 2.0)
 """In standard deviations, beside the one that was found."""
 
 
 @dataclass(frozen=True)
-class Request:
+class NoiseArguments:
     """What the words ask for; ``configurations`` None = as many as the folders hold."""
 
     folders: list[Path]
-    seeds: tuple[int, ...] = SEEDS
+    seeds: tuple[int, ...] = DEFAULT_SEED_COUNTS
     configurations: int | None = None
 
 
@@ -72,32 +77,32 @@ class Noise:
 
     def format_difference(self, value: float) -> str:
         """A difference of two values of the metric."""
-        return difference(value, self.example, self.metric, self.mode)
+        return format_fine_difference(value, self.example, self.metric, self.mode)
 
 
-def noise(words: list[str]) -> int:
+def run_noise_verb(words: list[str]) -> int:
     """The verb; the exit code."""
     if any(word in ("-h", "--help") for word in words):
-        print(HELP, end="")
+        print(NOISE_HELP, end="")
         return 0
     try:
-        request = parse(words)
-        found = measure(request.folders)
+        request = parse_noise_arguments(words)
+        found = measure_noise(request.folders)
     except KDError as error:
         print(f"kd noise: {one_line(error)}", file=sys.stderr)
         return 2
-    show(found, request)
+    print_noise(found, request)
     return 0
 
 
-def parse(words: Sequence[str]) -> Request:
+def parse_noise_arguments(words: Sequence[str]) -> NoiseArguments:
     """Folders and options.
 
     Raises:
         KDError: A word is no folder, an option is not known, or its value is no number.
     """
     folders, rest = [], list(words)
-    options: dict[str, tuple[int, ...]] = {"--seeds": SEEDS, "--configurations": ()}
+    options: dict[str, tuple[int, ...]] = {"--seeds": DEFAULT_SEED_COUNTS, "--configurations": ()}
     while rest:
         name, equals, value = rest.pop(0).partition("=")
         if name in options:
@@ -107,10 +112,10 @@ def parse(words: Sequence[str]) -> Request:
         elif name.startswith("-"):
             raise KDError(f"no option {name!r} (see kd noise --help)")
         else:
-            folders.append(folder(name + equals + value))
+            folders.append(existing_folder(name + equals + value))
     if not folders:
         raise KDError("which folder? Name a sweep, or runs that differ in their seed, as outputs/sweeps/SWEEP")
-    return Request(folders, options["--seeds"], next(iter(options["--configurations"]), None))
+    return NoiseArguments(folders, options["--seeds"], next(iter(options["--configurations"]), None))
 
 
 def parse_numbers(option: str, text: str) -> tuple[int, ...]:
@@ -126,7 +131,7 @@ def parse_numbers(option: str, text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def measure(folders: Sequence[Path]) -> Noise:
+def measure_noise(folders: Sequence[Path]) -> Noise:
     """The luck in what the folders hold.
 
     Raises:
@@ -134,7 +139,7 @@ def measure(folders: Sequence[Path]) -> Noise:
     """
     named = ", ".join(map(str, folders))
     jobs = read_pool(folders).judged
-    groups = [group for group in gather(jobs) if not unfit(group)]
+    groups = [group for group in group_by_configuration(jobs) if not explain_unfit(group)]
     if not groups:
         raise KDError(f"{named}: no job has finished, so nothing tells the luck; kd run -m seed=0,1,2 ... first")
     if len({run.kind for group in groups for run in group.runs}) > 1:
@@ -154,7 +159,7 @@ def measure(folders: Sequence[Path]) -> Noise:
         sd=math.sqrt(squares / df),
         df=df,
         shared=estimate_shared(jobs),
-        alone=spread(students_alone(groups)),
+        alone=compute_sample_sd(students_alone(groups)),
         best=max(statistics.fmean(values) for values in gains.values()),
         configurations=len(groups),
         example=groups[0].runs[0].test,
@@ -165,18 +170,18 @@ def measure(folders: Sequence[Path]) -> Noise:
 
 def estimate_shared(jobs: Sequence[Job]) -> float:
     """How much of the luck all configurations of a seed share, as the sweep found it; what is usual where it has but one."""
-    found = [(one.null, len(one.seeds)) for one in configurations(jobs) if one.null]
-    shares = [spread_of(null, seeds)[1] for null, seeds in found if null.comparisons > 1]
+    found = [(one.null, len(one.seeds)) for one in list_configurations(jobs) if one.null]
+    shares = [estimate_gain_sd(null, seeds)[1] for null, seeds in found if null.comparisons > 1]
     return statistics.median(shares) if shares else SHARED
 
 
-def students_alone(groups: Sequence[Group]) -> list[float]:
+def students_alone(groups: Sequence[SeedGroup]) -> list[float]:
     """Test values of the configuration with the most seeds; others often share them."""
     group = max(groups, key=lambda group: len(group.seeds))
     return group.by_seed(lambda run: run.baseline)
 
 
-def show(found: Noise, request: Request) -> None:
+def print_noise(found: Noise, request: NoiseArguments) -> None:
     """Print the luck, what seeds show, and how many a gain needs."""
     board, several = TerminalBoard(), request.configurations or max(2, found.configurations)
     alone = "" if found.alone is None else f"; the student alone by {found.format_difference(found.alone)}"
@@ -198,7 +203,7 @@ def show(found: Noise, request: Request) -> None:
     rows = [
         [
             found.format_difference(gain) + (" (the largest found)" if gain == found.best else ""),
-            *(format_count(seeds_needed(gain, found.sd, number, found.shared)) for number in (1, several)),
+            *(format_count(count_seeds_needed(gain, found.sd, number, found.shared)) for number in (1, several)),
         ]
         for gain in gains
     ]

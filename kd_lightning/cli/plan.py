@@ -13,21 +13,21 @@ from omegaconf import DictConfig
 
 from kd_lightning.cli.run import put_multirun_first
 from kd_lightning.config.allowlist import trusted_packages
-from kd_lightning.config.instantiate import build
+from kd_lightning.config.instantiate import build_node
 from kd_lightning.errors import KDError
-from kd_lightning.safety.error_text import describe
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.error_text import describe_error
+from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.safety.verbs import USER_ERROR
-from kd_lightning.sweeps.display import duration
+from kd_lightning.sweeps.display import format_duration
 from kd_lightning.sweeps.hydra_callback import SweepWatch
-from kd_lightning.sweeps.job import checked, in_multirun, overrides_of_job
-from kd_lightning.sweeps.launch import composed_and_run
+from kd_lightning.sweeps.job import check_job_settings, in_multirun, overrides_of_job
+from kd_lightning.sweeps.launch import compose_and_run_job
 
 if TYPE_CHECKING:
     from kd_lightning.experiment.experiment import Experiment
     from kd_lightning.experiment.plan import PlannedStage
 
-OURS = ("hydra/launcher", "hydra.launcher", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+PLAN_LEAVES_OUT = ("hydra/launcher", "hydra.launcher", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Settings that say where and by whom jobs are done; a plan does none."""
 
 
@@ -43,38 +43,38 @@ def show_plan(arguments: Sequence[str]) -> int:
     def collect(config: DictConfig) -> None:
         overrides = overrides_of_job()
         try:
-            experiments.append(made(config, overrides))
+            experiments.append(compose_experiment(config, overrides))
         except KDError as error:
             job = f"job {HydraConfig.get().job.num} {' '.join(overrides)}: " if in_multirun() else ""
-            wrong.append(f"{job}{describe(error)}")
+            wrong.append(f"{job}{describe_error(error)}")
 
-    words = [word for word in arguments if not word.lstrip("+~").startswith(OURS)]
+    words = [word for word in arguments if not word.lstrip("+~").startswith(PLAN_LEAVES_OUT)]
     with tempfile.TemporaryDirectory(prefix="kd-plan-") as place, SweepWatch.planning():
         places = (f"hydra.run.dir={place}/run", f"hydra.sweep.dir={place}/sweep", "hydra/launcher=inline")
-        code = composed_and_run(put_multirun_first([*words, *places]), collect)
+        code = compose_and_run_job(put_multirun_first([*words, *places]), collect)
         if experiments:
             print_plan(experiments)
     for line in wrong:
-        print(printable(f"kd: {line}"), file=sys.stderr)
+        print(escape_unprintable(f"kd: {line}"), file=sys.stderr)
     return USER_ERROR if wrong else code
 
 
-def made(config: DictConfig, overrides: list[str]) -> Experiment:
+def compose_experiment(config: DictConfig, overrides: list[str]) -> Experiment:
     """The experiment of a composed configuration, not run."""
     from kd_lightning.experiment.console import QuietBoard
     from kd_lightning.experiment.experiment import Experiment
 
-    settings = checked(config, Path(HydraConfig.get().runtime.output_dir), overrides)
-    return Experiment(settings, build, trusted_packages(), QuietBoard())
+    settings = check_job_settings(config, Path(HydraConfig.get().runtime.output_dir), overrides)
+    return Experiment(settings, build_node, trusted_packages(), QuietBoard())
 
 
 def print_plan(experiments: Sequence[Experiment]) -> None:
     """The table and what it comes to."""
     from kd_lightning.experiment.console import TerminalBoard
-    from kd_lightning.experiment.plan import plan
+    from kd_lightning.experiment.plan import list_planned_stages
     from kd_lightning.results.numbers import shorten_hash
 
-    stages, several = plan(experiments), len(experiments) > 1
+    stages, several = list_planned_stages(experiments), len(experiments) > 1
     rows = [
         [
             stage.title,
@@ -90,17 +90,17 @@ def print_plan(experiments: Sequence[Experiment]) -> None:
     header = ["stage", "name", "key", "state", "steps left", "may take", *(["jobs"] if several else [])]
     board = TerminalBoard(bars=False)
     board.table(f"Plan of {len(experiments)} jobs" if several else "Plan", header, rows)
-    board.say(sum_up(stages))
+    board.say(describe_plan(stages))
 
 
 def describe_seconds(stage: PlannedStage) -> str:
     """What a stage may take, in words; nothing where nothing is to be done."""
     if not stage.left:
         return ""
-    return "not known yet" if stage.seconds is None else duration(stage.seconds)
+    return "not known yet" if stage.seconds is None else format_duration(stage.seconds)
 
 
-def sum_up(stages: Iterable[PlannedStage]) -> str:
+def describe_plan(stages: Iterable[PlannedStage]) -> str:
     """What there is to do, in a sentence."""
     trained = [stage for stage in stages if stage.steps]
     waiting = [stage for stage in trained if stage.left]
@@ -110,4 +110,4 @@ def sum_up(stages: Iterable[PlannedStage]) -> str:
         return f"{text}."
     rest = len(waiting) - len(known)
     others = f", and {rest} that have not been measured" if rest else ""
-    return f"{text}; about {duration(sum(known))} one after the other{others}."
+    return f"{text}; about {format_duration(sum(known))} one after the other{others}."

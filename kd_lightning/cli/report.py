@@ -10,14 +10,14 @@ from kd_lightning.experiment.console import TerminalBoard
 from kd_lightning.experiment.run_summary import print_summary
 from kd_lightning.results.report.run.run_files import read_run
 from kd_lightning.results.report.run.run_report import write_report
-from kd_lightning.results.report.sweep.files import is_run, neither
+from kd_lightning.results.report.sweep.files import explain_no_jobs, is_run
 from kd_lightning.results.report.sweep.report import write_sweep_report
 from kd_lightning.results.sweep_folder import is_sweep
 from kd_lightning.safety.error_text import one_line
-from kd_lightning.safety.terminal import printable
-from kd_lightning.safety.verbs import say
+from kd_lightning.safety.terminal import escape_unprintable
+from kd_lightning.safety.verbs import print_line
 
-HELP = """\
+REPORT_HELP = """\
 kd report FOLDER [...] [--out FOLDER]
 
   kd report outputs/runs/RUN               the report of a run, anew; its tables and verdict on the terminal
@@ -30,27 +30,27 @@ configurations.tex (LaTeX, booktabs): into --out, else into the run or the first
 
 
 @dataclass(frozen=True)
-class Request:
+class ReportArguments:
     """What the words ask for."""
 
     folders: list[Path]
     out: Path | None
 
 
-def report(words: list[str]) -> int:
+def run_report_verb(words: list[str]) -> int:
     """Write the report and print where it is; the exit code."""
     if any(word in ("-h", "--help") for word in words):
-        print(HELP, end="")
+        print(REPORT_HELP, end="")
         return 0
-    request = parse(words)
-    page = write(request)
-    if is_single_run(request):
+    request = parse_report_arguments(words)
+    page = write_requested_report(request)
+    if wants_run_report(request):
         print_summary(TerminalBoard(), read_run(request.folders[0]).results)
-    print(printable(str(page)))
+    print(escape_unprintable(str(page)))
     return 0
 
 
-def parse(words: list[str]) -> Request:
+def parse_report_arguments(words: list[str]) -> ReportArguments:
     """Folders and the place for the report.
 
     Raises:
@@ -74,7 +74,7 @@ def parse(words: list[str]) -> Request:
         raise KDError(f"none of {len(named)} is a run or a sweep")
     if not folders:
         raise KDError("which folder? Name a run or a sweep, as outputs/sweeps/SWEEP (see kd report --help)")
-    return Request(folders, out)
+    return ReportArguments(folders, out)
 
 
 def folder_or_line(word: str, several: bool) -> Path | None:
@@ -84,15 +84,15 @@ def folder_or_line(word: str, several: bool) -> Path | None:
         KDError: It is the only one, or there is nothing of that name.
     """
     try:
-        return folder(word)
+        return existing_folder(word)
     except KDError as error:
         if not several or not Path(word).exists():
             raise
-        say(f"kd report: skipped {one_line(error)}")
+        print_line(f"kd report: skipped {one_line(error)}")
         return None
 
 
-def folder(word: str) -> Path:
+def existing_folder(word: str) -> Path:
     """An existing folder.
 
     Raises:
@@ -106,24 +106,24 @@ def folder(word: str) -> Path:
     if not is_sweep(path) and not is_run(path):
         inside = sorted(child for child in path.iterdir() if child.is_dir() and is_sweep(child))
         raise KDError(
-            f"{word}: holds sweeps and is none itself; name one, as {inside[-1]}" if inside else neither(path)
+            f"{word}: holds sweeps and is none itself; name one, as {inside[-1]}" if inside else explain_no_jobs(path)
         )
     return path
 
 
-def is_single_run(request: Request) -> bool:
+def wants_run_report(request: ReportArguments) -> bool:
     """One run gets a page of its own; all else is pooled as sweeps are."""
     return len(request.folders) == 1 and request.out is None and not is_sweep(request.folders[0])
 
 
-def write(request: Request) -> Path:
+def write_requested_report(request: ReportArguments) -> Path:
     """Write what was asked for; the page's path.
 
     Raises:
         KDError: A folder cannot be reported, or there is no place for the report.
     """
     folders, sweeps = request.folders, [path for path in request.folders if is_sweep(path)]
-    if is_single_run(request):
+    if wants_run_report(request):
         return write_report(folders[0])
     if request.out is None and not sweeps:
         raise KDError(f"{len(folders)} runs and no sweep: say where their common report goes with --out FOLDER")

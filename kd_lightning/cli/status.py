@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.experiment.console import terminal
+from kd_lightning.experiment.console import make_console
 from kd_lightning.results.sweep_folder import (
     DONE,
     FINAL,
@@ -29,19 +29,19 @@ from kd_lightning.results.sweep_folder import (
     read_sweep,
 )
 from kd_lightning.safety.redaction import HIDDEN
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.sweeps.display import (
+    describe_ending,
     draw_bars,
-    drawn,
-    duration,
-    ending,
     estimate_seconds_left,
+    format_duration,
     get_stage_title,
-    title,
+    make_job_title,
+    render_sweep,
     was_interrupted,
 )
 
-HELP = """\
+STATUS_HELP = """\
 kd status [FOLDER] [--watch]
 
   kd status                       the newest sweep or run below outputs/
@@ -55,17 +55,17 @@ PLACES = ("sweeps", "runs")
 WATCH_SECONDS = 1.0
 
 
-def status(words: list[str]) -> int:
+def run_status_verb(words: list[str]) -> int:
     """The verb; returns the exit code."""
     if any(word in ("-h", "--help") for word in words):
-        print(HELP, end="")
+        print(STATUS_HELP, end="")
         return 0
-    folder = chosen([word for word in words if word != "--watch"])
+    folder = choose_folder([word for word in words if word != "--watch"])
     view = SweepView if is_sweep(folder) else RunView
-    return follow(lambda: view(folder)) if "--watch" in words else show(view(folder))
+    return follow_view(lambda: view(folder)) if "--watch" in words else print_view(view(folder))
 
 
-def chosen(words: list[str]) -> Path:
+def choose_folder(words: list[str]) -> Path:
     """The folder that the words name.
 
     Raises:
@@ -75,17 +75,17 @@ def chosen(words: list[str]) -> Path:
         raise ConfigError(f"kd status {' '.join(words)}: not understood; see kd status --help")
     if words:
         folder = Path(words[0])
-        if not folder.is_dir() or not (is_sweep(folder) or is_single_run(folder)):
+        if not folder.is_dir() or not (is_sweep(folder) or is_run_folder(folder)):
             raise ConfigError(f"{folder} is no sweep's or run's folder: give the one that `kd run` printed last")
         return folder
     folders = [path for place in PLACES for path in Path("outputs", place).glob("*") if path.is_dir()]
-    found = [path for path in folders if is_sweep(path) or is_single_run(path)]
+    found = [path for path in folders if is_sweep(path) or is_run_folder(path)]
     if not found:
         raise ConfigError("outputs/ holds no sweep and no run: give a folder, as in kd status FOLDER")
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
-def is_single_run(folder: Path) -> bool:
+def is_run_folder(folder: Path) -> bool:
     """The folder is a run's; older ones have recorded no state."""
     return any((folder / name).is_file() for name in (JOB, RESULTS, "overrides.txt"))
 
@@ -107,12 +107,12 @@ class SweepView:
 
     def picture(self) -> RenderableType:
         """What changes all the time."""
-        return drawn(self.sweep)
+        return render_sweep(self.sweep)
 
     def ended(self) -> list[str]:
         """A line for each job that is over."""
         names = self.sweep.differing
-        return [ending(job, names) for job in self.sweep.jobs if job.state in FINAL]
+        return [describe_ending(job, names) for job in self.sweep.jobs if job.state in FINAL]
 
     def news(self) -> list[str]:
         """Lines that stay as they are once they are true."""
@@ -122,7 +122,7 @@ class SweepView:
         """A line for each job that has begun and waits."""
         names = self.sweep.differing
         jobs = [job for job in self.sweep.jobs if job.record and job.state == WAITING]
-        return [f"{title(job, names)}: {WAITING}" for job in jobs]
+        return [f"{make_job_title(job, names)}: {WAITING}" for job in jobs]
 
     def advice(self) -> list[str]:
         """What to type, where something is missing."""
@@ -161,7 +161,7 @@ class RunView:
     def picture(self) -> RenderableType:
         """What changes all the time."""
         left = estimate_seconds_left(self.job)
-        told = [] if left is None else [Text(f"about {duration(left)} left", style="bold")]
+        told = [] if left is None else [Text(f"about {format_duration(left)} left", style="bold")]
         return Group(*told, draw_bars([("run", self.job)] if self.running else []))
 
     def ended(self) -> list[str]:
@@ -193,38 +193,38 @@ class RunView:
 View = SweepView | RunView
 
 
-def show(view: View, told: Collection[str] = ()) -> int:
+def print_view(view: View, told: Collection[str] = ()) -> int:
     """Print the state once; the exit code.
 
     Args:
         view: The sweep or run.
         told: Lines that were printed before.
     """
-    console = terminal()
+    console = make_console()
     for part in [view.head, view.picture(), *view.ended(), *view.waiting(), *view.advice()]:
         if not isinstance(part, str):
             console.print(part, soft_wrap=True)
         elif part not in told:
-            console.print(printable(part), soft_wrap=True, markup=False)
+            console.print(escape_unprintable(part), soft_wrap=True, markup=False)
     return view.code
 
 
-def follow(look: Callable[[], View]) -> int:
+def follow_view(look: Callable[[], View]) -> int:
     """Show it until it is over, on a terminal as a picture that changes, else a line for each change; the exit code."""
-    console, view = terminal(), look()
+    console, view = make_console(), look()
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while view.running:
                 live.update(view.picture(), refresh=True)
                 time.sleep(WATCH_SECONDS)
                 view = look()
-        return show(view)
+        return print_view(view)
     told: dict[str, None] = {}
     while view.running:
         for line in view.news():
             if line not in told:
-                console.print(printable(line), soft_wrap=True, markup=False)
+                console.print(escape_unprintable(line), soft_wrap=True, markup=False)
                 told[line] = None
         time.sleep(WATCH_SECONDS)
         view = look()
-    return show(view, told)
+    return print_view(view, told)

@@ -9,38 +9,40 @@ from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.safety.trust import check_owner, remembered_packages, settings_file
 from kd_lightning.store import publish_json
 
-USAGE = """\
+TRUST_USAGE = """\
 kd trust add PATH      trust the package or module at this path: configurations may name its code, from any folder
 kd trust add PACKAGE   trust an installed package
 kd trust ls            what is trusted, and from where it is imported
 kd trust remove NAME   trust it no longer
 
 For one command only: KD_LIGHTNING_TRUST=my_pkg kd run ..."""
-VERBS = ("add", "ls", "remove")
+TRUST_VERBS = ("add", "ls", "remove")
 
 
-def trust(words: list[str]) -> int:
+def run_trust_verb(words: list[str]) -> int:
     """The verb; returns the exit code.
 
     Raises:
-        ConfigError: As ``answer``.
+        ConfigError: As ``follow_trust_words``.
     """
     if not words or any(word in ("-h", "--help") for word in words):
-        print(USAGE)
+        print(TRUST_USAGE)
         return 0 if words else 2
-    answer(words)
+    follow_trust_words(words)
     return 0
 
 
-def answer(words: list[str]) -> None:
+def follow_trust_words(words: list[str]) -> None:
     """Do what the words say.
 
     Raises:
         ConfigError: They are not understood, or what they name is not there or not safe.
     """
     verb, names = words[0], words[1:]
-    if verb not in VERBS or len(names) != (verb != "ls"):
-        raise ConfigError(f"kd trust {' '.join(words)}: not understood{did_you_mean(verb, VERBS)}; see kd trust --help")
+    if verb not in TRUST_VERBS or len(names) != (verb != "ls"):
+        raise ConfigError(
+            f"kd trust {' '.join(words)}: not understood{did_you_mean(verb, TRUST_VERBS)}; see kd trust --help"
+        )
     if verb == "add":
         add_package(names[0])
     elif verb == "remove":
@@ -53,7 +55,7 @@ def add_package(word: str) -> None:
     """Remember a package, by its path or, where it is installed, by its name."""
     name, folder = package_at(Path(word)) if Path(word).exists() else (installed_package(word), None)
     write_packages({**remembered_packages(), name: folder})
-    print(f"{name} is trusted, {whence(folder)}: its code may run whenever a configuration names it")
+    print(f"{name} is trusted, {describe_import_path(folder)}: its code may run whenever a configuration names it")
 
 
 def package_at(path: Path) -> tuple[str, str]:
@@ -102,11 +104,11 @@ def list_packages() -> None:
     """One line for each package."""
     packages = remembered_packages()
     for name, folder in sorted(packages.items()):
-        print(f"{name}  {whence(folder)}")
+        print(f"{name}  {describe_import_path(folder)}")
     print(f"{len(packages)} in {settings_file()}")
 
 
-def whence(folder: str | None) -> str:
+def describe_import_path(folder: str | None) -> str:
     """From where a package is imported."""
     return "installed" if folder is None else f"from {folder}"
 

@@ -64,13 +64,13 @@ _registered: set[str] = set()
 _named: frozenset[str] | None = None
 
 
-def register(package: str) -> None:
+def register_package(package: str) -> None:
     """Trust a top-level package: configurations may build its classes and call its functions."""
     _registered.add(package)
 
 
 def trusted_packages() -> list[str]:
-    """The user's trusted packages: from ``register``, the environment variable, ``kd trust`` and entry points; never a
+    """The user's trusted packages: from ``register_package``, the environment variable, ``kd trust`` and entry points; never a
     config."""
     named = read_named_packages() if _named is None else _named
     return sorted(_registered | named | trusted_distributions())
@@ -123,7 +123,7 @@ def _is_allowed_class(name: str) -> bool:
     return any(name == allowed or (allowed.endswith(".") and name.startswith(allowed)) for allowed in ALLOWED_CLASSES)
 
 
-def locate(target: str) -> Any:
+def locate_target(target: str) -> Any:
     """The object that an allowed name stands for.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from kd_lightning.config.conf_files import groups
+from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.shorthands import ROLES, expand
 
 
@@ -21,7 +21,7 @@ def list_foreign_rates(settings: Mapping[str, Any], overrides: Sequence[str]) ->
     words = dict(expand(word).lstrip("+").partition("=")[::2] for word in overrides)
     for role in ROLES:
         choice, rate = words.get(f"optimizer@{role}.optimizer", ""), settings[role]["optimizer"].get("lr")
-        path = groups()["optimizer"].get(choice)
+        path = list_groups()["optimizer"].get(choice)
         if path is None or f"{role}.optimizer.lr" in words:
             continue
         own = OmegaConf.select(OmegaConf.load(path), "lr")

@@ -33,7 +33,7 @@ SHARED = "_"
 """Begins the names of files that the choices of a group have in common, and that are none themselves."""
 
 
-def groups() -> dict[str, dict[str, Path]]:
+def list_groups() -> dict[str, dict[str, Path]]:
     """Group -> choice -> file; the user's files hide ours of the same name."""
     found: dict[str, dict[str, Path]] = {}
     for folder in reversed(search_dirs()):
@@ -44,7 +44,7 @@ def groups() -> dict[str, dict[str, Path]]:
     return {group: dict(sorted(choices.items())) for group, choices in sorted(found.items())}
 
 
-def purpose(path: Path) -> str:
+def read_purpose(path: Path) -> str:
     """The first comment line of a file that is not Hydra's package directive; after a command, the next one too."""
     comments = head_comments(path)
     shown = comments[:2] if comments and comments[0].startswith("kd run") and ":" not in comments[0] else comments[:1]

@@ -27,7 +27,7 @@ Names = list[str]
 OWN_PACKAGES = frozenset({"hydra", "kd_lightning", "hydra_plugins"})
 
 
-def is_ours(folder: str) -> bool:
+def is_packaged_folder(folder: str) -> bool:
     """The folder is the one of the files that come with kd."""
     return Path(folder).resolve() == conf_dir().resolve()
 
@@ -48,10 +48,10 @@ class CheckedFileSource(FileConfigSource):
         return [name for name in super().list(config_path, results_filter) if not name.startswith(SHARED)]
 
     def load_config(self, config_path: str) -> ConfigResult:
-        if is_ours(self.path):
+        if is_packaged_folder(self.path):
             return super().load_config(config_path)
         path = Path(self.path, self._normalize_file_name(config_path))
-        self.values[self.path, config_path] = check_file(path, Path(self.path))
+        self.values[self.path, config_path] = check_config_file(path, Path(self.path))
         try:
             result = super().load_config(config_path)
             search_path = OmegaConf.select(result.config, "hydra.searchpath") if result.config else None
@@ -69,7 +69,7 @@ class CheckedFileSource(FileConfigSource):
         return result
 
 
-def check_file(path: Path, folder: Path) -> int:
+def check_config_file(path: Path, folder: Path) -> int:
     """A file of the user's lies where it seems to, is within bounds, and calls harmless resolvers alone.
 
     Returns:

@@ -38,7 +38,7 @@ LAUNCHER_SETTINGS = frozenset(
 SWEEPER_SETTINGS = frozenset(
     {"_target_", "n_trials", "n_jobs", "seed", "study_name", "objectives", "params", "sampler", "pruner"}
 )
-NAME = re.compile(r"[\w.:,+@%*=-]*", re.ASCII)
+HARMLESS_NAME = re.compile(r"[\w.:,+@%*=-]*", re.ASCII)
 """What a launcher's text may be: it becomes a line of a batch script."""
 
 
@@ -120,7 +120,7 @@ def is_harmless(path: Sequence[str], value: Any) -> bool:
 def is_number_or_name(value: Any) -> bool:
     """No text that could be more than a word."""
     return isinstance(value, (bool, int, float, type(None))) or (
-        isinstance(value, str) and NAME.fullmatch(value) is not None
+        isinstance(value, str) and HARMLESS_NAME.fullmatch(value) is not None
     )
 
 

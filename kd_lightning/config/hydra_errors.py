@@ -13,7 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_lightning.config.conf_files import conf_dir, groups
+from kd_lightning.config.conf_files import conf_dir, list_groups
 from kd_lightning.config.shorthands import OF_STUDENT, expand
 from kd_lightning.errors import did_you_mean
 from kd_lightning.safety.error_text import one_line
@@ -22,11 +22,11 @@ from kd_lightning.safety.redaction import redacted_override
 OVERRIDDEN = re.compile(r"Could not override '([^'@]+)'")
 NO_SUCH_KEY = re.compile(r"Key '([^']+)' is not in struct")
 NO_CHOICE = re.compile(r"([^@=]+)(@[^=]+)?=(null)?")
-FEW = 8
+MOST_LISTED = 8
 """Choices of a group that a message lists at most."""
 
 
-def explain(error: BaseException, overrides: Sequence[str], config_name: str) -> str:
+def explain_hydra_error(error: BaseException, overrides: Sequence[str], config_name: str) -> str:
     """What is wrong with a configuration that could not be composed.
 
     Args:
@@ -50,7 +50,7 @@ def explain(error: BaseException, overrides: Sequence[str], config_name: str) ->
         return unknown_setting(whole, overrides, config_name)
     for word in overrides:
         empty = NO_CHOICE.fullmatch(expand(word))
-        if empty and empty[1] in groups():
+        if empty and empty[1] in list_groups():
             return f"{word}: a group needs a choice; kd ls {empty[1]} lists them"
     causes = [error, error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [error]
     return "; ".join(one_line(each) for each in causes if each is not None)
@@ -64,7 +64,7 @@ def is_of_defaults_list(error: BaseException) -> bool:
 
 def explain_choices(overrides: Sequence[str]) -> str:
     """Which words choose from a group by something else than names."""
-    known = groups()
+    known = list_groups()
     lists = [
         word for word in overrides if "=[" in word and word.lstrip("+").partition("=")[0].partition("@")[0] in known
     ]
@@ -74,8 +74,8 @@ def explain_choices(overrides: Sequence[str]) -> str:
 def missing_file(name: str, options: Sequence[str] | None) -> str:
     """A choice that its group does not have."""
     group, _, choice = name.rpartition("/")
-    known = sorted(options or groups().get(group, {}))
-    among = f"; there are {', '.join(known)}" if 1 < len(known) <= FEW else ""
+    known = sorted(options or list_groups().get(group, {}))
+    among = f"; there are {', '.join(known)}" if 1 < len(known) <= MOST_LISTED else ""
     hint = did_you_mean(choice, known) or among
     return f"{group}={choice}: there is no such choice{hint}; kd ls {group} lists them"
 
@@ -93,7 +93,7 @@ def unknown_setting(key: str, overrides: Sequence[str], config_name: str) -> str
 
 def known_settings(overrides: Sequence[str], config_name: str) -> list[str]:
     """Paths of all settings, with the groups that the overrides choose, where these compose."""
-    files = groups()
+    files = list_groups()
     chosen = [word for word in overrides if expand(word).partition("=")[0].partition("@")[0] in files]
     for words in (chosen, []):
         try:
@@ -101,14 +101,14 @@ def known_settings(overrides: Sequence[str], config_name: str) -> list[str]:
                 composed = compose(config_name, overrides=words)
         except (HydraException, OmegaConfBaseException, ValueError):
             continue
-        return list(paths(OmegaConf.to_container(composed, resolve=False)))
+        return list(list_paths(OmegaConf.to_container(composed, resolve=False)))
     return []
 
 
-def paths(node: Any, where: str = "") -> Iterator[str]:
+def list_paths(node: Any, where: str = "") -> Iterator[str]:
     """Paths of everything inside nested settings."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             path = f"{where}.{key}" if where else str(key)
             yield path
-            yield from paths(value, path)
+            yield from list_paths(value, path)

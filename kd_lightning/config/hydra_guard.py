@@ -24,8 +24,8 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf, flag_override, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_lightning.config.conf_files import conf_dir, fitting_task, groups
-from kd_lightning.config.config_sources import CheckedFileSource, check_sources, is_ours, shorten_path
+from kd_lightning.config.conf_files import conf_dir, fitting_task, list_groups
+from kd_lightning.config.config_sources import CheckedFileSource, check_sources, is_packaged_folder, shorten_path
 from kd_lightning.config.file_settings import check_chosen_groups, check_place
 from kd_lightning.config.hydra_parts import settle_parts
 from kd_lightning.config.resolution import check_size
@@ -38,7 +38,7 @@ TRIED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.GLOB_C
 """Sweeps over values that can be counted."""
 MAX_FILES = 600
 """Files that one configuration is composed of: two ``defaults`` that each name two files that each name two, ..."""
-MAX_VALUES = 500_000
+MAX_COMPOSED_VALUES = 500_000
 """Values in all of them: each file is read for the list of files, and again for its values."""
 
 
@@ -59,9 +59,9 @@ class Loaded:
         self.files += 1
         if result is not None:
             self.values += CheckedFileSource.values.get((str(result.path).removeprefix("file://"), name), 0)
-        if self.files > MAX_FILES or self.values > MAX_VALUES:
+        if self.files > MAX_FILES or self.values > MAX_COMPOSED_VALUES:
             raise ConfigError(
-                f"the configuration is composed of more than {MAX_FILES:,} files or {MAX_VALUES:,} values: some defaults "
+                f"the configuration is composed of more than {MAX_FILES:,} files or {MAX_COMPOSED_VALUES:,} values: some defaults "
                 "lists name each other many times"
             )
 
@@ -70,7 +70,7 @@ _loaded: ContextVar[Loaded] = ContextVar("loaded")
 _announced: set[str] = set()
 
 
-def guard(trusted: Callable[[], list[str]]) -> None:
+def guard_hydra(trusted: Callable[[], list[str]]) -> None:
     """Make Hydra refuse, in this process, what a configuration may not say.
 
     Args:
@@ -93,7 +93,7 @@ def guard(trusted: Callable[[], list[str]]) -> None:
         check_links(config)
         check_sweep(config, self)
         check_presets(config)
-        announce(_loaded.get().replaced)
+        announce_user_files(_loaded.get().replaced)
         return config
 
     @functools.wraps(load_single)
@@ -136,7 +136,7 @@ def check_single(result: ConfigResult, default: ResultDefault) -> None:
     scheme, _, folder = str(result.path).partition("://")
     name = str(default.config_path).removesuffix(".yaml")
     misplaced = (default.package or "").split(".")[0] == "hydra" and name.split("/")[0] != "hydra"
-    if scheme != "file" or is_ours(folder):
+    if scheme != "file" or is_packaged_folder(folder):
         if misplaced:
             raise ConfigError(f"{name}.yaml is put into {default.package}: only files of hydra/ belong there")
         return
@@ -164,7 +164,7 @@ def to_unresolved_data(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=False)
 
 
-def announce(files: Sequence[str]) -> None:
+def announce_user_files(files: Sequence[str]) -> None:
     """Say, once in this process, which files of the user's stand for files that come with kd."""
     new = [file for file in dict.fromkeys(files) if file not in _announced]
     _announced.update(new)
@@ -252,7 +252,7 @@ def check_presets(config: DictConfig) -> None:
     task = OmegaConf.select(config, "task.name")
     for group in ("sweep", "experiment"):
         choice = config.hydra.runtime.choices.get(group)
-        path = groups().get(group, {}).get(str(choice)) if choice and task else None
+        path = list_groups().get(group, {}).get(str(choice)) if choice and task else None
         fits = fitting_task(path) if path else ""
         if fits and fits != task:
             raise ConfigError(

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.config.file_settings import check_interpolations, iterate_leaves
-from kd_lightning.config.resolution import SettingsTooLargeError, escape, resolve
+from kd_lightning.config.resolution import SettingsTooLargeError, escape_node, resolve_node
 from kd_lightning.errors import ConfigError, UntrustedTargetError
 
 OWN_CALLBACKS = frozenset({"kd_lightning.sweeps.hydra_callback.SweepWatch"})
@@ -42,7 +42,7 @@ def settle_parts(config: DictConfig, trusted: list[str]) -> None:
         part = resolve_part(config, key)
         check_part(key, part, trusted)
         with read_write(config.hydra), open_dict(config.hydra):
-            config.hydra[key] = restore_late_interpolations(escape(part))
+            config.hydra[key] = restore_late_interpolations(escape_node(part))
 
 
 def resolve_part(config: DictConfig, key: str) -> Any:
@@ -58,7 +58,7 @@ def resolve_part(config: DictConfig, key: str) -> Any:
         for name in missing:
             OmegaConf.update(config, name, f"\\${{{name}}}")
         try:
-            return resolve(hydra[key])
+            return resolve_node(hydra[key])
         except SettingsTooLargeError:
             raise
         except OmegaConfBaseException as error:

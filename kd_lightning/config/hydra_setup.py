@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from kd_lightning.config.allowlist import trusted_packages
 from kd_lightning.config.conf_files import conf_dir, user_conf_dir
-from kd_lightning.config.hydra_guard import guard
+from kd_lightning.config.hydra_guard import guard_hydra
 
 CONFIG_NAME = "config"
 
@@ -32,7 +32,7 @@ class UserConfSearchPath(SearchPathPlugin):
 
 def register_with_hydra() -> None:
     """Make our resolver, the user's ``./conf`` and our distrust known to Hydra, in this process."""
-    guard(trusted_packages)
+    guard_hydra(trusted_packages)
     if not OmegaConf.has_resolver("kd_unique"):
         # Two runs in one second must not share a folder.
         OmegaConf.register_new_resolver("kd_unique", lambda: secrets.token_hex(2), use_cache=True)

@@ -14,23 +14,23 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kd_lightning.config.allowlist import REFUSED_ARGUMENT, check_target, locate
+from kd_lightning.config.allowlist import REFUSED_ARGUMENT, check_target, locate_target
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError, did_you_mean
 
 
-def target_nodes(node: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+def list_target_nodes(node: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every node with a ``_target_`` in nested plain settings, with its path."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield where, node
         for key, value in node.items():
-            yield from target_nodes(value, f"{where}.{key}" if where else str(key))
+            yield from list_target_nodes(value, f"{where}.{key}" if where else str(key))
     elif isinstance(node, list):
         for i, value in enumerate(node):
-            yield from target_nodes(value, f"{where}[{i}]")
+            yield from list_target_nodes(value, f"{where}[{i}]")
 
 
-def build(node: Any) -> Any:
+def build_node(node: Any) -> Any:
     """The object that plain settings describe; plain values come back as they are.
 
     Names are checked before the first one is imported, and nothing is interpolated: what is built is what was checked.
@@ -51,7 +51,7 @@ def _construct(node: Any) -> Any:
         return node
     if "_target_" not in node:
         return {key: _construct(value) for key, value in node.items()}
-    target = locate(_target_name(node))
+    target = locate_target(_target_name(node))
     make = _construct if node.get("_recursive_", True) else copy.deepcopy
     unwanted = DIRECTIVES | (DESCRIPTIVE - set(inspect.signature(target).parameters))
     positional = [make(value) for value in node.get("_args_", ())]
@@ -74,7 +74,7 @@ DESCRIPTIVE = frozenset({"name"})
 
 def _check_targets(settings: Any) -> None:
     """All names are allowed. Every name is checked before the first one is imported."""
-    nodes = list(target_nodes(settings))
+    nodes = list(list_target_nodes(settings))
     for where, node in nodes:
         check_target(_target_name(node))
         if node.get(REFUSED_ARGUMENT):
@@ -82,7 +82,7 @@ def _check_targets(settings: Any) -> None:
                 f"{where}.{REFUSED_ARGUMENT} would run code that comes with the weights: remove it"
             )
     for _, node in nodes:
-        locate(_target_name(node))
+        locate_target(_target_name(node))
 
 
 def _target_name(node: Mapping[str, Any]) -> str:
@@ -100,12 +100,12 @@ def check_arguments(settings: Mapping[str, Any]) -> None:
         ConfigError: Names the setting, and the nearest argument that exists.
     """
     _check_targets(settings)
-    for where, node in target_nodes(settings):
+    for where, node in list_target_nodes(settings):
         _check_node(where, node)
 
 
 def _check_node(where: str, node: Mapping[str, Any]) -> None:
-    target = locate(_target_name(node))
+    target = locate_target(_target_name(node))
     parameters = inspect.signature(target).parameters
     given = [key for key in node if not (key.startswith("_") and key.endswith("_"))]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -118,7 +118,7 @@ def _check_node(where: str, node: Mapping[str, Any]) -> None:
     missing = sorted(required - set(given))
     if missing and not node.get("_partial_"):
         raise ConfigError(f"{where}: {node['_target_']} needs {', '.join(missing)}: set {where}.{missing[0]}=...")
-    hints = type_hints(target)
+    hints = read_type_hints(target)
     for key in given:
         if key in hints and not _fits(node[key], hints[key]):
             raise ConfigError(f"{where}.{key}={node[key]!r}: {_type_name(hints[key])} is expected")
@@ -127,7 +127,7 @@ def _check_node(where: str, node: Mapping[str, Any]) -> None:
 SIMPLE = (bool, int, float, str, type(None))
 
 
-def type_hints(target: Any) -> dict[str, Any]:
+def read_type_hints(target: Any) -> dict[str, Any]:
     """Argument -> what an object's constructor says of it; empty where that cannot be found out."""
     try:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
@@ -135,13 +135,13 @@ def type_hints(target: Any) -> dict[str, Any]:
         return {}
 
 
-def options_of(hint: Any) -> tuple[Any, ...]:
+def list_options(hint: Any) -> tuple[Any, ...]:
     """The members of a union; else the type itself."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    options = options_of(hint)
+    options = list_options(hint)
     if not all(option in SIMPLE for option in options):
         # Most of these are the constructor's to judge; but no text stands for a number or a tensor.
         texts = [option for option in options if not inspect.isclass(option) or issubclass(option, (str, os.PathLike))]

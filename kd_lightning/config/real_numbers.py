@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kd_lightning.config.allowlist import locate
-from kd_lightning.config.instantiate import options_of, type_hints
+from kd_lightning.config.allowlist import locate_target
+from kd_lightning.config.instantiate import list_options, read_type_hints
 from kd_lightning.errors import ConfigError
 
 KNOBS = ("temperature", "alpha")
@@ -31,7 +31,7 @@ def _converted(node: Any) -> Any:
         return [_converted(each) for each in node]
     if not isinstance(node, Mapping):
         return node
-    hints = type_hints(locate(node["_target_"])) if "_target_" in node else {}
+    hints = read_type_hints(locate_target(node["_target_"])) if "_target_" in node else {}
     return {
         key: _real(value) if _is_whole(value) and _means_real(hints.get(key)) else _converted(value)
         for key, value in node.items()
@@ -50,5 +50,5 @@ def _is_whole(value: Any) -> bool:
 
 
 def _means_real(hint: Any) -> bool:
-    options = options_of(hint)
+    options = list_options(hint)
     return float in options and int not in options

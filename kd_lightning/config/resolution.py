@@ -19,10 +19,10 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from kd_lightning.errors import ConfigError
 
-MAX_VALUES = 150_000
+MAX_RESOLVED_VALUES = 150_000
 MAX_CHARACTERS = 20_000_000
 MAX_EVALUATIONS = 5_000
-MAX_DEPTH = 100
+MAX_RESOLVED_DEPTH = 100
 
 
 class SettingsTooLargeError(ConfigError, InterpolationResolutionError):
@@ -33,10 +33,10 @@ class SettingsTooLargeError(ConfigError, InterpolationResolutionError):
 class Budget:
     """What a configuration may still use up."""
 
-    values: int = MAX_VALUES
+    values: int = MAX_RESOLVED_VALUES
     characters: int = MAX_CHARACTERS
     evaluations: int = MAX_EVALUATIONS
-    depth: int = MAX_DEPTH
+    depth: int = MAX_RESOLVED_DEPTH
 
     @contextmanager
     def enter(self, value: Any) -> Iterator[None]:
@@ -99,7 +99,7 @@ def wrap_evaluation() -> None:
     Container.resolve_parse_tree = counted  # type: ignore[method-assign]
 
 
-def resolve(node: Any) -> Any:
+def resolve_node(node: Any) -> Any:
     """A node of a composed configuration as plain data: its interpolations resolved, once. ``???`` stays.
 
     Raises:
@@ -148,12 +148,12 @@ def _walk(node: Any, budget: Budget) -> None:
             _walk(value, budget)
 
 
-def escape(node: Any) -> Any:
+def escape_node(node: Any) -> Any:
     """Plain data that OmegaConf will read as it stands: nothing in it is an interpolation any more."""
     if isinstance(node, dict):
-        return {key: escape(value) for key, value in node.items()}
+        return {key: escape_node(value) for key, value in node.items()}
     if isinstance(node, list):
-        return [escape(value) for value in node]
+        return [escape_node(value) for value in node]
     return INTERPOLATION.sub(r"\1\1\\${", node) if isinstance(node, str) else node
 
 

@@ -9,12 +9,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from kd_lightning.config.resolution import SettingsTooLargeError, resolve
+from kd_lightning.config.resolution import SettingsTooLargeError, resolve_node
 from kd_lightning.errors import ConfigError
 from kd_lightning.safety.error_text import one_line
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
+def resolve_config(config: DictConfig) -> dict[str, Any]:
     """The composed configuration as plain, resolved data.
 
     Raises:
@@ -23,7 +23,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     for missing in _unset(OmegaConf.to_container(config, resolve=False)):
         raise ConfigError(f"{missing} is not set: give it a value with {missing}=...")
     try:
-        settings = resolve(config)
+        settings = resolve_node(config)
     except SettingsTooLargeError as error:
         raise ConfigError(one_line(error)) from error
     except InterpolationKeyError as error:

@@ -28,7 +28,7 @@ GROUPS = (
 """Settings that hold settings."""
 CHOSEN = {f"{role}.{part}": f"{part}@{role}.{part}" for role in ROLES for part in PARTS}
 """Settings of a role that hold settings -> what chooses one of the files for it."""
-KEYS = frozenset(
+TOP_LEVEL_KEYS = frozenset(
     {
         *GROUPS,
         "temperature",
@@ -51,7 +51,7 @@ KEYS = frozenset(
 )
 ANNEALED = ("temperature", "alpha", "weight")
 RESERVED = {"hard": "the hard loss", "loss": "the whole loss"}
-NEEDED = {
+REQUIRED_KEYS = {
     "data": ("batch_size", "eval_batch_size", "workers", "source", "limit"),
     "task": ("name", "monitor"),
     **UNDER,
@@ -68,10 +68,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         ConfigError: The first that is not.
     """
     for key in settings:
-        if key not in KEYS:
-            hint = new_name(key) or did_you_mean(key, KEYS) or "; free-form values belong under vars"
+        if key not in TOP_LEVEL_KEYS:
+            hint = new_name(key) or did_you_mean(key, TOP_LEVEL_KEYS) or "; free-form values belong under vars"
             raise ConfigError(f"unknown setting {key!r}{hint}")
-    for key in sorted(KEYS):
+    for key in sorted(TOP_LEVEL_KEYS):
         if key not in settings:
             raise ConfigError(f"{key} is missing: every setting of `kd run --cfg job` is needed; take ~{key} back")
     _check_shape(settings)
@@ -103,7 +103,7 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     """Settings that hold others do, lists are lists, flags are flags, paths are texts."""
     for key in GROUPS:
         _check_holds_settings(key, settings[key], chosen_by=key)
-    for group, names in NEEDED.items():
+    for group, names in REQUIRED_KEYS.items():
         for name in names:
             if name not in settings[group]:
                 chosen = CHOSEN.get(f"{group}.{name}")
@@ -201,7 +201,7 @@ def _check_annealing(annealing: Mapping[str, Any], losses: Mapping[str, Any]) ->
             raise ConfigError(f"annealing.{key}={node!r}: a curve is expected, as in +scheduler@annealing.{key}=cosine")
 
 
-OURS = {
+TRAINER_KEYS_OF_OURS = {
     "max_steps": "teacher.steps, student.steps",
     "min_steps": "teacher.steps, student.steps",
     "max_epochs": "teacher.steps, student.steps",
@@ -228,7 +228,7 @@ OURS = {
 
 
 def _check_trainer(trainer: Mapping[str, Any]) -> None:
-    for name, instead in OURS.items():
+    for name, instead in TRAINER_KEYS_OF_OURS.items():
         if name in trainer:
             raise ConfigError(f"trainer.{name} is set by the stages themselves: use {instead}")
 

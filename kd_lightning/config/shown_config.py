@@ -13,7 +13,7 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf, flag_overrid
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.safety.redaction import HIDDEN, PRIVATE, is_secret, redacted_override, without_secrets
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.terminal import escape_unprintable
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def composed_without_secrets(arguments: Sequence[str]) -> Iterator[None]:
             yield
     finally:
         Hydra.compose_config = compose  # type: ignore[method-assign]
-        print(printable(shown.getvalue(), lines=True), end="")
+        print(escape_unprintable(shown.getvalue(), lines=True), end="")
 
 
 def resolve_known(config: DictConfig) -> None:

@@ -13,9 +13,9 @@ import yaml
 from kd_lightning.errors import ConfigError
 
 MAX_BYTES = 1_000_000
-MAX_VALUES = 100_000
+MAX_YAML_VALUES = 100_000
 """Values of one file, aliases written out."""
-MAX_DEPTH = 50
+MAX_YAML_DEPTH = 50
 
 
 def compose_within_bounds(path: Path) -> tuple[yaml.Node | None, int]:
@@ -34,7 +34,7 @@ def compose_within_bounds(path: Path) -> tuple[yaml.Node | None, int]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8 text") from error
     except RecursionError as error:
-        raise ConfigError(f"{path} is nested more than {MAX_DEPTH} levels deep") from error
+        raise ConfigError(f"{path} is nested more than {MAX_YAML_DEPTH} levels deep") from error
     return tree, count_values(tree, path) if tree is not None else 0
 
 
@@ -60,14 +60,14 @@ def count_values(tree: yaml.Node, path: Path) -> int:
             return counts[key]
         if key in above:
             raise ConfigError(f"{path}:{line}: an alias stands inside of what it stands for")
-        if len(above) == MAX_DEPTH:
-            raise ConfigError(f"{path}:{line}: nested more than {MAX_DEPTH} levels deep")
+        if len(above) == MAX_YAML_DEPTH:
+            raise ConfigError(f"{path}:{line}: nested more than {MAX_YAML_DEPTH} levels deep")
         above.add(key)
         counts[key] = 1 + sum(count(child) for child in iterate_children(node))
         above.remove(key)
-        if counts[key] > MAX_VALUES:
+        if counts[key] > MAX_YAML_VALUES:
             raise ConfigError(
-                f"{path}:{line}: its aliases stand for more than {MAX_VALUES:,} values: write fewer values or aliases"
+                f"{path}:{line}: its aliases stand for more than {MAX_YAML_VALUES:,} values: write fewer values or aliases"
             )
         return counts[key]
 

@@ -11,7 +11,7 @@ from kd_lightning.data.checks import align_mask, target_column_names
 from kd_lightning.data.columns import Ragged, RaggedRows
 from kd_lightning.data.table import Table
 from kd_lightning.errors import ClassMismatchError, ConfigError
-from kd_lightning.seeds import derive
+from kd_lightning.seeds import derive_seed
 
 LABELED = "labeled"
 """The column that says whose label may be read, of training rows where not all may."""
@@ -89,7 +89,9 @@ def labeled_rows(targets: Tensor, count: int, seed: int) -> Tensor:
     Raises:
         ConfigError: ``count`` is not possible.
     """
-    generator = torch.Generator().manual_seed(derive(seed, "labelled"))  # the old word: another would choose other rows
+    generator = torch.Generator().manual_seed(
+        derive_seed(seed, "labelled")
+    )  # the old word: another would choose other rows
     classes = targets.to(torch.int64) if targets.dim() == 1 else torch.zeros(len(targets), dtype=torch.int64)
     sizes = torch.bincount(classes).double()
     present = int((sizes > 0).sum())

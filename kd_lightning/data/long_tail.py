@@ -17,7 +17,7 @@ import torch
 from kd_lightning.data.labels import class_rows, has_one_class_each
 from kd_lightning.data.source import Prepared
 from kd_lightning.errors import ConfigError
-from kd_lightning.seeds import derive
+from kd_lightning.seeds import derive_seed
 
 
 def long_tailed(prepared: Prepared, ratio: float, num_classes: int) -> Prepared:
@@ -44,7 +44,7 @@ def long_tailed(prepared: Prepared, ratio: float, num_classes: int) -> Prepared:
     targets = train["targets"].long()
     ratio = float(ratio)  # 50 and 50.0 are the same data
     wanted = profile(class_rows(train, num_classes).tolist(), ratio)
-    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(derive("imbalance")))
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(derive_seed("imbalance")))
     if "mask" in train:
         targets = targets.masked_fill(~train["mask"], -1)
     kept = torch.zeros(len(targets), dtype=torch.bool)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.seeds import derive
+from kd_lightning.seeds import derive_seed
 
 
 class TrainingBatches(Sampler[list[int]]):
@@ -83,7 +83,7 @@ class TrainingBatches(Sampler[list[int]]):
 
     def _permutation(self, epoch: int) -> list[int]:
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
             self._order = self.ids[torch.randperm(len(self.ids), generator=generator)].tolist()
             self._epoch = epoch
         return self._order

@@ -28,14 +28,14 @@ from kd_lightning.experiment.settings import (
 from kd_lightning.losses.base import Loss, lasting, teacher_taps
 from kd_lightning.losses.weighting.base import Weighting
 from kd_lightning.process.cpu_threads import on_cpu
-from kd_lightning.seeds import derive
+from kd_lightning.seeds import derive_seed
 from kd_lightning.tasks.base import CountsClasses, Task, why_whole
 from kd_lightning.tasks.chunking import chunks
 from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.fit import TrainerSettings
-from kd_lightning.training.loss_setup import attach
+from kd_lightning.training.loss_setup import attach_losses
 from kd_lightning.training.precision import with_possible_precision
 from kd_lightning.training.profiling import NoProfiler
 from kd_lightning.training.supervised import SupervisedModule
@@ -124,18 +124,18 @@ class Builder:
 
     def network(self, role: str) -> nn.Module:
         """The untrained network of a role; its start depends on the role's seed alone."""
-        torch.manual_seed(derive(seed_of(self.settings, role), "init"))
+        torch.manual_seed(derive_seed(seed_of(self.settings, role), "init"))
         return with_all_sizes(self.build(self.settings[role]["model"]), self._task, role)
 
     def losses(self) -> dict[str, Loss]:
         """The soft terms by name, untrained."""
         seed = seed_of(self.settings, STUDENT)
-        torch.manual_seed(derive(seed, "objectives"))  # the old word: another would change every start
+        torch.manual_seed(derive_seed(seed, "objectives"))  # the old word: another would change every start
         found = {name: self.build(node) for name, node in self.settings["loss"].items()}
         for term in found.values():
             if term.counts_classes:
                 term.expect_classes(self.dataset.class_rows(STUDENT))
-        attach(found, self.network, self.task, seed, rows=len(self.dataset))
+        attach_losses(found, self.network, self.task, seed, rows=len(self.dataset))
         return found
 
     @property

@@ -13,11 +13,11 @@ from kd_lightning.experiment.settings import is_long_tailed
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.experiment.tracking.values import hard_loss_name, teacher_hard_loss_name
 from kd_lightning.results.report.gap import measure_share_closed
-from kd_lightning.results.statistics.verdict import gain, paired_interval, verdict_sentence
+from kd_lightning.results.statistics.verdict import compute_gain, compute_paired_interval, write_verdict
 from kd_lightning.tasks.class_groups import METRIC, class_groups
 from kd_lightning.tasks.metrics import RowMetric
 
-KEPT = (
+KEPT_RECORD_KEYS = (
     "val",
     "test",
     "metrics",
@@ -58,7 +58,7 @@ def results_of(experiment: Experiment, found: Found, command: str) -> dict[str, 
         "teacher_seed": settings["teacher"]["seed"],
         "temperature": settings["temperature"],
         "alpha": settings["alpha"],
-        "annealing": annealed(settings["annealing"]),
+        "annealing": list_annealed(settings["annealing"]),
         "weighting": type(experiment.builder.weighting()).__name__,
         "loss": list(settings["loss"]),
         "hard_loss": hard_loss_name(settings["student"]["hard_loss"]),
@@ -68,7 +68,7 @@ def results_of(experiment: Experiment, found: Found, command: str) -> dict[str, 
         **_long_tail(experiment),
         "models": models,
         "throughput_unit": f"{task.unit}/s",
-        "gain_over_baseline": gain(tests["baseline"], tests["distilled"], task.mode),
+        "gain_over_baseline": compute_gain(tests["baseline"], tests["distilled"], task.mode),
         "interval": _interval(experiment, rows, "distilled"),
         "gap_interval": _interval(experiment, rows, "teacher"),
         "teacher_unchanged": all(r["teacher_unchanged"] for r in records.values() if "teacher_unchanged" in r),
@@ -77,7 +77,7 @@ def results_of(experiment: Experiment, found: Found, command: str) -> dict[str, 
         "command": command,
     }
     results["gap_closed"] = measure_share_closed(results, tests["distilled"])
-    return {**results, "verdict": verdict_sentence(results)}
+    return {**results, "verdict": write_verdict(results)}
 
 
 def describe_model(stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def describe_model(stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
         "role": stage.role,
         "start": stage.start.name if stage.start else None,
         "steps_before": stage.steps_before,
-        **{key: record[key] for key in KEPT if key in record},
+        **{key: record[key] for key in KEPT_RECORD_KEYS if key in record},
     }
 
 
@@ -110,7 +110,7 @@ def _long_tail(experiment: Experiment) -> dict[str, Any]:
     return {"imbalance": settings["data"]["imbalance"], "class_groups": groups}
 
 
-def annealed(annealing: Mapping[str, Any]) -> list[str]:
+def list_annealed(annealing: Mapping[str, Any]) -> list[str]:
     """What follows a curve while distilling: ``temperature``, ``alpha``, ``weight.NAME``."""
     weights = annealing.get("weight") or {}
     plain = [name for name, curve in annealing.items() if curve and name != "weight"]
@@ -124,7 +124,7 @@ def _interval(experiment: Experiment, rows: Mapping[str, Any], model: str) -> di
     index = rows["baseline"]["index"].numpy()
     assert np.array_equal(index, rows[model]["index"].numpy()), "both models see the same test rows"
     group = experiment.builder.dataset.prepared.splits["test"].groups
-    interval = paired_interval(
+    interval = compute_paired_interval(
         baseline={name: rows["baseline"][name].numpy() for name in ("sums", "counts")},
         student={name: rows[model][name].numpy() for name in ("sums", "counts")},
         group=index if group is None else group.numpy()[index],

@@ -22,10 +22,10 @@ from rich.progress import (
 from rich.table import Table
 
 from kd_lightning.results.sweep_records import ProgressFile
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.terminal import escape_unprintable
 
 PLAIN_WIDTH = 120
-STEPS = "steps"
+STEPS_UNIT = "steps"
 """Unit of a line that counts optimizer steps."""
 
 
@@ -43,7 +43,7 @@ class Line:
     name: str
     title: str
     steps: int
-    unit: str = STEPS
+    unit: str = STEPS_UNIT
 
 
 class PipedConsole(Console):
@@ -53,7 +53,7 @@ class PipedConsole(Console):
         raise BrokenPipeError
 
 
-def terminal() -> Console:
+def make_console() -> Console:
     """Where to print: the terminal as it is; a file or pipe with room for the tables."""
     found = PipedConsole(highlight=False)
     # The file of now: a job of several in one process has its own, and others may speak for it.
@@ -79,7 +79,7 @@ class TerminalBoard:
     ) -> None:
         self.progress = progress
         self.log = log or logging.getLogger(__name__)
-        self.console = console or terminal()
+        self.console = console or make_console()
         self.bars = bars and self.console.is_terminal
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -128,7 +128,7 @@ class TerminalBoard:
 
     def update(self, stage: str, step: int, note: str) -> None:
         """See ``callbacks.progress.Board``."""
-        self._progress.update(self._tasks[stage], completed=step, note=escape(printable(note)))
+        self._progress.update(self._tasks[stage], completed=step, note=escape(escape_unprintable(note)))
         self._report(stage, step, note)
 
     def _report(self, stage: str, step: int, note: str) -> None:
@@ -139,7 +139,7 @@ class TerminalBoard:
     def _steps_after(self, stage: str) -> int:
         """Optimizer steps of the stages that come later."""
         later = list(self._lines)[list(self._lines).index(stage) + 1 :]
-        return sum(self._lines[name].steps for name in later if self._lines[name].unit == STEPS)
+        return sum(self._lines[name].steps for name in later if self._lines[name].unit == STEPS_UNIT)
 
     def done(self, stage: str, note: str) -> None:
         """The stage is finished, or was found finished."""
@@ -150,7 +150,7 @@ class TerminalBoard:
             total=total,
             completed=total,
             description=_styled("green", line),
-            note=escape(printable(note)),
+            note=escape(escape_unprintable(note)),
         )
         self._progress.stop_task(self._tasks[stage])
         self.log.info("%s: %s", line.title, note)
@@ -163,15 +163,15 @@ class TerminalBoard:
         self._print(text)
 
     def _print(self, text: str) -> None:
-        self.console.print(escape(printable(text, lines=True)), soft_wrap=True)
+        self.console.print(escape(escape_unprintable(text, lines=True)), soft_wrap=True)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table: first column to the left, numbers to the right."""
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for i, name in enumerate(header):
-            table.add_column(escape(printable(name)), justify="left" if i == 0 else "right", overflow="fold")
+            table.add_column(escape(escape_unprintable(name)), justify="left" if i == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(escape(printable(cell)) for cell in row))
+            table.add_row(*(escape(escape_unprintable(cell)) for cell in row))
         self.console.print(table)
         for row in (header, *rows):
             self.log.info("%s", "\t".join(row))
@@ -179,7 +179,7 @@ class TerminalBoard:
 
 def _styled(style: str, line: Line) -> str:
     """A line's title in a style of rich, as wide as the others."""
-    return f"[{style}]{escape(f'{printable(line.title):<13}')}"
+    return f"[{style}]{escape(f'{escape_unprintable(line.title):<13}')}"
 
 
 class QuietBoard:
@@ -196,4 +196,4 @@ class QuietBoard:
 
     def say(self, text: str) -> None:
         """One plain line."""
-        print(printable(text), flush=True)
+        print(escape_unprintable(text), flush=True)

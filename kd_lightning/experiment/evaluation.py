@@ -27,11 +27,11 @@ from kd_lightning.types import Batch
 
 UNTIMED_BATCHES = 2
 """Of the test, at its beginning."""
-PREDICTIONS = "_predictions"
+PREDICTIONS_METRIC = "_predictions"
 """Among the metrics of the test, beside the task's own."""
 
 
-def evaluated(
+def evaluate_model(
     entry: Entry,
     network: Callable[[], nn.Module],
     task: Task,
@@ -58,11 +58,11 @@ def evaluated(
     with entry.lock(waiting=lambda: board.say("test: another process is at it, waiting")):
         if entry.problem() is not None:
             entry.clear()
-            measure(entry, network(), task, data, trainer, chunked)
+            publish_evaluation(entry, network(), task, data, trainer, chunked)
     return entry.read_json("result.json"), load_file(entry.path("rows.safetensors"))
 
 
-def measure(
+def publish_evaluation(
     entry: Entry,
     network: nn.Module,
     task: Task,
@@ -72,13 +72,13 @@ def measure(
 ) -> None:
     """Evaluate on the test split and publish the result."""
     module, predictions = evaluation_module(network, task, chunked), Predictions()
-    module.metrics.add_metrics({PREDICTIONS: predictions})  # in the same pass over the rows
+    module.metrics.add_metrics({PREDICTIONS_METRIC: predictions})  # in the same pass over the rows
     tester = trainer(devices=1, strategy="auto", logger=False, default_root_dir=entry.folder, **QUIET)
     with lightning_is_quiet():
         tester.test(module, datamodule=data, verbose=False)
     monitor = module.metrics[task.monitor]
     assert isinstance(monitor, RowMetric)
-    metrics = {name: float(value) for name, value in module.metrics.compute().items() if name != PREDICTIONS}
+    metrics = {name: float(value) for name, value in module.metrics.compute().items() if name != PREDICTIONS_METRIC}
     predicted = predictions.positions()["predicted"]
     publish(entry.path("rows.safetensors"), save({**monitor.rows(), "predicted": predicted}))
     publish_json(
@@ -94,7 +94,7 @@ def measure(
     entry.finish(["result.json", "rows.safetensors"])
 
 
-def validated(
+def validate_network(
     network: nn.Module,
     task: Task,
     data: ExperimentData,

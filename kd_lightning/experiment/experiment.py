@@ -19,7 +19,7 @@ from kd_lightning.experiment.claims import Claims
 from kd_lightning.experiment.console import Line
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.driver import look_ahead, serial
-from kd_lightning.experiment.evaluation import evaluated
+from kd_lightning.experiment.evaluation import evaluate_model
 from kd_lightning.experiment.parts import Parts
 from kd_lightning.experiment.pending import Steps, run_alone
 from kd_lightning.experiment.settings import STUDENT, Build, Settings
@@ -38,7 +38,7 @@ class Found:
     Attributes:
         comparison: The models, by name.
         records: What each stage has recorded, in the order in which they were done; with the test, of those compared.
-        rows: Test rows of each stage that is compared, as from ``evaluated``.
+        rows: Test rows of each stage that is compared, as from ``evaluate_model``.
     """
 
     comparison: Comparison
@@ -163,7 +163,7 @@ class Experiment:
         board.start(TEST)
         records, rows = dict(self._records), {}
         for stage in compared.models.values():
-            record, rows[stage.name] = evaluated(
+            record, rows[stage.name] = evaluate_model(
                 entry=self.context.store.entry(TEST, stage_keys.tested(builder, stage)),
                 network=partial(self.parts.trained, stage),
                 task=builder.task,

@@ -20,7 +20,7 @@ from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.training import loss_state as carrying
 from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.fit import WEIGHTS
-from kd_lightning.training.loss_setup import prepared
+from kd_lightning.training.loss_setup import prepare_module
 
 
 class Parts:
@@ -161,8 +161,8 @@ class Parts:
                 softness=mixed,
             )
             if start:
-                carrying.go_on(built, self.builder.context.place(start))
-            return prepared(built, partial(self.trained, teacher))
+                carrying.continue_losses(built, self.builder.context.place(start))
+            return prepare_module(built, partial(self.trained, teacher))
 
         return TrainedStage(
             name=name,

@@ -39,7 +39,7 @@ class PlannedStage:
     jobs: int = 1
 
 
-def plan(experiments: Iterable[Experiment]) -> list[PlannedStage]:
+def list_planned_stages(experiments: Iterable[Experiment]) -> list[PlannedStage]:
     """The stages of all the experiments, each once, in the order in which they are first asked for.
 
     Args:

@@ -22,10 +22,10 @@ from kd_lightning.experiment.ranges import Range
 from kd_lightning.tasks.base import Task
 from kd_lightning.training.distributed.launcher import RankLauncher
 
-PREFIX = "val_"
+MONITOR_PREFIX = "val_"
 """Before the name of a metric where it is logged."""
 HALF_MIXED = (16, "16", "16-mixed")
-PROGRESS = [step / 100 for step in range(101)]
+PROGRESS_POINTS = [step / 100 for step in range(101)]
 
 
 def check_network(
@@ -237,7 +237,7 @@ def check_callbacks(task: Task, callbacks: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: It does not.
     """
-    metrics = {PREFIX + name: metric for name, metric in task.metrics().items()}
+    metrics = {MONITOR_PREFIX + name: metric for name, metric in task.metrics().items()}
     for name, node in callbacks.items():
         monitor = node.get("monitor")
         if monitor is None:

@@ -11,7 +11,7 @@ from torch import nn
 from kd_lightning.data.datamodule import RowsDataset
 from kd_lightning.errors import CheckpointCorruptError
 from kd_lightning.experiment.builder import Builder
-from kd_lightning.experiment.evaluation import validated
+from kd_lightning.experiment.evaluation import validate_network
 from kd_lightning.experiment.pending import Steps
 from kd_lightning.experiment.settings import TEACHER, Settings
 from kd_lightning.experiment.stage import Stage
@@ -66,7 +66,7 @@ class PretrainedWork:
         check_answers(network, task, first, path)
         entry.clear()
         builder.context.board.start(stage.name)
-        val = validated(network, task, rows, builder.trainer.trainer, entry.folder, chunked)
+        val = validate_network(network, task, rows, builder.trainer.trainer, entry.folder, chunked)
         adopt(stage, entry, network, val, str(path), task.monitor)
 
 

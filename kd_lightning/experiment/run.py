@@ -15,16 +15,16 @@ from kd_lightning.experiment.collect_results import results_of
 from kd_lightning.experiment.console import TerminalBoard
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.pending import Steps, run_alone
-from kd_lightning.experiment.run_folder import environment, gather
+from kd_lightning.experiment.run_folder import describe_environment, link_models
 from kd_lightning.experiment.run_summary import print_summary
-from kd_lightning.experiment.tracking.track import tracking
+from kd_lightning.experiment.tracking.track import track_job
 from kd_lightning.process.allocator import keep_freed_memory
 from kd_lightning.results.report.run.run_report import write_report
 from kd_lightning.results.sweep_folder import PROGRESS, settings_digest
 from kd_lightning.results.sweep_records import ProgressFile
-from kd_lightning.safety.error_text import describe
-from kd_lightning.safety.inside import check_file
-from kd_lightning.safety.redaction import redacted
+from kd_lightning.safety.error_text import describe_error
+from kd_lightning.safety.inside import check_appendable
+from kd_lightning.safety.redaction import redact_settings
 from kd_lightning.store import publish, publish_json
 
 
@@ -66,20 +66,20 @@ def execution(
     """
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
-    publish(folder / "config.yaml", config_text(redacted(settings)))
+    publish(folder / "config.yaml", config_text(redact_settings(settings)))
     publish(folder / "overrides.txt", "".join(f"{line}\n" for line in overrides))
-    publish_json(folder / "environment.json", environment())
+    publish_json(folder / "environment.json", describe_environment())
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     started = clock()
     with run_log(folder / "run.log") as log:
-        with tracking(settings, build, folder, overrides, sweep) as tracked:
+        with track_job(settings, build, folder, overrides, sweep) as tracked:
             progress = ProgressFile(folder / PROGRESS)
             with TerminalBoard(bars=settings["progress"], log=log, progress=progress) as board:
                 experiment = Experiment(tracked.settings, build, packages, board, sweep or folder.name, claims, made)
                 board.expect(experiment.lines)
                 found = yield from experiment.steps()
             results = results_of(experiment, found, command)
-            gather(folder, experiment, found.comparison)
+            link_models(folder, experiment, found.comparison)
             owner = {"settings": settings_digest(overrides)}  # no other job can take them for its own
             publish_json(folder / "results.json", {**results, "wall_seconds": round(clock() - started, 1), **owner})
             report = write_report(folder)
@@ -98,7 +98,7 @@ def run_log(path: Path) -> Iterator[logging.Logger]:
     log = logging.getLogger(f"kd_lightning.run.{path}")
     log.propagate = False
     log.setLevel(logging.INFO)
-    handler = logging.FileHandler(check_file(path.parent, path), encoding="utf-8")
+    handler = logging.FileHandler(check_appendable(path.parent, path), encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     try:
@@ -107,7 +107,7 @@ def run_log(path: Path) -> Iterator[logging.Logger]:
         log.info("%s", reason)
         raise
     except BaseException as error:
-        log.error("stopped: %s", describe(error))
+        log.error("stopped: %s", describe_error(error))
         raise
     finally:
         handler.close()

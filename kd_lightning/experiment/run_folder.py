@@ -13,42 +13,42 @@ import torch
 
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.stage import Comparison, Stage
-from kd_lightning.safety.git_state import git_state
-from kd_lightning.safety.inside import inside
-from kd_lightning.safety.redaction import redacted
-from kd_lightning.safety.versions import installed
+from kd_lightning.safety.git_state import read_git_state
+from kd_lightning.safety.inside import check_inside
+from kd_lightning.safety.redaction import redact_settings
+from kd_lightning.safety.versions import list_versions
 from kd_lightning.store import TEMPORARY, publish_file, publish_json, write_error
 from kd_lightning.training.fit import WEIGHTS
 
 
-def environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """Versions, machine and git state, for the record."""
     return {
-        **{f"version {name}": version for name, version in installed().items()},
+        **{f"version {name}": version for name, version in list_versions().items()},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
-        **git_state(Path.cwd()),
+        **read_git_state(Path.cwd()),
     }
 
 
-def gather(folder: Path, experiment: Experiment, compared: Comparison) -> None:
+def link_models(folder: Path, experiment: Experiment, compared: Comparison) -> None:
     """Put each model's metrics and weights into the run folder, as links where the file system has them."""
     for name in ("metrics", "weights"):
-        inside(folder, folder / name).mkdir(exist_ok=True)
+        check_inside(folder, folder / name).mkdir(exist_ok=True)
     for model, stage in compared.models.items():
         entry = experiment.context.place(stage)
-        link(entry.path(WEIGHTS), folder / "weights" / f"{model}.safetensors")
-        publish_json(folder / "weights" / f"{model}.json", describe(experiment, stage))
+        link_or_copy(entry.path(WEIGHTS), folder / "weights" / f"{model}.safetensors")
+        publish_json(folder / "weights" / f"{model}.json", describe_weights(experiment, stage))
         if entry.path("metrics.csv").is_file():
-            link(entry.path("metrics.csv"), folder / "metrics" / f"{stage.name}.csv")
+            link_or_copy(entry.path("metrics.csv"), folder / "metrics" / f"{stage.name}.csv")
 
 
-def describe(experiment: Experiment, stage: Stage) -> dict[str, Any]:
+def describe_weights(experiment: Experiment, stage: Stage) -> dict[str, Any]:
     """What somebody needs to know to use a weights file elsewhere."""
     return {
-        "network": redacted(experiment.context.settings[stage.role]["model"]),
+        "network": redact_settings(experiment.context.settings[stage.role]["model"]),
         "classes": experiment.builder.task.num_classes,
         "tokenizer_sha256": experiment.builder.dataset.tokenizer_digest,
         "data_fingerprint": experiment.builder.dataset.fingerprint,
@@ -56,7 +56,7 @@ def describe(experiment: Experiment, stage: Stage) -> dict[str, Any]:
     }
 
 
-def link(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """A hard link, or a copy where links cannot be made; until it is whole, what was there stays.
 
     Raises:

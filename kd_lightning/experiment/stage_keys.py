@@ -23,10 +23,10 @@ from kd_lightning.experiment.settings import (
 )
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.store import content_key, file_digest
-from kd_lightning.teachers.live import state_hash
-from kd_lightning.teachers.stored.reader import Policy
+from kd_lightning.teachers.live import hash_state
+from kd_lightning.teachers.stored.reader import StorageFormat
 from kd_lightning.teachers.stored.shards import FORMAT
-from kd_lightning.teachers.stored.writer import Job
+from kd_lightning.teachers.stored.writer import WriteJob
 
 VOLATILE = frozenset(
     {
@@ -90,7 +90,7 @@ def distilled(
     }
     code = (
         *DISTILLATION_CODE,
-        *(STORING_CODE if isinstance(builder.build(source.node), Policy) else ()),
+        *(STORING_CODE if isinstance(builder.build(source.node), StorageFormat) else ()),
         *(CARRYING_CODE if builder.carries else ()),
     )
     return _trained(builder, STUDENT, steps, code, soft, soft=True)
@@ -151,7 +151,7 @@ def brought(builder: Builder, role: str, weights: Path) -> Settings:
     return {**nodes, "weights": file_digest(weights), "code": builder.context.code(SUPERVISED_CODE, nodes)}
 
 
-def stored_outputs(builder: Builder, role: str, job: Job) -> Settings:
+def stored_outputs(builder: Builder, role: str, job: WriteJob) -> Settings:
     """Of a teacher's outputs on disk."""
     settings = builder.settings
     nodes = {
@@ -162,7 +162,7 @@ def stored_outputs(builder: Builder, role: str, job: Job) -> Settings:
     return {
         **nodes,
         "format": FORMAT,
-        "teacher": state_hash(job.network),
+        "teacher": hash_state(job.network),
         "data": builder.dataset.fingerprint,
         "matmul_precision": settings["matmul_precision"],
         "channels_last": bool(settings["channels_last"]),

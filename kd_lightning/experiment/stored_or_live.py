@@ -16,12 +16,12 @@ from kd_lightning.experiment.settings import TeacherSource
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.experiment.stored_outputs import teacher_cache
 from kd_lightning.experiment.train_stage import stored
-from kd_lightning.process.sizes import free_bytes, size
+from kd_lightning.process.sizes import format_bytes, free_bytes
 from kd_lightning.results.numbers import shorten_hash
-from kd_lightning.results.sweep_folder import SWEEP, read_json
+from kd_lightning.results.sweep_folder import SWEEP, read_json_or_none
 from kd_lightning.store import Entry
 from kd_lightning.teachers.auto import Use
-from kd_lightning.teachers.stored.writer import fits
+from kd_lightning.teachers.stored.writer import fits_on_disk
 from kd_lightning.training.fit import begun
 
 TEACHERS_OWN = (
@@ -101,15 +101,15 @@ def weigh_costs(
         count = cache.job.bytes
     except TeacherOutputError as error:  # a feature without rows, for example
         return live, str(error)
-    if not fits(count, free):
-        return live, f"{use}, but {size(count)} have no room on the disk ({size(free)} are free)"
+    if not fits_on_disk(count, free):
+        return live, f"{use}, but {format_bytes(count)} have no room on the disk ({format_bytes(free)} are free)"
     return cached, str(use)
 
 
 def planned_jobs(builder: Builder) -> int:
     """Of the sweep that the run belongs to, as far as they share its teacher; 1 for a single run."""
     folder = builder.settings["folder"]
-    sweep = (read_json(Path(folder).parent / SWEEP) if folder else None) or {}
+    sweep = (read_json_or_none(Path(folder).parent / SWEEP) if folder else None) or {}
     if any(name.startswith(TEACHERS_OWN) for name in sweep.get("differing", [])):
         return 1  # other teachers, or other rows: how many share this one is not known
     return max(sweep.get("jobs") or 1, 1)

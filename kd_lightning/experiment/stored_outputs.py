@@ -13,16 +13,16 @@ from torch import nn
 from kd_lightning.data.labels import class_rows
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
-from kd_lightning.experiment.preflight import PROGRESS
+from kd_lightning.experiment.preflight import PROGRESS_POINTS
 from kd_lightning.experiment.settings import STUDENT, Settings, TeacherSource, softness
 from kd_lightning.losses.base import teacher_taps
-from kd_lightning.process.sizes import size
+from kd_lightning.process.sizes import format_bytes
 from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.store import Entry, content_key
-from kd_lightning.teachers.stored.gradient_cosine import gradient_cosine
-from kd_lightning.teachers.stored.reader import CachedTeacher, Policy
+from kd_lightning.teachers.stored.gradient_cosine import measure_gradient_cosine
+from kd_lightning.teachers.stored.reader import CachedTeacher, StorageFormat
 from kd_lightning.teachers.stored.shards import Shards
-from kd_lightning.teachers.stored.writer import Job, build
+from kd_lightning.teachers.stored.writer import WriteJob, write_outputs
 from kd_lightning.training.fit import QUIET, StageBoard
 
 STAGE = "teacher_outputs"
@@ -40,7 +40,7 @@ class TeacherCache:
         ingredients: Of its key.
     """
 
-    job: Job
+    job: WriteJob
     entry: Entry
     ingredients: Settings
 
@@ -64,7 +64,7 @@ class TeacherCache:
         assert shards is not None, "our own writing, under our lock"
         policy = ", ".join(str(value) for name, value in self.job.policy.settings().items() if name != "_target_")
         count = self.job.bytes
-        what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {size(count)}"
+        what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {format_bytes(count)}"
         board.done(stage, f"{what} ({'reused ' if reused else ''}{shorten_hash(self.entry.key)})")
         return shards
 
@@ -78,7 +78,7 @@ class TeacherCache:
 
     def _build(self, board: StageBoard, stage: str) -> None:
         board.start(stage, self.job.count)
-        build(self.job, self.entry, self.ingredients, board.say, lambda done, _: board.update(stage, done, ""))
+        write_outputs(self.job, self.entry, self.ingredients, board.say, lambda done, _: board.update(stage, done, ""))
 
 
 def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: nn.Module) -> TeacherCache:
@@ -96,7 +96,7 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
     assert isinstance(outputs, CachedTeacher)
     rows = builder.dataset.rows(STUDENT, 1, only_labeled=False).train_set
     trainer = builder.trainer.trainer(devices=1, strategy="auto", logger=False, **QUIET)
-    job = Job(
+    job = WriteJob(
         network=network.to(trainer.strategy.root_device).eval(),
         task=builder.task,
         policy=outputs.policy,
@@ -126,7 +126,7 @@ def open_source(
     Raises:
         KDError: As ``TeacherCache.ready``.
     """
-    if not isinstance(builder.build(source.node), Policy):
+    if not isinstance(builder.build(source.node), StorageFormat):
         return source
     board = builder.context.board
     cache = teacher_cache(builder, role, source, network())
@@ -146,7 +146,7 @@ def hottest(builder: Builder) -> float:
     """The highest temperature at which the run compares teacher and student; where each position has its own, that of one
     whose difficulty is 1 below the mean."""
     curve = builder.build(softness(builder.settings).temperature)
-    values: Iterable[Any] = [curve(progress) for progress in PROGRESS] if callable(curve) else [curve]
+    values: Iterable[Any] = [curve(progress) for progress in PROGRESS_POINTS] if callable(curve) else [curve]
     own = [node.get("temperature") for node in builder.settings["loss"].values()]
     known = [builder.settings["temperature"], *values, *own]
     highest = max(float(value) for value in known if isinstance(value, (int, float)))
@@ -163,4 +163,4 @@ def measured_cosine(builder: Builder, source: TeacherSource, network: nn.Module,
     stored = builder.teacher_outputs(network, source)
     stored.connect(teacher_taps(builder.losses()))
     mask = builder.task.align(batch, full).mask
-    return gradient_cosine(student, full, stored(batch).logits, mask, temperature)
+    return measure_gradient_cosine(student, full, stored(batch).logits, mask, temperature)

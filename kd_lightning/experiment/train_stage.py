@@ -121,6 +121,6 @@ def settle(stage: TrainedStage, entry: Entry, forced_by: str | None = None) -> d
     publish_json(entry.path("result.json"), record)
     # A copy: if we are killed before the entry is whole, the resume points still need the original.
     publish(entry.path(WEIGHTS), best_path(entry.folder, trained["best_step"]).read_bytes())
-    files = [*FILES, *carrying.settle(entry, trained["best_step"])]
+    files = [*FILES, *carrying.settle_losses(entry, trained["best_step"])]
     entry.finish(files, {"forced_by": forced_by} if forced_by else None)
     return record

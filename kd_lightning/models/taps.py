@@ -55,7 +55,7 @@ def check_taps(network: nn.Module, paths: Mapping[str, str], who: str) -> None:
 
 
 @contextmanager
-def tapped(network: nn.Module, paths: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
+def tap_network(network: nn.Module, paths: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
     """A dict that fills with the tapped tensors while the network runs inside the block.
 
     Args:
@@ -71,7 +71,7 @@ def tapped(network: nn.Module, paths: Mapping[str, str]) -> Iterator[dict[str, T
     Example:
         >>> import torch
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
-        >>> with tapped(net, {"hidden": "0"}) as features:
+        >>> with tap_network(net, {"hidden": "0"}) as features:
         ...     _ = net(torch.zeros(4, 2))
         >>> features["hidden"].shape, len(net[0]._forward_hooks)
         (torch.Size([4, 3]), 0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import CheckpointCorruptError, ClassMismatchError, ConfigError, VocabMismatchError
 from kd_lightning.safety.json_files import TEXT, read_record
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.terminal import escape_unprintable
 
 PREFIXES = ("network.", "student.", "model.", "module.")
 
@@ -74,13 +74,13 @@ def load_teacher(network: nn.Module, path: Path, tokenizer: str) -> nn.Module:
             check_kind(state[name], tensor, name, path)
         if name in state and state[name].shape != tensor.shape:
             raise ClassMismatchError(
-                f"teacher.checkpoint={path}: {printable(name)} is {list(state[name].shape)} in the file and "
+                f"teacher.checkpoint={path}: {escape_unprintable(name)} is {list(state[name].shape)} in the file and "
                 f"{list(tensor.shape)} in the configured teacher: set teacher.* to what it was trained with"
             )
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointCorruptError(
-                f"teacher.checkpoint={path}: {printable(name)} holds NaN or infinity: choose another file"
+                f"teacher.checkpoint={path}: {escape_unprintable(name)} holds NaN or infinity: choose another file"
             )
     network.load_state_dict(state, strict=False)
     return network
@@ -100,7 +100,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     others = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if others:
         raise CheckpointCorruptError(
-            f"{path}: {printable(others[0])} is no tensor: save network.state_dict() or use safetensors"
+            f"{path}: {escape_unprintable(others[0])} is no tensor: save network.state_dict() or use safetensors"
         )
     return state
 
@@ -115,7 +115,7 @@ def check_kind(found: Tensor, wanted: Tensor, name: str, path: Path) -> None:
     if found.layout != torch.strided or found.is_quantized or kinds[0] != kinds[1]:
         what = "quantized" if found.is_quantized else f"{found.layout} {found.dtype}".replace("torch.", "")
         raise CheckpointCorruptError(
-            f"teacher.checkpoint={path}: {printable(name)} is {what} in the file and {wanted.dtype} in the teacher: save the "
+            f"teacher.checkpoint={path}: {escape_unprintable(name)} is {what} in the file and {wanted.dtype} in the teacher: save the "
             "weights as plain tensors of such numbers".replace("torch.", "")
         )
 
@@ -128,7 +128,7 @@ def check_description(path: Path, tokenizer: str) -> None:
     theirs = read_record(description, {"tokenizer_sha256": TEXT}).get("tokenizer_sha256", tokenizer) or ""
     if theirs != tokenizer:
         raise VocabMismatchError(
-            f"teacher.checkpoint={path}: the teacher's tokenizer ({printable(theirs[:12]) or 'none'}) is not this run's "
+            f"teacher.checkpoint={path}: the teacher's tokenizer ({escape_unprintable(theirs[:12]) or 'none'}) is not this run's "
             f"({tokenizer[:12] or 'none'}): use the data settings that the teacher was trained with"
         )
 
@@ -159,4 +159,6 @@ def _unreadable(path: Path, error: Exception) -> CheckpointCorruptError:
             f"{path} ({path.stat().st_size} bytes) is damaged, or holds more than tensors, and nothing that a file carries is "
             "run: save the weights alone, with safetensors.torch.save_file(network.state_dict(), 'teacher.safetensors')"
         )
-    return CheckpointCorruptError(f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {printable(first)}")
+    return CheckpointCorruptError(
+        f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {escape_unprintable(first)}"
+    )

@@ -12,17 +12,17 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def at_rest() -> Iterator[None]:
-    """Inside, nothing is collected until ``go_on`` is called, at the latest at the end."""
+def pause_collection() -> Iterator[None]:
+    """Inside, nothing is collected until ``resume_collection`` is called, at the latest at the end."""
     gc.disable()
     try:
         yield
     finally:
-        go_on()
+        resume_collection()
 
 
-def go_on() -> None:
-    """All is imported: collect again, but never look at what is there by now. Nothing happens outside of ``at_rest``."""
+def resume_collection() -> None:
+    """All is imported: collect again, but never look at what is there by now. Nothing happens outside of ``pause_collection``."""
     if gc.isenabled():
         return
     if not gc.get_freeze_count():  # once: what a second command in this process finds there, the first has left

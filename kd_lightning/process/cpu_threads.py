@@ -14,9 +14,9 @@ from contextlib import contextmanager
 import torch
 
 from kd_lightning.process.machine_load import LoadMeter, usable_cores
-from kd_lightning.process.openmp import short_waits_beside_others
+from kd_lightning.process.openmp import shorten_waits_beside_others
 
-OWN_CHOICE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_COUNT_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables by which a user decides."""
 
 _fixed_by_launcher: list[int] = []
@@ -33,7 +33,11 @@ def fix_threads(count: int) -> None:
 
 def are_threads_fixed() -> bool:
     """The user or a launcher has decided, or there is nothing to choose from."""
-    return any(name in os.environ for name in OWN_CHOICE) or bool(_fixed_by_launcher) or torch.get_num_threads() == 1
+    return (
+        any(name in os.environ for name in THREAD_COUNT_VARIABLES)
+        or bool(_fixed_by_launcher)
+        or torch.get_num_threads() == 1
+    )
 
 
 def on_cpu(accelerator: object) -> bool:
@@ -53,7 +57,7 @@ def chosen_threads(recorded: int | None, say: Callable[[str], None]) -> Iterator
     if not are_threads_fixed():
         torch.set_num_threads(min(recorded, usable_cores()) if recorded else choose_threads(before, say))
     try:
-        with short_waits_beside_others():
+        with shorten_waits_beside_others():
             yield
     finally:
         torch.set_num_threads(before)

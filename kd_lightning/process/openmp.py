@@ -20,7 +20,7 @@ import torch
 
 from kd_lightning.process.machine_load import Reading, busy_with_others
 
-OWN_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+WAIT_POLICY_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 """Environment variables by which a user decides how threads wait."""
 FIRST_LOOK, LOOK_EVERY = 0.1, 1.0
 """Seconds until the first look at the machine, and at most between two; in between they double."""
@@ -31,9 +31,9 @@ LARGE = 1 << 20
 
 
 @contextmanager
-def short_waits_beside_others() -> Iterator[None]:
+def shorten_waits_beside_others() -> Iterator[None]:
     """Inside, OpenMP's threads sleep at once while other programs keep cores busy, unless the user has decided."""
-    if torch.get_num_threads() == 1 or any(name in os.environ for name in OWN_CHOICE):
+    if torch.get_num_threads() == 1 or any(name in os.environ for name in WAIT_POLICY_VARIABLES):
         yield
         return
     ended = threading.Event()

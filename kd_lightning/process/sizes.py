@@ -9,11 +9,11 @@ from pathlib import Path
 UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Bytes for people.
 
     Example:
-        >>> size(1536), size(20e9)
+        >>> format_bytes(1536), format_bytes(20e9)
         ('1.5 kB', '20.0 GB')
     """
     for unit in ("B", "kB", "MB", "GB"):

@@ -28,7 +28,7 @@ _insists: float | None = None
 """From when on another SIGTERM ends the process at once; None = never: whoever leads this process repeats its request."""
 
 
-def requested() -> bool:
+def is_stop_requested() -> bool:
     """SIGTERM has come."""
     return _requested
 
@@ -46,7 +46,7 @@ def on_sigterm(signum: int, frame: FrameType | None) -> None:
         raise Terminated
 
 
-def watch() -> None:
+def note_sigterm() -> None:
     """For a training that has begun: SIGTERM is only noted, whatever handler a library has put in front of ours."""
     global _deferred
     if threading.current_thread() is threading.main_thread():
@@ -55,7 +55,7 @@ def watch() -> None:
 
 
 @contextmanager
-def terminable(second_ends: bool = False) -> Iterator[None]:
+def raise_on_sigterm(second_ends: bool = False) -> Iterator[None]:
     """SIGTERM raises ``Terminated``; the handler that was there comes back afterwards.
 
     Args:
@@ -75,7 +75,7 @@ def terminable(second_ends: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def ignore_interrupts() -> Iterator[None]:
     """Inside, Ctrl-C does nothing: whoever cleans up is left to it."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -88,8 +88,8 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
-    """Inside, SIGTERM is only noted: whoever is at work asks ``requested()`` where it can stop and raises.
+def defer_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM is only noted: whoever is at work asks ``is_stop_requested()`` where it can stop and raises.
 
     Signals come to the main thread: what other threads do side by side does not change how it takes them.
 

@@ -7,35 +7,35 @@ from __future__ import annotations
 
 import math
 
-from kd_lightning.process.sizes import size
+from kd_lightning.process.sizes import format_bytes
 
 HASH_DIGITS = 8
-MISSING = "–"  # noqa: RUF001 - an en dash, as tables are set
+MISSING_TEXT = "–"  # noqa: RUF001 - an en dash, as tables are set
 NOT_FINITE = "not finite"
 
 
-def finite(value: object) -> float | None:
+def as_finite(value: object) -> float | None:
     """``value`` as a float; None when it is no number, NaN or infinite."""
     if isinstance(value, int | float) and math.isfinite(value):
         return float(value)
     return None
 
 
-def substitute(value: object) -> str:
-    """What stands in the place of a value that ``finite`` refuses."""
-    return NOT_FINITE if isinstance(value, float) else MISSING
+def describe_not_finite(value: object) -> str:
+    """What stands in the place of a value that ``as_finite`` refuses."""
+    return NOT_FINITE if isinstance(value, float) else MISSING_TEXT
 
 
-def significant(value: object, digits: int = 4) -> str:
+def format_significant(value: object, digits: int = 4) -> str:
     """A number with ``digits`` significant digits.
 
     Example:
-        >>> significant(33.1), significant(0.012345), significant(12345.6), significant(9.99996)
+        >>> format_significant(33.1), format_significant(0.012345), format_significant(12345.6), format_significant(9.99996)
         ('33.10', '0.01235', '12,350', '10.00')
     """
-    number = finite(value)
+    number = as_finite(value)
     if number is None:
-        return substitute(value)
+        return describe_not_finite(value)
     if number == 0:
         return "0"
     exponent = int(f"{number:.{digits - 1}e}".partition("e")[2])  # after rounding: 9.99996 counts as 10
@@ -45,22 +45,22 @@ def significant(value: object, digits: int = 4) -> str:
     return f"{round(number, decimals):,.{max(0, decimals)}f}"
 
 
-def count(value: object) -> str:
+def format_whole(value: object) -> str:
     """A whole number with thousands separated: ``688,000``."""
-    number = finite(value)
-    return substitute(value) if number is None else f"{number:,.0f}"
+    number = as_finite(value)
+    return describe_not_finite(value) if number is None else f"{number:,.0f}"
 
 
-def percent(share: object, decimals: int = 1) -> str:
+def format_percent(share: object, decimals: int = 1) -> str:
     """A share of one as percent, with at most four significant digits: 0.625 reads ``62.5%``.
 
     Example:
-        >>> percent(0.9137, 2), percent(1.0, 2)
+        >>> format_percent(0.9137, 2), format_percent(1.0, 2)
         ('91.37%', '100.0%')
     """
-    number = finite(share)
+    number = as_finite(share)
     if number is None:
-        return substitute(share)
+        return describe_not_finite(share)
     whole_digits = len(f"{abs(100 * number):.{decimals}f}".partition(".")[0])
     return f"{100 * number:.{max(0, min(decimals, 4 - whole_digits))}f}%"
 
@@ -73,31 +73,31 @@ def is_share(value: object, metric: str, mode: str) -> bool:
         metric: its name; an accuracy is always a share.
         mode: ``"max"`` when higher is better; such a metric in [0, 1] is taken for a share too (F1, BLEU, ...).
     """
-    number = finite(value)
+    number = as_finite(value)
     return "accuracy" in metric or (mode == "max" and number is not None and 0 <= number <= 1)
 
 
-def metric_value(value: object, metric: str, mode: str) -> str:
+def format_metric(value: object, metric: str, mode: str) -> str:
     """A metric as the table shows it: percent with two decimals for shares, else four significant digits.
 
     Example:
-        >>> metric_value(33.1, "perplexity", "min"), metric_value(0.9137, "accuracy", "max")
+        >>> format_metric(33.1, "perplexity", "min"), format_metric(0.9137, "accuracy", "max")
         ('33.10', '91.37%')
     """
-    return percent(value, 2) if is_share(value, metric, mode) else significant(value)
+    return format_percent(value, 2) if is_share(value, metric, mode) else format_significant(value)
 
 
-def difference(value: float, example: object, metric: str, mode: str) -> str:
+def format_difference(value: float, example: object, metric: str, mode: str) -> str:
     """A difference of two values of a metric; shares differ by points, not by percent.
 
     Example:
-        >>> difference(0.125, 0.9, "accuracy", "max"), difference(1.94, 37.3, "perplexity", "min")
+        >>> format_difference(0.125, 0.9, "accuracy", "max"), format_difference(1.94, 37.3, "perplexity", "min")
         ('12.5 points', '1.940')
     """
-    return f"{100 * value:.1f} points" if is_share(example, metric, mode) else significant(value)
+    return f"{100 * value:.1f} points" if is_share(example, metric, mode) else format_significant(value)
 
 
-def tick(value: float) -> str:
+def format_tick(value: float) -> str:
     """A tick of an axis, short: ``0.3``, ``1,500``, ``20k``, ``1.5M``."""
     for least, letter in ((1e6, "M"), (1e4, "k")):
         if least <= abs(value) < 1e9:
@@ -112,8 +112,8 @@ def format_size(megabytes: object) -> str:
         >>> format_size(0.00808), format_size(2.75), format_size(None)
         ('8.1 kB', '2.8 MB', '–')
     """
-    number = finite(megabytes)
-    return substitute(megabytes) if number is None else size(1e6 * number)
+    number = as_finite(megabytes)
+    return describe_not_finite(megabytes) if number is None else format_bytes(1e6 * number)
 
 
 def shorten_hash(digits: object) -> str:

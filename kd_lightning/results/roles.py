@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from kd_lightning.results.numbers import finite
-from kd_lightning.safety.terminal import printable
+from kd_lightning.results.numbers import as_finite
+from kd_lightning.safety.terminal import escape_unprintable
 
 TEACHER, ALONE, DISTILLED = "teacher", "baseline", "distilled"
 """Names of the models that every run has."""
@@ -46,57 +46,57 @@ class Role:
     steps_before: int = 0
 
 
-def present(results: dict[str, Any]) -> list[tuple[Role, dict[str, Any]]]:
+def list_models(results: dict[str, Any]) -> list[tuple[Role, dict[str, Any]]]:
     """The models that ``results`` tells of, each with its record, in the order of the table."""
     models = {name: found for name, found in results["models"].items() if found}
     if not any("label" in found for found in models.values()):  # of an earlier version
         models = {name: models[name] for name in dict.fromkeys([*EARLIER, *models]) if name in models}
-    return [(role_of(results, name), found) for name, found in models.items()]
+    return [(find_role(results, name), found) for name, found in models.items()]
 
 
-def record(results: dict[str, Any], name: str) -> dict[str, Any]:
+def read_model_record(results: dict[str, Any], name: str) -> dict[str, Any]:
     """One model's record; empty when the run has no such model."""
     return (results.get("models") or {}).get(name) or {}
 
 
-def role_of(results: dict[str, Any], name: str) -> Role:
+def find_role(results: dict[str, Any], name: str) -> Role:
     """What is recorded of the model of this name, with what is missing as earlier versions had it."""
-    found = record(results, name)
+    found = read_model_record(results, name)
     label, stage = EARLIER.get(name, (name, name))
     stage = found.get("stage") or stage
     start, before = found.get("start"), found.get("steps_before")
-    if name == DISTILLED and "label" not in found and (first := record(results, PRETRAINED)):
-        start, before = role_of(results, PRETRAINED).stage, first.get("steps")
+    if name == DISTILLED and "label" not in found and (first := read_model_record(results, PRETRAINED)):
+        start, before = find_role(results, PRETRAINED).stage, first.get("steps")
     return Role(
         key=name,
         label=shorten_label(found.get("label") or label),
         stage=stage if STAGE_NAME.fullmatch(stage) else "",
         is_student=(found.get("role") or (TEACHER if name == TEACHER else "student")) == "student",
         start=start or "",
-        steps_before=max(0, int(finite(before) or 0)),
+        steps_before=max(0, int(as_finite(before) or 0)),
     )
 
 
 def shorten_label(text: str) -> str:
     """A label as it is shown: on one line, of a length that a legend has room for."""
-    shown = printable(text)
+    shown = escape_unprintable(text)
     return shown if len(shown) <= LONGEST_LABEL else f"{shown[: LONGEST_LABEL - 1]}…"
 
 
-def steps_before(results: dict[str, Any], name: str) -> int:
+def count_steps_before(results: dict[str, Any], name: str) -> int:
     """Optimizer steps of the stages that a model's training went on from."""
-    return role_of(results, name).steps_before
+    return find_role(results, name).steps_before
 
 
-def total_steps(results: dict[str, Any], name: str) -> int:
+def count_total_steps(results: dict[str, Any], name: str) -> int:
     """Optimizer steps of a model's whole training."""
-    return steps_before(results, name) + int(results["models"][name]["steps"])
+    return count_steps_before(results, name) + int(results["models"][name]["steps"])
 
 
-def lineage(results: dict[str, Any], name: str) -> list[Role]:
+def list_lineage(results: dict[str, Any], name: str) -> list[Role]:
     """The model of this name after those that its training went on from, the first one first."""
-    by_stage = {role.stage: role for role, _ in present(results) if role.stage}
-    found = [role_of(results, name)]
+    by_stage = {role.stage: role for role, _ in list_models(results) if role.stage}
+    found = [find_role(results, name)]
     while (before := by_stage.get(found[0].start)) and before not in found:
         found.insert(0, before)
     return found

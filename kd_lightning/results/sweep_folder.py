@@ -76,7 +76,7 @@ class Job:
         state = str(self.record.get("state") or WAITING)
         if state == DONE and self.results is None:
             return FAILED if self.refused else KILLED
-        if state in UNDER_WAY and gone(self.record):
+        if state in UNDER_WAY and has_process_ended(self.record):
             return KILLED
         return WAITING if state == RUNNING and (self.progress or {}).get("note") == WAITS else state
 
@@ -112,7 +112,7 @@ class Sweep:
     @property
     def running(self) -> bool:
         """Its process lives."""
-        return self.info.get("state") == RUNNING and not gone(self.info)
+        return self.info.get("state") == RUNNING and not has_process_ended(self.info)
 
     @property
     def planned(self) -> int | None:
@@ -125,7 +125,7 @@ class Sweep:
     @property
     def differing(self) -> list[str]:
         """Names of the overrides that tell the jobs apart, those of jobs still to come included."""
-        return list(dict.fromkeys([*(self.info.get("differing") or []), *varied(self.jobs)]))
+        return list(dict.fromkeys([*(self.info.get("differing") or []), *list_varied_names(self.jobs)]))
 
     def count(self, *states: str) -> int:
         """How many jobs are in one of the states."""
@@ -137,7 +137,7 @@ def read_sweep(folder: Path) -> Sweep:
 
     Jobs that an earlier sweep left in the folder are not among its jobs.
     """
-    info, problem = read_or_say(folder / SWEEP, record_fields.SWEEP)
+    info, problem = read_or_say(folder / SWEEP, record_fields.SWEEP_FIELDS)
     jobs = [read_job(folder / str(number)) for number in list_job_numbers(folder)]
     if problem:
         return Sweep(folder, {"state": UNREADABLE, "error": problem}, jobs)
@@ -164,11 +164,11 @@ def has_begun(folder: Path) -> bool:
 
 def read_job(folder: Path) -> Job:
     """One job's folder."""
-    record, problem = read_or_say(folder / JOB, record_fields.JOB)
+    record, problem = read_or_say(folder / JOB, record_fields.JOB_FIELDS)
     results: dict[str, Any] = {}
     if record.get("state") == DONE:
-        results, problem = read_or_say(folder / RESULTS, record_fields.RESULTS)
-        problem = problem or (lacking(results) if results else "")
+        results, problem = read_or_say(folder / RESULTS, record_fields.RESULTS_FIELDS)
+        problem = problem or (find_missing_field(results) if results else "")
     if problem:
         record, results = {**record, "state": UNREADABLE, "error": problem}, {}
     refused = bool(results) and not is_own_result(results, record)
@@ -177,7 +177,7 @@ def read_job(folder: Path) -> Job:
         folder=folder,
         record=record,
         results=None if refused else results or None,
-        progress=read_or_say(folder / PROGRESS, record_fields.PROGRESS)[0] or None,
+        progress=read_or_say(folder / PROGRESS, record_fields.PROGRESS_FIELDS)[0] or None,
         refused=refused,
     )
 
@@ -192,7 +192,7 @@ def read_or_say(path: Path, fields: Fields) -> tuple[dict[str, Any], str]:
         return {}, str(error).removeprefix(f"{path.parent}{os.sep}")
 
 
-def lacking(results: dict[str, Any]) -> str:
+def find_missing_field(results: dict[str, Any]) -> str:
     """What ``results.json`` lacks without which nothing can be said of a job; empty where it lacks nothing."""
     models = results.get("models") or {}
     needed = {
@@ -210,7 +210,7 @@ def lacking(results: dict[str, Any]) -> str:
 def is_own_result(results: dict[str, Any], record: dict[str, Any]) -> bool:
     """The results are those of the job that the record describes: same settings, same student; older ones do not tell."""
     settings, key = results.get("settings") or "", record.get("key") or ""
-    return settings in ("", settings_digest(record.get("overrides") or [])) and key in ("", key_of(results))
+    return settings in ("", settings_digest(record.get("overrides") or [])) and key in ("", read_key(results))
 
 
 def settings_digest(overrides: Iterable[str]) -> str:
@@ -218,7 +218,7 @@ def settings_digest(overrides: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps([str(word) for word in overrides]).encode()).hexdigest()[:16]
 
 
-def key_of(results: dict[str, Any]) -> str:
+def read_key(results: dict[str, Any]) -> str:
     """The distilled student's place in the store; empty where the results do not tell."""
     models = results.get("models")
     student = models.get("distilled") if isinstance(models, dict) else None
@@ -230,7 +230,7 @@ def is_sweep(folder: Path) -> bool:
     return is_plain_file(folder / SWEEP) or any(path.parent.name.isdecimal() for path in folder.glob(f"[0-9]*/{JOB}"))
 
 
-def read_json(path: Path, fields: Fields | None = None) -> dict[str, Any] | None:
+def read_json_or_none(path: Path, fields: Fields | None = None) -> dict[str, Any] | None:
     """A JSON object, or None where there is none, it is damaged, or a field is not of its kind."""
     try:
         found = read_any_json(path) if fields is None else read_record(path, fields)
@@ -239,17 +239,17 @@ def read_json(path: Path, fields: Fields | None = None) -> dict[str, Any] | None
     return found if isinstance(found, dict) else None
 
 
-def gone(record: dict[str, Any]) -> bool:
+def has_process_ended(record: dict[str, Any]) -> bool:
     """The process that a record names lived on this machine, and does no more."""
     pid = record.get("pid")
     if record.get("host") != socket.gethostname() or not isinstance(pid, int):
         return False
     if not 0 < pid < 2**31:  # no process has such a number
         return True
-    return started(pid) != record.get("born", started(pid)) or not alive(pid)
+    return read_process_start(pid) != record.get("born", read_process_start(pid)) or not is_process_alive(pid)
 
 
-def alive(pid: int) -> bool:
+def is_process_alive(pid: int) -> bool:
     """A process of this number runs on this machine."""
     try:
         os.kill(pid, 0)
@@ -260,7 +260,7 @@ def alive(pid: int) -> bool:
     return _status(pid)[:1] != ["Z"]
 
 
-def started(pid: int) -> str | None:
+def read_process_start(pid: int) -> str | None:
     """When the process with this number began, as the kernel counts it: tells a process from a later namesake."""
     fields = _status(pid)
     return fields[19] if len(fields) > 19 else None
@@ -277,29 +277,29 @@ def _status(pid: int) -> list[str]:
 # -- overrides --------------------------------------------------------------------------------------------------------
 
 
-def params(overrides: Iterable[str]) -> dict[str, str]:
+def parse_params(overrides: Iterable[str]) -> dict[str, str]:
     """Override -> value, as text.
 
     Example:
-        >>> params(["temperature=2", "+vars.note=a=b", "~logger"])
+        >>> parse_params(["temperature=2", "+vars.note=a=b", "~logger"])
         {'temperature': '2', 'vars.note': 'a=b', '~logger': ''}
     """
     split = (override.lstrip("+").partition("=") for override in overrides)
     return {name: value for name, _, value in split}
 
 
-def varied(jobs: Sequence[Job]) -> list[str]:
+def list_varied_names(jobs: Sequence[Job]) -> list[str]:
     """Names of the overrides that are not the same in all jobs, in order of first appearance."""
-    return differing([job.overrides for job in jobs if job.record])
+    return list_differing_names([job.overrides for job in jobs if job.record])
 
 
-def differing(overrides: Iterable[Iterable[str]]) -> list[str]:
+def list_differing_names(overrides: Iterable[Iterable[str]]) -> list[str]:
     """Names of the overrides that are not the same in all lists, in order of first appearance.
 
     Example:
-        >>> differing([["temperature=1", "seed=0"], ["temperature=2", "seed=0"]])
+        >>> list_differing_names([["temperature=1", "seed=0"], ["temperature=2", "seed=0"]])
         ['temperature']
     """
-    known = [params(words) for words in overrides]
+    known = [parse_params(words) for words in overrides]
     names = dict.fromkeys(name for values in known for name in values)
     return [name for name in names if len({values.get(name) for values in known}) > 1]

@@ -20,8 +20,8 @@ from kd_lightning.results.sweep_folder import (
     RUNNING,
     SWEEP,
     Job,
-    read_json,
-    started,
+    read_json_or_none,
+    read_process_start,
 )
 from kd_lightning.safety.inside import open_new
 
@@ -29,17 +29,17 @@ PROGRESS_SECONDS = 1.0
 """Least time between two writings of a job's progress."""
 
 
-def now() -> str:
+def format_time_now() -> str:
     """The time, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def process() -> dict[str, Any]:
+def describe_process() -> dict[str, Any]:
     """This process, so that a reader can tell whether it still lives."""
-    return {"pid": os.getpid(), "born": started(os.getpid()), "host": socket.gethostname()}
+    return {"pid": os.getpid(), "born": read_process_start(os.getpid()), "host": socket.gethostname()}
 
 
-def write(path: Path, record: dict[str, Any]) -> None:
+def publish_record(path: Path, record: dict[str, Any]) -> None:
     """Publish a record; its folder is made if need be."""
     from kd_lightning.store import publish_json
 
@@ -70,15 +70,15 @@ def begin_sweep(
         "words": list(words),
         "launcher": launcher,
         "sweeper": sweeper,
-        **process(),
-        "started": now(),
+        **describe_process(),
+        "started": format_time_now(),
         "finished": None,
         "jobs": None,
         "confirm": confirm,
         "state": RUNNING,
         "stamp": secrets.token_hex(4),
     }
-    write(folder / SWEEP, record)
+    publish_record(folder / SWEEP, record)
 
 
 def plan_jobs(folder: Path, jobs: int, differing: Sequence[str] = ()) -> None:
@@ -89,11 +89,11 @@ def plan_jobs(folder: Path, jobs: int, differing: Sequence[str] = ()) -> None:
         jobs: How many.
         differing: Names of the overrides that tell the jobs apart.
     """
-    record = read_json(folder / SWEEP) or {}
+    record = read_json_or_none(folder / SWEEP) or {}
     known = record.get("differing", [])
     names = list(dict.fromkeys([*known, *differing]))
     if jobs > (record.get("jobs") or 0) or names != known:
-        write(folder / SWEEP, {**record, "jobs": max(jobs, record.get("jobs") or 0), "differing": names})
+        publish_record(folder / SWEEP, {**record, "jobs": max(jobs, record.get("jobs") or 0), "differing": names})
 
 
 def plan_confirmation(folder: Path, jobs: Sequence[int], **more: Any) -> None:
@@ -104,13 +104,15 @@ def plan_confirmation(folder: Path, jobs: Sequence[int], **more: Any) -> None:
         jobs: Their numbers; none = there is nothing to confirm.
         more: What they confirm: ``name``, ``overrides``, ``seeds``; or the ``reason`` why there are none.
     """
-    record = read_json(folder / SWEEP) or {}
-    write(folder / SWEEP, {**record, CONFIRMATION: {"jobs": list(jobs), **more}})
+    record = read_json_or_none(folder / SWEEP) or {}
+    publish_record(folder / SWEEP, {**record, CONFIRMATION: {"jobs": list(jobs), **more}})
 
 
 def end_sweep(folder: Path, state: str) -> None:
     """The sweep is over."""
-    write(folder / SWEEP, {**(read_json(folder / SWEEP) or {}), "state": state, "finished": now()})
+    publish_record(
+        folder / SWEEP, {**(read_json_or_none(folder / SWEEP) or {}), "state": state, "finished": format_time_now()}
+    )
 
 
 # -- a job ------------------------------------------------------------------------------------------------------------
@@ -130,10 +132,16 @@ def begin_job(folder: Path, number: int, overrides: Sequence[str], state: str = 
         overrides: What it changes, secrets out.
         state: ``WAITING`` where its turn in this process has not come yet.
     """
-    record = {"number": number, "overrides": list(overrides), "state": state, **process(), "started": now()}
-    write(
+    record = {
+        "number": number,
+        "overrides": list(overrides),
+        "state": state,
+        **describe_process(),
+        "started": format_time_now(),
+    }
+    publish_record(
         folder / JOB,
-        {**record, "clock": time.time(), **inherit_from_sweep(read_json(folder.parent / SWEEP) or {}, number)},
+        {**record, "clock": time.time(), **inherit_from_sweep(read_json_or_none(folder.parent / SWEEP) or {}, number)},
     )
 
 
@@ -151,15 +159,15 @@ def end_job(folder: Path, state: str, **more: Any) -> None:
         state: One of the final states.
         more: ``error``, ``traceback``, ``reused``, ``key``; ``waited``, seconds that are not the job's own.
     """
-    record = read_json(folder / JOB) or {"number": int(folder.name), "overrides": []}
+    record = read_json_or_none(folder / JOB) or {"number": int(folder.name), "overrides": []}
     seconds = round(time.time() - record.pop("clock", time.time()) - more.pop("waited", 0.0), 1)
-    write(folder / JOB, {**record, "state": state, "finished": now(), "seconds": seconds, **more})
+    publish_record(folder / JOB, {**record, "state": state, "finished": format_time_now(), "seconds": seconds, **more})
     (folder / PROGRESS).unlink(missing_ok=True)
 
 
 def end_job_that_did_not(folder: Path, overrides: Sequence[str], state: str, error: str) -> None:
     """For a job whose process has ended: a last word in its place, if it has left none."""
-    record = read_json(folder / JOB) or {}
+    record = read_json_or_none(folder / JOB) or {}
     if record.get("state") in FINAL:
         return
     if not record:
@@ -178,13 +186,15 @@ def adopt_job(job: Job, sweep: Path, number: int) -> None:
     folder = sweep / str(number)
     if job.folder.resolve() != folder.resolve():
         if job.results:
-            write(folder / RESULTS, job.results)
+            publish_record(folder / RESULTS, job.results)
         for path in job.folder.glob("metrics/*.csv"):
             if path.is_file() and not path.is_symlink():
                 copy_text(path, folder / "metrics" / path.name)
     record = {key: value for key, value in job.record.items() if key not in ("stamp", "confirm")}
-    info = read_json(sweep / SWEEP) or {}
-    write(folder / JOB, {"from": str(job.folder), **record, "number": number, **inherit_from_sweep(info, number)})
+    info = read_json_or_none(sweep / SWEEP) or {}
+    publish_record(
+        folder / JOB, {"from": str(job.folder), **record, "number": number, **inherit_from_sweep(info, number)}
+    )
 
 
 def copy_text(source: Path, target: Path) -> None:

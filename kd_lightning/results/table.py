@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from kd_lightning.results.numbers import count, format_size, metric_value, significant
+from kd_lightning.results.numbers import format_metric, format_significant, format_size, format_whole
 from kd_lightning.results.report.gap import format_gap_closed
-from kd_lightning.results.roles import ALONE, present
+from kd_lightning.results.roles import ALONE, list_models
 
 
-def header(results: dict[str, Any]) -> list[str]:
+def list_columns(results: dict[str, Any]) -> list[str]:
     """Names of the columns."""
     scores = [f"{split} {results['metric']}" for split in ("validation", "test")]
     return ["model", *scores, "gap closed", "parameters", "size", "steps", "batch", "seconds"]
 
 
-def model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def list_model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The table's header and its cells as text, one row per model that the run has.
 
     Args:
@@ -28,15 +28,15 @@ def model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             role.label,
-            metric_value(model.get("val"), metric, mode),
-            metric_value(model.get("test"), metric, mode),
+            format_metric(model.get("val"), metric, mode),
+            format_metric(model.get("test"), metric, mode),
             format_gap_closed(results, model.get("test")) if role.is_student and role.key != ALONE else "",
-            count(model.get("parameters")),
+            format_whole(model.get("parameters")),
             format_size(model.get("megabytes")),
-            count(model.get("steps")),
-            count(results["batch_size"]),
-            significant(model.get("seconds"), 3),
+            format_whole(model.get("steps")),
+            format_whole(results["batch_size"]),
+            format_significant(model.get("seconds"), 3),
         ]
-        for role, model in present(results)
+        for role, model in list_models(results)
     ]
-    return header(results), rows
+    return list_columns(results), rows

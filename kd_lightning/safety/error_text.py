@@ -7,9 +7,9 @@ import traceback
 from collections.abc import Iterable
 
 from kd_lightning.safety.redaction import HIDDEN, SECRET, redacted_override, split_words, without_secrets
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.terminal import escape_unprintable
 
-NOISE = ("full_key:", "object_type=", "See https", "To append to your", "reference_type=")
+OMEGACONF_NOISE = ("full_key:", "object_type=", "See https", "To append to your", "reference_type=")
 """How lines begin that Hydra and OmegaConf add to a message and that help nobody."""
 UNSAFE_ADVICE = re.compile(r"Weights only load failed.*|.*weights_only.*False.*", re.IGNORECASE | re.DOTALL)
 """What torch says of a file with Python objects in it: to load it all the same, by running the code that it carries."""
@@ -41,11 +41,11 @@ def without_command_secrets(text: str) -> str:
 def one_line(error: BaseException) -> str:
     """The message without line breaks and without pointers to documentation."""
     lines = [line.strip() for line in UNSAFE_ADVICE.sub(REFUSED, without_command_secrets(str(error))).splitlines()]
-    text = "; ".join(line for line in lines if line and not line.startswith(NOISE))
-    return LONG_WORD.sub(r"\1...\2", printable(text))
+    text = "; ".join(line for line in lines if line and not line.startswith(OMEGACONF_NOISE))
+    return LONG_WORD.sub(r"\1...\2", escape_unprintable(text))
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """The error in one line, its class first."""
     if isinstance(error, SystemExit):
         return f"something in the run called sys.exit({error.code!r})"
@@ -54,4 +54,4 @@ def describe(error: BaseException) -> str:
 
 def traceback_text(error: BaseException) -> str:
     """The error with where it came from."""
-    return printable(without_command_secrets("".join(traceback.format_exception(error))), lines=True)
+    return escape_unprintable(without_command_secrets("".join(traceback.format_exception(error))), lines=True)

@@ -18,7 +18,7 @@ from typing import Any
 from kd_lightning.safety.inside import is_plain_file, is_plain_folder
 
 SECONDS = 10
-HARMLESS = r"^(core\.(filemode|ignorecase|symlinks|autocrlf|eol)|extensions\.objectformat)$"
+HARMLESS_GIT_SETTINGS = r"^(core\.(filemode|ignorecase|symlinks|autocrlf|eol)|extensions\.objectformat)$"
 """Settings of the checkout that change what counts as a change; each is a word, none names a program."""
 OPTIONS = (
     "--no-optional-locks",
@@ -27,7 +27,7 @@ OPTIONS = (
 GITDIR_BYTES = 4096
 
 
-def git_state(folder: Path) -> dict[str, Any]:
+def read_git_state(folder: Path) -> dict[str, Any]:
     """Commit and number of changed files of the checkout around a folder, or why they are not recorded; empty outside."""
     root = next((place for place in (folder, *folder.parents) if os.path.lexists(place / ".git")), None)
     if root is None:
@@ -93,7 +93,7 @@ def ask_git(root: Path, repository: Path, borrowed: Path) -> dict[str, Any]:
         return done.stdout
 
     if is_plain_file(common / "config"):
-        theirs = git("config", "--file", str(common / "config"), "--get-regexp", HARMLESS, check=False)
+        theirs = git("config", "--file", str(common / "config"), "--get-regexp", HARMLESS_GIT_SETTINGS, check=False)
         (borrowed / "config").write_text(own_config(theirs), encoding="utf-8")
     commit = git("rev-parse", "--verify", "HEAD").strip()
     changes = git("status", "--porcelain", "--ignore-submodules=all")

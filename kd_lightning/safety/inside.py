@@ -19,7 +19,7 @@ class LinkError(ConfigError):
     """Where a file or folder of ours belongs stands a link, or something else that is neither."""
 
 
-def inside(root: Path, path: Path) -> Path:
+def check_inside(root: Path, path: Path) -> Path:
     """The path, if it lies below the root and is reached without following a link. It need not be there.
 
     Args:
@@ -66,19 +66,19 @@ def open_new(path: Path, mode: int = 0o666) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")
 
 
-def check_file(root: Path, path: Path) -> Path:
+def check_appendable(root: Path, path: Path) -> Path:
     """The path of a file below the root that is about to be appended to: a file itself stands there, or nothing.
 
     Raises:
         LinkError: A link does, or what is no file, such as a pipe.
     """
-    inside(root, path)
+    check_inside(root, path)
     if path.exists() and not is_plain_file(path):
         raise LinkError(f"{path} is no regular file: remove it")
     return path
 
 
-def remove(path: Path) -> None:
+def remove_path(path: Path) -> None:
     """Remove a file, a link (not what it points to) or a folder with all that is in it."""
     if is_plain_folder(path):
         shutil.rmtree(path)

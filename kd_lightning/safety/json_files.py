@@ -15,7 +15,7 @@ from typing import Any
 
 from kd_lightning.errors import KDError
 
-LARGEST = 64 * 2**20
+LARGEST_JSON_BYTES = 64 * 2**20
 """Bytes: ours are a thousand times smaller."""
 DEEPEST = 32
 LARGEST_NUMBER = 2**64
@@ -27,7 +27,7 @@ Fields = dict[str, Kind]
 TEXT, FLAG, WHOLE = str, bool, int
 NUMBER = (int, float)
 ANY = object
-NAMES: Mapping[Any, str] = {
+KIND_NAMES: Mapping[Any, str] = {
     str: "a text",
     bool: "true or false",
     int: "a whole number",
@@ -36,7 +36,7 @@ NAMES: Mapping[Any, str] = {
 }
 
 
-def read_text(path: Path, largest: int = LARGEST, errors: str = "strict", links: bool = False) -> str:
+def read_text(path: Path, largest: int = LARGEST_JSON_BYTES, errors: str = "strict", links: bool = False) -> str:
     """The text of a regular file.
 
     Args:
@@ -102,41 +102,41 @@ def read_record(path: Path, fields: Fields, needed: tuple[str, ...] = ()) -> dic
     """
     found = read_json(path)
     if not isinstance(found, dict):
-        raise KDError(f"{path}: {what(found)}, an object with fields is expected")
+        raise KDError(f"{path}: {name_kind(found)}, an object with fields is expected")
     missing = [name for name in needed if found.get(name) is None]
     if missing:
         raise KDError(f"{path}: lacks {', '.join(missing)}")
-    problem = misfit(found, fields, "")
+    problem = find_misfit(found, fields, "")
     if problem:
         raise KDError(f"{path}: {problem}")
     return found
 
 
-def misfit(value: Any, kind: Kind, where: str) -> str | None:
+def find_misfit(value: Any, kind: Kind, where: str) -> str | None:
     """What is wrong with the first field that is not of its kind; None where all are."""
     if value is None or kind is ANY:
         return None
     parts: list[tuple[str, Any, Any]]
     if isinstance(kind, dict):
         if not isinstance(value, dict):
-            return f"field {where!r} is {what(value)}, an object with fields is expected"
+            return f"field {where!r} is {name_kind(value)}, an object with fields is expected"
         parts = [(name, each, kind.get(name, kind.get("*", ANY))) for name, each in value.items()]
     elif isinstance(kind, list):
         if not isinstance(value, list):
-            return f"field {where!r} is {what(value)}, a list is expected"
+            return f"field {where!r} is {name_kind(value)}, a list is expected"
         parts = [(str(number), each, kind[0]) for number, each in enumerate(value)]
     else:
         types = kind if isinstance(kind, tuple) else (kind,)
         if isinstance(value, types) and (bool in types or not isinstance(value, bool)):
             return None
-        return f"field {where!r} is {what(value)}, {NAMES[types[-1]]} is expected"
-    below = (misfit(each, inner, f"{where}.{name}" if where else name) for name, each, inner in parts)
+        return f"field {where!r} is {name_kind(value)}, {KIND_NAMES[types[-1]]} is expected"
+    below = (find_misfit(each, inner, f"{where}.{name}" if where else name) for name, each, inner in parts)
     return next((problem for problem in below if problem), None)
 
 
-def what(value: Any) -> str:
+def name_kind(value: Any) -> str:
     """What a value is, in words."""
-    return "null" if value is None else NAMES.get(type(value), "an object")
+    return "null" if value is None else KIND_NAMES.get(type(value), "an object")
 
 
 def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

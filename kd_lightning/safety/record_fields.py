@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kd_lightning.safety.json_files import FLAG, NUMBER, TEXT, WHOLE, Fields
 
-PROCESS: Fields = {"pid": WHOLE, "born": TEXT, "host": TEXT, "started": TEXT, "finished": TEXT}
-SWEEP: Fields = {
-    **PROCESS,
+PROCESS_FIELDS: Fields = {"pid": WHOLE, "born": TEXT, "host": TEXT, "started": TEXT, "finished": TEXT}
+SWEEP_FIELDS: Fields = {
+    **PROCESS_FIELDS,
     **dict.fromkeys(("id", "command", "launcher", "sweeper", "state", "stamp"), TEXT),
     "words": [TEXT],
     "jobs": WHOLE,
@@ -14,8 +14,8 @@ SWEEP: Fields = {
     "confirm": WHOLE,
     "confirmation": {"jobs": [WHOLE], "name": TEXT, "overrides": [TEXT], "seeds": [WHOLE], "reason": TEXT},
 }
-JOB: Fields = {
-    **PROCESS,
+JOB_FIELDS: Fields = {
+    **PROCESS_FIELDS,
     **dict.fromkeys(("state", "error", "traceback", "stamp", "key", "from"), TEXT),
     "confirm": FLAG,
     "number": WHOLE,
@@ -24,12 +24,12 @@ JOB: Fields = {
     "seconds": NUMBER,
     "clock": NUMBER,
 }
-PROGRESS: Fields = {
+PROGRESS_FIELDS: Fields = {
     **dict.fromkeys(("stage", "title", "note"), TEXT),
     **dict.fromkeys(("step", "steps"), WHOLE),
     **dict.fromkeys(("time", "left"), NUMBER),
 }
-MODEL: Fields = {
+MODEL_FIELDS: Fields = {
     **dict.fromkeys(("val", "test", "megabytes", "seconds", "throughput"), NUMBER),
     **dict.fromkeys(("steps", "steps_before", "best_step", "parameters"), WHOLE),
     **dict.fromkeys(("store_key", "label", "stage", "role", "start"), TEXT),
@@ -37,8 +37,8 @@ MODEL: Fields = {
     "metrics": {"*": NUMBER},
     "predictions": {"*": NUMBER, "by_class": {"*": [NUMBER]}},
 }
-INTERVAL: Fields = {"low": NUMBER, "high": NUMBER, "level": NUMBER, "method": TEXT}
-RESULTS: Fields = {
+INTERVAL_FIELDS: Fields = {"low": NUMBER, "high": NUMBER, "level": NUMBER, "method": TEXT}
+RESULTS_FIELDS: Fields = {
     **dict.fromkeys(("task", "metric", "mode", "weighting", "hard_loss", "teacher_hard_loss", "throughput_unit"), TEXT),
     **dict.fromkeys(("teacher_hash", "data_fingerprint", "command", "verdict", "settings"), TEXT),
     **dict.fromkeys(("seed", "teacher_seed", "batch_size"), WHOLE),
@@ -50,16 +50,16 @@ RESULTS: Fields = {
     "balancing": TEXT,
     "labelled": NUMBER,  # now `num_labeled`
     "teacher_unchanged": FLAG,
-    "interval": INTERVAL,
-    "gap_interval": INTERVAL,
+    "interval": INTERVAL_FIELDS,
+    "gap_interval": INTERVAL_FIELDS,
     "class_groups": {"*": {"classes": [WHOLE], "training_rows": [WHOLE]}},
-    "models": {"*": MODEL},
+    "models": {"*": MODEL_FIELDS},
 }
-STUDY: Fields = {
+STUDY_FIELDS: Fields = {
     **dict.fromkeys(("name", "sampler", "pruner", "storage", "dashboard"), TEXT),
     "objectives": [{"value": TEXT, "direction": TEXT}],
     "trials": {"*": WHOLE},
     "best": [WHOLE],
     "importances": {"*": NUMBER},
 }
-TRIAL: Fields = {"number": WHOLE, "params": {}}
+TRIAL_FIELDS: Fields = {"number": WHOLE, "params": {}}

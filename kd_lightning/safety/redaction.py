@@ -23,7 +23,7 @@ SECRET_OF_TEXT = re.compile(r"(?<![a-z])(?:keys?|tokens|sig|pass|otp)(?![a-z])",
 """The same where the value is a text: counts of tokens are no secret."""
 PRIVATE = frozenset({"vars", "logger", "env_set"})
 """Nodes whose texts are hidden unless the name is harmless."""
-HARMLESS = frozenset(
+HARMLESS_NAMES = frozenset(
     {
         *("_target_", "artifact_location", "dataset", "description", "entity", "experiment_name", "group", "job_type"),
         *("log_dir", "log_model", "mode", "name", "note", "offline", "prefix", "project", "root_dir", "run_id"),
@@ -36,7 +36,7 @@ WEB_USER = re.compile(r"(\bhttps?://|\+https?://)[^\s/?#]+@|(\b[a-z][\w+.-]*://)
 """A user of the web is mostly a token; elsewhere a long name is one."""
 PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):(?:[^\s/]+|[^\s,;]+)@")
 BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]{4,}", re.IGNORECASE)
-NAME = re.compile(r"""(?<![\w.@+-])(?P<name>[\w.@+-]*\w)(?P<sign>["']?\s*(?:=>?|:(?!/))\s*)""")
+ASSIGNED_NAME = re.compile(r"""(?<![\w.@+-])(?P<name>[\w.@+-]*\w)(?P<sign>["']?\s*(?:=>?|:(?!/))\s*)""")
 VALUE = re.compile(
     r"""(?:(?:bearer|basic|token|digest)\s+)?(?:"[^"\n]*"|'[^'\n]*'|\{[^}\n]*\}|[^\s,;&"'(){}\[\]]+)""", re.IGNORECASE
 )
@@ -52,13 +52,13 @@ LOOKS_SECRET = re.compile(
 """Tokens of well-known services, web tokens, private keys."""
 
 
-def redacted(node: Any) -> Any:
+def redact_settings(node: Any) -> Any:
     """Settings with every secret in them replaced, also where another setting repeats it.
 
     Example:
-        >>> redacted({"api_key": "x", "steps": {"auth_token": "y", "tokens": 3}, "store": "db://me:pw@host/x"})
+        >>> redact_settings({"api_key": "x", "steps": {"auth_token": "y", "tokens": 3}, "store": "db://me:pw@host/x"})
         {'api_key': '***', 'steps': {'auth_token': '***', 'tokens': 3}, 'store': 'db://me:***@host/x'}
-        >>> redacted({"vars": {"kind": "x", "name": "x", "size": 3}, "kind": "x"})
+        >>> redact_settings({"vars": {"kind": "x", "name": "x", "size": 3}, "kind": "x"})
         {'vars': {'kind': '***', 'name': 'x', 'size': 3}, 'kind': 'x'}
     """
     repeated = sorted(named_secrets(node), key=len, reverse=True)
@@ -105,7 +105,7 @@ def is_secret(name: str, value: Any, private: bool) -> bool:
         return True
     if not isinstance(value, str):
         return False
-    return SECRET_OF_TEXT.search(words) is not None or (private and name not in HARMLESS)
+    return SECRET_OF_TEXT.search(words) is not None or (private and name not in HARMLESS_NAMES)
 
 
 def split_words(name: str) -> str:
@@ -161,7 +161,7 @@ def without_secrets(text: str) -> str:
     text = WEB_USER.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}@", text)
     text = BEARER.sub(rf"\1{HIDDEN}", PASSWORD.sub(rf"\1:{HIDDEN}@", text))
     text, parts, at = LOOKS_SECRET.sub(HIDDEN, text), [], 0
-    for found in NAME.finditer(text):
+    for found in ASSIGNED_NAME.finditer(text):
         value = VALUE.match(text, found.end())
         if found.start() >= at and value and assigns_secret(found["name"], found["sign"], value[0]):
             parts += [text[at : found.end()], HIDDEN]

@@ -12,7 +12,7 @@ UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories: controls, invisible formats (bidirectional ones among them), lone surrogates, line separators."""
 
 
-def printable(text: str, lines: bool = False) -> str:
+def escape_unprintable(text: str, lines: bool = False) -> str:
     """The text with every character escaped that a terminal would obey instead of showing.
 
     Args:
@@ -20,7 +20,7 @@ def printable(text: str, lines: bool = False) -> str:
         lines: It may have several lines, and tabs; else these are escaped, too: a name cannot pretend to be another line.
 
     Example:
-        >>> printable("a\\x1b[2Jb"), printable("one\\ntwo"), printable("one\\ntwo", lines=True), printable("\\u202egpj")
+        >>> escape_unprintable("a\\x1b[2Jb"), escape_unprintable("one\\ntwo"), escape_unprintable("one\\ntwo", lines=True), escape_unprintable("\\u202egpj")
         ('a\\\\x1b[2Jb', 'one\\\\ntwo', 'one\\ntwo', '\\\\u202egpj')
     """
     if text.isprintable():

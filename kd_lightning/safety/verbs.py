@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from kd_lightning.errors import DeadProcessError, KDError
-from kd_lightning.process.stopping import Terminated, undisturbed
+from kd_lightning.process.stopping import Terminated, ignore_interrupts
 
 OK, DEFECT, USER_ERROR, INTERRUPTED_CODE, TERMINATED_CODE = 0, 1, 2, 130, 143
 TRACEBACK = "HYDRA_FULL_ERROR"
@@ -55,24 +55,24 @@ def say_error(error: Exception, verb: str, traceback: bool | None = None) -> int
         traceback: The traceback is wanted, too; None = as the environment says.
     """
     from kd_lightning.safety.error_text import (  # only here: most commands have no errors
-        describe,
+        describe_error,
         one_line,
         traceback_text,
     )
 
     if os.environ.get(TRACEBACK) == "1" if traceback is None else traceback:
-        say(traceback_text(error).rstrip("\n"))
+        print_line(traceback_text(error).rstrip("\n"))
     if type(error) is KDError:
-        say(f"kd {verb}: {one_line(error)}")
+        print_line(f"kd {verb}: {one_line(error)}")
     elif isinstance(error, KDError):
-        say(f"kd: {describe(error)}")
+        print_line(f"kd: {describe_error(error)}")
     elif isinstance(error, OSError):
-        say(f"kd {verb}: {os_error_text(error)}")
+        print_line(f"kd {verb}: {os_error_text(error)}")
     elif isinstance(error, DeadProcessError):
-        say(f"kd: {describe(error)}")
+        print_line(f"kd: {describe_error(error)}")
         return DEFECT
     else:
-        say(f"kd: {describe(error)} ({TRACEBACK}=1 before the command shows where)")
+        print_line(f"kd: {describe_error(error)} ({TRACEBACK}=1 before the command shows where)")
         return DEFECT
     return USER_ERROR
 
@@ -89,12 +89,12 @@ def os_error_text(error: OSError) -> str:
 
 def say_ended(word: str, code: int) -> int:
     """A command that was asked to end before it had begun anything; the exit code."""
-    with undisturbed():
-        say(word)
+    with ignore_interrupts():
+        print_line(word)
     return code
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """A line for the user; where even that cannot be written, the exit code has to do."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)

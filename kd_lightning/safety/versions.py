@@ -24,7 +24,7 @@ DISTRIBUTIONS = (
 )
 
 
-def installed() -> dict[str, str | None]:
+def list_versions() -> dict[str, str | None]:
     """Version of each distribution that matters to us, None where it is not installed."""
     return {name: version_of(name) for name in DISTRIBUTIONS}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.safety.inside import LinkError, inside
+from kd_lightning.safety.inside import LinkError, check_inside
 
 WRITERS = ("logger", "callbacks", "trainer")
 PLACE = re.compile(r"(^|_)(dir|dirpath|path|file|uri|location|folder|host|base_url)$")
@@ -43,7 +43,7 @@ def check_outputs(outputs: str, *folders: str) -> None:
     own = [root / name for name in OWN_FOLDERS]
     for place in (*own, *map(Path, map(os.path.abspath, folders))):
         if place.is_relative_to(root):
-            inside(root, place)
+            check_inside(root, place)
 
 
 def check_places(settings: Mapping[str, Any], folder: Path, overrides: Collection[str]) -> None:
@@ -61,7 +61,9 @@ def check_places(settings: Mapping[str, Any], folder: Path, overrides: Collectio
     roots = [Path(os.path.abspath(root)) for root in (folder, settings["outputs"])]
     for writer in WRITERS:
         for name, value in place_settings(settings.get(writer), writer):
-            if name not in typed and not is_ours(value, roots, whole=PLACE.search(name.rpartition(".")[2]) is not None):
+            if name not in typed and not lies_in_roots(
+                value, roots, whole=PLACE.search(name.rpartition(".")[2]) is not None
+            ):
                 raise ConfigError(
                     f"{name}={value} is outside the run folder and outputs={settings['outputs']}: if you want that, say it on "
                     f"the command line: {name}={value}"
@@ -86,7 +88,7 @@ def place_settings(node: Any, where: str) -> Iterator[tuple[str, str]]:
             yield from place_settings(value, f"{where}.{number}")
 
 
-def is_ours(text: str, roots: Collection[Path], whole: bool) -> bool:
+def lies_in_roots(text: str, roots: Collection[Path], whole: bool) -> bool:
     """The place lies in one of the folders.
 
     Args:
@@ -101,7 +103,7 @@ def is_ours(text: str, roots: Collection[Path], whole: bool) -> bool:
     path = Path(os.path.abspath(re.sub(r"^(sqlite:///|file://)", "", text).partition("?")[0]))
     for root in roots:
         try:
-            return bool(inside(root, path))
+            return bool(check_inside(root, path))
         except LinkError:
             continue
     return False

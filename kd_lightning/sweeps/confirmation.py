@@ -16,12 +16,12 @@ from omegaconf import DictConfig
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.results.numbers import shorten_name
-from kd_lightning.results.sweep_folder import DONE, Job, params, read_sweep
+from kd_lightning.results.sweep_folder import DONE, Job, parse_params, read_sweep
 from kd_lightning.results.sweep_records import plan_confirmation
 from kd_lightning.sweeps.hydra_callback import SweepWatch
 
 if TYPE_CHECKING:
-    from kd_lightning.results.statistics.seed_groups import Choice
+    from kd_lightning.results.statistics.seed_groups import ChosenConfiguration
 
 SETTING = "confirm"
 Launch = Callable[[Sequence[Sequence[str]], int], Any]
@@ -50,10 +50,10 @@ def drop_confirm(words: Iterable[str]) -> list[str]:
     """
     words = list(words)
     for word in words:
-        name, value = next(iter(params([word]).items()))
+        name, value = next(iter(parse_params([word]).items()))
         if name == SETTING and not value.isdecimal() and value != "null":
             raise ConfigError(f"{word}: one whole number is expected, as in confirm=5")
-    return [word for word in words if SETTING not in params([word])]
+    return [word for word in words if SETTING not in parse_params([word])]
 
 
 def refuse_confirm(value: Any) -> None:
@@ -127,15 +127,15 @@ def pick_fresh_seeds(used: Iterable[int], wanted: int) -> list[int]:
     return list(range(first, first + wanted))
 
 
-def list_swept_teacher_seeds(choice: Choice, exploring: Sequence[Job]) -> list[int]:
+def list_swept_teacher_seeds(choice: ChosenConfiguration, exploring: Sequence[Job]) -> list[int]:
     """The teacher's seeds where the sweep varied them: its seed must then be as fresh as the student's. Else none."""
-    if "teacher.seed" in params(choice.overrides):
+    if "teacher.seed" in parse_params(choice.overrides):
         return []
-    words = [params(job.overrides).get("teacher.seed", "") for job in exploring]
+    words = [parse_params(job.overrides).get("teacher.seed", "") for job in exploring]
     return [int(word) for word in words if word.isdecimal()]
 
 
-def announce_choice(choice: Choice, exploring: Sequence[Job], seeds: Sequence[int]) -> str:
+def announce_choice(choice: ChosenConfiguration, exploring: Sequence[Job], seeds: Sequence[int]) -> str:
     """What is confirmed, and how."""
     lost = sum(job.state != DONE for job in exploring)
     without = f" ({lost} of {len(exploring)} jobs gave no result and took no part in the choice)" if lost else ""

@@ -18,8 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kd_lightning.results.numbers import metric_value, shorten_number
-from kd_lightning.results.roles import DISTILLED, present
+from kd_lightning.results.numbers import format_metric, shorten_number
+from kd_lightning.results.roles import DISTILLED, list_models
 from kd_lightning.results.sweep_folder import (
     DONE,
     FAILED,
@@ -32,10 +32,10 @@ from kd_lightning.results.sweep_folder import (
     WAITING,
     Job,
     Sweep,
-    params,
+    parse_params,
     read_sweep,
 )
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.terminal import escape_unprintable
 
 REDRAW_SECONDS = 1.0
 """Least time between two readings of the folder."""
@@ -61,11 +61,11 @@ class Glance:
         """All in one line, but for the running jobs."""
         parts = [", ".join(f"{number} {what}" for what, number in self.counts.items())]
         parts += [f"best: {self.best}"] if self.best else []
-        parts += [f"about {duration(self.left)} left"] if self.left is not None else []
+        parts += [f"about {format_duration(self.left)} left"] if self.left is not None else []
         return " | ".join(parts)
 
 
-def glance(sweep: Sweep) -> Glance:
+def sum_up_sweep(sweep: Sweep) -> Glance:
     """Sum up a sweep's folder."""
     jobs, planned = sweep.jobs, max(sweep.planned or 0, len(sweep.jobs))
     begun = [job for job in jobs if job.record]
@@ -83,9 +83,9 @@ def glance(sweep: Sweep) -> Glance:
         "waiting" if sweep.running else "not begun": waiting,
     }
     first, *rest = counts.items()
-    left = time_left(jobs, running, waiting) if sweep.running else None
+    left = describe_time_left(jobs, running, waiting) if sweep.running else None
     return Glance(
-        dict([first, *((what, n) for what, n in rest if n)]), best_so_far(jobs, sweep.differing), running, left
+        dict([first, *((what, n) for what, n in rest if n)]), describe_best_so_far(jobs, sweep.differing), running, left
     )
 
 
@@ -101,11 +101,11 @@ def was_interrupted(job: Job) -> bool:
 
 def all_reused(job: Job) -> bool:
     """No student was trained in the job: the store had them all."""
-    roles = [role for role, _ in present(job.results)] if job.results else []
+    roles = [role for role, _ in list_models(job.results)] if job.results else []
     return bool(roles) and all(role.stage in job.reused for role in roles if role.is_student)
 
 
-def best_so_far(jobs: Sequence[Job], names: Sequence[str]) -> str:
+def describe_best_so_far(jobs: Sequence[Job], names: Sequence[str]) -> str:
     """The job with the best validation, in words."""
     values = {job.number: float(job.results["models"][DISTILLED]["val"]) for job in jobs if job.results}
     known = [job for job in jobs if job.results and math.isfinite(values[job.number])]
@@ -114,12 +114,12 @@ def best_so_far(jobs: Sequence[Job], names: Sequence[str]) -> str:
     results = known[0].results or {}
     metric, mode = results["metric"], results["mode"]
     best = (min if mode == "min" else max)(known, key=lambda job: values[job.number])
-    return f"{title(best, names)}, validation {metric} {metric_value(values[best.number], metric, mode)}"
+    return f"{make_job_title(best, names)}, validation {metric} {format_metric(values[best.number], metric, mode)}"
 
 
-def title(job: Job, names: Sequence[str]) -> str:
+def make_job_title(job: Job, names: Sequence[str]) -> str:
     """The job's number and what is its own."""
-    values = params(job.overrides)
+    values = parse_params(job.overrides)
     words = " ".join(
         [
             f"job {job.number}",
@@ -127,10 +127,10 @@ def title(job: Job, names: Sequence[str]) -> str:
             *(f"{name}={shorten_number(values[name])}" for name in names if name in values),
         ]
     )
-    return printable(words)
+    return escape_unprintable(words)
 
 
-def time_left(jobs: Sequence[Job], running: Sequence[Job], waiting: int) -> float | None:
+def describe_time_left(jobs: Sequence[Job], running: Sequence[Job], waiting: int) -> float | None:
     """Seconds until the end, about; None where neither a job that trained something is done nor one tells its pace.
 
     A running job tells from its own steps; what is to come takes as long as the median of those that are done.
@@ -157,11 +157,11 @@ def count_seconds_since_start(job: Job) -> float:
     return time.time() - float(job.record.get("clock") or time.time())
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time span in words.
 
     Example:
-        >>> duration(5), duration(125), duration(7300)
+        >>> format_duration(5), format_duration(125), format_duration(7300)
         ('5 s', '2 min', '2.0 h')
     """
     if seconds < 90:
@@ -169,27 +169,27 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def ending(job: Job, names: Sequence[str]) -> str:
+def describe_ending(job: Job, names: Sequence[str]) -> str:
     """What is said of a job when it is over."""
-    text = f"{title(job, names)}: {INTERRUPTED if has_vanished(job) else printable(job.state)}"
+    text = f"{make_job_title(job, names)}: {INTERRUPTED if has_vanished(job) else escape_unprintable(job.state)}"
     if job.results:
         metric, mode = job.results["metric"], job.results["mode"]
-        value = metric_value(job.results["models"][DISTILLED]["val"], metric, mode)
-        text += f", validation {printable(metric)} {value}"
+        value = format_metric(job.results["models"][DISTILLED]["val"], metric, mode)
+        text += f", validation {escape_unprintable(metric)} {value}"
     elif job.error:
-        text += f": {printable(job.error)}"
-    reused = printable(f"; reused {', '.join(job.reused)}") if job.reused else ""
-    return f"{text} ({duration(float(job.record.get('seconds') or 0))}{reused})"
+        text += f": {escape_unprintable(job.error)}"
+    reused = escape_unprintable(f"; reused {', '.join(job.reused)}") if job.reused else ""
+    return f"{text} ({format_duration(float(job.record.get('seconds') or 0))}{reused})"
 
 
 # -- display ----------------------------------------------------------------------------------------------------------
 
 
-def drawn(sweep: Sweep) -> RenderableType:
+def render_sweep(sweep: Sweep) -> RenderableType:
     """The glance with a bar for each running job."""
-    found, names = glance(sweep), sweep.differing
-    rows = [(title(job, names), job) for job in found.running]
-    return Group(Text(printable(found.line()), style="bold"), *([draw_bars(rows)] if rows else []))
+    found, names = sum_up_sweep(sweep), sweep.differing
+    rows = [(make_job_title(job, names), job) for job in found.running]
+    return Group(Text(escape_unprintable(found.line()), style="bold"), *([draw_bars(rows)] if rows else []))
 
 
 def get_stage_title(progress: Mapping[str, Any]) -> str:
@@ -205,10 +205,10 @@ def draw_bars(jobs: Sequence[tuple[str, Job]]) -> Table:
         step, steps = progress.get("step") or 0, progress.get("steps") or 0
         table.add_row(
             escape(name),
-            escape(printable(get_stage_title(progress))),
+            escape(escape_unprintable(get_stage_title(progress))),
             ProgressBar(total=steps or 1, completed=step, width=24),
             f"{step}/{steps}" if steps else "",
-            escape(printable(progress.get("note") or "")),
+            escape(escape_unprintable(progress.get("note") or "")),
         )
     return table
 
@@ -223,10 +223,10 @@ class SweepDisplay:
     """
 
     def __init__(self, folder: Path, bars: bool, console: Console | None = None) -> None:
-        from kd_lightning.experiment.console import terminal
+        from kd_lightning.experiment.console import make_console
 
         self.folder = folder
-        self.console = console or terminal()
+        self.console = console or make_console()
         self.bars = bars and self.console.is_terminal
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._told: set[int] = set()
@@ -260,6 +260,6 @@ class SweepDisplay:
         for job in sweep.jobs:
             if (job.state if last else job.record.get("state")) in FINAL and job.number not in self._told:
                 self._told.add(job.number)
-                self.console.print(escape(ending(job, names)), soft_wrap=True)
+                self.console.print(escape(describe_ending(job, names)), soft_wrap=True)
         if self.bars:
-            self._live.update(drawn(sweep), refresh=True)
+            self._live.update(render_sweep(sweep), refresh=True)

@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 
 from kd_lightning.config.shorthands import explain_shorthands
 from kd_lightning.errors import ConfigError, KDError
-from kd_lightning.results.sweep_folder import SWEEP, read_json
+from kd_lightning.results.sweep_folder import SWEEP, read_json_or_none
 from kd_lightning.results.sweep_records import begin_sweep
 from kd_lightning.safety.redaction import HiddenValues, redacted_override
-from kd_lightning.safety.terminal import printable
+from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.sweeps.folder_lock import FolderLock, describe_holder
 
 
@@ -37,7 +37,7 @@ class SweepWatch(Callback):
                 self.lead(config)
         except KDError as error:
             # Hydra turns exceptions of callbacks into warnings and goes on; leaving is what it lets through.
-            print(printable(f"kd: {type(error).__name__}: {error}"), file=sys.stderr)
+            print(escape_unprintable(f"kd: {type(error).__name__}: {error}"), file=sys.stderr)
             raise SystemExit(2) from error
 
     def lead(self, config: DictConfig) -> None:
@@ -51,7 +51,7 @@ class SweepWatch(Callback):
         lock = FolderLock(folder)
         if not lock.acquire():
             raise ConfigError(
-                f"{folder}: another sweep is at work here ({describe_holder(read_json(folder / SWEEP))}); follow it with "
+                f"{folder}: another sweep is at work here ({describe_holder(read_json_or_none(folder / SWEEP))}); follow it with "
                 f"kd status {folder} --watch, or give this one a folder of its own: hydra.sweep.dir={folder}-2"
             )
         SweepWatch.folder, SweepWatch.lock, SweepWatch.hidden = folder, lock, HiddenValues()
@@ -98,7 +98,7 @@ def say_shorthands(words: Sequence[str]) -> None:
     """Say in one line what the shorthands of a command stand for, if it has any."""
     line = explain_shorthands(words)
     if line:
-        print(printable(line), flush=True)
+        print(escape_unprintable(line), flush=True)
 
 
 def refuse_search(config: DictConfig) -> None:

@@ -19,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.config.allowlist import trusted_packages
 from kd_lightning.config.chosen_rates import list_foreign_rates
 from kd_lightning.config.hydra_setup import CONFIG_NAME
-from kd_lightning.config.instantiate import build, check_arguments
+from kd_lightning.config.instantiate import build_node, check_arguments
 from kd_lightning.config.real_numbers import with_real_numbers
-from kd_lightning.config.resolve import plain, yaml_text
+from kd_lightning.config.resolve import resolve_config, yaml_text
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError, Postponed, TrialPruned, did_you_mean
 from kd_lightning.process import collector
 from kd_lightning.process.stopping import Terminated
@@ -33,11 +33,11 @@ from kd_lightning.results.sweep_folder import (
     PREEMPTED,
     PRUNED,
     is_sweep,
-    key_of,
-    read_json,
+    read_json_or_none,
+    read_key,
 )
 from kd_lightning.results.sweep_records import begin_job, end_job, withdraw_job
-from kd_lightning.safety.error_text import describe, traceback_text
+from kd_lightning.safety.error_text import describe_error, traceback_text
 from kd_lightning.safety.redaction import redacted_override
 from kd_lightning.safety.write_places import check_places
 from kd_lightning.sweeps.confirmation import refuse_confirm
@@ -67,7 +67,7 @@ class Place:
     only: str = ""
 
 
-def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, Any]:
+def check_job_settings(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, Any]:
     """The job's settings as plain data. Hydra must be at work on them.
 
     Raises:
@@ -78,7 +78,7 @@ def checked(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str,
 
     config = config.copy()
     OmegaConf.update(config, "folder", str(folder))
-    settings = plain(config)
+    settings = resolve_config(config)
     missing = [name for name in GROUPS if name not in settings]  # `GROUP=[]` leaves one out
     if missing:
         raise ConfigError(f"{missing[0]}: nothing is chosen; kd ls {missing[0]} lists the choices")
@@ -107,14 +107,14 @@ def check_forced(settings: dict[str, Any]) -> None:
     from kd_lightning.experiment.console import QuietBoard
     from kd_lightning.experiment.experiment import Experiment
 
-    Experiment(settings, build, trusted_packages(), QuietBoard())
+    Experiment(settings, build_node, trusted_packages(), QuietBoard())
 
 
 def carry_out(settings: dict[str, Any], folder: Path, overrides: list[str], sweep: str | None, **more: Any) -> Results:
     """Run a job whose settings are checked; the content of ``results.json``.
 
     Args:
-        settings: From ``checked``.
+        settings: From ``check_job_settings``.
         folder: The run folder.
         overrides: What the user changed.
         sweep: Name of the sweep, if the job is one of a sweep.
@@ -122,7 +122,7 @@ def carry_out(settings: dict[str, Any], folder: Path, overrides: list[str], swee
     """
     from kd_lightning.experiment.run import execute
 
-    collector.go_on()
+    collector.resume_collection()
     return execute(**execution_arguments(settings, folder, overrides, sweep), **more)
 
 
@@ -132,7 +132,7 @@ def execution_arguments(
     """What ``run.execution`` needs to know of a job; arguments as for ``carry_out``."""
     return {
         "settings": settings,
-        "build": build,
+        "build": build_node,
         "packages": trusted_packages(),
         "folder": folder,
         "config_text": yaml_text,
@@ -154,11 +154,11 @@ def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> Non
     lock = FolderLock(folder)
     if not lock.acquire():
         raise ConfigError(
-            f"{folder}: another run is at work here ({describe_holder(read_json(folder / JOB))}); follow it with kd status "
+            f"{folder}: another run is at work here ({describe_holder(read_json_or_none(folder / JOB))}); follow it with kd status "
             f"{folder} --watch, or give this one a folder of its own: hydra.run.dir={folder}-2"
         )
     try:
-        settings = checked(config, folder, overrides)
+        settings = check_job_settings(config, folder, overrides)
     except BaseException:  # what is refused leaves no folder
         lock.discard()
         raise
@@ -197,8 +197,8 @@ def perform_in_sweep(config: DictConfig, folder: Path, place: Place) -> None:
     overrides = list(place.overrides)
     begin_job(folder, place.number, overrides)
     try:
-        with end_recorded(folder, place.number) as end:
-            settings = checked(config, folder, overrides)
+        with record_end_of_job(folder, place.number) as end:
+            settings = check_job_settings(config, folder, overrides)
             end.results = carry_out(settings, folder, overrides, place.sweep, **shared_with(place, folder))
     except Postponed:
         withdraw_job(folder)
@@ -210,10 +210,10 @@ def perform_stage(config: DictConfig, folder: Path, place: Place) -> None:
     from kd_lightning.experiment.console import QuietBoard
     from kd_lightning.experiment.experiment import Experiment
 
-    collector.go_on()
-    settings = checked(config, folder, list(place.overrides))
+    collector.resume_collection()
+    settings = check_job_settings(config, folder, list(place.overrides))
     experiment = Experiment(
-        settings, build, trusted_packages(), QuietBoard(), place.sweep, **shared_with(place, folder)
+        settings, build_node, trusted_packages(), QuietBoard(), place.sweep, **shared_with(place, folder)
     )
     with suppress(KDError):
         experiment.obtain(place.only)
@@ -242,7 +242,7 @@ class End:
 
 
 @contextmanager
-def end_recorded(folder: Path, number: int) -> Iterator[End]:
+def record_end_of_job(folder: Path, number: int) -> Iterator[End]:
     """Around a sweep's job, or its beginning: its end is recorded, and the next job goes on.
 
     Raises:
@@ -252,7 +252,7 @@ def end_recorded(folder: Path, number: int) -> Iterator[End]:
         with record_end(folder) as end:
             yield end
     except (Exception, SystemExit) as error:
-        print(f"job {number} {state_of(error)}: {describe(error)}", file=sys.stderr, flush=True)
+        print(f"job {number} {describe_end_state(error)}: {describe_error(error)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -269,17 +269,17 @@ def record_end(folder: Path) -> Iterator[End]:
         raise
     except (Exception, SystemExit) as error:
         with suppress(CheckpointWriteError):  # on a full disk, what ended the job says more than this does
-            end_job(folder, state_of(error), error=describe(error), traceback=traceback_text(error))
+            end_job(folder, describe_end_state(error), error=describe_error(error), traceback=traceback_text(error))
         raise
     else:
         if end.results is not None:
             models = [model for model in end.results["models"].values() if model]
-            own = done_stages(folder)
+            own = list_done_stages(folder)
             reused = [model["stage"] for model in models if model.get("reused") and model.get("stage", "") not in own]
-            end_job(folder, DONE, waited=end.waited(), reused=reused, key=key_of(end.results))
+            end_job(folder, DONE, waited=end.waited(), reused=reused, key=read_key(end.results))
 
 
-def done_stages(folder: Path) -> set[str]:
+def list_done_stages(folder: Path) -> set[str]:
     """Stages that were done for a sweep's job: by a process that made room later, or by one that did it besides, too."""
     try:
         return set((folder / DONE_STAGES).read_text(encoding="utf-8").split())
@@ -287,7 +287,7 @@ def done_stages(folder: Path) -> set[str]:
         return set()
 
 
-def state_of(error: BaseException) -> str:
+def describe_end_state(error: BaseException) -> str:
     """Of a job that ended with this error."""
     return PRUNED if isinstance(error, TrialPruned) else FAILED
 

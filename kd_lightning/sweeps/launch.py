@@ -19,14 +19,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.config.allowlist import freeze_trust
 from kd_lightning.config.conf_files import conf_dir
-from kd_lightning.config.hydra_errors import explain, explain_choices, is_of_defaults_list
+from kd_lightning.config.hydra_errors import explain_choices, explain_hydra_error, is_of_defaults_list
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.config.old_words import refuse_old_words
 from kd_lightning.config.shown_config import composed_without_secrets
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError, Postponed
-from kd_lightning.process.stopping import Terminated, terminable
-from kd_lightning.safety.error_text import describe, hide_command_secrets
-from kd_lightning.safety.terminal import printable
+from kd_lightning.process.stopping import Terminated, raise_on_sigterm
+from kd_lightning.safety.error_text import describe_error, hide_command_secrets
+from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.safety.trust import import_trusted_packages
 from kd_lightning.safety.verbs import DEFECT, INTERRUPTED_CODE, OK, TERMINATED_CODE, TRACEBACK, say_error
 from kd_lightning.sweeps.hydra_callback import SweepWatch
@@ -42,8 +42,8 @@ def run_as_job(arguments: list[str], place: Place) -> int:
     """``kd run ARGUMENTS`` as a job of a sweep that another process leads; the exit code."""
     _place.append(place)
     try:
-        with single_run():
-            return as_jobs(lambda: composed_and_run(arguments))
+        with make_single_run():
+            return as_jobs(lambda: compose_and_run_job(arguments))
     finally:
         _place.clear()
 
@@ -51,7 +51,7 @@ def run_as_job(arguments: list[str], place: Place) -> int:
 def as_jobs(work: Callable[[], int | None]) -> int:
     """Do what one or more jobs of a sweep do in this process; the exit code."""
     try:
-        with terminable():
+        with raise_on_sigterm():
             code = work() or OK
             return DEFECT if code == POSTPONED else code  # of somebody else, who ended the process with it
     except KeyboardInterrupt:
@@ -62,12 +62,12 @@ def as_jobs(work: Callable[[], int | None]) -> int:
         return POSTPONED
 
 
-def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | None = None) -> int:
+def compose_and_run_job(arguments: list[str], work: Callable[[DictConfig], None] | None = None) -> int:
     """Run, and turn every error but a wish to end into a line and an exit code.
 
     Args:
         arguments: Of ``kd run``.
-        work: Called with each composed configuration; None = ``job``.
+        work: Called with each composed configuration; None = ``run_hydra_job``.
     """
     wants_traceback = os.environ.get(TRACEBACK) == "1"
     words, sys.argv = sys.argv, [sys.argv[0], *arguments]
@@ -85,7 +85,7 @@ def composed_and_run(arguments: list[str], work: Callable[[DictConfig], None] | 
         refuse_old_words(arguments)
         import_trusted_packages()
         with freeze_trust(), composed_without_secrets(arguments):
-            compose_and_run(arguments, work or job)
+            compose_and_run(arguments, work or run_hydra_job)
         if _errors:
             raise _errors.pop()
         return OK
@@ -115,7 +115,7 @@ def refuse_pickled_run(arguments: list[str]) -> None:
 
 
 @contextmanager
-def single_run() -> Iterator[None]:
+def make_single_run() -> Iterator[None]:
     """Inside, Hydra does not compose all settings once more only to find out whether they ask for one job or several."""
     ask = Hydra.get_mode
     Hydra.get_mode = lambda *_, **__: RunMode.RUN  # type: ignore[method-assign]
@@ -137,7 +137,7 @@ def compose_and_run(arguments: list[str], work: Callable[[DictConfig], None]) ->
     except KDError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # `work` keeps its own errors to itself
-        raise ConfigError(explain(error, arguments, CONFIG_NAME)) from error
+        raise ConfigError(explain_hydra_error(error, arguments, CONFIG_NAME)) from error
     except TypeError as error:
         if not is_of_defaults_list(error):
             raise
@@ -148,7 +148,7 @@ def compose_and_run(arguments: list[str], work: Callable[[DictConfig], None]) ->
         raise CheckpointWriteError(f"cannot write {error.filename}: {error.strerror}") from error
 
 
-def job(config: DictConfig) -> None:
+def run_hydra_job(config: DictConfig) -> None:
     """What Hydra calls for each job that runs in this process."""
     context = HydraConfig.get()
     folder = Path(context.runtime.output_dir)
@@ -156,7 +156,7 @@ def job(config: DictConfig) -> None:
         # Hydra's own record of the sweep, secrets included; ours are each job's job.json and config.yaml.
         folder.with_name("multirun.yaml").unlink(missing_ok=True)
         overrides = [SweepWatch.hidden.redact(word) for word in context.overrides.task]
-        print(printable(f"job {context.job.num}: {' '.join(overrides)}"), flush=True)
+        print(escape_unprintable(f"job {context.job.num}: {' '.join(overrides)}"), flush=True)
         perform_in_sweep(config, folder, Place(folder.parent.name, context.job.num, overrides))
     elif _place and _place[0].only:
         perform_stage(config, folder, _place[0])
@@ -166,7 +166,7 @@ def job(config: DictConfig) -> None:
         try:
             perform_alone(config, folder, overrides_of_job())
         except SystemExit as stop:
-            _errors.append(RuntimeError(describe(stop)))
+            _errors.append(RuntimeError(describe_error(stop)))
         except Exception as error:
             _errors.append(error)  # raised by `run`: through Hydra it would be announced a second time
             remove_if_empty(folder)

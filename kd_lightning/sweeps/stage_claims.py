@@ -8,8 +8,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from kd_lightning.errors import NonFiniteLossError, Postponed, StageFailedError
-from kd_lightning.safety.error_text import describe
-from kd_lightning.safety.inside import check_file
+from kd_lightning.safety.error_text import describe_error
+from kd_lightning.safety.inside import check_appendable
 from kd_lightning.sweeps.stage_queue import LATER, Answer, Ask, Over
 
 AT_ONCE = 0.05
@@ -47,7 +47,7 @@ class StageClaims:
             yield
         except NonFiniteLossError as error:
             # A property of the stage. All else may be the job's own: its logger, its memory.
-            self._tell(Over(describe(error)))
+            self._tell(Over(describe_error(error)))
             raise
         except Exception:
             self._tell(Over())
@@ -56,7 +56,7 @@ class StageClaims:
 
     def note_done(self, stage: str) -> None:
         """See ``Claims``."""
-        with suppress(OSError), check_file(self.done.parent, self.done).open("a", encoding="utf-8") as file:
+        with suppress(OSError), check_appendable(self.done.parent, self.done).open("a", encoding="utf-8") as file:
             file.write(f"{stage}\n")
 
     def _ask(self, ask: Ask, waiting: Callable[[], None]) -> Answer:

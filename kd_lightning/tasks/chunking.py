@@ -6,7 +6,7 @@ from typing import Any
 
 from kd_lightning.errors import ConfigError
 
-WIDE = 4096
+WIDE_VOCABULARY = 4096
 """Classes from which it pays; figures in docs/performance.md."""
 AUTO = "auto"
 
@@ -24,4 +24,4 @@ def chunks(setting: Any, classes: int, reason_against: str | None) -> bool:
     """
     if setting is True and reason_against:
         raise ConfigError(f"chunked_loss=true: {reason_against}: set chunked_loss=auto, or choose another network")
-    return reason_against is None and (setting is True or (setting == AUTO and classes >= WIDE))
+    return reason_against is None and (setting is True or (setting == AUTO and classes >= WIDE_VOCABULARY))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kd_lightning.tasks.metrics import Accuracy
 
-NAMES = ("head", "medium", "tail")
+CLASS_GROUP_NAMES = ("head", "medium", "tail")
 METRIC = "accuracy_"
 """Before the group's name."""
 
@@ -29,7 +29,7 @@ def class_groups(class_rows: Tensor) -> dict[str, list[int]]:
         {'head': [1, 3], 'medium': [2], 'tail': [0]}
     """
     order = class_rows.argsort(descending=True, stable=True)
-    names = NAMES if len(order) > 2 else (NAMES[0], NAMES[-1])
+    names = CLASS_GROUP_NAMES if len(order) > 2 else (CLASS_GROUP_NAMES[0], CLASS_GROUP_NAMES[-1])
     return {name: part.tolist() for name, part in zip(names, order.tensor_split(len(names)), strict=True)}
 
 

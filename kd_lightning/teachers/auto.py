@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.teachers.base import TeacherOutputs
-from kd_lightning.teachers.stored.reader import Policy
+from kd_lightning.teachers.stored.reader import StorageFormat
 
 PAYS_FROM = 1.5
 """Rows that the students read, for each row of the training split. Storing a row costs a forward pass of the teacher and its
@@ -25,8 +25,8 @@ class Auto:
         ConfigError: ``cached`` stores nothing.
     """
 
-    def __init__(self, cached: Policy, live: Callable[..., TeacherOutputs]) -> None:
-        if not isinstance(cached, Policy):
+    def __init__(self, cached: StorageFormat, live: Callable[..., TeacherOutputs]) -> None:
+        if not isinstance(cached, StorageFormat):
             raise ConfigError(
                 "teacher_outputs.cached stores nothing: give it what teacher_outputs=cached or =topk holds"
             )
@@ -34,7 +34,7 @@ class Auto:
         self.live = live
 
 
-STORING = (Policy, Auto)
+STORING = (StorageFormat, Auto)
 """What the settings of ``teacher_outputs`` build where rows may be written to disk."""
 
 

@@ -29,7 +29,7 @@ BY_STRIDES = ("view", "view_as", "as_strided", "stride", "is_contiguous", "data_
 Said = Callable[[nn.Module], Sequence[Tensor]]
 
 
-def made_cheaper(network: nn.Module, said: Said, tapped: Collection[str] = ()) -> nn.Module:
+def make_cheaper(network: nn.Module, said: Said, tapped: Collection[str] = ()) -> nn.Module:
     """The network, or a copy on the CPU that says the same and is cheaper to run.
 
     Args:
@@ -69,7 +69,7 @@ def fold_batch_norms(network: nn.Module, graph: fx.Graph, tapped: Collection[str
     Args:
         network: In eval mode.
         graph: Of its forward pass.
-        tapped: As in ``made_cheaper``.
+        tapped: As in ``make_cheaper``.
 
     Returns:
         How many.

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.models.taps import check_taps, tapped
+from kd_lightning.models.taps import check_taps, tap_network
 from kd_lightning.tasks.base import Task, why_whole
 from kd_lightning.teachers.base import TeacherOutputs
-from kd_lightning.teachers.folding import made_cheaper
+from kd_lightning.teachers.folding import make_cheaper
 from kd_lightning.types import Batch, Outputs
 
 
@@ -62,7 +62,7 @@ class LiveTeacher(TeacherOutputs):
         logits = self.task.linear_logits if self.by_rows else self.task.logits
         if not self.paths:
             return Outputs(logits(network, batch))
-        with tapped(network, self.paths) as features:
+        with tap_network(network, self.paths) as features:
             made = logits(network, batch)
         return Outputs(made, features)
 
@@ -82,18 +82,18 @@ class LiveTeacher(TeacherOutputs):
         parts = [path.partition(":") for path in self.paths.values()]
         kept = {path for path, *_ in parts} | {f"{path}.{child}" for path, _, child in parts}
         with torch.autocast("cpu", enabled=False):
-            cheaper = made_cheaper(self.network, said, kept)
+            cheaper = make_cheaper(self.network, said, kept)
         if cheaper is not self.network:
-            self._hashes = state_hash(self.network), state_hash(cheaper)
+            self._hashes = hash_state(self.network), hash_state(cheaper)
             self.network = cheaper.to(sample.device)
 
     def content_hash(self) -> str:
         """That of the network as it was given, as long as what was made of it is unchanged."""
-        found = state_hash(self.network)
+        found = hash_state(self.network)
         return self._hashes[0] if self._hashes is not None and found == self._hashes[1] else found
 
 
-def state_hash(network: nn.Module) -> str:
+def hash_state(network: nn.Module) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers."""
     digest = hashlib.sha256()
     tensors = [*network.named_parameters(), *network.named_buffers()]

@@ -19,7 +19,7 @@ from kd_lightning.losses.base import Loss, all_taps, lasting, teacher_taps
 from kd_lightning.losses.functional.chunked.loss import chunked_loss
 from kd_lightning.losses.weighting.base import HARD, Weighting
 from kd_lightning.losses.weighting.fixed import Fixed
-from kd_lightning.models.taps import check_taps, tapped
+from kd_lightning.models.taps import check_taps, tap_network
 from kd_lightning.tasks.base import Task
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.training.annealing import Annealing, Mixing
@@ -225,7 +225,7 @@ class DistillationModule(SupervisedModule):
         logits = self.task.linear_logits if self.chunked else self.task.logits
         if not self.student_taps:
             return Outputs(logits(self.network, batch))
-        with tapped(self.network, self.student_taps) as features:
+        with tap_network(self.network, self.student_taps) as features:
             made = logits(self.network, batch)
         return Outputs(made, features)
 

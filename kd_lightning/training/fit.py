@@ -240,7 +240,7 @@ def fit(training: Training) -> None:
 
 def run(trainer: pl.Trainer, module: pl.LightningModule, training: Training) -> None:
     """Let the trainer train the module on the rows of ``training``, from its resume point if it has one."""
-    with lightning_is_quiet(), interrupts_pass(), stopping.deferred():
+    with lightning_is_quiet(), interrupts_pass(), stopping.defer_sigterm():
         trainer.fit(module, datamodule=training.stage.data(), ckpt_path=training.resume, weights_only=True)
 
 

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.losses.base import Loss
-from kd_lightning.models.taps import check_taps, tapped
-from kd_lightning.seeds import derive
+from kd_lightning.models.taps import check_taps, tap_network
+from kd_lightning.seeds import derive_seed
 from kd_lightning.tasks.base import Task
 from kd_lightning.training.distillation import DistillationModule
 
 
-def attach(losses: Mapping[str, Loss], network: Callable[[str], nn.Module], task: Task, seed: int, rows: int) -> None:
+def attach_losses(
+    losses: Mapping[str, Loss], network: Callable[[str], nn.Module], task: Task, seed: int, rows: int
+) -> None:
     """Settle the taps of all losses and let them build their projections.
 
     Args:
@@ -39,14 +41,14 @@ def attach(losses: Mapping[str, Loss], network: Callable[[str], nn.Module], task
         term.attach(student, teacher)
         check_taps(student, {tap: path for tap, (path, _) in term.taps.items()}, "student")
         check_taps(teacher, {tap: path for tap, (_, path) in term.taps.items()}, "teacher")
-        torch.manual_seed(derive(seed, "objectives", name))  # the old word: another would change every start
+        torch.manual_seed(derive_seed(seed, "objectives", name))  # the old word: another would change every start
         term.build(
-            features(student, {tap: path for tap, (path, _) in term.taps.items()}, task),
-            features(teacher, {tap: path for tap, (_, path) in term.taps.items()}, task),
+            read_features(student, {tap: path for tap, (path, _) in term.taps.items()}, task),
+            read_features(teacher, {tap: path for tap, (_, path) in term.taps.items()}, task),
         )
 
 
-def prepared(module: DistillationModule, teacher: Callable[[], nn.Module]) -> DistillationModule:
+def prepare_module(module: DistillationModule, teacher: Callable[[], nn.Module]) -> DistillationModule:
     """The module after its losses were told which student is about to be trained.
 
     Args:
@@ -59,8 +61,8 @@ def prepared(module: DistillationModule, teacher: Callable[[], nn.Module]) -> Di
 
 
 @torch.no_grad()
-def features(network: nn.Module, taps: Mapping[str, str], task: Task) -> dict[str, Tensor]:
+def read_features(network: nn.Module, taps: Mapping[str, str], task: Task) -> dict[str, Tensor]:
     """What the taps see of the task's example batch."""
-    with tapped(network, taps) as found:
+    with tap_network(network, taps) as found:
         task.logits(network, task.example_batch())
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from kd_lightning.models.weights import load_weights
 from kd_lightning.store import Entry, publish
 from kd_lightning.training.distillation import DistillationModule
-from kd_lightning.training.sharding import HasState, gathered
+from kd_lightning.training.sharding import HasState, gather_network
 from kd_lightning.training.supervised import SupervisedModule
 
 CARRIED = "losses.safetensors"
@@ -20,10 +20,10 @@ CARRIED = "losses.safetensors"
 def to_keep(module: SupervisedModule) -> HasState | None:
     """What the module's losses own now, where its stage hands that on. All processes take part."""
     carried = module.carried()
-    return None if carried is None else gathered(carried)
+    return None if carried is None else gather_network(carried)
 
 
-def settle(entry: Entry, step: int) -> list[str]:
+def settle_losses(entry: Entry, step: int) -> list[str]:
     """Have what was kept at the best step in the entry; the names of the files, if any."""
     path = carried_path(entry.folder, step)
     if not path.is_file():
@@ -32,7 +32,7 @@ def settle(entry: Entry, step: int) -> list[str]:
     return [CARRIED]
 
 
-def go_on(module: DistillationModule, earlier: Entry) -> None:
+def continue_losses(module: DistillationModule, earlier: Entry) -> None:
     """Give the module's losses what those of the earlier stage had."""
     lasting = module.lasting()
     if lasting:

@@ -37,7 +37,7 @@ class WholeState:
         return dict(self._tensors)
 
 
-def shard(network: nn.Module, mesh: Any) -> None:
+def shard_network(network: nn.Module, mesh: Any) -> None:
     """Split a network's parameters over the devices of a mesh, in place.
 
     Repeated blocks (the children of lists and sequences) are gathered one at a time in the forward and the backward
@@ -57,12 +57,12 @@ def shard(network: nn.Module, mesh: Any) -> None:
     for name, parameter in network.named_parameters():
         if parameter.dim() == 0:
             raise ConfigError(f"parameter {name} is a single number, which trainer=fsdp cannot split: use trainer=ddp")
-    for block in blocks(network):
+    for block in list_blocks(network):
         fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
 
 
-def blocks(network: nn.Module) -> list[nn.Module]:
+def list_blocks(network: nn.Module) -> list[nn.Module]:
     """The parts that are worth gathering by themselves: children of lists and sequences that have parameters, and share
     none with the rest of the network."""
     uses: dict[int, int] = {}
@@ -80,7 +80,7 @@ def blocks(network: nn.Module) -> list[nn.Module]:
     ]
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor) -> Tensor:
     """What this process holds of it: without a word to the others."""
     return tensor.to_local() if is_split(tensor) else tensor  # type: ignore[attr-defined]
 
@@ -90,7 +90,7 @@ def is_split(value: Any) -> bool:
     return isinstance(value, Tensor) and hasattr(value, "full_tensor")
 
 
-def whole(value: Any, keep: bool = True) -> Any:
+def gather_whole(value: Any, keep: bool = True) -> Any:
     """Nested lists and dicts with every split tensor put together, on the CPU. All processes take part.
 
     Args:
@@ -98,9 +98,9 @@ def whole(value: Any, keep: bool = True) -> Any:
         keep: False = this process only takes part, and gets None for each tensor that was split.
     """
     if isinstance(value, Mapping):
-        return {key: whole(item, keep) for key, item in value.items()}
+        return {key: gather_whole(item, keep) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(whole(item, keep) for item in value)
+        return type(value)(gather_whole(item, keep) for item in value)
     if is_split(value):
         full = value.detach().full_tensor()
         # A copy of its own: what was gathered may be padded at the end.
@@ -108,7 +108,7 @@ def whole(value: Any, keep: bool = True) -> Any:
     return value
 
 
-def gathered(network: nn.Module) -> HasState:
+def gather_network(network: nn.Module) -> HasState:
     """What to save of a network: itself, or its whole state where it is split. All processes take part."""
     # First, because a split network stays put together after a forward pass without a backward one, until it is asked.
     state = network.state_dict()
@@ -119,13 +119,13 @@ def gathered(network: nn.Module) -> HasState:
     for name, tensor in state.items():
         original = named.get(name, tensor)
         if id(original) not in put_together:
-            put_together[id(original)] = whole(tensor)
+            put_together[id(original)] = gather_whole(tensor)
         state[name] = put_together[id(original)]
     return WholeState(state)
 
 
 @torch.no_grad()
-def restored(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+def restore_module(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give a module, split or not, the whole tensors of a state dict."""
     targets = module.state_dict()
     assert targets.keys() == state.keys(), sorted(targets.keys() ^ state.keys())
@@ -140,10 +140,10 @@ def split_like(full: Tensor, like: Tensor) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     mesh, placements = like.device_mesh, like.placements  # type: ignore[attr-defined]
-    return distribute_tensor(full.to(local(like).device), mesh, placements)
+    return distribute_tensor(full.to(local_part(like).device), mesh, placements)
 
 
-def spread(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+def split_optimizer_state(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
     """An optimizer's whole state, with what is kept for each element of a parameter split as the parameter is.
 
     Args:

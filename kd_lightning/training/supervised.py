@@ -18,11 +18,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from kd_lightning.errors import NonFiniteLossError
 from kd_lightning.losses.functional.chunked.loss import chunked_loss
-from kd_lightning.seeds import derive
+from kd_lightning.seeds import derive_seed
 from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.batched_logits import logits_by_parts
 from kd_lightning.training.compilation import compile_network, compiling
-from kd_lightning.training.sharding import shard
+from kd_lightning.training.sharding import shard_network
 from kd_lightning.types import Batch
 
 Schedule = Callable[[float], float]
@@ -88,7 +88,7 @@ class SupervisedModule(QuickModule):
         if self.device_mesh is not None:
             self.chunked = False  # the head's weights are spread over the devices, and come together in its call alone
             for part in self.trained_parts():
-                shard(part, self.device_mesh["data_parallel"])
+                shard_network(part, self.device_mesh["data_parallel"])
         if self.compiled:
             self.compile_networks()
 
@@ -128,7 +128,7 @@ class SupervisedModule(QuickModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # A seed for each step: what is random in step k does not depend on how the run came to step k.
-        seed_device(derive(self.seed, "step", batch_idx, self.global_rank), self.device)
+        seed_device(derive_seed(self.seed, "step", batch_idx, self.global_rank), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         with compiling(self.compiled):

@@ -40,16 +40,16 @@ from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.live import LiveTeacher
 from kd_lightning.teachers.stored.hidden import Hidden
 from kd_lightning.teachers.stored.logits import AllLogits
-from kd_lightning.teachers.stored.reader import Policy
+from kd_lightning.teachers.stored.reader import StorageFormat
 from kd_lightning.teachers.stored.shards import Shards
 from kd_lightning.teachers.stored.topk import TopK
-from kd_lightning.teachers.stored.writer import Job, build
+from kd_lightning.teachers.stored.writer import WriteJob, write_outputs
 from kd_lightning.types import Batch, LinearLogits, Logits
 
 CONTEXT, BATCH = 35, 20
 TEMPERATURES = (1.0, 2.0, 4.0)
 ERROR_BATCHES = 4
-POLICIES: list[tuple[str, Policy]] = [
+POLICIES: list[tuple[str, StorageFormat]] = [
     ("all logits fp16", AllLogits("fp16")),
     ("all logits int8", AllLogits("int8")),
     ("hidden fp16", Hidden("fp16")),
@@ -132,11 +132,11 @@ def made(args: argparse.Namespace, folder: Path) -> Bench:
 # -- bytes, errors, rates ---------------------------------------------------------------------------------------------
 
 
-def stored(bench: Bench, policy: Policy, name: str) -> tuple[TeacherOutputs, float, int]:
+def stored(bench: Bench, policy: StorageFormat, name: str) -> tuple[TeacherOutputs, float, int]:
     """The outputs on disk; seconds of their writing, bytes of a token."""
     entry = Entry(bench.folder / "teacher_outputs" / name)
     entry.clear()
-    job = Job(
+    job = WriteJob(
         network=bench.teacher,
         task=bench.task,
         policy=policy.resolved(bench.teacher, bench.task, {}),
@@ -147,7 +147,7 @@ def stored(bench: Bench, policy: Policy, name: str) -> tuple[TeacherOutputs, flo
         batch_size=128,
     )
     started = time.perf_counter()
-    build(job, entry, {}, lambda _: None, lambda *_: None)
+    write_outputs(job, entry, {}, lambda _: None, lambda *_: None)
     seconds = time.perf_counter() - started
     outputs = policy(copy.deepcopy(bench.teacher), bench.task, Shards(entry.folder))
     outputs.connect({})

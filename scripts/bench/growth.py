@@ -27,8 +27,8 @@ from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 
 from kd_lightning.config.conf_files import conf_dir
-from kd_lightning.config.instantiate import build
-from kd_lightning.config.resolve import plain
+from kd_lightning.config.instantiate import build_node
+from kd_lightning.config.resolve import resolve_config
 from kd_lightning.experiment.experiment import Experiment, Found
 from kd_lightning.experiment.pending import Steps
 from kd_lightning.experiment.settings import TEACHER
@@ -38,7 +38,7 @@ from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
 from kd_lightning.losses.functional.divergence import ForwardKLDivergence
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.results.report.charts.chart import Chart, Series
-from kd_lightning.results.report.charts.svg import draw
+from kd_lightning.results.report.charts.svg import draw_chart
 from kd_lightning.sweeps.cohort.limits import free_memory
 from kd_lightning.sweeps.cohort.run_cohort import CohortJob, advance_in_turn
 from kd_lightning.training.fit import lightning_is_quiet
@@ -110,7 +110,7 @@ def settings(outputs: str, *words: str) -> dict[str, Any]:
     """Composed settings of a job with one soft stage."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         shared = ["student.pretrain_steps=0", "validate_every=100000", "checkpoint_every=100000", "folder=x"]
-        return plain(compose("config", [*words, *shared, f"outputs={outputs}"]))
+        return resolve_config(compose("config", [*words, *shared, f"outputs={outputs}"]))
 
 
 def cohort(steps: int = 300) -> dict[str, Points]:
@@ -132,7 +132,7 @@ def cohort(steps: int = 300) -> dict[str, Points]:
 def together(grid: Sequence[dict[str, Any]], stack: bool) -> float:
     """Seconds of the soft stages of a cohort."""
     made: dict[Any, Any] = {}
-    experiments = [Experiment(each, build, [], Silent(), "bench", made=made) for each in grid]
+    experiments = [Experiment(each, build_node, [], Silent(), "bench", made=made) for each in grid]
 
     def work(experiment: Experiment, clock: object) -> Steps[Found]:
         return experiment.steps()
@@ -150,7 +150,7 @@ def cache() -> dict[str, Points]:
     with tempfile.TemporaryDirectory() as outputs:
         for count in CACHED:
             words = ("teacher_outputs=hidden", f"data.limit={count}", "teacher.steps=5", "student.steps=5")
-            builder = Experiment(settings(outputs, *words), build, [], Silent()).builder
+            builder = Experiment(settings(outputs, *words), build_node, [], Silent()).builder
             (source,) = builder.sources()
             # What the teacher knows does not matter for the time.
             source = open_source(builder, TEACHER, source, partial(builder.network, TEACHER), STAGE)
@@ -179,7 +179,7 @@ def show(name: str, title: str, x: str, y: str, found: dict[str, Points], pictur
     if pictures:
         styles = (3, 1)
         series = tuple(Series(label, styles[i], tuple(points)) for i, (label, points) in enumerate(found.items()))
-        picture = draw(Chart(title, x, y, series), name, "wide", 720, 320)
+        picture = draw_chart(Chart(title, x, y, series), name, "wide", 720, 320)
         head, _, rest = picture.partition(">")
         (pictures / f"growth-{name}.svg").write_text(
             f'{head} xmlns="http://www.w3.org/2000/svg" width="720" height="320">{STYLE}{rest}\n', encoding="utf-8"

@@ -34,11 +34,11 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.errors import NonFiniteLossError
-from kd_lightning.results.numbers import significant
-from kd_lightning.results.statistics.over_seeds import Configuration, configurations
-from kd_lightning.results.statistics.seed_sentences import difference, with_sd
-from kd_lightning.results.sweep_folder import DONE, Job, params, read_sweep
-from kd_lightning.safety.versions import installed
+from kd_lightning.results.numbers import format_significant
+from kd_lightning.results.statistics.over_seeds import Configuration, list_configurations
+from kd_lightning.results.statistics.seed_sentences import format_fine_difference, format_mean_sd
+from kd_lightning.results.sweep_folder import DONE, Job, parse_params, read_sweep
+from kd_lightning.safety.versions import list_versions
 from scripts.bench.interleaved import ROOT, Silent, head, row
 
 MNIST = ("experiment=mnist5k", "teacher.model.channels=[16,32]", "teacher.steps=600", "student.steps=400")
@@ -90,7 +90,7 @@ def accuracies(found: dict[str, Any], words: Sequence[str], names: Sequence[str]
         every = [*others, *(kept(job) for job in jobs)]
         found["jobs"] = [{**each, "number": number} for number, each in enumerate(every)]
         found["commands"] = [*(each for each in found.get("commands", []) if each != command), command]
-    found["versions"] = ", ".join(f"{name} {installed()[name]}" for name in ("torch", "pytorch-lightning"))
+    found["versions"] = ", ".join(f"{name} {list_versions()[name]}" for name in ("torch", "pytorch-lightning"))
 
 
 def sweep(words: Sequence[str], names: Sequence[str], seeds: str, outputs: Path) -> tuple[str, list[Job]]:
@@ -115,7 +115,7 @@ def sweep(words: Sequence[str], names: Sequence[str], seeds: str, outputs: Path)
 
 def loss_of(overrides: Sequence[str]) -> str:
     """``loss=[kd]`` -> ``kd``."""
-    return params(overrides)["loss"].strip("[]")
+    return parse_params(overrides)["loss"].strip("[]")
 
 
 def kept(job: Job) -> dict[str, Any]:
@@ -152,11 +152,11 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
     from hydra import compose, initialize_config_dir
 
     from kd_lightning.config.conf_files import conf_dir
-    from kd_lightning.config.instantiate import build
-    from kd_lightning.config.resolve import plain
+    from kd_lightning.config.instantiate import build_node
+    from kd_lightning.config.resolve import resolve_config
     from kd_lightning.experiment.experiment import Experiment
     from kd_lightning.experiment.settings import softness
-    from kd_lightning.training.loss_setup import prepared
+    from kd_lightning.training.loss_setup import prepare_module
 
     overrides = [
         *words,
@@ -166,11 +166,11 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
         "folder=x",
     ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        settings = plain(compose("config", overrides))
-    builder = Experiment(settings, build, [], Silent()).builder
+        settings = resolve_config(compose("config", overrides))
+    builder = Experiment(settings, build_node, [], Silent()).builder
     teacher = builder.teacher_outputs(builder.network("teacher"), builder.sources()[0])
     module = builder.distilling(teacher, builder.network("student"), 1000, 0, softness(settings)).train()
-    module = prepared(module, lambda: builder.network("teacher"))
+    module = prepare_module(module, lambda: builder.network("teacher"))
     optimizer = module.configure_optimizers()["optimizer"]
     rows = builder.dataset.rows("student", 1, only_labeled=False)
     batch = rows.train_set.__getitems__(list(range(rows.batch_size)))
@@ -198,7 +198,7 @@ def times(words: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
         pairs = [(taken(base), taken(other)) for _ in range(ROUNDS)]
         seconds += [one for one, _ in pairs]
         ratios[name] = [round(two / one, 4) for one, two in pairs]
-        print(name, significant(statistics.median(ratios[name]), 3), flush=True)
+        print(name, format_significant(statistics.median(ratios[name]), 3), flush=True)
     where = f"{platform.machine()}, one thread, torch {torch.__version__}"
     return {"seconds": statistics.median(seconds), "ratios": ratios, "where": where}
 
@@ -225,7 +225,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
     done = [job.results for job in jobs if job.results and loss_of(job.overrides) not in OWN_STUDENT]
     done = done or [job.results for job in jobs if job.results]
     one, teacher = done[0], done[0]["models"]["teacher"]
-    show = partial(with_sd, metric=one["metric"], mode=one["mode"])
+    show = partial(format_mean_sd, metric=one["metric"], mode=one["mode"])
     baselines = {result["seed"]: result["models"]["baseline"]["test"] for result in done}
     student = one["models"]["baseline"]
     seeds = "one seed" if len(baselines) == 1 else f"{len(baselines)} seeds"
@@ -237,7 +237,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
     yield head("loss", "test accuracy", "gain, points", "95 % interval", "p, adjusted", "verdict", "step, times kd")
     yield row("student alone", show(list(baselines.values())), *[""] * 5)
     names = {job.number: loss_of(job.overrides) for job in jobs}
-    for each in sorted(configurations(jobs), key=lambda each: -each.test_mean):
+    for each in sorted(list_configurations(jobs), key=lambda each: -each.test_mean):
         name = names[each.jobs[0]]
         mark = f" ({alone[name]['parameters']:,} parameters)" if name in OWN_STUDENT else ""
         yield row(f"`{name}`{mark}", *cells(each), ratio(ratios, name))
@@ -250,11 +250,11 @@ def table(found: dict[str, Any]) -> Iterator[str]:
 
 def cells(one: Configuration) -> list[str]:
     """Of one loss."""
-    points = partial(difference, example=one.test_mean, metric=one.metric, mode=one.mode)
-    value = with_sd([one.test_mean], one.metric, one.mode)
+    points = partial(format_fine_difference, example=one.test_mean, metric=one.metric, mode=one.mode)
+    value = format_mean_sd([one.test_mean], one.metric, one.mode)
     spread = "" if one.test_sd is None else f" ± {points(one.test_sd, digits=2)}"
     interval = "" if one.interval is None else " to ".join(f"{100 * bound:+.1f}" for bound in one.interval)
-    p = "" if one.p_adjusted is None else significant(one.p_adjusted, 2)
+    p = "" if one.p_adjusted is None else format_significant(one.p_adjusted, 2)
     return [value + spread, f"{100 * one.gain_mean:+.1f}", interval, p, one.verdict]
 
 

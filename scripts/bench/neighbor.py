@@ -43,16 +43,16 @@ class Teacher:
         from hydra import compose, initialize_config_dir
 
         from kd_lightning.config.conf_files import conf_dir
-        from kd_lightning.config.instantiate import build
-        from kd_lightning.config.resolve import plain
+        from kd_lightning.config.instantiate import build_node
+        from kd_lightning.config.resolve import resolve_config
         from kd_lightning.experiment.experiment import Experiment
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         words = [f"outputs={outputs}", "folder=x", "data.limit=6000", f"teacher.steps={steps}"]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            self.settings = plain(compose("config", words))
-        self.steps, self.outputs, self.build = steps, Path(outputs), build
-        self.experiment = Experiment(self.settings, build, [], Silent())
+            self.settings = resolve_config(compose("config", words))
+        self.steps, self.outputs, self.build = steps, Path(outputs), build_node
+        self.experiment = Experiment(self.settings, build_node, [], Silent())
 
     def train_by_framework(self) -> None:
         """As a stage of a run, its validation and files included."""

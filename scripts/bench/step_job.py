@@ -69,8 +69,8 @@ class Job:
         from hydra import compose, initialize_config_dir
 
         from kd_lightning.config.conf_files import conf_dir
-        from kd_lightning.config.instantiate import build
-        from kd_lightning.config.resolve import plain
+        from kd_lightning.config.instantiate import build_node
+        from kd_lightning.config.resolve import resolve_config
         from kd_lightning.experiment.experiment import Experiment
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -80,13 +80,13 @@ class Job:
         words = [*job, *overrides, f"outputs={outputs}", "folder=x", *budget]
         words += ["trainer.accelerator=gpu"] if device == "cuda" else []
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            self.settings = plain(compose("config", words))
+            self.settings = resolve_config(compose("config", words))
         source = self.settings["data"]["source"]
 
         def built(node: Any) -> Any:
-            return RandomTokens() if name == "W1" and node is source else build(node)
+            return RandomTokens() if name == "W1" and node is source else build_node(node)
 
-        self.build = build
+        self.build = build_node
         self.folder = Path(outputs)
         self.experiment = Experiment(self.settings, built, [], Silent())
         self.compared = min(self.steps, COMPARED)

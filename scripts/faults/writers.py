@@ -65,7 +65,7 @@ def copy_weights(folder: Path, new: bool) -> None:
         raise OSError("no links here")
 
     os.link = no_links  # this process does nothing else
-    run_folder.link(folder.parent / SOURCE[new], folder / "teacher.safetensors")
+    run_folder.link_or_copy(folder.parent / SOURCE[new], folder / "teacher.safetensors")
 
 
 def write_page(folder: Path, new: bool) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kd_lightning.data.source import SPLITS
-from kd_lightning.data.sources.text import END_OF_TEXT, TextFiles, read_text, train_bpe, windows
+from kd_lightning.data.sources.text import END_OF_TEXT, TextFiles, cut_windows, read_document, train_bpe
 from kd_lightning.errors import ConfigError, EmptyDatasetError, KDError, MissingExtraError, VocabMismatchError
 
 END = 0
@@ -27,7 +27,7 @@ VOCAB = 262
     context=st.integers(1, 5),
 )
 def test_every_token_is_a_target_exactly_once_after_those_before_it(documents: list[list[int]], context: int) -> None:
-    rows = windows(documents, context, END)
+    rows = cut_windows(documents, context, END)
     assert rows["inputs"].shape == rows["targets"].shape == rows["mask"].shape
     assert rows["inputs"].shape[1] == context
     for number, document in enumerate(documents):
@@ -41,7 +41,7 @@ def test_every_token_is_a_target_exactly_once_after_those_before_it(documents: l
 
 
 def test_windows_of_a_case_done_by_hand() -> None:
-    rows = windows([[5, 6, 7, 8], [9]], 3, END)
+    rows = cut_windows([[5, 6, 7, 8], [9]], 3, END)
     assert rows["inputs"].tolist() == [[0, 5, 6], [7, 8, 0], [0, 9, 0]]
     assert rows["targets"].tolist() == [[5, 6, 7], [8, 0, 0], [9, 0, 0]]
     assert rows["mask"].tolist() == [[True, True, True], [True, False, False], [True, False, False]]
@@ -52,7 +52,7 @@ def test_windows_of_a_case_done_by_hand() -> None:
 
 
 def test_padding_is_at_the_end_of_a_document_and_never_counts() -> None:
-    rows = windows([list(range(1, 12))], 4, END)
+    rows = cut_windows([list(range(1, 12))], 4, END)
     assert rows["mask"].flatten().tolist() == [True] * 11 + [False]
     assert rows["targets"].flatten()[-1] == END
 
@@ -101,7 +101,7 @@ def test_rows_are_the_files_of_their_split(tmp_path: Path) -> None:
             mine = rows["group"] == number
             texts.append(tokenizer.decode(rows["targets"][mine][rows["mask"][mine]].tolist()))
             assert rows["inputs"][mine][0, 0] == tokenizer.token_to_id(END_OF_TEXT)
-        assert texts == [read_text(path) for path in files]
+        assert texts == [read_document(path) for path in files]
         assert found.facts[f"{split} files"] == len(files)
         assert found.facts[f"{split} tokens"] == int(rows["mask"].sum())
 
@@ -121,7 +121,7 @@ def test_the_tokenizer_learns_from_the_training_files_alone(tmp_path: Path, spli
     secret.write_text("zqzq " * 500, encoding="utf-8")
     assert "zq" not in merges(source.prepare().tokenizer)
     # The positive control: with that file among the training texts, it is the first thing to be learnt.
-    every = train_bpe([read_text(path) for path in source.files()], VOCAB)
+    every = train_bpe([read_document(path) for path in source.files()], VOCAB)
     assert "z" in merges(every.to_str())
 
 
@@ -148,7 +148,7 @@ def test_only_files_of_the_pattern_are_read(tmp_path: Path) -> None:
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfcaf\xc3\xa9")
-    assert read_text(tmp_path / "a.txt") == "café"
+    assert read_document(tmp_path / "a.txt") == "café"
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------
@@ -183,10 +183,10 @@ def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "blank.txt").write_text(" \n\t\n", encoding="utf-8")
     with pytest.raises(EmptyDatasetError, match=r"blank\.txt holds no text"):
-        read_text(tmp_path / "blank.txt")
+        read_document(tmp_path / "blank.txt")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 au lait")
     with pytest.raises(KDError, match=r"latin\.txt is not UTF-8 at byte 3"):
-        read_text(tmp_path / "latin.txt")
+        read_document(tmp_path / "latin.txt")
 
 
 def test_too_little_text_for_the_vocabulary_names_the_size_that_fits(tmp_path: Path) -> None:

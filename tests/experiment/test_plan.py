@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
-from kd_lightning.cli.plan import sum_up
+from kd_lightning.cli.plan import describe_plan
 from kd_lightning.experiment.pending import run_alone
-from kd_lightning.experiment.plan import PlannedStage, plan
+from kd_lightning.experiment.plan import PlannedStage, list_planned_stages
 from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.experiment.train_stage import obtain
 from tests.support.cli import DIGITS, kd
@@ -32,7 +32,7 @@ class Stop(pl.Callback):
 
 
 def states(*changes: dict[str, Any], outputs: Path) -> dict[str, str]:
-    return {stage.name: stage.state for stage in plan([experiment(outputs, **each) for each in changes])}
+    return {stage.name: stage.state for stage in list_planned_stages([experiment(outputs, **each) for each in changes])}
 
 
 def test_before_and_after_a_run(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_before_and_after_a_run(tmp_path: Path) -> None:
     assert states({}, outputs=tmp_path) == new
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["data"]
     one = experiment(tmp_path)
-    foreseen = {stage.name: stage.key for stage in plan([one])}
+    foreseen = {stage.name: stage.key for stage in list_planned_stages([one])}
     one.run()
     assert foreseen == {name: one.entry(name).key for name in foreseen}
     assert set(states({}, outputs=tmp_path).values()) == {"reused"}
@@ -56,7 +56,7 @@ def test_a_training_that_was_stopped_goes_on_and_costs_what_is_left(tmp_path: Pa
     settings = replace(one.builder.trainer, callbacks=lambda: [Stop()])
     with pytest.raises(RuntimeError, match="stopped"):
         run_alone(obtain(stage, one.context.place(stage), settings, SilentBoard()))
-    found = {each.name: each for each in plan([one])}
+    found = {each.name: each for each in list_planned_stages([one])}
     assert found["baseline"].state == "goes on from step 5"
     assert found["baseline"].left == 5
     assert found["distill"].left == 6
@@ -67,14 +67,14 @@ def test_a_training_that_was_stopped_goes_on_and_costs_what_is_left(tmp_path: Pa
 
 def test_what_was_never_measured_is_said_to_be_unknown(tmp_path: Path) -> None:
     experiment(tmp_path).run()
-    found = {each.name: each.seconds for each in plan([experiment(tmp_path, student__model__width=6)])}
+    found = {each.name: each.seconds for each in list_planned_stages([experiment(tmp_path, student__model__width=6)])}
     assert found["teacher"] == 0.0
     assert (found["baseline"], found["distill"]) == (None, None)
 
 
 def test_jobs_that_share_a_stage_have_it_once(tmp_path: Path) -> None:
     jobs = [experiment(tmp_path, temperature=t, alpha=a) for t in (1.0, 2.0) for a in (0.3, 0.7)]
-    found = plan(jobs)
+    found = list_planned_stages(jobs)
     assert [(stage.name, stage.jobs) for stage in found] == [
         *(("teacher", 4), ("baseline", 4), ("pretrain", 2), ("distill", 1), ("distill", 1)),
         *(("pretrain", 2), ("distill", 1), ("distill", 1)),
@@ -84,12 +84,12 @@ def test_jobs_that_share_a_stage_have_it_once(tmp_path: Path) -> None:
 def test_the_teachers_outputs(tmp_path: Path) -> None:
     cached = {"teacher_outputs": CACHED}
     assert states(cached, outputs=tmp_path)["teacher_outputs"] == "stored if not there"
-    undecided = {stage.name: stage for stage in plan([experiment(tmp_path, teacher_outputs=AUTO)])}
+    undecided = {stage.name: stage for stage in list_planned_stages([experiment(tmp_path, teacher_outputs=AUTO)])}
     assert undecided["teacher_outputs"].state == "decided after the teacher"
     assert [name for name, stage in undecided.items() if not stage.key] == ["pretrain", "distill"]
     experiment(tmp_path, **cached).run()
     for changes in (cached, {"teacher_outputs": AUTO}):
-        found = {stage.name: stage for stage in plan([experiment(tmp_path, **changes)])}
+        found = {stage.name: stage for stage in list_planned_stages([experiment(tmp_path, **changes)])}
         assert {stage.state for name, stage in found.items() if name != "teacher_outputs"} == {"reused"}
         assert found["teacher_outputs"].state == "not needed"
         assert all(stage.key for stage in found.values())
@@ -97,7 +97,7 @@ def test_the_teachers_outputs(tmp_path: Path) -> None:
 
 def test_outputs_of_other_policies_are_other_stages(tmp_path: Path) -> None:
     policies = (CACHED, CACHED, {"_target_": "kd_lightning.teachers.stored.topk.TopK", "k": 2})
-    found = plan([experiment(tmp_path, teacher_outputs=policy) for policy in policies])
+    found = list_planned_stages([experiment(tmp_path, teacher_outputs=policy) for policy in policies])
     assert [stage.jobs for stage in found if stage.name == "teacher_outputs"] == [2, 1]
 
 
@@ -105,8 +105,8 @@ def test_the_sum() -> None:
     def planned(left: int, seconds: float | None) -> PlannedStage:
         return PlannedStage("a", "a", "k", "to run", 10, left, seconds)
 
-    assert sum_up([planned(0, 0.0), planned(10, None)]) == "1 of 2 trainings are to be done, 1 are stored."
-    text = sum_up([planned(5, 30.0), planned(10, 40.0), planned(10, None)])
+    assert describe_plan([planned(0, 0.0), planned(10, None)]) == "1 of 2 trainings are to be done, 1 are stored."
+    text = describe_plan([planned(5, 30.0), planned(10, 40.0), planned(10, None)])
     assert text.endswith("about 70 s one after the other, and 1 that have not been measured.")
 
 

@@ -20,12 +20,12 @@ from torch.nn import functional as F
 from kd_lightning.data.sources.digits import Digits
 from kd_lightning.losses.base import Loss
 from kd_lightning.models.convnet import ConvNet
-from kd_lightning.models.taps import tapped
+from kd_lightning.models.taps import tap_network
 from kd_lightning.models.transformer_lm import TransformerLM
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.metrics import CrossEntropy
 from kd_lightning.tasks.position import PositionTask
-from kd_lightning.training.loss_setup import attach
+from kd_lightning.training.loss_setup import attach_losses
 from kd_lightning.types import Aligned, Outputs
 from tests.test_loss_laws import NAMES, build, on_attention
 
@@ -123,7 +123,7 @@ def lessons() -> Callable[[str], Lesson]:
 
 
 def outputs(network: nn.Module, taps: dict[str, str], inputs: Tensor) -> Outputs:
-    with tapped(network, taps) as features:
+    with tap_network(network, taps) as features:
         logits = network(inputs)
     return Outputs(logits, features)
 
@@ -145,7 +145,7 @@ def agreement(student: nn.Module, lesson: Lesson) -> float:
 def train(loss: Loss, lesson: Lesson, shift: int = 0, start: int = 0) -> tuple[list[float], list[float]]:
     """Values and agreements before and after; the teacher speaks of the row that is ``shift`` rows on. Student, projections and
     order follow from ``start``."""
-    attach({"it": loss}, partial(lesson.network, start=start), lesson.task, seed=start, rows=len(lesson.rows))
+    attach_losses({"it": loss}, partial(lesson.network, start=start), lesson.task, seed=start, rows=len(lesson.rows))
     student = lesson.network("student", start)
     own, its = ({tap: paths[side] for tap, paths in loss.taps.items()} for side in (0, 1))
     optimizer = torch.optim.Adam([*student.parameters(), *loss.parameters()], lr=0.01)

@@ -17,7 +17,7 @@ from kd_lightning.models.transformer_lm import TransformerLM
 from kd_lightning.tasks.examples import TokenExample
 from kd_lightning.tasks.metrics import Perplexity
 from kd_lightning.tasks.position import PositionTask
-from kd_lightning.training.loss_setup import attach
+from kd_lightning.training.loss_setup import attach_losses
 
 TASK = PositionTask(7, {"perplexity": Perplexity()}, "perplexity", TokenExample(7), "tokens")
 
@@ -29,7 +29,7 @@ def networks(role: str) -> nn.Module:
 
 def attached(*match: dict[str, Any]) -> Hint:
     loss = Hint(list(match))
-    attach({"hint": loss}, networks, TASK, seed=0, rows=40)
+    attach_losses({"hint": loss}, networks, TASK, seed=0, rows=40)
     return loss
 
 

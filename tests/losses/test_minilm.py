@@ -10,7 +10,7 @@ import torch
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.features.layer_maps import LastN
 from kd_lightning.losses.relations.minilm import MiniLM
-from kd_lightning.models.taps import tapped
+from kd_lightning.models.taps import tap_network
 from tests.losses.test_minilm2 import relation
 from tests.losses.transformers import (
     INPUTS,
@@ -36,7 +36,7 @@ def test_it_is_the_paper_s_formula() -> None:
     maps = {}
     for role, layer in (("student", 1), ("teacher", 3)):
         network = networks(role).double()
-        with tapped(network, {"map": f"blocks.{layer}.attention:attention"}) as features:
+        with tap_network(network, {"map": f"blocks.{layer}.attention:attention"}) as features:
             network(INPUTS)
         maps[role] = features["map"]
     attention, values = [], []

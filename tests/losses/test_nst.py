@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from kd_lightning.losses.features.nst import NST
-from kd_lightning.losses.functional.kernels import Gaussian, Kernel, Linear, Polynomial
+from kd_lightning.losses.functional.kernels import Gaussian, Kernel, LinearKernel, Polynomial
 from tests.support.features import built, features, gradient_is_right, match, value
 
 MASK = torch.tensor([True, False, True])
-KERNELS = [Linear(), Polynomial(), Polynomial(3, 0.5), Gaussian()]
+KERNELS = [LinearKernel(), Polynomial(), Polynomial(3, 0.5), Gaussian()]
 
 
 def unit_channels(row: Tensor) -> list[Tensor]:

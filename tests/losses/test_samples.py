@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from kd_lightning.losses.features.samples import evenly_spaced, samples
+from kd_lightning.losses.features.samples import pick_evenly, samples
 
 MASK = torch.tensor([[True, True, False], [False, True, True]])
 POSITIONS = torch.arange(12.0).reshape(2, 3, 2)
@@ -42,7 +42,7 @@ def test_what_does_not_count_reaches_nothing() -> None:
 @pytest.mark.parametrize("most", range(1, 9))
 def test_those_taken_count_are_different_and_spread(most: int) -> None:
     mask = torch.tensor([0, 1, 1, 0, 1, 1, 1, 0, 1, 0]).bool()  # six count
-    places, counted = evenly_spaced(mask, most)
+    places, counted = pick_evenly(mask, most)
     assert counted.sum() == min(most, 6)
     taken = torch.arange(10)[places][counted].tolist()
     assert len(set(taken)) == len(taken)
@@ -56,4 +56,4 @@ def test_those_taken_count_are_different_and_spread(most: int) -> None:
 
 def test_nothing_counts_gives_nothing() -> None:
     for most in (3, 20):
-        assert not evenly_spaced(torch.zeros(10, dtype=torch.bool), most)[1].any()
+        assert not pick_evenly(torch.zeros(10, dtype=torch.bool), most)[1].any()

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.losses.base import Loss
-from kd_lightning.models.taps import tapped
+from kd_lightning.models.taps import tap_network
 from kd_lightning.models.transformer_lm import TransformerLM
 from kd_lightning.tasks.examples import TokenExample
 from kd_lightning.tasks.metrics import Perplexity
 from kd_lightning.tasks.position import PositionTask
-from kd_lightning.training.loss_setup import attach
+from kd_lightning.training.loss_setup import attach_losses
 from kd_lightning.types import Aligned, Outputs
 
 TASK = PositionTask(7, {"perplexity": Perplexity()}, "perplexity", TokenExample(7, length=4), "tokens")
@@ -30,7 +30,7 @@ def networks(role: str, heads: int = 2) -> nn.Module:
 
 def attached(loss: Loss, student_heads: int = 2) -> Loss:
     heads = {"student": student_heads, "teacher": 2}
-    attach({"it": loss}, lambda role: networks(role, heads[role]), TASK, seed=0, rows=40)
+    attach_losses({"it": loss}, lambda role: networks(role, heads[role]), TASK, seed=0, rows=40)
     return loss.double()
 
 
@@ -39,7 +39,7 @@ def said(loss: Loss, role: str) -> Outputs:
     """What a network says of ``INPUTS``, with the loss's features; without a graph."""
     side = ("student", "teacher").index(role)
     network = networks(role).double()
-    with tapped(network, {tap: paths[side] for tap, paths in loss.taps.items()}) as features:
+    with tap_network(network, {tap: paths[side] for tap, paths in loss.taps.items()}) as features:
         logits = network(INPUTS)
     return Outputs(logits, features)
 

@@ -17,7 +17,7 @@ from kd_lightning.losses.functional.chunked import loss as chunked
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.models.mlp import MLP
 from kd_lightning.tasks.base import why_whole
-from kd_lightning.tasks.chunking import WIDE, chunks
+from kd_lightning.tasks.chunking import WIDE_VOCABULARY, chunks
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.types import Aligned, LinearLogits, Outputs
 from tests.support.parts import CLASSES, FEATURES, TinyNet
@@ -186,7 +186,7 @@ def test_validation_and_tests_take_few_rows_at_a_time(
 
 def test_auto_takes_each_network_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A teacher without body and head gives whole logits to a student that has both."""
-    monkeypatch.setattr("kd_lightning.tasks.chunking.WIDE", CLASSES)
+    monkeypatch.setattr("kd_lightning.tasks.chunking.WIDE_VOCABULARY", CLASSES)
     sizes: list[int] = []
     apply = chunked._Chunked.apply
 
@@ -202,13 +202,13 @@ def test_auto_takes_each_network_for_itself(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_choice() -> None:
-    assert chunks("auto", WIDE, None)
-    assert not chunks("auto", WIDE - 1, None)
-    assert not chunks("auto", WIDE, "a reason")
+    assert chunks("auto", WIDE_VOCABULARY, None)
+    assert not chunks("auto", WIDE_VOCABULARY - 1, None)
+    assert not chunks("auto", WIDE_VOCABULARY, "a reason")
     assert chunks(True, 2, None)
-    assert not chunks(False, WIDE, None)
+    assert not chunks(False, WIDE_VOCABULARY, None)
     with pytest.raises(ConfigError, match="a reason"):
-        chunks(True, WIDE, "a reason")
+        chunks(True, WIDE_VOCABULARY, "a reason")
 
 
 def test_what_stands_against_it() -> None:

@@ -18,7 +18,7 @@ from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.chunked import arithmetic as chunk_arithmetic
 from kd_lightning.losses.functional.chunked import loss as chunked
 from kd_lightning.losses.functional.reduce import masked_mean
-from kd_lightning.models.taps import tapped
+from kd_lightning.models.taps import tap_network
 from kd_lightning.training import compilation
 from kd_lightning.training.compilation import compile_network
 from kd_lightning.types import Aligned, Outputs
@@ -107,9 +107,9 @@ def test_taps_of_a_compiled_network_are_those_of_the_network() -> None:
             if word == "without":
                 assert torch.equal(network(inputs), plain(inputs))
                 continue
-            with tapped(network, {"a": "norm", "b": "last:input"}) as features:
+            with tap_network(network, {"a": "norm", "b": "last:input"}) as features:
                 network(inputs)
-            with tapped(plain, {"a": "norm", "b": "last:input"}) as wanted:
+            with tap_network(plain, {"a": "norm", "b": "last:input"}) as wanted:
                 plain(inputs)
             assert all(torch.equal(features[name], wanted[name]) for name in wanted)
         assert graphs() == 2

@@ -31,7 +31,7 @@ from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.distributed.strategies import SpawnedDDP, SpawnedModelParallel
 from kd_lightning.training.fit import QUIET, lightning_is_quiet
 from kd_lightning.training.schedules import Constant
-from kd_lightning.training.sharding import blocks, gathered, is_split, local
+from kd_lightning.training.sharding import gather_network, is_split, list_blocks, local_part
 from kd_lightning.training.supervised import SupervisedModule
 from kd_lightning.types import Aligned, Outputs
 
@@ -132,7 +132,7 @@ class Keep(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, SupervisedModule)
-        weights = gathered(module.network)
+        weights = gather_network(module.network)
         if trainer.is_global_zero:
             save_weights(weights, self.folder / f"{self.name}.safetensors")
 
@@ -202,7 +202,7 @@ def test_parameters_optimizer_and_projections_are_split_and_the_teacher_is_not(t
         assert len(list(module.parameters())) > 4
         for parameter in module.parameters():
             assert is_split(parameter)
-            assert local(parameter).numel() < parameter.numel()
+            assert local_part(parameter).numel() < parameter.numel()
         assert not any(is_split(parameter) for parameter in module.teacher.parameters())
 
     one = fit(distilling(), tmp_path, "one")
@@ -248,12 +248,12 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_float32(tmp_path: Path) 
 
 def test_blocks_are_the_repeated_parts_that_share_nothing() -> None:
     network = transformer()
-    assert blocks(network) == list(network.blocks)
-    assert blocks(lstm()) == []
+    assert list_blocks(network) == list(network.blocks)
+    assert list_blocks(lstm()) == []
     twice = nn.Linear(2, 2)
-    assert blocks(nn.Sequential(twice, nn.ReLU(), twice)) == []
+    assert list_blocks(nn.Sequential(twice, nn.ReLU(), twice)) == []
     outer = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.ReLU())
-    assert blocks(outer) == [outer[0]]
+    assert list_blocks(outer) == [outer[0]]
 
 
 class Scaled(nn.Module):

@@ -14,8 +14,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.results.report.sweep.files import Pool, pooled
-from kd_lightning.results.sweep_folder import Job, params
+from kd_lightning.results.report.sweep.files import Pool, pool_jobs
+from kd_lightning.results.sweep_folder import Job, parse_params
 
 GRID: Mapping[str, Sequence[object]] = {"temperature": (1, 2, 4), "alpha": (0.3, 0.9), "seed": (0, 1, 2)}
 COMMAND = "kd run -m temperature=1,2,4 alpha=0.3,0.9 seed=0,1,2"
@@ -186,7 +186,7 @@ def jobs_of(overrides: Sequence[Sequence[str]], values: Sequence[float | None] |
     jobs = []
     for number, words in enumerate(overrides):
         value = values[number] if values else None
-        seed = int(params(words).get("seed", "0"))
+        seed = int(parse_params(words).get("seed", "0"))
         found = results(value, seed) if value is not None else None
         record = {"number": number, "overrides": list(words), "state": "done" if found else "failed"} if words else {}
         jobs.append(Job(number, Path(str(number)), record, found))
@@ -196,4 +196,4 @@ def jobs_of(overrides: Sequence[Sequence[str]], values: Sequence[float | None] |
 def pool_of(overrides: Sequence[Sequence[str]], values: Sequence[float | None]) -> Pool:
     """A pool of jobs in memory."""
     jobs = jobs_of(overrides, values)
-    return pooled([], [(str(job.number), job) for job in jobs], single=True)
+    return pool_jobs([], [(str(job.number), job) for job in jobs], single=True)

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.results.report.run.evidence import command, facts, gain, interval, loss
+from kd_lightning.results.report.run.evidence import (
+    describe_interval,
+    describe_loss,
+    describe_run_gain,
+    list_run_facts,
+    make_run_command,
+)
 from kd_lightning.results.report.run.run_files import RunFiles, read_run
 
 Results = dict[str, Any]
@@ -17,7 +23,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def said(write_run: Write) -> Callable[..., dict[str, str]]:
-    return lambda results: dict(facts(read_run(write_run(results))))
+    return lambda results: dict(list_run_facts(read_run(write_run(results))))
 
 
 def test_the_whole_of_it(results: Results, said: Callable[..., dict[str, str]]) -> None:
@@ -55,9 +61,9 @@ def test_without_a_distilled_student_nothing_is_compared(results: Results, said:
 
 def test_an_interval_around_zero_or_without_ends(results: Results) -> None:
     results["interval"]["low"] = -1.0
-    assert "It includes 0" in interval(results)
+    assert "It includes 0" in describe_interval(results)
     results["interval"]["low"] = float("nan")
-    assert interval(results) == "None, so this run cannot tell the gain from chance."
+    assert describe_interval(results) == "None, so this run cannot tell the gain from chance."
 
 
 def test_no_interval_is_admitted(results: Results, said: Callable[..., dict[str, str]]) -> None:
@@ -67,11 +73,11 @@ def test_no_interval_is_admitted(results: Results, said: Callable[..., dict[str,
 
 def test_without_a_gap_no_share_of_it_is_told(results: Results) -> None:
     results["models"]["teacher"]["test"] = 52.0
-    assert gain(results).startswith(
+    assert describe_run_gain(results).startswith(
         "10.0 perplexity better than the student alone. The teacher is no better than the student alone: 52.00 against"
     )
     del results["models"]["teacher"]
-    assert gain(results) == "10.0 perplexity better than the student alone."
+    assert describe_run_gain(results) == "10.0 perplexity better than the student alone."
 
 
 def test_a_loss_is_called_worse_and_accuracy_is_in_points(
@@ -106,11 +112,11 @@ def test_hard_losses_are_named(results: Results, said: Callable[..., dict[str, s
 
 
 def test_what_stood_before_the_terms_is_said(results: Results) -> None:
-    assert loss(results | {"weighting": "Fixed"}) == loss(results)
-    assert loss(results | {"objective": ["kd"], "balancing": "GradientNorm"}) == loss(
+    assert describe_loss(results | {"weighting": "Fixed"}) == describe_loss(results)
+    assert describe_loss(results | {"objective": ["kd"], "balancing": "GradientNorm"}) == describe_loss(
         results | {"loss": ["kd"], "weighting": "GradientNorm"}
     )  # what earlier results call them
-    found = loss(results | {"weighting": "Uncertainty", "annealing": ["alpha", "weight.hint"]})
+    found = describe_loss(results | {"weighting": "Uncertainty", "annealing": ["alpha", "weight.hint"]})
     assert "Uncertainty put factors before the terms" in found
     assert "alpha and weight.hint followed a schedule" in found
 
@@ -122,10 +128,10 @@ def test_a_changed_teacher_is_shouted(results: Results, said: Callable[..., dict
 
 def test_the_command_comes_from_the_results_or_the_overrides(results: Results, write_run: Write) -> None:
     run = read_run(write_run(results, overrides__txt="alpha=0.5\nloss=[kd,hint]\n"))
-    assert command(run) == "kd run temperature=2"
+    assert make_run_command(run) == "kd run temperature=2"
     del run.results["command"]
-    assert command(run) == "kd run alpha=0.5 'loss=[kd,hint]'"
-    assert command(RunFiles(**{**vars(run), "overrides": None})).startswith("# not recorded")
+    assert make_run_command(run) == "kd run alpha=0.5 'loss=[kd,hint]'"
+    assert make_run_command(RunFiles(**{**vars(run), "overrides": None})).startswith("# not recorded")
 
 
 def test_steps_before_count_in_the_budget(results_now: Results, said: Callable[..., dict[str, str]]) -> None:

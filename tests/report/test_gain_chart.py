@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.results.report.headline import headline
+from kd_lightning.results.report.headline import write_headline
 from kd_lightning.results.report.sweep.files import read_pool
-from kd_lightning.results.report.sweep.gain_chart import GainRow, draw, gain_axis
+from kd_lightning.results.report.sweep.gain_chart import GainRow, draw_gain_chart, gain_axis
 from kd_lightning.results.report.sweep.model import Report
 from tests.report.sweep_sample import GRID, pool_of, results, write_grid, write_job
 
@@ -33,7 +33,7 @@ def test_marks_lie_where_their_values_are() -> None:
     report = Report(pool_of([["t=1", "seed=0"], ["t=1", "seed=1"]], [40.0, 38.25]))  # gains 2 and 4
     chart = report.gain_chart
     assert chart is not None
-    svg = ET.fromstring(draw(chart, "g", "wide", 228))  # 200 for the axis
+    svg = ET.fromstring(draw_gain_chart(chart, "g", "wide", 228))  # 200 for the axis
     axis = gain_axis(chart.rows, 3)
     places = [mark.attrib["transform"] for mark in svg.findall("g/path[@transform]")]
     assert places == [f"translate({round(14 + 200 * axis.position(value), 1):g} 48)" for value in (2.0, 4.0, 3.0)]
@@ -59,7 +59,7 @@ def test_many_configurations_are_the_best_ten(tmp_path: Path) -> None:
 
 
 def test_the_headline_is_one_sentence_with_choice_verdict_and_numbers(tmp_path: Path) -> None:
-    found = headline(Report(read_pool([write_grid(tmp_path)])))
+    found = write_headline(Report(read_pool([write_grid(tmp_path)])))
     assert found.startswith(
         "temperature=2 alpha=0.9, chosen on validation from 6 configurations: better than the student "
     )
@@ -74,7 +74,7 @@ def test_fresh_seeds_have_the_last_word_in_the_headline(tmp_path: Path) -> None:
         words = ["temperature=2", "alpha=0.9", f"seed={seed}"]
         write_job(tmp_path, number, words, results(50.0 + number / 7, seed), confirm=True)
     report = Report(read_pool([tmp_path]))
-    found = headline(report)
+    found = write_headline(report)
     assert found.startswith(
         "temperature=2 alpha=0.9, chosen on validation from 6 configurations: worse than the student "
     )
@@ -89,8 +89,8 @@ def test_the_headline_names_what_was_confirmed_where_validation_would_choose_ano
     for number, seed in enumerate((7, 8, 9), start=18):
         words = ["temperature=4", "alpha=0.9", f"seed={seed}"]
         write_job(tmp_path, number, words, results(50.0 + number / 7, seed), confirm=True)
-    assert headline(Report(read_pool([tmp_path]))).startswith("temperature=4 alpha=0.9, chosen on validation")
+    assert write_headline(Report(read_pool([tmp_path]))).startswith("temperature=4 alpha=0.9, chosen on validation")
 
 
 def test_without_a_result_the_headline_says_so() -> None:
-    assert headline(Report(pool_of([["t=1"]], [None]))) == "No job has finished: no statement."
+    assert write_headline(Report(pool_of([["t=1"]], [None]))) == "No job has finished: no statement."

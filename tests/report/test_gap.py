@@ -13,7 +13,7 @@ from kd_lightning.results.report.gap import (
     measure_gap,
     measure_share_closed,
 )
-from kd_lightning.results.table import model_rows
+from kd_lightning.results.table import list_model_rows
 
 Results = dict[str, Any]
 
@@ -79,4 +79,4 @@ def test_a_weak_teacher_is_named_with_its_numbers() -> None:
 
 def test_the_table_says_no_gap_instead_of_a_share(results: Results) -> None:
     results["models"]["teacher"]["test"] = 50.5
-    assert [row[3] for row in model_rows(results)[1]] == ["", "", "no gap", "no gap"]
+    assert [row[3] for row in list_model_rows(results)[1]] == ["", "", "no gap", "no gap"]

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.results.groups import group_rows, has_groups
-from kd_lightning.results.report.run.evidence import facts
-from kd_lightning.results.report.run.markdown import markdown_page
-from kd_lightning.results.report.run.page import html_page
+from kd_lightning.results.groups import has_groups, list_group_rows
+from kd_lightning.results.report.run.evidence import list_run_facts
+from kd_lightning.results.report.run.markdown import render_run_markdown
+from kd_lightning.results.report.run.page import render_run_page
 from kd_lightning.results.report.run.run_files import read_run
 from kd_lightning.results.report.sweep import markdown as sweep_markdown
-from kd_lightning.results.report.sweep.cells import Table
-from kd_lightning.results.report.sweep.csv_file import csv_text
+from kd_lightning.results.report.sweep.cells import SortedTable
+from kd_lightning.results.report.sweep.csv_file import format_jobs_csv
 from kd_lightning.results.report.sweep.files import read_pool
 from kd_lightning.results.report.sweep.model import Report
-from kd_lightning.results.report.sweep.tables_html import table as html_table
+from kd_lightning.results.report.sweep.tables_html import render_table as html_table
 from kd_lightning.results.sweep_folder import read_sweep
-from kd_lightning.results.table import model_rows
-from kd_lightning.sweeps.summary import sum_up, sweep_group_rows
+from kd_lightning.results.table import list_model_rows
+from kd_lightning.sweeps.summary import print_sweep_summary, sweep_group_rows
 from tests.report.sweep_sample import results as sample
 from tests.report.sweep_sample import write_grid, write_job, write_sweep
 
@@ -44,7 +44,7 @@ def long_tailed(results: Results) -> Results:
 
 
 def test_cells_are_the_test_accuracies(long_tailed: Results) -> None:
-    header, rows = group_rows(long_tailed)
+    header, rows = list_group_rows(long_tailed)
     assert header == ["test accuracy on", "head", "medium", "tail"]
     assert rows[0] == ["teacher", "100.0%", "50.00%", "not finite"]
     assert rows[3] == ["distilled", "70.00%", "50.00%", "not finite"]
@@ -52,28 +52,28 @@ def test_cells_are_the_test_accuracies(long_tailed: Results) -> None:
 
 def test_models_without_such_metrics_have_none(long_tailed: Results) -> None:
     del long_tailed["models"]["teacher"]["metrics"]
-    assert group_rows(long_tailed)[1][0] == ["teacher", "–", "–", "–"]  # noqa: RUF001
+    assert list_group_rows(long_tailed)[1][0] == ["teacher", "–", "–", "–"]  # noqa: RUF001
 
 
 def test_pages_have_it_beside_the_table_of_models(long_tailed: Results, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(long_tailed))
     run = read_run(tmp_path)
-    page, markdown = html_page(run), markdown_page(run)
+    page, markdown = render_run_page(run), render_run_markdown(run)
     assert page.count("<table>") == 2
     assert "70.00%" in page
     assert "| distilled | 70.00% | 50.00% | not finite |" in markdown
-    assert dict(facts(run))["Groups"].startswith(
+    assert dict(list_run_facts(run))["Groups"].startswith(
         "head: class 0, 2 (40 to 1,200 training rows); medium: class 1 (9 training rows); tail: class 3"
     )
-    assert len(model_rows(long_tailed)[0]) == 9
+    assert len(list_model_rows(long_tailed)[0]) == 9
 
 
 def test_other_data_has_neither(results: Results, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(results))
     run = read_run(tmp_path)
     assert not has_groups(results)
-    assert html_page(run).count("<table>") == 1
-    assert "Groups" not in dict(facts(run))
+    assert render_run_page(run).count("<table>") == 1
+    assert "Groups" not in dict(list_run_facts(run))
 
 
 # -- sweeps -----------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def swept(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def columns(found: Table, *names: str) -> list[list[str]]:
+def columns(found: SortedTable, *names: str) -> list[list[str]]:
     """The cells under these headings, row by row."""
     at = [[column.label for column in found.columns].index(name) for name in names]
     return [[row.cells[i].text for i in at] for row in found.rows]
@@ -111,9 +111,9 @@ def test_a_sweep_tells_them_of_each_job_and_configuration(swept: Path) -> None:
     each = [["25.00%", "12.50%"], ["25.00%", "18.75%"], ["25.00%", "25.00%"], NONE]
     assert columns(report.jobs, *HEADINGS) == each
     assert columns(report.means, *HEADINGS) == [["25.00%", "15.62%"], each[2], NONE]
-    assert "| test accuracy on head | test accuracy on tail |" in sweep_markdown.markdown_page(report)
+    assert "| test accuracy on head | test accuracy on tail |" in sweep_markdown.render_sweep_markdown(report)
     assert "test accuracy on tail</th>" in "".join(html_table(report.jobs, "jobs"))
-    rows = list(csv.DictReader(io.StringIO(csv_text(report))))
+    rows = list(csv.DictReader(io.StringIO(format_jobs_csv(report))))
     assert [row["models.distilled.metrics.accuracy_tail"] for row in rows] == ["0.125", "0.1875", "0.25", ""]
 
 
@@ -125,7 +125,7 @@ def test_the_terminal_tells_them_of_each_job_that_is_done(swept: Path, capsys: p
     assert [row[:2] for row in rows][:2] == [["0", "temperature=1 seed=0"], ["1", "temperature=1 seed=1"]]
     (swept / "1" / "results.json").unlink()
     assert [row[0] for row in sweep_group_rows(read_sweep(swept).jobs)[1]] == ["0", "2", "3"]
-    sum_up(swept)
+    print_sweep_summary(swept)
     assert "test accuracy by group of classes" in " ".join(capsys.readouterr().out.split())
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from kd_lightning.results.report.sweep.heat_map import default_pair, heat_map
-from kd_lightning.results.report.sweep.heat_table import cell_text, hint, text_rows
-from kd_lightning.results.report.sweep.levels import parameters
-from kd_lightning.results.report.sweep.table import gains
+from kd_lightning.results.report.sweep.heat_table import format_heat_cell, list_heat_rows, write_cell_hint
+from kd_lightning.results.report.sweep.levels import read_parameters
+from kd_lightning.results.report.sweep.table import choose_gain_format
 from tests.report.sweep_sample import pool_of
 
 WORDS = [
@@ -16,7 +16,7 @@ WORDS = [
     ["temperature=4", "alpha=0.9", "seed=1"],
 ]
 POOL = pool_of(WORDS, [40.0, 42.0, 50.0, None, 45.0])
-T, ALPHA, SEED = parameters(POOL.jobs, ["temperature", "alpha", "seed"])
+T, ALPHA, SEED = read_parameters(POOL.jobs, ["temperature", "alpha", "seed"])
 
 
 def test_each_cell_is_the_mean_over_its_jobs() -> None:
@@ -41,20 +41,22 @@ def test_test_values_and_gains() -> None:
     assert [[cell.mean for cell in line] for line in found.cells] == [[1.125, None], [-8.0, -2.75]]
     assert found.scale is not None
     assert found.scale.diverging
-    rows = text_rows(found, POOL, gains(POOL), frozenset({0, 1}))[1]
+    rows = list_heat_rows(found, POOL, choose_gain_format(POOL), frozenset({0, 1}))[1]
     assert rows == [["1", "★ +1.12", "–"], ["4", "−8.00", "−2.75"]]  # noqa: RUF001
 
 
 def test_what_a_cell_says() -> None:
     found = heat_map(POOL, T, ALPHA)
-    said = [hint(found.cells[i][j], T.levels[i], ALPHA.levels[j], found, POOL) for i in (0, 1) for j in (0, 1)]
+    said = [
+        write_cell_hint(found.cells[i][j], T.levels[i], ALPHA.levels[j], found, POOL) for i in (0, 1) for j in (0, 1)
+    ]
     assert said == [
         "temperature=1, alpha=0.3: mean of 2 jobs (0, 1)",
         "temperature=1, alpha=0.9: no job",
         "temperature=4, alpha=0.3: mean of 1 job (2)",
         "temperature=4, alpha=0.9: mean of 1 of 2 jobs (3, 4)",
     ]
-    assert cell_text(found.cells[0][0], found, POOL, gains(POOL)) == "41.00"
+    assert format_heat_cell(found.cells[0][0], found, POOL, choose_gain_format(POOL)) == "41.00"
 
 
 def test_a_sweep_without_results_has_no_scale() -> None:
@@ -62,7 +64,7 @@ def test_a_sweep_without_results_has_no_scale() -> None:
 
 
 def test_the_default_pair() -> None:
-    lr, _ = parameters(pool_of([["lr=1", "size=2"], ["lr=2", "size=3"]], [1.0, 2.0]).jobs, ["lr", "size"])
+    lr, _ = read_parameters(pool_of([["lr=1", "size=2"], ["lr=2", "size=3"]], [1.0, 2.0]).jobs, ["lr", "size"])
     assert default_pair([lr, ALPHA, T]) == (T, ALPHA)
     assert default_pair([SEED, lr, T]) == (lr, T)
     assert default_pair([SEED, T]) == (T, SEED)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from kd_lightning.results.numbers import (
-    count,
+    format_percent,
+    format_significant,
     format_size,
+    format_tick,
+    format_whole,
     is_share,
-    percent,
     shorten_hash,
     shorten_number,
-    significant,
-    tick,
 )
 
 
@@ -32,12 +32,21 @@ from kd_lightning.results.numbers import (
     ],
 )
 def test_four_significant_digits(value: float | None, text: str) -> None:
-    assert significant(value) == text
+    assert format_significant(value) == text
 
 
 def test_counts_and_shares() -> None:
-    assert (count(688000), percent(0.625), percent(float("nan"))) == ("688,000", "62.5%", "not finite")
-    assert [percent(share, 2) for share in (0.0501, 0.9137, 0.99999, 1.0)] == ["5.01%", "91.37%", "100.0%", "100.0%"]
+    assert (format_whole(688000), format_percent(0.625), format_percent(float("nan"))) == (
+        "688,000",
+        "62.5%",
+        "not finite",
+    )
+    assert [format_percent(share, 2) for share in (0.0501, 0.9137, 0.99999, 1.0)] == [
+        "5.01%",
+        "91.37%",
+        "100.0%",
+        "100.0%",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -81,4 +90,4 @@ def test_what_counts_as_a_share() -> None:
     [(0, "0"), (0.1 + 0.2, "0.3"), (2500, "2,500"), (10000, "10k"), (12500, "12.5k"), (3e6, "3M"), (1e-5, "1e-05")],
 )
 def test_ticks_are_short(value: float, text: str) -> None:
-    assert tick(value) == text
+    assert format_tick(value) == text

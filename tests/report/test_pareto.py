@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.results.report.sweep.files import read_pool
-from kd_lightning.results.report.sweep.pareto import pareto_front, tradeoffs
-from kd_lightning.results.report.sweep.scatter import scatter
-from kd_lightning.results.statistics.over_seeds import configurations
+from kd_lightning.results.report.sweep.pareto import list_tradeoffs, pareto_front
+from kd_lightning.results.report.sweep.scatter import draw_tradeoff
+from kd_lightning.results.statistics.over_seeds import list_configurations
 from tests.report.sweep_sample import pool_of, write_grid, write_students
 
 
@@ -42,7 +42,7 @@ def test_the_front_against_the_definition(less_cost: bool, less_quality: bool) -
 
 def test_a_larger_student_is_better(tmp_path: Path) -> None:
     pool = read_pool([write_students(tmp_path)])
-    (size,) = tradeoffs(pool, configurations(pool.judged))
+    (size,) = list_tradeoffs(pool, list_configurations(pool.judged))
     assert [c.name for c in size.front] == [f"student={n} temperature=1" for n in SIZES]
     assert [c.cost for c in size.front] == pytest.approx([0.12, 0.696, 2.752])
     assert [c.chosen for c in size.front] == [False, False, True]
@@ -55,8 +55,8 @@ SIZES = ("lstm_lm_tiny", "lstm_lm_small", "lstm_lm")
 
 def test_marks_tell_the_front_by_their_shape(tmp_path: Path) -> None:
     pool = read_pool([write_students(tmp_path)])
-    (chart,) = tradeoffs(pool, configurations(pool.judged))
-    svg = ET.fromstring(scatter(chart, "s", "wide", 560, 360, percent=False))
+    (chart,) = list_tradeoffs(pool, list_configurations(pool.judged))
+    svg = ET.fromstring(draw_tradeoff(chart, "s", "wide", 560, 360, percent=False))
     shapes: dict[str, set[str]] = {}
     for path in svg.findall("g/path"):
         shapes.setdefault(path.attrib["class"].replace(" chosen", ""), set()).add(path.attrib["d"])
@@ -71,12 +71,12 @@ def test_marks_tell_the_front_by_their_shape(tmp_path: Path) -> None:
 
 def test_one_network_is_no_chart_but_a_sentence(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path)])
-    (chart,) = tradeoffs(pool, configurations(pool.judged))
+    (chart,) = list_tradeoffs(pool, list_configurations(pool.judged))
     assert chart.candidates == ()
     assert "the same student network" in chart.note
 
 
 def test_one_configuration_is_nothing_to_compare() -> None:
     pool = pool_of([["seed=0"], ["seed=1"]], [40.0, 41.0])
-    (chart,) = tradeoffs(pool, configurations(pool.judged))
+    (chart,) = list_tradeoffs(pool, list_configurations(pool.judged))
     assert "nothing to compare" in chart.note

@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.results.report.predictions import class_rows, describe_chance, has_predictions, prediction_rows
-from kd_lightning.results.report.summary import summary_sentences, summary_tables
+from kd_lightning.results.report.predictions import (
+    describe_chance,
+    has_predictions,
+    list_class_rows,
+    list_prediction_rows,
+)
+from kd_lightning.results.report.summary import list_summary_sentences, list_summary_tables
 
 Results = dict[str, Any]
 
@@ -29,27 +34,27 @@ def by_class(*recall: float | None) -> Results:
 
 def test_runs_of_earlier_versions_recorded_none(results: Results) -> None:
     assert not has_predictions(results)
-    assert [table.name for table in summary_tables(results)] == ["Models of this run"]
-    assert class_rows(results)[1] == []
+    assert [table.name for table in list_summary_tables(results)] == ["Models of this run"]
+    assert list_class_rows(results)[1] == []
     assert describe_chance(results) is None
 
 
 def test_language_models_have_no_classes(results: Results) -> None:
     for name, model in results["models"].items():
         model["predictions"] = scores(**({} if name == "teacher" else {"agreement": 0.75}))
-    header, rows = prediction_rows(results)
+    header, rows = list_prediction_rows(results)
     assert header == ["on the test split", "accuracy", "agreement with the teacher", "calibration error (ECE)"]
     assert rows[0] == ["teacher", "90.00%", "", "2.13%"]
     assert rows[3] == ["distilled", "90.00%", "75.00%", "2.13%"]
-    assert class_rows(results)[1] == []
+    assert list_class_rows(results)[1] == []
 
 
 def test_of_classes_the_main_metric_is_not_told_twice(results: Results) -> None:
     results |= {"metric": "accuracy", "mode": "max"}
     for model in results["models"].values():
         model["predictions"] = scores(macro_f1=0.25, by_class=by_class(1.0, 0.8))
-    assert prediction_rows(results)[0] == ["on the test split", "calibration error (ECE)", "macro F1"]
-    header, rows = class_rows(results)
+    assert list_prediction_rows(results)[0] == ["on the test split", "calibration error (ECE)", "macro F1"]
+    header, rows = list_class_rows(results)
     assert header[:3] == ["class", "test rows", "recall, teacher"]
     assert header[-1] == "F1, distilled"
     assert rows[0] == ["0", "50", *["100.0%"] * 8, *["50.0%"] * 4]
@@ -77,8 +82,8 @@ def test_a_teacher_at_chance_and_empty_labels_are_said(results: Results, found: 
     said = describe_chance(results)
     if words is None:
         assert said is None
-        assert summary_sentences(results)[1].startswith("Teacher's parameters")
+        assert list_summary_sentences(results)[1].startswith("Teacher's parameters")
     else:
         assert said is not None
         assert said.startswith(words)
-        assert summary_sentences(results)[1] == said
+        assert list_summary_sentences(results)[1] == said

@@ -10,7 +10,7 @@ import pytest
 
 from kd_lightning.errors import KDError
 from kd_lightning.results.report.run.run_files import read_run
-from kd_lightning.results.roles import Role, lineage, present, role_of, total_steps
+from kd_lightning.results.roles import Role, count_total_steps, find_role, list_lineage, list_models
 
 Results = dict[str, Any]
 Write = Callable[..., Path]
@@ -18,35 +18,39 @@ Write = Callable[..., Path]
 
 def test_records_of_earlier_versions_have_the_four_known_models(results: Results) -> None:
     results["models"] = dict(reversed(results["models"].items()))  # in whatever order
-    assert [role for role, _ in present(results)] == [
+    assert [role for role, _ in list_models(results)] == [
         Role("teacher", "teacher", "teacher", is_student=False),
         Role("baseline", "student alone", "baseline", is_student=True),
         Role("pretrained", "pre-trained", "pretrain", is_student=True),
         Role("distilled", "distilled", "distill", is_student=True, start="pretrain", steps_before=100),
     ]
     results["models"]["pretrained"] = None
-    assert role_of(results, "distilled") == Role("distilled", "distilled", "distill", is_student=True)
+    assert find_role(results, "distilled") == Role("distilled", "distilled", "distill", is_student=True)
 
 
 def test_records_of_now_tell_the_same_and_more(results: Results, results_now: Results, results_of_six: Results) -> None:
-    assert [role for role, _ in present(results_now)] == [role for role, _ in present(results)]
-    roles = {role.key: role for role, _ in present(results_of_six)}
+    assert [role for role, _ in list_models(results_now)] == [role for role, _ in list_models(results)]
+    roles = {role.key: role for role, _ in list_models(results_of_six)}
     assert list(roles) == ["teacher", "assistant", "baseline", "pretrained", "distilled", "born_again"]
     assert roles["assistant"] == Role("assistant", "assistant", "help", is_student=False)
-    assert [role.key for role in lineage(results_of_six, "born_again")] == ["pretrained", "distilled", "born_again"]
-    assert total_steps(results_of_six, "born_again") == 250
+    assert [role.key for role in list_lineage(results_of_six, "born_again")] == [
+        "pretrained",
+        "distilled",
+        "born_again",
+    ]
+    assert count_total_steps(results_of_six, "born_again") == 250
 
 
 def test_a_start_that_leads_in_a_circle_ends(results_of_six: Results) -> None:
     results_of_six["models"]["pretrained"]["start"] = "again"
-    assert [role.key for role in lineage(results_of_six, "distilled")] == ["born_again", "pretrained", "distilled"]
+    assert [role.key for role in list_lineage(results_of_six, "distilled")] == ["born_again", "pretrained", "distilled"]
     results_of_six["models"]["baseline"]["start"] = "baseline"
-    assert [role.key for role in lineage(results_of_six, "baseline")] == ["baseline"]
+    assert [role.key for role in list_lineage(results_of_six, "baseline")] == ["baseline"]
 
 
 def test_a_long_label_is_cut(results_now: Results) -> None:
     results_now["models"]["teacher"]["label"] = "a\n" * 1000
-    label = role_of(results_now, "teacher").label
+    label = find_role(results_now, "teacher").label
     assert label == "a\\n" * 13 + "…"
 
 
@@ -78,4 +82,4 @@ def test_fields_that_are_null_or_make_no_sense_are_as_if_not_there(results_now: 
         "start": None,
         "steps_before": -7,
     }
-    assert role_of(results_now, "distilled") == Role("distilled", "distilled", "distill", is_student=True)
+    assert find_role(results_now, "distilled") == Role("distilled", "distilled", "distill", is_student=True)

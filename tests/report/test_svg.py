@@ -10,12 +10,12 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from kd_lightning.results.report.charts.chart import Chart, Point, Series
-from kd_lightning.results.report.charts.svg import draw
+from kd_lightning.results.report.charts.svg import draw_chart
 
 
 def drawing(*series: Series, boundary: int | None = None, title: str = "t") -> ET.Element:
     chart = Chart(title, "steps", "loss", series, boundary=boundary)
-    return ET.fromstring(draw(chart, "c", "wide", 268, 200))
+    return ET.fromstring(draw_chart(chart, "c", "wide", 268, 200))
 
 
 def line(*points: Point, chosen: Point | None = None) -> Series:
@@ -95,5 +95,5 @@ def test_title_and_description_are_announced() -> None:
 
 @pytest.mark.parametrize("style", range(8))
 def test_every_style_has_a_shape(style: int) -> None:
-    svg = ET.fromstring(draw(Chart("t", "x", "y", (Series("a", style, ((0, 1.0),)),)), "c", "narrow", 340, 300))
+    svg = ET.fromstring(draw_chart(Chart("t", "x", "y", (Series("a", style, ((0, 1.0),)),)), "c", "narrow", 340, 300))
     assert len(svg.findall(f"path[@class='dot s{style}']")) == 2

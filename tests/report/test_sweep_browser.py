@@ -15,7 +15,7 @@ import pytest
 
 from kd_lightning.results.report.sweep.files import read_pool
 from kd_lightning.results.report.sweep.heat_map import MEASURES, heat_map
-from kd_lightning.results.report.sweep.heat_table import html
+from kd_lightning.results.report.sweep.heat_table import render_heat_table
 from kd_lightning.results.report.sweep.model import Report
 from kd_lightning.results.report.sweep.report import write_sweep_report
 from tests.report.sweep_sample import (
@@ -325,7 +325,7 @@ def expected(report: Report, rows: str, columns: str, measure: str) -> list[list
     """The same table as Python draws it, read by a parser."""
     swept = {found.name: found for found in report.swept}
     found = heat_map(report.pool, swept[rows], swept[columns], measure)
-    parsed = Parsed("<div>" + "".join(html(found, report.pool, report.gains, report.chosen)) + "</div>")
+    parsed = Parsed("<div>" + "".join(render_heat_table(found, report.pool, report.gains, report.chosen)) + "</div>")
     texts = iter(text for tag, text in parsed.texts if tag in ("th", "td"))
     table: list[list[list[Any]]] = []
     for tag, attributes in parsed.elements:

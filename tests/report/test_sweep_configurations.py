@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.results.report.sweep.configurations import csv_text, escape_latex, latex_text
+from kd_lightning.results.report.sweep.configurations import escape_latex, format_configurations_csv, format_latex_table
 from kd_lightning.results.report.sweep.files import read_pool
 from kd_lightning.results.report.sweep.model import Report
 from kd_lightning.results.report.sweep.report import write_sweep_report
@@ -23,7 +23,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 def test_a_row_for_each_configuration_in_full_precision(tmp_path: Path) -> None:
     report = Report(read_pool([write_grid(tmp_path)]))
-    rows = list(csv.DictReader(io.StringIO(csv_text(report))))
+    rows = list(csv.DictReader(io.StringIO(format_configurations_csv(report))))
     assert len(rows) == 6
     assert rows[0]["configuration"] == "temperature=2 alpha=0.9"
     assert (rows[0]["params.alpha"], rows[0]["seeds"], rows[0]["chosen"]) == ("0.9", "0 1 2", "True")
@@ -51,7 +51,7 @@ def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
 
 
 def test_latex_is_balanced_and_has_a_cell_for_each_column(tmp_path: Path) -> None:
-    text = latex_text(Report(read_pool([write_grid(tmp_path)])))
+    text = format_latex_table(Report(read_pool([write_grid(tmp_path)])))
     assert text.startswith("% Needs \\usepackage{booktabs}.\n\\begin{tabular}{lrrrrrl}\n\\toprule\n")
     assert text.endswith("\\bottomrule\n\\end{tabular}\n")
     lines = [line for line in text.splitlines() if line.endswith(r"\\")]
@@ -82,5 +82,5 @@ def test_latex_escapes(plain: str, escaped: str) -> None:
 def test_no_result_is_a_header_alone(tmp_path: Path) -> None:
     write_sweep(tmp_path, 0)
     report = Report(read_pool([tmp_path]))
-    assert csv_text(report) == "configuration\n"
-    assert latex_text(report).count(r"\\") == 1
+    assert format_configurations_csv(report) == "configuration\n"
+    assert format_latex_table(report).count(r"\\") == 1

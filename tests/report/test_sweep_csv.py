@@ -7,14 +7,14 @@ import io
 import json
 from pathlib import Path
 
-from kd_lightning.results.report.sweep.csv_file import csv_text
+from kd_lightning.results.report.sweep.csv_file import format_jobs_csv
 from kd_lightning.results.report.sweep.files import read_pool
 from kd_lightning.results.report.sweep.model import Report
 from tests.report.sweep_sample import write_study, write_troubled
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(csv_text(Report(read_pool([folder]))))))
+    return list(csv.DictReader(io.StringIO(format_jobs_csv(Report(read_pool([folder]))))))
 
 
 def test_every_job_with_its_settings_state_and_numbers(tmp_path: Path) -> None:
@@ -49,4 +49,4 @@ def test_hostile_text_stays_in_its_cell(tmp_path: Path) -> None:
 
 def test_an_empty_sweep_is_a_header(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text("{}")
-    assert csv_text(Report(read_pool([tmp_path]))) == "job\n"
+    assert format_jobs_csv(Report(read_pool([tmp_path]))) == "job\n"

@@ -11,15 +11,15 @@ import pytest
 
 from kd_lightning.results.report.sweep.curves import (
     SeedPoint,
-    budget,
-    draw,
+    draw_steps_axis,
+    draw_sweep_curves,
+    limit_points,
     merge_seeds,
-    picked,
-    steps_axis,
-    sweep_curves,
+    pick_points,
+    read_sweep_curves,
 )
-from kd_lightning.results.report.sweep.files import curve, read_pool
-from kd_lightning.results.statistics.over_seeds import configurations
+from kd_lightning.results.report.sweep.files import read_job_curve, read_pool
+from kd_lightning.results.statistics.over_seeds import list_configurations
 from tests.report.sweep_sample import GRID, write_grid, write_troubled
 
 
@@ -29,7 +29,7 @@ def points_of(values: Iterable[float], stride: int = 1) -> tuple[SeedPoint, ...]
 
 def test_few_points_stay_as_they_are() -> None:
     points = points_of(range(7))
-    assert picked(points, 7, "min") == points
+    assert pick_points(points, 7, "min") == points
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
@@ -37,7 +37,7 @@ def test_thinning_keeps_both_ends_and_the_best_and_changes_no_value(mode: str) -
     source = random.Random(1)
     for size in (9, 40, 400, 1001):
         points = points_of((source.random() for _ in range(size)), stride=10)
-        kept = picked(points, 8, mode)
+        kept = pick_points(points, 8, mode)
         assert len(kept) <= 8
         assert set(kept) <= set(points)
         assert list(kept) == sorted(kept)
@@ -48,24 +48,24 @@ def test_thinning_keeps_both_ends_and_the_best_and_changes_no_value(mode: str) -
 def test_thinning_by_hand() -> None:
     points = points_of([9, 8, 7, 1, 6, 5, 4, 3, 2])
     # Three in equal distances are 0, 4, 8; 4 stands beside the best, 3, and makes room for it.
-    assert picked(points, 4, "min") == (points[0], points[3], points[8])
+    assert pick_points(points, 4, "min") == (points[0], points[3], points[8])
 
 
 def test_all_lines_together_have_a_budget() -> None:
-    assert [budget(n) for n in (1, 40, 100, 200)] == [200, 200, 80, 40]
+    assert [limit_points(n) for n in (1, 40, 100, 200)] == [200, 200, 80, 40]
 
 
 def test_the_axis_begins_where_the_curves_do() -> None:
-    axis = steps_axis(400, 800, 4)
+    axis = draw_steps_axis(400, 800, 4)
     assert (axis.low, axis.high, axis.ticks) == (400.0, 800.0, (400.0, 500.0, 600.0, 700.0, 800.0))
-    assert steps_axis(30, 100, 4).ticks == (40.0, 60.0, 80.0, 100.0)
-    assert steps_axis(0, 0, 4).ticks == (0, 1)
+    assert draw_steps_axis(30, 100, 4).ticks == (40.0, 60.0, 80.0, 100.0)
+    assert draw_steps_axis(0, 0, 4).ticks == (0, 1)
 
 
 def test_few_configurations_have_a_style_each(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path)])
-    found = configurations(pool.judged)
-    chart = sweep_curves(pool, found)
+    found = list_configurations(pool.judged)
+    chart = read_sweep_curves(pool, found)
     assert chart is not None
     assert [line.jobs for line in chart.lines if not line.chosen] == [tuple(c.jobs) for c in found if not c.chosen]
     assert [line.chosen for line in chart.lines] == [False] * 5 + [True]  # on top
@@ -81,7 +81,7 @@ def test_few_configurations_have_a_style_each(tmp_path: Path) -> None:
 
 def test_many_configurations_are_colored_by_quality(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path, {**GRID, "temperature": (1, 2, 3, 4, 6)})])
-    chart = sweep_curves(pool, configurations(pool.judged))
+    chart = read_sweep_curves(pool, list_configurations(pool.judged))
     assert chart is not None
     assert chart.legend == ()
     ordered = sorted(chart.lines, key=lambda line: line.value or 0.0)
@@ -93,7 +93,7 @@ def test_many_configurations_are_colored_by_quality(tmp_path: Path) -> None:
 
 def test_a_thinned_chart_says_so(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path, points=300)])
-    chart = sweep_curves(pool, configurations(pool.judged))
+    chart = read_sweep_curves(pool, list_configurations(pool.judged))
     assert chart is not None
     assert "Of 300 logged values, 200 at most are drawn for each line" in chart.note
     assert max(len(line.points) for line in chart.lines) <= 200
@@ -101,9 +101,9 @@ def test_a_thinned_chart_says_so(tmp_path: Path) -> None:
 
 def test_lines_lie_where_their_values_are(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path, {"temperature": (1, 2), "seed": (0,)}, points=2)])
-    chart = sweep_curves(pool, configurations(pool.judged))
+    chart = read_sweep_curves(pool, list_configurations(pool.judged))
     assert chart is not None
-    svg = ET.fromstring(draw(chart, pool, "c", "wide", 468, 400))
+    svg = ET.fromstring(draw_sweep_curves(chart, pool, "c", "wide", 468, 400))
     lines = {line.attrib["data-jobs"]: line.attrib["points"] for line in svg.findall("polyline")}
     assert set(lines) == {"0", "1"}
     # The plot is 400 wide from 50 on: step 600 of 400..800 lies in its middle, 800 at its right end.
@@ -114,14 +114,14 @@ def test_lines_lie_where_their_values_are(tmp_path: Path) -> None:
 
 def test_a_torn_file_is_one_value_and_jobs_without_any_have_no_line(tmp_path: Path) -> None:
     pool = read_pool([write_troubled(tmp_path)])
-    chart = sweep_curves(pool, configurations(pool.judged))
+    chart = read_sweep_curves(pool, list_configurations(pool.judged))
     assert chart is not None
     assert {number for line in chart.lines for number in line.jobs} == set(range(18)) - {3, 4, 5, 7}
     torn = next(line for line in chart.lines if 6 in line.jobs)
     assert torn.jobs == (6, 8)
     assert len(torn.points) == 1  # job 6 has its first value alone, and a mean of one of two seeds is no mean
     assert torn.points[0].low == 44.0
-    svg = ET.fromstring(draw(chart, pool, "c", "wide", 468, 400))
+    svg = ET.fromstring(draw_sweep_curves(chart, pool, "c", "wide", 468, 400))
     dot = svg.find("polyline[@data-jobs='6 8']")
     assert dot is not None
     assert "single" in dot.attrib["class"]
@@ -130,15 +130,15 @@ def test_a_torn_file_is_one_value_and_jobs_without_any_have_no_line(tmp_path: Pa
 
 def test_a_line_is_the_mean_of_its_seeds_and_the_band_holds_them_all(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path)])
-    chart = sweep_curves(pool, configurations(pool.judged))
+    chart = read_sweep_curves(pool, list_configurations(pool.judged))
     assert chart is not None
     line = chart.lines[-1]
     assert line.jobs == (9, 10, 11)
     for at, point in enumerate(line.points):
-        values = [curve(pool.jobs[number], pool)[at][1] for number in line.jobs]
+        values = [read_job_curve(pool.jobs[number], pool)[at][1] for number in line.jobs]
         assert point == (450 + 50 * at, pytest.approx(sum(values) / 3), min(values), max(values))
         assert point.low < point.mean < point.high
-    svg = ET.fromstring(draw(chart, pool, "c", "wide", 468, 400))
+    svg = ET.fromstring(draw_sweep_curves(chart, pool, "c", "wide", 468, 400))
     band = [pair.split(",") for pair in svg.findall("polygon")[-1].attrib["points"].split()]
     upper, lower = band[:8], band[:7:-1]
     assert [x for x, _ in upper] == [x for x, _ in lower]
@@ -157,4 +157,4 @@ def test_without_metrics_there_is_no_chart(tmp_path: Path) -> None:
     for path in tmp_path.glob("*/metrics/*"):
         path.unlink()
     pool = read_pool([tmp_path])
-    assert sweep_curves(pool, configurations(pool.judged)) is None
+    assert read_sweep_curves(pool, list_configurations(pool.judged)) is None

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kd_lightning.results.report.sweep.facts import facts, fingerprint, importances, study, title
+from kd_lightning.results.report.sweep.facts import (
+    describe_fingerprint,
+    describe_study,
+    list_importances,
+    list_sweep_facts,
+    make_sweep_title,
+)
 from kd_lightning.results.report.sweep.files import Pool, read_pool
-from kd_lightning.results.statistics.over_seeds import configurations
+from kd_lightning.results.statistics.over_seeds import list_configurations
 from tests.report.sweep_sample import pool_of, results, write_grid, write_job, write_sweep
 
 
 def said(pool: Pool) -> dict[str, str]:
-    return dict(facts(pool, configurations(pool.judged)))
+    return dict(list_sweep_facts(pool, list_configurations(pool.judged)))
 
 
 def test_the_whole_of_it(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path)])
     found = said(pool)
-    assert title(pool) == "Sweep report: language modeling, 18 jobs"
+    assert make_sweep_title(pool) == "Sweep report: language modeling, 18 jobs"
     assert "the one with the best mean validation over its seeds" in found["Choice"]
     assert found["Test"].startswith(
         "Measured once for each model, after its checkpoint had been chosen, and never used"
@@ -69,19 +75,19 @@ def test_a_study_in_words() -> None:
         "best": [3],
         "storage": "sqlite:///x.db",
     }
-    assert study(found) == (
+    assert describe_study(found) == (
         "Study tpe: sampler TPE, pruner None. Goal: minimize models.distilled.val. Trials: 5 complete, 1 failed. "
         "Best trial: 3. Stored in sqlite:///x.db."
     )
-    assert study({}) == "Study without a name: sampler None, pruner None."
+    assert describe_study({}) == "Study without a name: sampler None, pruner None."
 
 
 def test_importances_are_ordered_and_tolerant() -> None:
-    found = importances({"importances": {"a": 0.2, "b": 0.75, "c": float("nan"), "d": None}})
+    found = list_importances({"importances": {"a": 0.2, "b": 0.75, "c": float("nan"), "d": None}})
     assert found == [("b", 0.75, "75%"), ("a", 0.2, "20%")]
-    assert importances({"importances": None}) == importances({}) == []
+    assert list_importances({"importances": None}) == list_importances({}) == []
 
 
 def test_a_hash_has_eight_digits() -> None:
-    assert fingerprint({"data_fingerprint": "a2e0662614bd43d0be1b7471"}) == "Fingerprint a2e06626."
-    assert fingerprint({}) == "Fingerprint not recorded."
+    assert describe_fingerprint({"data_fingerprint": "a2e0662614bd43d0be1b7471"}) == "Fingerprint a2e06626."
+    assert describe_fingerprint({}) == "Fingerprint not recorded."

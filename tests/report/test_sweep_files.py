@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.errors import KDError
-from kd_lightning.results.report.sweep.files import curve, mean, read_pool, reused, seconds
+from kd_lightning.results.report.sweep.files import (
+    list_reused_stages,
+    mean_of_finite,
+    read_job_curve,
+    read_job_seconds,
+    read_pool,
+)
 from kd_lightning.safety import json_files
 from tests.report.sweep_sample import GRID, results, write_grid, write_job, write_json, write_sweep, write_troubled
 
@@ -102,31 +108,31 @@ def test_reuse_is_read_from_either_file(tmp_path: Path) -> None:
     write_job(tmp_path, 0, ["seed=1"], found)
     write_job(tmp_path, 1, ["seed=1"], found, reused=["data", "distill"])
     old, new = read_pool([tmp_path]).jobs
-    assert reused(old) == ["teacher"]
-    assert reused(new) == ["data", "distill"]
+    assert list_reused_stages(old) == ["teacher"]
+    assert list_reused_stages(new) == ["data", "distill"]
 
 
 def test_seconds_are_read_from_either_file(tmp_path: Path) -> None:
     write_sweep(tmp_path, 2)
     write_job(tmp_path, 0, ["seed=1"], results(40.0, 1, wall_seconds=7.5))
     job = json.loads((tmp_path / "0" / "job.json").read_text())
-    assert seconds(read_pool([tmp_path]).jobs[0]) == 12.3
+    assert read_job_seconds(read_pool([tmp_path]).jobs[0]) == 12.3
     del job["seconds"]
     write_json(tmp_path / "0" / "job.json", job)
-    assert seconds(read_pool([tmp_path]).jobs[0]) == 7.5
+    assert read_job_seconds(read_pool([tmp_path]).jobs[0]) == 7.5
 
 
 def test_the_curve_counts_the_whole_budget_of_the_student(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path, {"temperature": (2,)}, points=4)])
-    points = curve(pool.jobs[0], pool)
+    points = read_job_curve(pool.jobs[0], pool)
     assert [step for step, _ in points] == [500, 600, 700, 800]
     shutil.rmtree(tmp_path / "0" / "metrics")
-    assert curve(pool.jobs[0], pool) == ()
+    assert read_job_curve(pool.jobs[0], pool) == ()
 
 
 def test_means_leave_out_what_is_not_finite() -> None:
-    assert mean([1.0, None, float("nan"), 4]) == 2.5
-    assert mean([None, "3"]) is None
+    assert mean_of_finite([1.0, None, float("nan"), 4]) == 2.5
+    assert mean_of_finite([None, "3"]) is None
 
 
 def test_each_job_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

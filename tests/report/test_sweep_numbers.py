@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kd_lightning.results.report.sweep.numbers import Differences, differences, mean_sd
+from kd_lightning.results.report.sweep.numbers import Differences, choose_difference_format, format_mean_and_sd
 
 NAN = float("nan")
 
@@ -22,11 +22,11 @@ NAN = float("nan")
     ],
 )
 def test_a_mean_with_its_deviation(mean: object, sd: object, metric: str, mode: str, text: str) -> None:
-    assert mean_sd(mean, sd, metric, mode) == text
+    assert format_mean_and_sd(mean, sd, metric, mode) == text
 
 
 def test_differences_stand_in_line() -> None:
-    shown = differences([36.9, 43.2, 39.7], "perplexity", "min")
+    shown = choose_difference_format([36.9, 43.2, 39.7], "perplexity", "min")
     assert shown == Differences(1.0, 2, "perplexity")
     assert [shown.text(value) for value in (6.3412, -0.3697, 0.0, 1234.5678)] == [
         "+6.34",
@@ -40,11 +40,11 @@ def test_differences_stand_in_line() -> None:
 
 
 def test_shares_differ_by_points() -> None:
-    shown = differences([0.91, 0.93], "accuracy", "max")
+    shown = choose_difference_format([0.91, 0.93], "accuracy", "max")
     assert shown.unit == "points"
     assert shown.text(0.0123, 0.004) == "+1.23 ± 0.40"
 
 
 def test_small_values_are_as_fine_as_they_are_shown() -> None:
-    assert differences([0.0123], "loss", "min").places == 5
-    assert differences([], "loss", "min").places == 0
+    assert choose_difference_format([0.0123], "loss", "min").places == 5
+    assert choose_difference_format([], "loss", "min").places == 0

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.results.report.headline import headline
-from kd_lightning.results.report.sweep.csv_file import csv_text
-from kd_lightning.results.report.sweep.facts import facts
+from kd_lightning.results.report.headline import write_headline
+from kd_lightning.results.report.sweep.csv_file import format_jobs_csv
+from kd_lightning.results.report.sweep.facts import list_sweep_facts
 from kd_lightning.results.report.sweep.files import Pool, read_pool
-from kd_lightning.results.report.sweep.markdown import markdown_page
+from kd_lightning.results.report.sweep.markdown import render_sweep_markdown
 from kd_lightning.results.report.sweep.model import Report
 from kd_lightning.results.report.sweep.numbers import MINUS
-from kd_lightning.results.report.sweep.page import html_page
-from kd_lightning.results.report.sweep.states import reason, state, state_line
-from kd_lightning.results.report.sweep.table import configuration_table, job_table, labels
-from kd_lightning.results.statistics.over_seeds import configurations
+from kd_lightning.results.report.sweep.page import render_sweep_page
+from kd_lightning.results.report.sweep.states import describe_state, explain_state, state_line
+from kd_lightning.results.report.sweep.table import configuration_table, job_table, join_labels
+from kd_lightning.results.statistics.over_seeds import list_configurations
 from tests.report.sweep_sample import jobs_of, pool_of, results, write_grid, write_job, write_sweep, write_troubled
 
 
@@ -32,7 +32,7 @@ def cells(table: Any) -> list[dict[str, str]]:
 
 
 def jobs_table(pool: Pool) -> Any:
-    return job_table(pool, configurations(pool.judged))
+    return job_table(pool, list_configurations(pool.judged))
 
 
 WORDS = [
@@ -77,7 +77,7 @@ def test_rows_sort_by_numbers_and_missing_ones_are_last() -> None:
 
 def test_a_configurations_row() -> None:
     pool = pool_of(WORDS, [40.0, 41.0, 38.0, 38.5])
-    found = configurations(pool.judged)
+    found = list_configurations(pool.judged)
     first, second = cells(configuration_table(pool, found))
     assert (first["jobs"], first["temperature"], first["seeds"], first["state"]) == ("2, 3", "2", "2", "done")
     assert first["validation perplexity"] == f"38.25 ± {statistics.stdev([38.0, 38.5]):.2f}"
@@ -100,7 +100,7 @@ def test_a_configurations_row() -> None:
 
 def test_a_configuration_without_a_result_is_listed_too() -> None:
     pool = pool_of(WORDS, [40.0, 41.0, None, None])
-    rows = cells(configuration_table(pool, configurations(pool.judged)))
+    rows = cells(configuration_table(pool, list_configurations(pool.judged)))
     assert [row["jobs"] for row in rows] == ["0, 1", "2, 3"]
     assert (rows[1]["state"], rows[1]["seeds"], rows[1]["verdict"]) == ("failed", "0", "")
     assert rows[1]["validation perplexity"] == rows[1]["p, adjusted"] == "–"  # noqa: RUF001
@@ -126,14 +126,14 @@ def test_states_and_reasons_while_the_sweep_runs(tmp_path: Path) -> None:
         "18 of 20 jobs: 14 done, 1 running, 1 starting, 1 failed, 1 killed. "
         "The sweep is still running: make this report again later."
     )
-    said = {job.number: state(job) for job in pool.jobs}
+    said = {job.number: describe_state(job) for job in pool.jobs}
     assert said[0] == "done"
     assert said[3] == "failed: NonFiniteLossError: the term 'kd' is NaN at step 120; lower …"
     assert said[4].startswith("killed: its process is gone")
     assert said[5] == "running: distill 120 of 400, validation 41.2"
     assert said[7] == "starting"
-    assert reason(pool.jobs[3]).endswith("lower optimizer.lr")
-    rows = {row["jobs"]: row for row in cells(configuration_table(pool, configurations(pool.judged)))}
+    assert explain_state(pool.jobs[3]).endswith("lower optimizer.lr")
+    rows = {row["jobs"]: row for row in cells(configuration_table(pool, list_configurations(pool.judged)))}
     assert rows["3–5"]["state"] == "1 failed, 1 killed, 1 running"  # noqa: RUF001
 
 
@@ -141,7 +141,7 @@ def test_a_pruned_job_says_why(tmp_path: Path) -> None:
     write_sweep(tmp_path, 1)
     write_job(tmp_path, 0, ["a=1"], state="pruned")
     (job,) = read_pool([tmp_path]).jobs
-    assert state(job) == "pruned: stopped early by the search, for its results"
+    assert describe_state(job) == "pruned: stopped early by the search, for its results"
 
 
 def test_reuse_is_counted(tmp_path: Path) -> None:
@@ -150,14 +150,14 @@ def test_reuse_is_counted(tmp_path: Path) -> None:
     write_job(tmp_path, 1, ["seed=1"], results(41.0, 1), reused=["teacher"])
     pool = read_pool([tmp_path])
     assert state_line(pool) == "2 jobs: 2 done (1 taken from the store)."
-    (row,) = cells(configuration_table(pool, configurations(pool.judged)))
+    (row,) = cells(configuration_table(pool, list_configurations(pool.judged)))
     assert row["reused"] == "1 of 2 jobs"
 
 
 def test_a_finished_grid(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path)])
     assert state_line(pool) == "18 jobs: 18 done."
-    rows = cells(configuration_table(pool, configurations(pool.judged)))
+    rows = cells(configuration_table(pool, list_configurations(pool.judged)))
     assert rows[0]["jobs"] == "9–11"  # noqa: RUF001
     assert rows[0]["seconds, all seeds"] == "36.9"
 
@@ -168,7 +168,7 @@ def test_a_finished_grid(tmp_path: Path) -> None:
 )
 def test_numbers_in_a_row_are_a_range(numbers: tuple[int, ...], text: str) -> None:
     pool = pool_of([["a=1"]] * 12, [1.0] * 12)
-    assert labels([pool.jobs[number] for number in numbers], pool) == text
+    assert join_labels([pool.jobs[number] for number in numbers], pool) == text
 
 
 def test_jobs_in_memory_are_as_read() -> None:
@@ -185,8 +185,8 @@ def test_jobs_that_confirm_have_rows_but_are_no_configuration() -> None:
     assert [row["jobs"] for row in cells(report.means)] == ["2, 3", "0, 1"]
     assert {row["job"]: row["verdict over seeds"] for row in cells(report.jobs)}["4"] == report.confirmations[0].verdict
     assert report.sentences[0].startswith("Confirmation of temperature=2 on 2 seeds")
-    assert "Repeats" not in dict(facts(pool, report.configurations))
-    rows = list(csv.DictReader(io.StringIO(csv_text(report))))
+    assert "Repeats" not in dict(list_sweep_facts(pool, report.configurations))
+    rows = list(csv.DictReader(io.StringIO(format_jobs_csv(report))))
     assert [row["confirm"] for row in rows] == ["False"] * 4 + ["True"] * 2
 
 
@@ -197,7 +197,7 @@ def test_pairs_with_the_chosen_one_stand_in_all_files(tmp_path: Path) -> None:
     assert len(rows) == 5
     first = rows[0]
     assert (first["configuration"], first["on test"]) == ("temperature=1 alpha=0.9", "worse")
-    page, text = html_page(report, tmp_path), markdown_page(report)
+    page, text = render_sweep_page(report, tmp_path), render_sweep_markdown(report)
     assert 'id="pairs"' in page
     for row in rows:
         assert row["configuration"] in page
@@ -244,7 +244,7 @@ def test_each_task_of_several_has_its_numbers_in_its_own_unit(tmp_path: Path) ->
     ]
     assert report.gain_chart is not None
     assert len(report.gain_chart.rows) == 2
-    first = headline(report)
+    first = write_headline(report)
     assert first.startswith("2 tasks. ")
     assert first.count(" over 4 seeds.") == first.count(" over 3 seeds.") == 1
     assert first.count(" points (") == first.count(" perplexity (") == 1

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.results.table import model_rows
+from kd_lightning.results.table import list_model_rows
 
 Results = dict[str, Any]
 
 
 def test_perplexity_cells(results: Results) -> None:
-    header, rows = model_rows(results)
+    header, rows = list_model_rows(results)
     assert header[:4] == ["model", "validation perplexity", "test perplexity", "gap closed"]
     assert header[4:] == ["parameters", "size", "steps", "batch", "seconds"]
     assert rows == [
@@ -29,7 +29,7 @@ def test_accuracy_is_percent_and_closes_the_gap_the_other_way(results: Results) 
     results["models"]["teacher"] |= {"val": 0.91, "test": 0.9}
     results["models"]["baseline"] |= {"val": 0.7, "test": 0.5}
     results["models"]["distilled"] |= {"val": 0.9137, "test": 0.81}
-    _, rows = model_rows(results)
+    _, rows = list_model_rows(results)
     assert rows[0][1:4] == ["91.00%", "90.00%", ""]
     assert rows[3][1:4] == ["91.37%", "81.00%", "78%"]  # 0.31 / 0.4
 
@@ -40,29 +40,29 @@ def test_absent_models_are_skipped(results: Results, absent: str | None) -> None
         results["models"]["pretrained"] = None
     else:
         del results["models"]["pretrained"]
-    assert [row[0] for row in model_rows(results)[1]] == ["teacher", "student alone", "distilled"]
+    assert [row[0] for row in list_model_rows(results)[1]] == ["teacher", "student alone", "distilled"]
 
 
 def test_without_a_teacher_no_gap_is_known(results: Results) -> None:
     del results["models"]["teacher"]
-    assert [row[3] for row in model_rows(results)[1]] == ["", "–", "–"]  # noqa: RUF001
+    assert [row[3] for row in list_model_rows(results)[1]] == ["", "–", "–"]  # noqa: RUF001
 
 
 def test_missing_and_non_finite_values_say_so(results: Results) -> None:
     results["models"]["distilled"] |= {"test": float("nan"), "val": float("inf"), "seconds": None}
-    row = model_rows(results)[1][3]
+    row = list_model_rows(results)[1][3]
     assert row[1:4] == ["not finite", "not finite", "–"]  # noqa: RUF001
     assert row[8:] == ["–"]  # noqa: RUF001
 
 
 def test_reading_changes_nothing(results: Results) -> None:
     before = copy.deepcopy(results)
-    model_rows(results)
+    list_model_rows(results)
     assert results == before
 
 
 def test_models_of_any_name_are_rows_in_the_recorded_order(results_of_six: Results) -> None:
-    _, rows = model_rows(results_of_six)
+    _, rows = list_model_rows(results_of_six)
     assert [row[0] for row in rows] == [
         "teacher",
         "assistant",
@@ -77,4 +77,4 @@ def test_models_of_any_name_are_rows_in_the_recorded_order(results_of_six: Resul
 def test_a_run_as_it_is_recorded_now_has_the_table_of_an_earlier_version(
     results: Results, results_now: Results
 ) -> None:
-    assert model_rows(results_now) == model_rows(results)
+    assert list_model_rows(results_now) == list_model_rows(results)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from kd_lightning.cli.main import main
 from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
-from kd_lightning.config.resolve import plain
+from kd_lightning.config.resolve import resolve_config
 
 DIGITS = ("experiment=digits", "debug=fast_dev_run", "max_steps=null", "progress=false")
 """Images, 64 rows a split, 2 steps a stage."""
@@ -66,4 +66,4 @@ def settings_of(*overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose(CONFIG_NAME, list(overrides))
     OmegaConf.update(config, "folder", "somewhere")
-    return plain(config)
+    return resolve_config(config)

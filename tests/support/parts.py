@@ -7,7 +7,7 @@ import torch
 from kd_lightning.data.columns import InMemory, Ragged
 from kd_lightning.data.source import Prepared
 from kd_lightning.data.table import Table
-from kd_lightning.seeds import derive
+from kd_lightning.seeds import derive_seed
 
 CLASSES = 3
 FEATURES = 6
@@ -31,7 +31,7 @@ class TinyRows:
     def prepare(self) -> Prepared:
         splits = {}
         for split, size in self.sizes.items():
-            generator = torch.Generator().manual_seed(derive(split))
+            generator = torch.Generator().manual_seed(derive_seed(split))
             targets = torch.arange(size) % CLASSES
             noise = torch.randn(size, FEATURES, generator=generator)
             inputs = noise + torch.eye(CLASSES, FEATURES)[targets] * 2
@@ -76,7 +76,7 @@ class Sentences:
     def prepare(self) -> Prepared:
         splits = {}
         for split, size in self.sizes.items():
-            generator = torch.Generator().manual_seed(derive(split))
+            generator = torch.Generator().manual_seed(derive_seed(split))
             targets, lengths = torch.arange(size) % CLASSES, torch.randint(1, 9, (size,), generator=generator)
             noise = torch.randint(WORDS, (int(lengths.sum()),), generator=generator)
             own = torch.rand(len(noise), generator=generator) < 0.6

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from kd_lightning.data.source import Prepared
 from kd_lightning.data.table import Table
 from kd_lightning.experiment.stage import TrainedStage
-from kd_lightning.seeds import derive
+from kd_lightning.seeds import derive_seed
 from kd_lightning.store import Entry
 from kd_lightning.training.callbacks.checkpoints import resume_files
 from kd_lightning.training.checkpoint_io import AtomicCheckpointIO
@@ -40,7 +40,7 @@ class Images:
     def prepare(self) -> Prepared:
         splits = {}
         for split, size in {"train": 40, "val": 21, "test": 21}.items():
-            generator = torch.Generator().manual_seed(derive(split))
+            generator = torch.Generator().manual_seed(derive_seed(split))
             targets = torch.arange(size) % CLASSES
             inputs = torch.randn(size, 1, SIDE, SIDE, generator=generator)
             inputs[torch.arange(size), 0, targets * 2] += 1.5

@@ -7,8 +7,8 @@ from typing import Any
 
 from kd_lightning.experiment.collect_results import results_of
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.experiment.run_folder import gather
-from kd_lightning.experiment.tracking.track import tracking
+from kd_lightning.experiment.run_folder import link_models
+from kd_lightning.experiment.tracking.track import track_job
 from kd_lightning.results.report.run.run_report import write_report
 from kd_lightning.results.sweep_records import begin_job, end_job
 from kd_lightning.store import publish_json
@@ -25,11 +25,11 @@ def run_job(
     # Else Lightning warns that a stage is shorter than its logging interval, which nothing of ours uses.
     changes = {"checkpoint_every": 100, "trainer__log_every_n_steps": 1, **changes}
     made = settings(outputs, logger=logger, **changes)
-    with tracking(made, build, folder, overrides, sweep) as tracked:
+    with track_job(made, build, folder, overrides, sweep) as tracked:
         experiment = Experiment(tracked.settings, build, ["tests"], SilentBoard())
         found = experiment.run()
         results = results_of(experiment, found, "kd run")
-        gather(folder, experiment, found.comparison)
+        link_models(folder, experiment, found.comparison)
         publish_json(folder / "results.json", results)
         write_report(folder)
         said = tracked.finish(results)

@@ -16,13 +16,13 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from kd_lightning.results.sweep_folder import DONE, FAILED, RESULTS, params
+from kd_lightning.results.sweep_folder import DONE, FAILED, RESULTS, parse_params
 from kd_lightning.results.sweep_records import begin_job, end_job
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.search.loop import Search
 from kd_lightning.sweeps.search.objectives import Objective
 from kd_lightning.sweeps.search.space import Space, read_space
-from kd_lightning.sweeps.search.storage import Memory, Storage, storage_of
+from kd_lightning.sweeps.search.storage import Memory, Storage, choose_storage
 from kd_lightning.sweeps.search.study import SharedStudy
 
 VAL = Objective("models.distilled.val", "minimize")
@@ -81,7 +81,7 @@ class Launcher:
         self.batches.append([list(words) for words in batch])
         for number, words in enumerate(batch, start=first):
             begin_job(self.folder / str(number), number, list(words))
-            self.job(self.folder / str(number), params(words))
+            self.job(self.folder / str(number), parse_params(words))
 
 
 def shared_study(
@@ -129,7 +129,7 @@ def main() -> None:
         time.sleep(given.seconds)
         succeed(folder, values)
 
-    shared = shared_study(storage_of(given.storage, given.folder, "made-up"), given.n_trials)
+    shared = shared_study(choose_storage(given.storage, given.folder, "made-up"), given.n_trials)
     search_in(given.folder, shared, slowly, given.n_jobs)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.results.sweep_folder import Sweep
-from kd_lightning.sweeps.launchers.orders_for import as_cohorts
+from kd_lightning.sweeps.launchers.orders_for import split_into_cohorts
 from kd_lightning.sweeps.launchers.worker import Order
 from tests.support.cli import DIGITS, kd
 from tests.support.faulty import fault_words, strikes, write_package
@@ -113,7 +113,7 @@ def order(number: int, *overrides: str) -> Order:
 def test_jobs_that_can_share_come_into_the_same_cohort() -> None:
     grid = [(f"temperature={t}", f"seed={seed}", "data.limit=9") for t in (1, 2) for seed in (0, 1)]
     orders = [order(number, *words) for number, words in enumerate(grid)]
-    cohorts = as_cohorts(orders, number=2, memories=1, most=3, stack=False)
+    cohorts = split_into_cohorts(orders, number=2, memories=1, most=3, stack=False)
     assert [[each.number for each in cohort.all] for cohort in cohorts] == [[0, 2], [1, 3]]
     assert [(each.most, each.stack, each.at_once) for each in cohorts] == [(3, False, 2)] * 2
 
@@ -126,7 +126,7 @@ def test_cohorts_have_equal_shares_of_the_jobs_and_of_a_memory(
     jobs: int, number: int, memories: int, sizes: list[int], at_once: int
 ) -> None:
     orders = [order(each, f"temperature={each + 1}") for each in range(jobs)]
-    cohorts = as_cohorts(orders, number, memories, most=None, stack=True)
+    cohorts = split_into_cohorts(orders, number, memories, most=None, stack=True)
     assert [len(cohort.all) for cohort in cohorts] == sizes
     assert [each.number for cohort in cohorts for each in cohort.all] == list(range(jobs))
     assert {cohort.at_once for cohort in cohorts} <= {at_once}

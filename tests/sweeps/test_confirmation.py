@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kd_lightning.cli.main import main
-from kd_lightning.results.sweep_folder import DONE, FAILED, RESULTS, Sweep, gone, params, read_sweep
+from kd_lightning.results.sweep_folder import DONE, FAILED, RESULTS, Sweep, has_process_ended, parse_params, read_sweep
 from kd_lightning.results.sweep_records import begin_job, begin_sweep, end_job, plan_confirmation, plan_jobs
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.confirmation import drop_confirm, parse_confirm, run_confirmation
@@ -37,7 +37,7 @@ def best_by_hand(sweep: Sweep) -> str:
     for job in sweep.jobs:
         if not job.confirm:
             value = (job.results or {})["models"]["distilled"]["val"]
-            values.setdefault(params(job.overrides)["temperature"], []).append(value)
+            values.setdefault(parse_params(job.overrides)["temperature"], []).append(value)
     return max(values, key=lambda name: statistics.fmean(values[name]))
 
 
@@ -52,9 +52,9 @@ def test_the_chosen_configuration_on_fresh_seeds_and_again_from_the_store_under_
     assert (seeds_of(sweep, confirm=False), seeds_of(sweep, confirm=True)) == ({0}, {1, 2}), "control: disjoint"
     best = best_by_hand(sweep)
     for job in sweep.jobs[2:]:
-        assert params(job.overrides)["temperature"] == best
+        assert parse_params(job.overrides)["temperature"] == best
         assert job.reused == ["teacher"], "the student alone is trained on the fresh seed, too"
-    assert not any("confirm" in params(job.overrides) for job in sweep.jobs)
+    assert not any("confirm" in parse_params(job.overrides) for job in sweep.jobs)
     assert sweep.info["confirmation"]["jobs"] == [2, 3]
     assert f"confirmation: validation chose temperature={best}; fresh seeds 1, 2" in answer.out
 
@@ -84,7 +84,7 @@ def test_a_leader_that_is_killed_while_it_confirms_goes_on(capsys: pytest.Captur
         child.kill()
         child.wait()
     (first,) = sweeps(tmp_path)
-    eventually(lambda: all(gone(job.record) for job in read_sweep(first.folder).jobs))
+    eventually(lambda: all(has_process_ended(job.record) for job in read_sweep(first.folder).jobs))
     before = read_sweep(first.folder)
     assert before.count(DONE) < before.planned == 4, "control: it was struck before its end"
     answer = kd(capsys, *words, "hydra/launcher=inline", f"outputs={tmp_path}")
@@ -106,8 +106,8 @@ def test_a_finished_search_run_again_shows_its_result_and_confirms_the_same(
     first = last_sweep(tmp_path)
     assert [job.confirm for job in first.jobs] == [False, False, True, True]
     best = json.loads((first.folder / "study.json").read_text())["best"]
-    chosen = params(first.jobs[best[0]].overrides)["temperature"]
-    assert {params(job.overrides)["temperature"] for job in first.jobs[2:]} == {chosen}
+    chosen = parse_params(first.jobs[best[0]].overrides)["temperature"]
+    assert {parse_params(job.overrides)["temperature"] for job in first.jobs[2:]} == {chosen}
     assert seeds_of(first, confirm=True).isdisjoint(seeds_of(first, confirm=False))
 
     again = kd(capsys, *words)
@@ -151,7 +151,7 @@ def explore(folder: Path, *jobs: tuple[str, float | None]) -> Any:
         place = folder / str(number)
         begin_job(place, number, words.split())
         if val is not None:
-            seed, teacher = (int(params(words.split()).get(name, 0)) for name in ("seed", "teacher.seed"))
+            seed, teacher = (int(parse_params(words.split()).get(name, 0)) for name in ("seed", "teacher.seed"))
             publish_json(place / RESULTS, results(seed, val, val + 1, 48.0, teacher_seed=teacher))
         end_job(place, FAILED if val is None else DONE, **({"error": "RuntimeError: no"} if val is None else {}))
     return OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})

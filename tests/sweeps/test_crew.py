@@ -13,7 +13,7 @@ from kd_lightning.results.sweep_folder import read_job
 from kd_lightning.results.sweep_records import begin_job
 from kd_lightning.sweeps.launchers import worker_pool as crew
 from kd_lightning.sweeps.launchers.worker import Order
-from kd_lightning.sweeps.launchers.worker_pool import Crew
+from kd_lightning.sweeps.launchers.worker_pool import WorkerPool
 
 
 class Unwilling:
@@ -42,11 +42,11 @@ class Unwilling:
 def test_who_is_killed_for_not_ending_was_asked_to_end(
     number: signal.Signals, state: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "GRACE", -1.0)
+    monkeypatch.setattr(crew, "SHUTDOWN_GRACE_SECONDS", -1.0)
     begin_job(tmp_path / "0", 0, ["alpha=0.5"])
     order = Order("sweep", 0, str(tmp_path / "0"), [], ["alpha=0.5"], ".")
     worker: Any = SimpleNamespace(process=Unwilling(), order=order, slot=0)
-    some = Crew(workers=1, fresh=False)
+    some = WorkerPool(workers=1, fresh=False)
     some.workers.append(worker)
     some._end_all(number)
     job = read_job(tmp_path / "0")

@@ -14,21 +14,28 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kd_lightning.results.sweep_folder import differing, gone, is_sweep, read_job, read_sweep, started
+from kd_lightning.results.sweep_folder import (
+    has_process_ended,
+    is_sweep,
+    list_differing_names,
+    read_job,
+    read_process_start,
+    read_sweep,
+)
 from kd_lightning.results.sweep_records import (
     ProgressFile,
     begin_job,
     begin_sweep,
+    describe_process,
     end_job,
     end_job_that_did_not,
     end_sweep,
     plan_jobs,
-    process,
     withdraw_job,
 )
-from kd_lightning.sweeps.display import SweepDisplay, ending, glance
+from kd_lightning.sweeps.display import SweepDisplay, describe_ending, sum_up_sweep
 from kd_lightning.sweeps.job import record_end
-from kd_lightning.sweeps.summary import sum_up
+from kd_lightning.sweeps.summary import print_sweep_summary
 from tests.support.cli import kd
 
 RESULTS = {
@@ -40,7 +47,7 @@ RESULTS = {
 def dead_process() -> dict[str, Any]:
     """The record of a process that has ended."""
     child = subprocess.Popen([sys.executable, "-c", "pass"])
-    record = {"pid": child.pid, "born": started(child.pid), "host": socket.gethostname()}
+    record = {"pid": child.pid, "born": read_process_start(child.pid), "host": socket.gethostname()}
     child.wait()
     return record
 
@@ -98,16 +105,16 @@ def test_torn_files_hide_nothing_of_the_rest(text: str, folder: Path) -> None:
     assert [one.state for one in sweep.jobs] == ["unreadable", "done", "failed", "running", "killed"]
     assert (sweep.jobs[0].overrides, sweep.jobs[0].results) == ([], None)
     assert sweep.jobs[0].error.startswith("job.json: ")
-    assert glance(sweep).best.startswith("job 1 ")
+    assert sum_up_sweep(sweep).best.startswith("job 1 ")
 
 
 def test_a_process_that_another_took_the_number_of_is_gone() -> None:
-    here = process()
-    assert not gone(here)
-    assert gone({**here, "born": "0"})
-    assert gone(dead_process())
-    assert not gone({**dead_process(), "host": "elsewhere"}), "of another machine nothing is known"
-    assert not gone({})
+    here = describe_process()
+    assert not has_process_ended(here)
+    assert has_process_ended({**here, "born": "0"})
+    assert has_process_ended(dead_process())
+    assert not has_process_ended({**dead_process(), "host": "elsewhere"}), "of another machine nothing is known"
+    assert not has_process_ended({})
 
 
 def test_what_a_job_said_itself_stands(tmp_path: Path) -> None:
@@ -124,8 +131,8 @@ def test_the_plan_only_grows(folder: Path) -> None:
 
 
 def test_differing() -> None:
-    assert differing([["a=1", "+b=2"], ["a=1", "+b=3", "c=1"]]) == ["b", "c"]
-    assert differing([["a=1"]]) == []
+    assert list_differing_names([["a=1", "+b=2"], ["a=1", "+b=3", "c=1"]]) == ["b", "c"]
+    assert list_differing_names([["a=1"]]) == []
 
 
 def test_an_interrupted_job_says_more_than_its_state(tmp_path: Path) -> None:
@@ -134,7 +141,7 @@ def test_an_interrupted_job_says_more_than_its_state(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), record_end(tmp_path / "0"):
         raise KeyboardInterrupt
     (job,) = read_sweep(tmp_path).jobs
-    assert ending(job, ["temperature"]).startswith(
+    assert describe_ending(job, ["temperature"]).startswith(
         "job 0 temperature=1: interrupted: Ctrl-C; the same command goes on from the last resume point ("
     )
 
@@ -143,18 +150,18 @@ def test_one_job_is_no_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     begin_sweep(tmp_path, "kd run -m temperature=1", ["-m"], "worker", "basic")
     begin_job(tmp_path / "0", 0, ["temperature=1"])
     end_job(tmp_path / "0", "failed", error="ConfigError: no")
-    assert sum_up(tmp_path) == 1
+    assert print_sweep_summary(tmp_path) == 1
     assert capsys.readouterr().out.startswith("1 job ")
 
 
 def test_a_glance_counts_and_names_the_best_by_validation(folder: Path) -> None:
-    found = glance(read_sweep(folder))
+    found = sum_up_sweep(read_sweep(folder))
     assert found.counts == {"of 6 jobs done (1 reused)": 2, "running": 1, "failed": 1, "interrupted": 1, "waiting": 1}
     assert found.best == "job 1 temperature=2, validation accuracy 80.00%"
     assert "| best: job 1 temperature=2, validation" in found.line()  # also true once all is over
     assert found.left is not None
     end_sweep(folder, "failed")
-    over = glance(read_sweep(folder))
+    over = sum_up_sweep(read_sweep(folder))
     assert over.left is None
     assert over.counts["not begun"] == 1
 
@@ -164,14 +171,16 @@ def test_time_left_comes_from_jobs_that_trained(folder: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 100.0}))
     running = folder / "3" / "job.json"
     running.write_text(json.dumps({**json.loads(running.read_text()), "clock": time.time() - 40}))
-    assert glance(read_sweep(folder)).left == pytest.approx(160, abs=5)
+    assert sum_up_sweep(read_sweep(folder)).left == pytest.approx(160, abs=5)
 
 
 def test_the_end_of_a_job_in_words(folder: Path) -> None:
     jobs = read_sweep(folder).jobs
-    assert ending(jobs[0], ["temperature"]).startswith("job 0 temperature=1: done, validation accuracy 75.00% (")
-    assert "reused teacher" in ending(jobs[0], [])
-    assert "job 2: failed: ValueError: no" in ending(jobs[2], [])
+    assert describe_ending(jobs[0], ["temperature"]).startswith(
+        "job 0 temperature=1: done, validation accuracy 75.00% ("
+    )
+    assert "reused teacher" in describe_ending(jobs[0], [])
+    assert "job 2: failed: ValueError: no" in describe_ending(jobs[2], [])
 
 
 def test_the_display_tells_of_each_end_once_and_not_of_an_earlier_batch(folder: Path) -> None:
@@ -281,14 +290,14 @@ def test_time_left_comes_from_a_job_s_own_pace_before_the_first_is_done(
     begin_sweep(tmp_path, "kd run -m temperature=1,2", ["-m"], "worker", "basic")
     plan_jobs(tmp_path, 2)
     begin_job(tmp_path / "0", 0, ["temperature=1"])
-    assert glance(read_sweep(tmp_path)).left is None
+    assert sum_up_sweep(read_sweep(tmp_path)).left is None
     file, now = ProgressFile(tmp_path / "0" / "progress.json"), time.time()
     for step, moment in ((0, now - 22), (10, now - 20), (20, now)):
         monkeypatch.setattr(time, "time", lambda moment=moment: moment)
         file.update("baseline", "student alone", step, 40, "", later=60)
     # 2 s a step: 160 s of the running job, and about as long as it takes in all for the one that waits.
     assert read_job(tmp_path / "0").progress["left"] == 160.0  # type: ignore[index]
-    assert glance(read_sweep(tmp_path)).left == pytest.approx(320, abs=5)
+    assert sum_up_sweep(read_sweep(tmp_path)).left == pytest.approx(320, abs=5)
 
 
 def test_watching_in_a_pipe_says_nothing_twice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hydra._internal.hydra import Hydra
 
 from kd_lightning.results.sweep_folder import read_sweep
-from kd_lightning.sweeps.launch import composed_and_run, single_run
+from kd_lightning.sweeps.launch import compose_and_run_job, make_single_run
 from tests.support.cli import DIGITS, kd
 from tests.sweeps.test_faults import last_sweep
 
@@ -148,9 +148,9 @@ def test_a_job_is_composed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(Hydra, "compose_config", counted)
     words = [*DIGITS, f"hydra.run.dir={tmp_path}", "hydra.mode=RUN"]
     asked = Hydra.get_mode
-    with single_run():
-        assert composed_and_run(words, lambda config: None) == 0
+    with make_single_run():
+        assert compose_and_run_job(words, lambda config: None) == 0
     assert len(composed) == 1
     assert Hydra.get_mode is asked
-    assert composed_and_run(words, lambda config: None) == 0
+    assert compose_and_run_job(words, lambda config: None) == 0
     assert len(composed) == 3, "the control: by itself Hydra composes once more, to find out its mode"

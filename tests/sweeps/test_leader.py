@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.cli.main import main
-from kd_lightning.results.sweep_folder import Sweep, gone, read_json, read_sweep
+from kd_lightning.results.sweep_folder import Sweep, has_process_ended, read_json_or_none, read_sweep
 from tests.support.cli import DIGITS
 from tests.support.commands import Begin, Command, fresh, warm
 
@@ -44,7 +44,9 @@ def leading(outputs: Path, launcher: str, begin: Begin = warm) -> Iterator[Comma
 def sweeps(outputs: Path) -> list[Sweep]:
     """All sweeps, in the order of their beginning."""
     folders = [path for path in (outputs / "sweeps").glob("*") if (path / "sweep.json").is_file()]
-    return [read_sweep(path) for path in sorted(folders, key=lambda path: read_json(path / "sweep.json")["started"])]
+    return [
+        read_sweep(path) for path in sorted(folders, key=lambda path: read_json_or_none(path / "sweep.json")["started"])
+    ]
 
 
 def eventually(what: Callable[[], bool]) -> None:
@@ -97,7 +99,7 @@ def test_a_signal_reaches_every_job_and_the_same_command_goes_on(
     assert struck
     assert {job.state for job in struck} == {state}
     assert (first.folder / "report.html").is_file()
-    assert all(gone(job.record) for job in first.jobs)
+    assert all(has_process_ended(job.record) for job in first.jobs)
     points = [path for path in tmp_path.glob("store/*/*/resume-*.ckpt") if int(path.stem[-4:]) % 250]
     assert bool(points) == (number == signal.SIGTERM), "only SIGTERM saves, and off the usual steps"
     with leading(tmp_path, launcher) as child:
@@ -112,7 +114,7 @@ def test_when_the_leader_is_killed_its_jobs_save_and_end(whole: dict[str, bytes]
         child.kill()
         child.wait()
         (first,) = sweeps(tmp_path)
-        eventually(lambda: all(gone(job.record) for job in read_sweep(first.folder).jobs if job.record))
+        eventually(lambda: all(has_process_ended(job.record) for job in read_sweep(first.folder).jobs if job.record))
     left = read_sweep(first.folder)
     assert not left.running
     assert {job.state for job in left.jobs if job.record} <= {"done", "preempted"}

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.sweeps.search.storage import storage_of
+from kd_lightning.sweeps.search.storage import choose_storage
 from tests.sweeps.search_support import in_state, search_in, shared_study, succeed
 from tests.sweeps.test_search_processes import N_TRIALS, share_and_kill, start
 from tests.sweeps.test_search_watch import a_job, in_order
@@ -106,8 +106,8 @@ def url(server: Server, request: pytest.FixtureRequest) -> str:
 
 
 def test_a_search_is_kept_and_gone_on_with(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    search_in(tmp_path / "first", shared_study(storage_of(url, tmp_path, "made-up"), n_trials=3))
-    shared = shared_study(storage_of(url, tmp_path, "made-up"), n_trials=5)
+    search_in(tmp_path / "first", shared_study(choose_storage(url, tmp_path, "made-up"), n_trials=3))
+    shared = shared_study(choose_storage(url, tmp_path, "made-up"), n_trials=5)
     launcher = search_in(tmp_path / "second", shared)
     assert len(launcher.batches) == 2
     assert len(in_state(shared, TrialState.COMPLETE)) == 5
@@ -127,7 +127,7 @@ def test_two_processes_share_a_study_and_one_is_killed(url: str, tmp_path: Path)
 def test_processes_that_start_at_once_in_an_empty_database_make_exactly_the_total(url: str, tmp_path: Path) -> None:
     children = [start(url, tmp_path / str(number), f"--n-jobs={1 + number}") for number in range(3)]
     assert [child.wait(timeout=120) for child in children] == [0] * 3
-    shared = shared_study(storage_of(url, tmp_path, "made-up"))
+    shared = shared_study(choose_storage(url, tmp_path, "made-up"))
     assert len(shared.study.trials) == N_TRIALS == len(in_state(shared, TrialState.COMPLETE))
 
 
@@ -144,16 +144,16 @@ def test_a_server_that_goes_away_costs_no_result(
                 server.start()
         succeed(folder, values)
 
-    shared = shared_study(storage_of(url, tmp_path, "made-up"), n_trials=3)
+    shared = shared_study(choose_storage(url, tmp_path, "made-up"), n_trials=3)
     if comes_back:
         search_in(tmp_path / "first", shared, job)
     else:
         with pytest.raises(ConfigError, match=r"storage postgresql://kd:\*\*\*@.* cannot be used: "):
             search_in(tmp_path / "first", shared, job)
         server.start()
-        again = shared_study(storage_of(url, tmp_path, "made-up"), n_trials=3)
+        again = shared_study(choose_storage(url, tmp_path, "made-up"), n_trials=3)
         assert len(search_in(tmp_path / "second", again).batches) == 1
-    shared = shared_study(storage_of(url, tmp_path, "made-up"))
+    shared = shared_study(choose_storage(url, tmp_path, "made-up"))
     assert [trial.state for trial in shared.study.trials] == [TrialState.COMPLETE] * 3
 
 
@@ -185,9 +185,9 @@ def test_pruning_works_with_it(url: str, tmp_path: Path, monkeypatch: pytest.Mon
 
     from kd_lightning.sweeps.search import pruning as search_watch
 
-    monkeypatch.setattr(search_watch, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(search_watch, "PRUNING_POLL_SECONDS", 0.02)
     words = ("quality=range(1,7)", "alpha=0.5")
-    storage = storage_of(url, tmp_path, "made-up")
+    storage = choose_storage(url, tmp_path, "made-up")
     shared = shared_study(storage, 6, words, pruner=MedianPruner(n_startup_trials=3), sampler=in_order())
     search_in(tmp_path, shared, a_job, pruning=True)
     states = [trial.state for trial in shared.study.trials]
@@ -196,7 +196,7 @@ def test_pruning_works_with_it(url: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_wrong_password_is_one_line_without_it(url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        shared_study(storage_of(url.replace(PASSWORD, "secret-guess"), tmp_path, "made-up"))
+        shared_study(choose_storage(url.replace(PASSWORD, "secret-guess"), tmp_path, "made-up"))
     assert "cannot be used: " in str(caught.value)
     assert "authentication failed" in str(caught.value)
     assert "secret-guess" not in str(caught.value)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.results.sweep_folder import read_sweep
-from kd_lightning.sweeps.search.from_config import pruner_of, rehearse, sampler_of
+from kd_lightning.sweeps.search.from_config import build_pruner, build_sampler, rehearse_trials
 from kd_lightning.sweeps.search.objectives import FROM_TEST, read_objectives
 from tests.support.cli import DIGITS, Answer, kd
 from tests.sweeps.search_support import VAL, space_of
@@ -211,8 +211,8 @@ def test_every_sampler_goes_with_every_pruner(sampler: Path, pruner: Path) -> No
     )
     settings: Any = {**OmegaConf.to_container(root, resolve=True), "seed": 0}  # type: ignore[dict-item]
     space = space_of("a=range(1,9)", "b=x,y" if sampler.stem != "cmaes" else "b=interval(0,1)")
-    make, judge = sampler_of(settings, space, [VAL]), pruner_of(settings, [VAL])
-    rehearse(make, judge, space, [VAL])
+    make, judge = build_sampler(settings, space, [VAL]), build_pruner(settings, [VAL])
+    rehearse_trials(make, judge, space, [VAL])
     assert make(0) is not make(0)
     assert judge is not None
 

@@ -13,7 +13,7 @@ from optuna.samplers import CmaEsSampler, GPSampler, NSGAIISampler, RandomSample
 from optuna.trial import TrialState
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.results.sweep_folder import DONE, FAILED, INTERRUPTED, KILLED, PRUNED, RESULTS, read_json
+from kd_lightning.results.sweep_folder import DONE, FAILED, INTERRUPTED, KILLED, PRUNED, RESULTS, read_json_or_none
 from kd_lightning.results.sweep_records import begin_sweep, end_job
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.search.grid import Grid
@@ -83,7 +83,7 @@ def test_the_files_hold_every_trial(tmp_path: Path) -> None:
         assert float(row["seconds"]) >= 0
         params = {"temperature": trial.params["temperature"], "alpha": trial.params["alpha"]}
         wanted = {"number": trial.number, "params": params, "pruning": False}
-        assert read_json(tmp_path / row["folder"] / "trial.json") == wanted
+        assert read_json_or_none(tmp_path / row["folder"] / "trial.json") == wanted
 
 
 def test_failed_trials_do_not_count(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_the_sweep_knows_how_many_jobs_are_planned(tmp_path: Path) -> None:
     planned = []
 
     def job(folder: Path, values: dict[str, str]) -> None:
-        planned.append((read_json(tmp_path / "sweep.json") or {})["jobs"])
+        planned.append((read_json_or_none(tmp_path / "sweep.json") or {})["jobs"])
         succeed(folder, values)
 
     search_in(tmp_path, shared_study(n_trials=4), every(9, fail, job))

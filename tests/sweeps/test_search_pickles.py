@@ -14,7 +14,7 @@ import pytest
 from cmaes import CMA
 from optuna.samplers import CmaEsSampler, _cmaes
 
-from kd_lightning.cli.trust import trust as trust_verb
+from kd_lightning.cli.trust import run_trust_verb as trust_verb
 from kd_lightning.errors import ConfigError
 from kd_lightning.safety import seal
 from kd_lightning.sweeps.search.pickles import StatePickle, load_states_as_data

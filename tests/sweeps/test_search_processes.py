@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from kd_lightning.results.sweep_folder import read_sweep
-from kd_lightning.sweeps.search.storage import storage_of
+from kd_lightning.sweeps.search.storage import choose_storage
 from tests.support.commands import Command, warm
 from tests.sweeps.search_support import in_state, main, shared_study
 
@@ -28,7 +28,7 @@ def start(storage: str, folder: Path, *more: str, n_trials: int = N_TRIALS) -> C
 
 def finished_in(storage: str) -> int:
     """Complete trials of the study."""
-    return len(in_state(shared_study(storage_of(storage, Path(), "made-up")), TrialState.COMPLETE))
+    return len(in_state(shared_study(choose_storage(storage, Path(), "made-up")), TrialState.COMPLETE))
 
 
 def share_and_kill(storage: str, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def share_and_kill(storage: str, tmp_path: Path) -> None:
     assert second.wait(timeout=120) == 0
     again = start(storage, tmp_path / "again")
     assert again.wait(timeout=120) == 0
-    shared = shared_study(storage_of(storage, tmp_path, "made-up"))
+    shared = shared_study(choose_storage(storage, tmp_path, "made-up"))
     complete = in_state(shared, TrialState.COMPLETE)
     assert len(complete) == N_TRIALS
     assert in_state(shared, TrialState.RUNNING) == []
@@ -88,7 +88,7 @@ def test_many_processes_that_start_at_once_make_exactly_the_total(kind: str, tmp
     storage = {"sqlite": f"sqlite:///{tmp_path}/s.db", "journal": f"{tmp_path}/s.journal"}[kind]
     children = [start(storage, tmp_path / str(number), f"--n-jobs={1 + number}") for number in range(3)]
     assert [child.wait(timeout=120) for child in children] == [0] * 3
-    shared = shared_study(storage_of(storage, tmp_path, "made-up"))
+    shared = shared_study(choose_storage(storage, tmp_path, "made-up"))
     assert len(shared.study.trials) == N_TRIALS == len(in_state(shared, TrialState.COMPLETE))
     assert len({str(trial.params) for trial in shared.study.trials}) == N_TRIALS
 

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.sweeps.search.space import contains
+from kd_lightning.sweeps.search.space import can_draw
 from tests.sweeps.search_support import space_of
 
 
@@ -108,4 +108,4 @@ def test_a_space_knows_its_points() -> None:
     assert not space.holds({"a": 3, "b": 0.5})
     assert not space.holds({"a": 2, "b": 1.5})
     assert not space.holds({"a": 2})
-    assert not contains(CategoricalDistribution([1, 2]), True)
+    assert not can_draw(CategoricalDistribution([1, 2]), True)

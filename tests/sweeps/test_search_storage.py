@@ -16,21 +16,21 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.safety.redaction import without_secrets
-from kd_lightning.sweeps.search.storage import Journal, Memory, Postgres, Sqlite, reaching, storage_of
+from kd_lightning.sweeps.search.storage import Journal, Memory, Postgres, Sqlite, choose_storage, explain_storage_errors
 from tests.sweeps.search_support import search_in, shared_study
 
 
 def test_a_text_names_a_storage(tmp_path: Path) -> None:
-    default = storage_of(None, tmp_path, "mine")
+    default = choose_storage(None, tmp_path, "mine")
     assert isinstance(default, Journal)
     assert default.path == tmp_path / "studies" / "mine.journal"
-    assert isinstance(storage_of("memory", tmp_path, "mine"), Memory)
-    assert isinstance(storage_of("some/where.journal", tmp_path, "mine"), Journal)
-    assert isinstance(storage_of("sqlite:///some.db", tmp_path, "mine"), Sqlite)
-    assert isinstance(storage_of("postgresql://me:pw@host/db", tmp_path, "mine"), Postgres)
+    assert isinstance(choose_storage("memory", tmp_path, "mine"), Memory)
+    assert isinstance(choose_storage("some/where.journal", tmp_path, "mine"), Journal)
+    assert isinstance(choose_storage("sqlite:///some.db", tmp_path, "mine"), Sqlite)
+    assert isinstance(choose_storage("postgresql://me:pw@host/db", tmp_path, "mine"), Postgres)
     for wrong in ("mine.db", "mysql://me:pw@host/db", "sqlite:///", "sqlite://", "redis://x/y.journal"):
         with pytest.raises(ConfigError, match=r"none of null, memory, FILE\.journal") as caught:
-            storage_of(wrong, tmp_path, "mine")
+            choose_storage(wrong, tmp_path, "mine")
         assert "pw" not in str(caught.value)
 
 
@@ -60,7 +60,7 @@ def test_postgresql_goes_through_psycopg_3(scheme: str) -> None:
     ["postgresql://me:hunter2@127.0.0.1:9/db", "sqlite:////proc/no/such/folder.db", "/proc/no/such/folder.journal"],
 )
 def test_a_storage_out_of_reach_is_one_line_that_names_it(text: str, tmp_path: Path) -> None:
-    storage = storage_of(text, tmp_path, "mine")
+    storage = choose_storage(text, tmp_path, "mine")
     with pytest.raises(ConfigError) as caught:
         shared_study(storage)
     assert str(caught.value).startswith(f"storage {storage.shown} cannot be used: ")
@@ -69,9 +69,9 @@ def test_a_storage_out_of_reach_is_one_line_that_names_it(text: str, tmp_path: P
 
 
 def test_what_a_storage_is_not_to_blame_for_passes(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^mine$"), reaching(Memory()):
+    with pytest.raises(ConfigError, match=r"^mine$"), explain_storage_errors(Memory()):
         raise ConfigError("mine")
-    with pytest.raises(ZeroDivisionError), reaching(Memory()):
+    with pytest.raises(ZeroDivisionError), explain_storage_errors(Memory()):
         raise ZeroDivisionError
 
 
@@ -94,7 +94,7 @@ def test_a_file_of_another_kind_is_refused(name: str, why: str, tmp_path: Path) 
     (tmp_path / name).write_text("Dear diary,\nnothing happened today.\n" * 100)
     text = f"{tmp_path}/{name}" if name == "x.journal" else f"sqlite:///{tmp_path}/{name}"
     with pytest.raises(ConfigError) as caught:
-        shared_study(storage_of(text, tmp_path, "mine"))
+        shared_study(choose_storage(text, tmp_path, "mine"))
     assert str(caught.value).startswith(f"storage {text} cannot be used: ")
     assert why in str(caught.value)
 

@@ -14,8 +14,17 @@ import pytest
 from optuna.trial import TrialState
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.results.sweep_folder import DONE, FAILED, INTERRUPTED, JOB, PREEMPTED, PRUNED, RUNNING, started
-from kd_lightning.results.sweep_records import begin_job, end_job, process
+from kd_lightning.results.sweep_folder import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    JOB,
+    PREEMPTED,
+    PRUNED,
+    RUNNING,
+    read_process_start,
+)
+from kd_lightning.results.sweep_records import begin_job, describe_process, end_job
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.search.grid import Grid
 from kd_lightning.sweeps.search.storage import Journal, Sqlite, Storage
@@ -55,7 +64,7 @@ def test_a_claim_holds_what_its_job_needs(tmp_path: Path) -> None:
     assert claimed.overrides == [WORDS[0], f"temperature={params['temperature']}", f"alpha={params['alpha']}"]
     attributes = shared.study.get_trials()[0].user_attrs
     assert attributes[FOLDER] == str(tmp_path / "0")
-    assert attributes[OWNER] == process()
+    assert attributes[OWNER] == describe_process()
 
 
 def test_an_orphan_whose_job_is_done_is_complete(tmp_path: Path) -> None:
@@ -117,7 +126,7 @@ def test_a_trial_of_a_living_process_is_left_alone_and_counts(tmp_path: Path) ->
     shared = shared_study(n_trials=2)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
-        owner = {"pid": child.pid, "host": socket.gethostname(), "born": started(child.pid)}
+        owner = {"pid": child.pid, "host": socket.gethostname(), "born": read_process_start(child.pid)}
         number = orphan(shared, tmp_path / "0", owner)
         assert len(shared.claim(5, tmp_path, 1)) == 1
         assert shared.study.get_trials()[number].state == TrialState.RUNNING
@@ -134,7 +143,12 @@ def test_a_job_that_outlives_its_owner_is_left_alone(tmp_path: Path) -> None:
     try:
         number = orphan(shared, tmp_path / "0", DEAD)
         (tmp_path / "0").mkdir()
-        record = {"pid": child.pid, "host": socket.gethostname(), "born": started(child.pid), "state": RUNNING}
+        record = {
+            "pid": child.pid,
+            "host": socket.gethostname(),
+            "born": read_process_start(child.pid),
+            "state": RUNNING,
+        }
         publish_json(tmp_path / "0" / JOB, {"number": 0, "overrides": [], **record})
         assert state_after_claim(shared, number, tmp_path) == TrialState.RUNNING
     finally:
@@ -145,7 +159,7 @@ def test_a_job_that_outlives_its_owner_is_left_alone(tmp_path: Path) -> None:
 
 def test_an_earlier_sweep_of_this_process_left_an_orphan(tmp_path: Path) -> None:
     shared = shared_study()
-    number = orphan(shared, tmp_path / "0", process())
+    number = orphan(shared, tmp_path / "0", describe_process())
     assert state_after_claim(shared, number, tmp_path) == TrialState.FAIL
     (mine,) = shared.claim(1, tmp_path, 0)
     assert state_after_claim(shared, mine.trial.number, tmp_path) == TrialState.RUNNING

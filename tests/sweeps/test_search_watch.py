@@ -11,7 +11,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.pruners import HyperbandPruner, MedianPruner
 from optuna.trial import TrialState
 
-from kd_lightning.results.sweep_folder import DONE, PRUNED, RESULTS, read_json
+from kd_lightning.results.sweep_folder import DONE, PRUNED, RESULTS, read_json_or_none
 from kd_lightning.results.sweep_records import end_job
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.search import pruning as search_watch
@@ -27,7 +27,7 @@ WORDS = ("quality=range(1,7)", "alpha=0.5")
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_watch, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(search_watch, "PRUNING_POLL_SECONDS", 0.02)
 
 
 def report(folder: Path, step: int, value: float) -> None:
@@ -38,7 +38,7 @@ def report(folder: Path, step: int, value: float) -> None:
 def a_job(folder: Path, values: dict[str, str]) -> None:
     """Reports its quality at every step, waits for the search's look, and ends when it is told to."""
     quality = float(values["quality"])
-    assert (read_json(folder / TRIAL) or {})["pruning"] is True
+    assert (read_json_or_none(folder / TRIAL) or {})["pruning"] is True
     for step in STEPS:
         report(folder, step, quality + 1 / step)
         if step == STEPS[0] and quality > 3:
@@ -100,7 +100,7 @@ def test_hyperband_goes_with_a_search(tmp_path: Path) -> None:
 def test_what_is_reported_after_the_last_look_reaches_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_watch, "POLL_SECONDS", 600.0)
+    monkeypatch.setattr(search_watch, "PRUNING_POLL_SECONDS", 600.0)
     shared = shared_study(n_trials=1)
     claimed = shared.claim(1, tmp_path, 0)
     claimed[0].folder.mkdir()

@@ -14,7 +14,7 @@ import pytest
 from kd_lightning.errors import NonFiniteLossError, Postponed, StageFailedError, TrialPruned
 from kd_lightning.results.sweep_folder import read_sweep
 from kd_lightning.sweeps.launchers.worker import Order
-from kd_lightning.sweeps.launchers.worker_pool import Crew
+from kd_lightning.sweeps.launchers.worker_pool import WorkerPool
 from kd_lightning.sweeps.stage_claims import StageClaims
 from kd_lightning.sweeps.stage_queue import DONE_STAGES, LATER, POSTPONED, Answer, Ask, Over, StageQueue
 from tests.support.cli import DIGITS, kd
@@ -125,7 +125,7 @@ def order(number: int) -> Order:
     return Order("sweep", number, f"nowhere/{number}", [], [], ".")
 
 
-class Choosing(Crew):
+class Choosing(WorkerPool):
     """A crew that notes what it begins, with a worker for each (job, slot, what it waits for)."""
 
     def __init__(self, *workers: tuple[int, int, Ask | None], gpus: bool = False) -> None:

@@ -15,9 +15,9 @@ from kd_lightning.tasks.examples import TokenExample
 from kd_lightning.tasks.metrics import CrossEntropy
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.teachers.live import LiveTeacher
-from kd_lightning.teachers.stored.reader import CachedTeacher, Policy
+from kd_lightning.teachers.stored.reader import CachedTeacher, StorageFormat
 from kd_lightning.teachers.stored.shards import Shards
-from kd_lightning.teachers.stored.writer import Job, build
+from kd_lightning.teachers.stored.writer import WriteJob, write_outputs
 from kd_lightning.types import Batch
 
 CLASSES, ROWS, POSITIONS = 40, 23, 5
@@ -59,32 +59,34 @@ def batch(index: Sequence[int]) -> Batch:
     return {**{name: tensor[chosen] for name, tensor in rows().items()}, "index": chosen}
 
 
-def a_job(policy: Policy, net: nn.Module | None = None, taps: Sequence[str] = (), **more: Any) -> Job:
+def a_job(policy: StorageFormat, net: nn.Module | None = None, taps: Sequence[str] = (), **more: Any) -> WriteJob:
     """A build of all rows in shards of two batches of three rows."""
     net = network() if net is None else net
     counts = torch.bincount(rows()["targets"][rows()["mask"]], minlength=CLASSES)
     arguments = {"rows": batch, "count": ROWS, "class_rows": counts, "batch_size": 3, **more}
     resolved = policy.resolved(net, TASK, {path: path for path in taps})
-    job = Job(net.eval(), TASK, resolved, sorted(taps), shard_bytes=1, **arguments)
-    return Job(**{**vars_of(job), "shard_bytes": job.layout.row_bytes * 6})
+    job = WriteJob(net.eval(), TASK, resolved, sorted(taps), shard_bytes=1, **arguments)
+    return WriteJob(**{**vars_of(job), "shard_bytes": job.layout.row_bytes * 6})
 
 
-def vars_of(job: Job) -> dict[str, Any]:
+def vars_of(job: WriteJob) -> dict[str, Any]:
     """The job's fields."""
     return {name: getattr(job, name) for name in job.__dataclass_fields__}
 
 
-def built(folder: Path, policy: Policy, net: nn.Module | None = None, taps: Sequence[str] = (), **more: Any) -> Shards:
+def built(
+    folder: Path, policy: StorageFormat, net: nn.Module | None = None, taps: Sequence[str] = (), **more: Any
+) -> Shards:
     """All rows, written."""
     entry = Entry(folder / "teacher_outputs" / "key")
     entry.clear()
-    build(a_job(policy, net, taps, **more), entry, {}, lambda _: None, lambda *_: None)
+    write_outputs(a_job(policy, net, taps, **more), entry, {}, lambda _: None, lambda *_: None)
     assert entry.problem() is None
     return Shards(entry.folder)
 
 
 def teachers(
-    folder: Path, policy: Policy, net: nn.Module | None = None, taps: Mapping[str, str] | None = None
+    folder: Path, policy: StorageFormat, net: nn.Module | None = None, taps: Mapping[str, str] | None = None
 ) -> tuple[CachedTeacher, LiveTeacher]:
     """The stored teacher and the live one, connected."""
     taps = taps or {}

@@ -24,7 +24,7 @@ from kd_lightning.teachers.stored.hidden import Hidden
 from kd_lightning.teachers.stored.logits import AllLogits
 from kd_lightning.teachers.stored.shards import Shards
 from kd_lightning.teachers.stored.topk import TopK
-from kd_lightning.teachers.stored.writer import RESERVE, build, fits, shard_is_whole
+from kd_lightning.teachers.stored.writer import RESERVE, fits_on_disk, is_shard_whole, write_outputs
 from tests.support.tiny import SilentBoard
 from tests.teachers.cache_support import ROWS, TASK, NoHead, a_job, batch, built, network, rows
 
@@ -162,11 +162,11 @@ def test_another_keys_folder_under_this_name_is_not_believed(tmp_path: Path) -> 
     other = Entry(tmp_path / "teacher_outputs" / "other")
     other.folder.mkdir(parents=True)
     job = a_job(Hidden(), network(seed=1))
-    build(job, other, {}, lambda _: None, lambda *_: None)
+    write_outputs(job, other, {}, lambda _: None, lambda *_: None)
     place = entry(tmp_path)
     place.folder.rmdir()
     shutil.copytree(other.folder, place.folder)
-    assert not any(shard_is_whole(place, number, (start, stop)) for number, start, stop in job.shards())
+    assert not any(is_shard_whole(place, number, (start, stop)) for number, start, stop in job.shards())
     shards, lines = ready(place)
     assert any("another entry's" in line for line in lines)
     assert content(shards) == content(built(tmp_path / "clean", Hidden()))
@@ -203,7 +203,7 @@ def test_a_killed_build_goes_on_from_the_shards_that_are_whole(tmp_path: Path) -
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    kept = [number for number, *of in a_job(Hidden()).shards() if shard_is_whole(place, number, (of[0], of[1]))]
+    kept = [number for number, *of in a_job(Hidden()).shards() if is_shard_whole(place, number, (of[0], of[1]))]
     assert 0 < len(kept) < SHARDS  # the positive control: it was struck in the middle
     assert place.problem() == ""
     log: list[int] = []
@@ -217,7 +217,7 @@ def test_a_build_that_goes_on_in_other_batches_takes_no_shard_of_other_rows(tmp_
     """The batch size is in no key, and decides how many rows a shard has."""
     place, whole = entry(tmp_path), content(built(tmp_path / "clean", Hidden()))
     job = replace(a_job(Hidden()), batch_size=4)
-    build(job, place, {}, lambda _: None, lambda *_: None)
+    write_outputs(job, place, {}, lambda _: None, lambda *_: None)
     assert job.shard_rows != a_job(Hidden()).shard_rows, "positive control: its shards hold other rows"
     place.status_path.unlink()
     assert content(ready(place)[0]) == whole
@@ -227,7 +227,9 @@ def test_scores_of_what_is_not_attended_to_have_no_place_on_disk(tmp_path: Path)
     net = network()
     net.projection = Sick(torch.finfo(torch.float32).min)
     with pytest.raises(TeacherOutputError, match=r"not attended to.*teacher_outputs=live"):
-        build(replace(a_job(Hidden(), net), taps=["projection"]), entry(tmp_path), {}, lambda _: None, lambda *_: None)
+        write_outputs(
+            replace(a_job(Hidden(), net), taps=["projection"]), entry(tmp_path), {}, lambda _: None, lambda *_: None
+        )
 
 
 def test_two_processes_write_once(tmp_path: Path) -> None:
@@ -244,10 +246,10 @@ def test_a_full_disk_is_refused_before_anything_is_written(tmp_path: Path, monke
     place, job = entry(tmp_path), a_job(Hidden())
     monkeypatch.setattr(building, "free_bytes", lambda _: 2 * job.bytes - 1)
     with pytest.raises(ConfigError, match=rf"{job.bytes:,} bytes .* free.*teacher_outputs=live"):
-        build(job, place, {}, lambda _: None, lambda *_: None)
+        write_outputs(job, place, {}, lambda _: None, lambda *_: None)
     assert list(place.folder.iterdir()) == []
     monkeypatch.setattr(building, "free_bytes", lambda _: 2 * job.bytes)
-    build(job, place, {}, lambda _: None, lambda *_: None)
+    write_outputs(job, place, {}, lambda _: None, lambda *_: None)
 
 
 class Sick(torch.nn.Module):
@@ -268,8 +270,8 @@ class Sick(torch.nn.Module):
 
 
 def test_a_large_cache_leaves_a_gigabyte_and_no_more() -> None:
-    assert fits(100 * RESERVE, 101 * RESERVE)
-    assert not fits(100 * RESERVE, 101 * RESERVE - 1)
+    assert fits_on_disk(100 * RESERVE, 101 * RESERVE)
+    assert not fits_on_disk(100 * RESERVE, 101 * RESERVE - 1)
 
 
 def sick(value: float) -> Any:
@@ -292,7 +294,7 @@ def test_what_cannot_be_kept_names_its_rows(value: float, policy: Any, message: 
     """The last position does not count in row 1, but in row 4."""
     place = entry(tmp_path)
     with pytest.raises(TeacherOutputError, match=rf"{message}") as error:
-        build(a_job(policy, sick(value)), place, {}, lambda _: None, lambda *_: None)
+        write_outputs(a_job(policy, sick(value)), place, {}, lambda _: None, lambda *_: None)
     assert "index [4]" in str(error.value)
     assert place.problem() == ""
     assert not place.path("shard-00000.npy").exists()

@@ -16,7 +16,7 @@ from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.teachers import folding as inference
-from kd_lightning.teachers.live import LiveTeacher, state_hash
+from kd_lightning.teachers.live import LiveTeacher, hash_state
 
 TASK = PositionTask(5, {"accuracy": Accuracy()}, "accuracy", ArrayExample([1, 8, 8]))
 IMAGES = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -247,11 +247,11 @@ def test_the_network_that_was_given_is_left_as_it_was() -> None:
 
 
 def test_the_digest_is_that_of_the_network_as_it_was_given() -> None:
-    given = state_hash(residual())
+    given = hash_state(residual())
     teacher = folded(residual())
     assert teacher.content_hash() == given
     teacher(BATCH)
-    assert state_hash(teacher.network) != given
+    assert hash_state(teacher.network) != given
     assert teacher.content_hash() == given
     next(teacher.network.parameters()).mul_(2)
     assert teacher.content_hash() != given
@@ -260,7 +260,7 @@ def test_the_digest_is_that_of_the_network_as_it_was_given() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_it_is_folded_in_the_precision_in_which_it_runs(dtype: torch.dtype) -> None:
     teacher, network = folded(residual()).to(dtype), residual().to(dtype)
-    given = state_hash(network)
+    given = hash_state(network)
     found, expected = teacher({**BATCH, "inputs": IMAGES.to(dtype)}).logits, network(IMAGES.to(dtype))
     assert norms(teacher.network) == 0
     close = 1e-12 if dtype == torch.float64 else 0.05

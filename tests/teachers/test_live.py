@@ -12,7 +12,7 @@ from kd_lightning.errors import TapError
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy
 from kd_lightning.tasks.position import PositionTask
-from kd_lightning.teachers.live import LiveTeacher, state_hash
+from kd_lightning.teachers.live import LiveTeacher, hash_state
 
 TASK = PositionTask(3, {"accuracy": Accuracy()}, "accuracy", ArrayExample([6]))
 
@@ -66,12 +66,12 @@ def test_forward_passes_move_nothing_even_after_train() -> None:
 def test_an_unprotected_network_would_drift() -> None:
     """The positive control: without gradient alone, BatchNorm moves and dropout answers at random."""
     net = network().train().requires_grad_(False)
-    before, hashed = bytes_of(net), state_hash(net)
+    before, hashed = bytes_of(net), hash_state(net)
     with torch.no_grad():
         answers = [net(batch()["inputs"]) for _ in range(2)]
     assert not torch.equal(*answers)
     assert bytes_of(net) != before
-    assert state_hash(net) != hashed
+    assert hash_state(net) != hashed
 
 
 def test_train_still_reaches_the_rest_of_the_tree() -> None:
@@ -127,19 +127,19 @@ def test_a_tap_that_is_not_there_is_refused_when_connected() -> None:
 
 
 def test_hash_sees_every_parameter_and_buffer_and_nothing_else() -> None:
-    same = state_hash(network())
-    assert state_hash(network().train()) == state_hash(network().eval().requires_grad_(False)) == same
+    same = hash_state(network())
+    assert hash_state(network().train()) == hash_state(network().eval().requires_grad_(False)) == same
     for name in network().state_dict():
         net = network()
         net.state_dict()[name].add_(1)
-        assert state_hash(net) != same, name
-    assert state_hash(network().double()) != same
-    assert state_hash(network().to(torch.bfloat16)) != same
+        assert hash_state(net) != same, name
+    assert hash_state(network().double()) != same
+    assert hash_state(network().to(torch.bfloat16)) != same
 
 
 def test_hash_sees_buffers_that_are_not_saved() -> None:
     net = nn.Linear(2, 2)
     net.register_buffer("scale", torch.ones(1), persistent=False)
-    before = state_hash(net)
+    before = hash_state(net)
     net.get_buffer("scale").add_(1)
-    assert state_hash(net) != before
+    assert hash_state(net) != before

@@ -13,19 +13,19 @@ from kd_lightning.errors import ConfigError, TapError
 from kd_lightning.losses.functional.chunked.loss import chunked_loss
 from kd_lightning.losses.functional.chunked.terms import SoftTerm
 from kd_lightning.losses.functional.divergence import ForwardKLDivergence
-from kd_lightning.teachers.live import state_hash
-from kd_lightning.teachers.stored.gradient_cosine import gradient_cosine
+from kd_lightning.teachers.live import hash_state
+from kd_lightning.teachers.stored.gradient_cosine import measure_gradient_cosine
 from kd_lightning.teachers.stored.hidden import Hidden
 from kd_lightning.teachers.stored.hidden_or_logits import HiddenOrLogits
 from kd_lightning.teachers.stored.logits import AllLogits
-from kd_lightning.teachers.stored.reader import Policy
+from kd_lightning.teachers.stored.reader import StorageFormat
 from kd_lightning.teachers.stored.topk import TopK
 from kd_lightning.types import LinearLogits, Logits
 from tests.teachers.cache_support import CLASSES, ROWS, TASK, NoHead, batch, network, teachers
 
 SHUFFLED = [17, 3, 22, 0, 9, 9]
 """Rows of several shards, out of order, one twice."""
-POLICIES: list[tuple[Policy, float]] = [
+POLICIES: list[tuple[StorageFormat, float]] = [
     (Hidden("fp16"), 1e-3),
     (Hidden("bf16"), 1e-2),
     (Hidden("int8"), 2e-2),
@@ -50,7 +50,7 @@ def gradient(teacher: Logits, temperature: float, mask: Tensor) -> Tensor:
 @pytest.mark.parametrize(("policy", "bound"), POLICIES, ids=lambda value: str(getattr(value, "__dict__", value))[:40])
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
 def test_gradients_of_the_student_are_those_of_the_live_teacher(
-    policy: Policy, bound: float, temperature: float, tmp_path: Path
+    policy: StorageFormat, bound: float, temperature: float, tmp_path: Path
 ) -> None:
     cached, live = teachers(tmp_path, policy)
     some = batch(SHUFFLED)
@@ -60,7 +60,7 @@ def test_gradients_of_the_student_are_those_of_the_live_teacher(
 
 
 @pytest.mark.parametrize(("policy", "bound"), POLICIES, ids=lambda value: str(getattr(value, "__dict__", value))[:40])
-def test_rows_are_found_by_index_in_any_order(policy: Policy, bound: float, tmp_path: Path) -> None:
+def test_rows_are_found_by_index_in_any_order(policy: StorageFormat, bound: float, tmp_path: Path) -> None:
     cached, live = teachers(tmp_path, policy)
     for index in ([*range(ROWS)], [*reversed(range(ROWS))], SHUFFLED, [ROWS - 1]):
         some = batch(index)
@@ -105,7 +105,7 @@ def test_a_position_takes_the_bytes_that_its_numbers_need(dtype: str, bytes_per_
 
 
 @pytest.mark.parametrize("policy", [Hidden(), AllLogits(), Hidden("int8")], ids=["fp16", "logits", "int8"])
-def test_features_of_taps_are_stored_as_well(policy: Policy, tmp_path: Path) -> None:
+def test_features_of_taps_are_stored_as_well(policy: StorageFormat, tmp_path: Path) -> None:
     taps = {"hint/one": "embedding", "hint/two": "projection", "other/two": "projection"}
     cached, live = teachers(tmp_path, policy, taps=taps)
     some = batch(SHUFFLED)
@@ -169,13 +169,13 @@ def test_a_teacher_travels_to_another_process_by_its_paths(tmp_path: Path) -> No
 def test_the_content_hash_is_the_teachers_until_something_moves(tmp_path: Path) -> None:
     net = network()
     cached, _ = teachers(tmp_path, Hidden(), net)
-    assert cached.content_hash() == state_hash(net)
+    assert cached.content_hash() == hash_state(net)
     cached(batch(SHUFFLED))
     cached.train()
-    assert cached.content_hash() == state_hash(net)
+    assert cached.content_hash() == hash_state(net)
     with torch.no_grad():
         net.head.weight[0, 0] += 1
-    assert cached.content_hash() != state_hash(network())
+    assert cached.content_hash() != hash_state(network())
 
 
 def test_the_content_hash_sees_a_file_that_is_written_into(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_renormalized_top_k_turns_the_gradient_when_it_is_hot() -> None:
             (-(target * (leaf[:3] / temperature).log_softmax(-1)).sum()).backward()
             assert leaf.grad is not None
             gradients.append(leaf.grad.flatten())
-        cosines.append(gradient_cosine(student, full, kept, mask, temperature))
+        cosines.append(measure_gradient_cosine(student, full, kept, mask, temperature))
         assert cosines[-1] == pytest.approx(float(torch.cosine_similarity(*gradients, dim=0)), abs=1e-5)
     assert cosines[1] < cosines[0] - 0.1
 

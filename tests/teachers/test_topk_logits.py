@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.teachers.stored.topk_logits import FLOOR, MISSING, TopKLogits
+from kd_lightning.teachers.stored.topk_logits import FLOOR, MISSING_MASS, TopKLogits
 
 CLASSES, K = 11, 3
 SHAPE = (2, 4)
@@ -27,7 +27,7 @@ def frequencies() -> Tensor:
 def topk(missing: str, k: int = K) -> TopKLogits:
     top, classes = teacher_log_probs().topk(k, dim=-1)
     rest = (1 - top.exp().sum(-1, keepdim=True)).clamp(min=1e-12).log()
-    return TopKLogits(classes, top.float(), rest.float(), MISSING[missing], CLASSES, frequencies())
+    return TopKLogits(classes, top.float(), rest.float(), MISSING_MASS[missing], CLASSES, frequencies())
 
 
 def oracle(missing: str) -> list[list[float]]:
@@ -47,13 +47,13 @@ def oracle(missing: str) -> list[list[float]]:
     return found
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 def test_probabilities_at_temperature_one_are_the_definition(missing: str) -> None:
     probs = topk(missing).dense().double().softmax(-1).reshape(-1, CLASSES)
     torch.testing.assert_close(probs, torch.tensor(oracle(missing), dtype=torch.float64), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 100.0])
 def test_at_any_temperature_the_logits_are_those_of_temperature_one(missing: str, temperature: float) -> None:
     logits = topk(missing)
@@ -71,13 +71,13 @@ def test_without_missing_mass_the_rest_has_none_even_when_it_is_hot() -> None:
     assert float(topk("none").dense().amax() - topk("none").dense().amin()) < FLOOR + 100
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 def test_all_classes_known_is_the_whole_teacher(missing: str) -> None:
     dense = topk(missing, CLASSES).dense()
     torch.testing.assert_close(dense.double().log_softmax(-1), teacher_log_probs(), atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 def test_masked_positions_are_finite_and_the_others_unchanged(missing: str) -> None:
     clean = topk(missing)
     spoilt = TopKLogits(

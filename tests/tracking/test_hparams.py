@@ -125,7 +125,7 @@ def test_a_failed_job_has_no_row(tmp_path: Path) -> None:
 
 
 def fail(folder: Path) -> None:
-    from kd_lightning.experiment.tracking.track import tracking
+    from kd_lightning.experiment.tracking.track import track_job
 
-    with tracking({**SETTINGS, "logger": logger(folder)}, build, folder, []):
+    with track_job({**SETTINGS, "logger": logger(folder)}, build, folder, []):
         raise RuntimeError("on the way")

@@ -16,7 +16,7 @@ import pytest
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.tracking.mlflow_curves import ENVIRONMENT, MLflowCurves, load_client
 from kd_lightning.experiment.tracking.mlflow_runs import JOB, NOTE, PARENT, SWEEP, clean
-from kd_lightning.experiment.tracking.track import tracking
+from kd_lightning.experiment.tracking.track import track_job
 from kd_lightning.experiment.tracking.values import metrics_of, params_of
 from kd_lightning.process.stopping import Terminated
 from kd_lightning.results.sweep_records import begin_job, begin_sweep
@@ -154,7 +154,7 @@ def opened(outputs: Path, number: int, error: BaseException | None = None, **cha
     folder = outputs / "sweeps" / "s" / str(number)
     folder.mkdir(parents=True, exist_ok=True)
     made = settings(outputs, logger=logger(outputs), **changes)
-    with tracking(made, build, folder, [f"seed={number}"], "s") as tracked:
+    with track_job(made, build, folder, [f"seed={number}"], "s") as tracked:
         run: str = tracked.settings["logger"]["mlflow"]["run_id"]
         assert Runs(outputs).client.get_run(run).info.status == "RUNNING"
         if error:
@@ -263,7 +263,7 @@ def in_own_process(outputs: str, number: int, gate: Any, environ: dict[str, str]
     gate.wait()
     folder = Path(outputs) / "sweeps" / "s" / str(number)
     begin_job(folder, number, [f"seed={number}"])
-    with tracking(settings(Path(outputs), logger=logger(Path(outputs))), build, folder, [f"seed={number}"], "s"):
+    with track_job(settings(Path(outputs), logger=logger(Path(outputs))), build, folder, [f"seed={number}"], "s"):
         gate.wait()  # all are at work at the same time
 
 
@@ -294,7 +294,7 @@ def test_other_processes_of_a_job_on_several_devices_track_nothing(
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    with tracking(settings(tmp_path, logger=logger(tmp_path)), build, tmp_path / "run", []) as tracked:
+    with track_job(settings(tmp_path, logger=logger(tmp_path)), build, tmp_path / "run", []) as tracked:
         assert tracked.trackers == {}
         build({**tracked.settings["logger"]["mlflow"], "stage": "teacher"}).log_metrics({"train_loss": 1.0}, step=1)
     assert not (tmp_path / "mlflow.db").exists()

@@ -13,7 +13,7 @@ import torch
 from kd_lightning.data.source import Prepared
 from kd_lightning.data.table import Table
 from kd_lightning.errors import EmptyDatasetError, KDError, LabelError
-from kd_lightning.seeds import derive
+from kd_lightning.seeds import derive_seed
 
 
 class CsvImages:
@@ -129,7 +129,7 @@ def split_rows(inputs: torch.Tensor, targets: torch.Tensor, val: int, test: int,
         raise EmptyDatasetError(
             f"{val} validation and {test} test rows of {len(inputs)}: each split needs at least one row"
         )
-    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(derive(seed, "split")))
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(derive_seed(seed, "split")))
     parts = {"val": order[:val], "test": order[val : val + test], "train": order[val + test :]}
     splits = {split: Table({"inputs": inputs[rows], "targets": targets[rows]}) for split, rows in parts.items()}
     return Prepared(splits, facts={"rows": len(inputs)})

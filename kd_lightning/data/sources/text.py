@@ -18,7 +18,7 @@ from torch import Tensor
 from kd_lightning.data.source import SPLITS, Prepared
 from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError, EmptyDatasetError, KDError, MissingExtraError, VocabMismatchError
-from kd_lightning.seeds import derive
+from kd_lightning.seeds import derive_seed
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -89,11 +89,11 @@ class TextFiles:
 
     def prepare(self) -> Prepared:
         by_split = self.split(self.files())
-        texts = {split: [read_text(path) for path in paths] for split, paths in by_split.items()}
+        texts = {split: [read_document(path) for path in paths] for split, paths in by_split.items()}
         tokenizer = train_bpe(texts["train"], self.vocab_size)
         tokens = {split: [ids.ids for ids in tokenizer.encode_batch(texts[split])] for split in SPLITS}
         end = tokenizer.token_to_id(END_OF_TEXT)
-        splits = {split: windows(tokens[split], self.context, end) for split in SPLITS}
+        splits = {split: cut_windows(tokens[split], self.context, end) for split in SPLITS}
         facts = {f"{split} files": len(by_split[split]) for split in SPLITS}
         facts |= {f"{split} tokens": sum(map(len, tokens[split])) for split in SPLITS}
         return Prepared(splits, tokenizer.to_str(), facts)
@@ -109,7 +109,7 @@ class TextFiles:
                 f"{len(files)} files below {self.root}: the split is by file and needs at least {len(SPLITS)}"
             )
         shuffled = list(files)
-        random.Random(derive(self.split_seed, "split")).shuffle(shuffled)
+        random.Random(derive_seed(self.split_seed, "split")).shuffle(shuffled)
         # Rounded shares may take every file: one is kept for each split that is still to be served.
         val = min(max(1, round(self.val * len(files))), len(files) - 2)
         test = min(max(1, round(self.test * len(files))), len(files) - 1 - val)
@@ -117,7 +117,7 @@ class TextFiles:
         return dict(zip(("val", "test", "train"), map(sorted, parts), strict=True))
 
 
-def read_text(path: Path) -> str:
+def read_document(path: Path) -> str:
     """A file's text, a byte-order mark accepted.
 
     Raises:
@@ -155,7 +155,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int):  # type: ignore[no-untyped
     return tokenizer
 
 
-def windows(documents: Sequence[Sequence[int]], context: int, end: int) -> Table:
+def cut_windows(documents: Sequence[Sequence[int]], context: int, end: int) -> Table:
     """Documents cut into rows; see the head of this file.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 from kd_lightning.experiment.tracking.job import TrackedJob
 from kd_lightning.experiment.tracking.values import metrics_of, params_of
 
-NAME = "hparams"
+HPARAMS_NAME = "hparams"
 
 
 class HParams:
@@ -26,7 +26,7 @@ class HParams:
 
     def __init__(self, job: TrackedJob, logger: Any) -> None:
         self.job = job
-        root = Path(logger.root_dir) / NAME
+        root = Path(logger.root_dir) / HPARAMS_NAME
         # Where jobs share a log directory, each has its own place in it.
         self.folder = root if job.folder in root.parents else root / job.name
 

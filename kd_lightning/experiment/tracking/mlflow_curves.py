@@ -23,7 +23,7 @@ from kd_lightning.training.callbacks.metrics_log import PREFIX
 
 BATCH = 1000
 """Values in one message: MLflow takes no more."""
-EPOCH = "epoch"
+EPOCH_METRIC = "epoch"
 """Lightning adds it to what it logs by itself. One epoch is one stage, so it says nothing."""
 ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # no news of its database between our lines
@@ -88,8 +88,8 @@ class MLflowCurves(Logger):
         if self.run_id is None or self.gave_up:
             return
         # Lightning's own step of a validation is one less than that of metrics.csv: the value comes with that one.
-        late = EPOCH in metrics
-        names = [name for name in metrics if name != EPOCH and not (late and name.startswith(PREFIX))]
+        late = EPOCH_METRIC in metrics
+        names = [name for name in metrics if name != EPOCH_METRIC and not (late and name.startswith(PREFIX))]
         values = [(self.key(name), float(metrics[name]), step or 0) for name in names]
         try:
             self.send(values)

@@ -20,8 +20,8 @@ from kd_lightning.experiment.tracking.job import TrackedJob
 from kd_lightning.experiment.tracking.mlflow_curves import MLflowCurves, load_client
 from kd_lightning.experiment.tracking.values import metrics_of, params_of
 from kd_lightning.results.statistics.sweep_sentences import sweep_sentences
-from kd_lightning.results.sweep_folder import DONE, RESULTS, Job, read_json, read_sweep
-from kd_lightning.safety.inside import check_file
+from kd_lightning.results.sweep_folder import DONE, RESULTS, Job, read_json_or_none, read_sweep
+from kd_lightning.safety.inside import check_appendable
 from kd_lightning.safety.redaction import without_secrets
 
 SWEEP, JOB, PARENT, NOTE = "kd.sweep", "kd.job", "mlflow.parentRunId", "mlflow.note.content"
@@ -98,7 +98,7 @@ class MLflowRuns:
         outputs = Path(self.job.settings["outputs"])
         path = Path(f"{uri.removeprefix(file)}.lock") if uri.startswith(file) else outputs / "mlflow.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(check_file(path.parent, path))
+        return FileLock(check_appendable(path.parent, path))
 
     def _experiment(self) -> str:
         """The experiment's id; it is made if there is none."""
@@ -170,7 +170,7 @@ def sentences_so_far(folder: Path) -> list[str]:
     sweep = read_sweep(folder)
     jobs = []
     for job in sweep.jobs:
-        results = read_json(job.folder / RESULTS)
+        results = read_json_or_none(job.folder / RESULTS)
         jobs.append(Job(job.number, job.folder, {**job.record, "state": DONE}, results) if results else job)
     return sweep_sentences(jobs, sweep.planned)
 

@@ -57,7 +57,7 @@ class Tracking:
 
 
 @contextmanager
-def tracking(
+def track_job(
     settings: dict[str, Any],
     build: Callable[[Any], Any],
     folder: Path,

@@ -8,8 +8,8 @@ from typing import Any
 
 from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER
 from kd_lightning.results.statistics.seed_groups import UNCOUNTED
-from kd_lightning.results.sweep_folder import params
-from kd_lightning.safety.redaction import redacted
+from kd_lightning.results.sweep_folder import parse_params
+from kd_lightning.safety.redaction import redact_settings
 
 Value = float | int | str | bool
 CHOICES = {"teacher": "model@teacher.model", "student": "model@student.model"}
@@ -39,7 +39,7 @@ def params_of(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
         "seed": settings["seed"],
         "teacher.seed": settings["teacher"]["seed"],
     }
-    words = params(overrides).items()
+    words = parse_params(overrides).items()
     changed = {CHOICES.get(name, name): typed(text) for name, text in words if name.split(".")[0] not in UNCOUNTED}
     return {name: value for name, value in {**changed, **knobs}.items() if value is not None}
 
@@ -58,7 +58,9 @@ def hard_loss_name(node: Mapping[str, Any]) -> str:
     """
     if not node:
         return "cross_entropy"
-    given = ", ".join(f"{name}={value}" for name, value in redacted(dict(node)).items() if not name.startswith("_"))
+    given = ", ".join(
+        f"{name}={value}" for name, value in redact_settings(dict(node)).items() if not name.startswith("_")
+    )
     return f"{class_name(node)}({given})"
 
 

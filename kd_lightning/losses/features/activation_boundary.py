@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, TapPair, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.functional.features import boundary_squares
 from kd_lightning.losses.functional.precision import at_least_float32
@@ -35,7 +35,7 @@ class ActivationBoundary(FeatureLoss):
     Neurons", section 3.
     """
 
-    def __init__(self, match: Sequence[Pair], margin: float = 1.0, weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], margin: float = 1.0, weight: float = 1.0) -> None:
         super().__init__("activation_boundary", match, weight)
         if not 0 < margin < math.inf:
             raise ConfigError(f"loss.activation_boundary.margin={margin}: a number > 0 is expected")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.feature_maps import on_one_raster
 from kd_lightning.losses.functional.features import attention_map, squared_distance
 from kd_lightning.losses.functional.reduce import masked_mean
@@ -34,7 +34,7 @@ class AttentionTransfer(FeatureLoss):
 
     dimensions = (3, 4)
 
-    def __init__(self, match: Sequence[Pair], power: float = 2.0, weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], power: float = 2.0, weight: float = 1.0) -> None:
         super().__init__("at", match, weight)
         if power < 1:
             raise ConfigError(f"loss.at.power={power}: a number >= 1 is expected")

@@ -24,7 +24,7 @@ from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.types import Aligned, Outputs
 
-Pair = Mapping[str, Any]
+TapPair = Mapping[str, Any]
 
 
 POSITIONS = 3
@@ -57,7 +57,7 @@ class FeatureLoss(Loss):
     dimensions: ClassVar[tuple[int, ...]] = (2, 3, 4)
     same_layout: ClassVar[bool] = True
 
-    def __init__(self, name: str, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, name: str, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__(weight)
         self.name = name
         if not match:
@@ -119,7 +119,7 @@ class FeatureLoss(Loss):
         raise NotImplementedError
 
 
-def pairs_of(name: str, pair: Pair, student: nn.Module, teacher: nn.Module) -> list[tuple[str, str]]:
+def pairs_of(name: str, pair: TapPair, student: nn.Module, teacher: nn.Module) -> list[tuple[str, str]]:
     """The pairs of module paths that an entry of ``match`` stands for.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair, counted_of
+from kd_lightning.losses.features.base import FeatureLoss, TapPair, counted_of
 from kd_lightning.losses.functional.cka import linear_cka
 from kd_lightning.losses.functional.precision import at_least_float32
 
@@ -30,7 +30,7 @@ class CKA(FeatureLoss):
     "Distilling Representational Similarity using Centered Kernel Alignment".
     """
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("cka", match, weight)
 
     def build(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:

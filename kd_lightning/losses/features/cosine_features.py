@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, TapPair, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.functional.features import TINY
 from kd_lightning.losses.functional.precision import at_least_float32
@@ -30,7 +30,7 @@ class CosineFeatures(FeatureLoss):
     Reference: Sanh, Debut, Chaumond, Wolf 2019, "DistilBERT, a distilled version of BERT", section 3.
     """
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("cosine_features", match, weight)
         self.projections = nn.ModuleDict()
 

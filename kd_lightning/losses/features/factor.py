@@ -8,10 +8,10 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureLoss, Pair, counted_of, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, TapPair, counted_of, mean_over_rows
 from kd_lightning.losses.features.feature_maps import by_places
 from kd_lightning.losses.features.projections import PIXELS, channels, channels_last, raster, resized
-from kd_lightning.losses.functional.features import unit
+from kd_lightning.losses.functional.features import scale_to_unit_length
 from kd_lightning.losses.functional.precision import at_least_float32, without_autocast
 from kd_lightning.losses.functional.reduce import masked_mean
 
@@ -91,7 +91,7 @@ class FactorTransfer(FeatureLoss):
     Reference: Kim, Park, Kwak 2018, "Paraphrasing Complex Network: Network Compression via Factor Transfer", section 3.
     """
 
-    def __init__(self, match: Sequence[Pair], rate: float = 0.5, weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], rate: float = 0.5, weight: float = 1.0) -> None:
         super().__init__("factor", match, weight)
         if rate <= 0:
             raise ConfigError(f"loss.factor.rate={rate}: a number > 0 is expected")
@@ -116,5 +116,5 @@ def distance(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     else:
         rasters = [by_places(each, mask) for each in (student, teacher)]
         counted, rows = rasters[1].rows, [each.places.flatten(1) for each in rasters]
-    own, its = map(unit, rows)
+    own, its = map(scale_to_unit_length, rows)
     return masked_mean((own - its).abs().sum(dim=1), counted)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.feature_maps import by_places
 from kd_lightning.losses.features.projections import Projection, raster, resized
 from kd_lightning.losses.functional.features import flow
@@ -38,7 +38,7 @@ class FSP(FeatureLoss):
 
     dimensions = (3, 4)
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("fsp", match, weight)
         self.projections = nn.ModuleDict()
 

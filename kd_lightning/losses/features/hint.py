@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, TapPair, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.functional.precision import at_least_float32
 
@@ -28,7 +28,7 @@ class Hint(FeatureLoss):
     mean keeps the value's size free of the layer's width.
     """
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("hint", match, weight)
         self.projections = nn.ModuleDict()
 

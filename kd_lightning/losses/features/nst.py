@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.feature_maps import on_one_raster
-from kd_lightning.losses.functional.features import unit
+from kd_lightning.losses.functional.features import scale_to_unit_length
 from kd_lightning.losses.functional.kernels import Kernel, squared_mmd
 from kd_lightning.losses.functional.reduce import masked_mean
 
@@ -36,11 +36,11 @@ class NST(FeatureLoss):
 
     dimensions = (3, 4)
 
-    def __init__(self, match: Sequence[Pair], kernel: Kernel, weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], kernel: Kernel, weight: float = 1.0) -> None:
         super().__init__("nst", match, weight)
         self.kernel = kernel
 
     def compare(self, tap: str, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         own, its = on_one_raster(student, teacher, mask)
-        student_channels, teacher_channels = (unit(each.places.mT) for each in (own, its))  # [B, D, N]
+        student_channels, teacher_channels = (scale_to_unit_length(each.places.mT) for each in (own, its))  # [B, D, N]
         return masked_mean(squared_mmd(student_channels, teacher_channels, self.kernel), its.rows)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair, fitting_mask, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, TapPair, fitting_mask, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.functional.features import negative_margins, partial_squares
 from kd_lightning.losses.functional.precision import at_least_float32
@@ -35,7 +35,7 @@ class Overhaul(FeatureLoss):
     Reference: Heo, Kim, Yun, Park, Kwak, Choi 2019, "A Comprehensive Overhaul of Feature Distillation", section 3.
     """
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("overhaul", match, weight)
         self.projections = nn.ModuleDict()
 

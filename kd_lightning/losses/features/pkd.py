@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, TapPair, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
-from kd_lightning.losses.functional.features import squared_distance, unit
+from kd_lightning.losses.functional.features import scale_to_unit_length, squared_distance
 from kd_lightning.losses.functional.precision import at_least_float32
 
 
@@ -31,7 +31,7 @@ class PatientKD(FeatureLoss):
     the state at [CLS]; a mask that counts one position does just that.
     """
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("pkd", match, weight)
         self.projections = nn.ModuleDict()
 
@@ -41,5 +41,8 @@ class PatientKD(FeatureLoss):
             self.projections[tap] = Projection(student[tap].shape, teacher[tap].shape, always=False)
 
     def compare(self, tap: str, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-        states = (unit(at_least_float32(channels_last(each))) for each in (self.projections[tap](student), teacher))
+        states = (
+            scale_to_unit_length(at_least_float32(channels_last(each)))
+            for each in (self.projections[tap](student), teacher)
+        )
         return mean_over_rows(squared_distance(*states), mask)

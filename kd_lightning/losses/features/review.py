@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.projections import channels, raster
 from kd_lightning.losses.features.samples import counted_rows
 from kd_lightning.losses.functional.precision import at_least_float32
@@ -80,7 +80,7 @@ class Review(FeatureLoss):
 
     dimensions = (4,)
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("review", match, weight)
         self.fusions = nn.ModuleDict()
 

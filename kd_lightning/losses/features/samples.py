@@ -44,7 +44,7 @@ def samples(student: Tensor, teacher: Tensor, mask: Tensor, most: int) -> Sample
     """
     by_position = all(f.dim() > mask.dim() and f.shape[: mask.dim()] == mask.shape for f in (student, teacher))
     candidates = mask if by_position else counted_rows(mask)
-    chosen, counted = evenly_spaced(candidates.flatten(), most)
+    chosen, counted = pick_evenly(candidates.flatten(), most)
 
     def rows(feature: Tensor) -> Tensor:
         flat = feature.flatten(candidates.dim()).flatten(0, candidates.dim() - 1)
@@ -59,7 +59,7 @@ def counted_rows(mask: Tensor) -> Tensor:
     return mask.flatten(1).any(dim=1) if mask.dim() > 1 else mask
 
 
-def evenly_spaced(mask: Tensor, most: int) -> tuple[Tensor | slice, Tensor]:
+def pick_evenly(mask: Tensor, most: int) -> tuple[Tensor | slice, Tensor]:
     """Up to ``most`` of the places that count.
 
     Args:
@@ -70,7 +70,7 @@ def evenly_spaced(mask: Tensor, most: int) -> tuple[Tensor | slice, Tensor]:
         Their places ([N] int64, or a slice where all M are taken), N = min(M, most), and [N] bool: those that do count.
 
     Example:
-        >>> evenly_spaced(torch.tensor([True, True, False, True, True]), 2)
+        >>> pick_evenly(torch.tensor([True, True, False, True, True]), 2)
         (tensor([0, 3]), tensor([True, True]))
     """
     if len(mask) <= most:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, TapPair, mean_over_rows
 from kd_lightning.losses.features.projections import channels_last
 from kd_lightning.losses.functional.precision import at_least_float32
 
@@ -36,7 +36,7 @@ class SimKD(FeatureLoss):
 
     classwise = True  # the student answers through the teacher's layer, in its classes
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("simkd", match, weight)
 
     def attach(self, student: nn.Module, teacher: nn.Module) -> None:

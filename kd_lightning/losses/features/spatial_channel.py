@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.feature_maps import by_places
 from kd_lightning.losses.features.projections import Projection
 from kd_lightning.losses.functional.features import correlation
@@ -37,7 +37,9 @@ class SpatialChannel(FeatureLoss):
 
     dimensions = (3, 4)
 
-    def __init__(self, match: Sequence[Pair], spatial: float = 1.0, channel: float = 1.0, weight: float = 1.0) -> None:
+    def __init__(
+        self, match: Sequence[TapPair], spatial: float = 1.0, channel: float = 1.0, weight: float = 1.0
+    ) -> None:
         super().__init__("spatial_channel", match, weight)
         for name, value in (("spatial", spatial), ("channel", channel)):
             if value < 0:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.features.attention_layers import check_positions, position_mask
-from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, TapPair, mean_over_rows
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.reduce import masked_mean
@@ -35,7 +35,7 @@ class TinyBERT(FeatureLoss):
     loss is ``kd``. Their code uses one W for all pairs, the paper one for the embedding and one for hidden states.
     """
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("tinybert", match, weight)
         self.projections = nn.ModuleDict()
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair, mean_over_rows
+from kd_lightning.losses.features.base import FeatureLoss, TapPair, mean_over_rows
 from kd_lightning.losses.features.projections import channels, channels_last, raster, resized
 from kd_lightning.losses.functional.features import gaussian_nll
 from kd_lightning.losses.functional.precision import at_least_float32
@@ -64,7 +64,7 @@ class VID(FeatureLoss):
 
     bounded = False
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("vid", match, weight)
         self.guesses = nn.ModuleDict()
 

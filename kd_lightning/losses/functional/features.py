@@ -16,7 +16,7 @@ TINY = 1e-8
 """Below this length a vector has no direction: it is divided by this instead."""
 
 
-def unit(values: Tensor) -> Tensor:
+def scale_to_unit_length(values: Tensor) -> Tensor:
     """``v / |v|`` over the last dimension, [..., D]; near 0 it stays near 0."""
     return F.normalize(values, dim=-1, eps=TINY)
 
@@ -38,7 +38,7 @@ def attention_map(places: Tensor, power: float) -> Tensor:
 
     Reference: Zagoruyko & Komodakis 2017, "Paying More Attention to Attention", section 3.1.
     """
-    return unit(places.abs().pow(power).sum(dim=-1))
+    return scale_to_unit_length(places.abs().pow(power).sum(dim=-1))
 
 
 def flow(first: Tensor, second: Tensor, counted: Tensor) -> Tensor:
@@ -133,5 +133,5 @@ def correlation(one: Tensor, other: Tensor, counted: Tensor) -> Tensor:
     """
     number = counted.sum(dim=-1, keepdim=True).clamp(min=1)
     centered = (torch.where(counted, each - each.sum(-1, keepdim=True) / number, 0.0) for each in (one, other))
-    first, second = map(unit, centered)
+    first, second = map(scale_to_unit_length, centered)
     return (first * second).sum(dim=-1)

@@ -24,7 +24,7 @@ class Kernel(Protocol):
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearKernel:
     """``k(x, y) = x . y``: the discrepancy is the distance of the sets' means."""
 
     def __call__(self, vectors: Tensor) -> Tensor:

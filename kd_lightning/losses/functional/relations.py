@@ -21,7 +21,7 @@ BY_DIFFERENCES = "donot_use_mm_for_euclid_dist"
 """Not through a matrix product: the difference of two large squares is no distance in float32."""
 
 
-def unit(vectors: Tensor) -> Tensor:
+def normalize_vectors(vectors: Tensor) -> Tensor:
     """The vectors [..., D] at length 1; a vector of length 0 stays 0 and gets no gradient."""
     return vectors / or_infinity(torch.linalg.vector_norm(vectors, dim=-1, keepdim=True))
 
@@ -31,25 +31,25 @@ def or_infinity(divisor: Tensor) -> Tensor:
     return divisor.masked_fill(divisor == 0, torch.inf)
 
 
-def all_pairs(counted: Tensor) -> Tensor:
+def mask_all_pairs(counted: Tensor) -> Tensor:
     """[N, N] bool: both samples count."""
     return counted[:, None] & counted
 
 
-def pairs(counted: Tensor) -> Tensor:
+def mask_pairs(counted: Tensor) -> Tensor:
     """[N, N] bool: both samples count and are two."""
-    return all_pairs(counted) & different(counted)
+    return mask_all_pairs(counted) & mask_diagonal(counted)
 
 
-def different(counted: Tensor) -> Tensor:
+def mask_diagonal(counted: Tensor) -> Tensor:
     """[N, N] bool: False on the diagonal."""
     return ~torch.eye(len(counted), dtype=torch.bool, device=counted.device)
 
 
-def triples(counted: Tensor) -> Tensor:
+def mask_triples(counted: Tensor) -> Tensor:
     """[N, N, N] bool: all three samples count and are three."""
-    other = different(counted)
-    return pairs(counted)[:, :, None] & pairs(counted)[:, None, :] & other
+    other = mask_diagonal(counted)
+    return mask_pairs(counted)[:, :, None] & mask_pairs(counted)[:, None, :] & other
 
 
 def relative_distances(rows: Tensor, counted: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def relative_distances(rows: Tensor, counted: Tensor) -> Tensor:
     Reference: Park, Kim, Lu, Cho 2019, "Relational Knowledge Distillation", section 3.2.1.
     """
     distances = torch.cdist(rows, rows, compute_mode=BY_DIFFERENCES)
-    return distances / or_infinity(masked_mean(distances, pairs(counted)))
+    return distances / or_infinity(masked_mean(distances, mask_pairs(counted)))
 
 
 def angles(rows: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def similarities(rows: Tensor) -> Tensor:
 
     Reference: Tung, Mori 2019, "Similarity-Preserving Knowledge Distillation", section 3.
     """
-    return unit(exact_matmul(rows, rows.T))
+    return normalize_vectors(exact_matmul(rows, rows.T))
 
 
 def neighbor_log_probs(rows: Tensor, counted: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def neighbor_log_probs(rows: Tensor, counted: Tensor) -> Tensor:
 
     Reference: Passalis, Tefas 2018, "Learning Deep Representations with Probabilistic Knowledge Transfer", section 3.
     """
-    directions, among = unit(rows), pairs(counted)
+    directions, among = normalize_vectors(rows), mask_pairs(counted)
     kernel = ((exact_matmul(directions, directions.T) + 1) / 2).clamp(min=LEAST_SIMILARITY)
     whole = torch.where(among, kernel, 0.0).sum(dim=1, keepdim=True).clamp(min=LEAST_SIMILARITY)
     return torch.where(among, kernel.log() - whole.log(), 0.0)
@@ -148,7 +148,7 @@ def gaussian_kernel(rows: Tensor, gamma: float, order: int) -> Tensor:
 
     Reference: Peng et al. 2019, "Correlation Congruence for Knowledge Distillation", section 3.
     """
-    directions = unit(rows)
+    directions = normalize_vectors(rows)
     exponent = 2 * gamma * exact_matmul(directions, directions.T)
     series = torch.ones_like(exponent)
     for power in range(order, 0, -1):  # Horner's rule

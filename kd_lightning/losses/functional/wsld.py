@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.shapes import check_same_shape
 
-EPSILON = 1e-7
+_EPSILON = 1e-7
 """Added to the teacher's cross-entropy, as in the authors' code."""
 
 
@@ -39,4 +39,4 @@ def soft_label_weights(student_logits: Tensor, teacher_logits: Tensor, targets: 
         for logits in (student_logits, teacher_logits)
     )
     # A teacher that forbids the target is the worse one, whatever the student says.
-    return -torch.expm1(-student / (teacher + EPSILON)).masked_fill(teacher.isinf(), 0.0)
+    return -torch.expm1(-student / (teacher + _EPSILON)).masked_fill(teacher.isinf(), 0.0)

@@ -16,7 +16,7 @@ from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.logits.base import LogitLoss, Temperature
 from kd_lightning.types import Aligned, Outputs
 
-EPSILON = 1e-15
+_EPSILON = 1e-15
 """Added to the value that a change is divided by, as in the authors' code."""
 
 
@@ -98,7 +98,7 @@ class TAID(LogitLoss):
         nothing = share_that_counts == 0
         value = torch.where(nothing, self.last, total / share_that_counts)
         first = torch.isinf(self.last)
-        change = (self.last - value) / (self.last + EPSILON)
+        change = (self.last - value) / (self.last + _EPSILON)
         momentum = self.beta * self.momentum + (1 - self.beta) * change
         line = self.start + (self.end - self.start) * progress
         step = torch.where(nothing, 0.0, self.alpha * momentum.sigmoid() * (1 - self.share))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.samples import samples
 from kd_lightning.losses.functional.reduce import masked_mean
-from kd_lightning.losses.functional.relations import all_pairs, gaussian_kernel
+from kd_lightning.losses.functional.relations import gaussian_kernel, mask_all_pairs
 
 
 class CorrelationCongruence(FeatureLoss):
@@ -38,7 +38,7 @@ class CorrelationCongruence(FeatureLoss):
     same_layout = False
 
     def __init__(
-        self, match: Sequence[Pair], gamma: float = 0.4, order: int = 2, most_rows: int = 256, weight: float = 100.0
+        self, match: Sequence[TapPair], gamma: float = 0.4, order: int = 2, most_rows: int = 256, weight: float = 100.0
     ) -> None:
         super().__init__("correlation_congruence", match, weight)
         if not gamma > 0:
@@ -52,4 +52,4 @@ class CorrelationCongruence(FeatureLoss):
     def compare(self, tap: str, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         rows, targets, counted = samples(student, teacher, mask, self.most_rows)
         found, wanted = (gaussian_kernel(each, self.gamma, self.order) for each in (rows, targets))
-        return masked_mean((found - wanted).square(), all_pairs(counted))
+        return masked_mean((found - wanted).square(), mask_all_pairs(counted))

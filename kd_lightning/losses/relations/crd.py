@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.projections import channels_last
 from kd_lightning.losses.features.samples import counted_rows
 from kd_lightning.losses.functional.all_reduce import rows_of_all_processes
 from kd_lightning.losses.functional.contrast import contrastive_nats, log_mean_exp
 from kd_lightning.losses.functional.precision import at_least_float32, exact_matmul, without_autocast
 from kd_lightning.losses.functional.reduce import masked_mean
-from kd_lightning.losses.functional.relations import unit
+from kd_lightning.losses.functional.relations import normalize_vectors
 from kd_lightning.losses.labels import usable_labels
 from kd_lightning.types import Aligned, Outputs
 
@@ -54,7 +54,7 @@ class CRD(FeatureLoss):
 
     def __init__(
         self,
-        match: Sequence[Pair],
+        match: Sequence[TapPair],
         width: int = 128,
         negatives: int = 16384,
         contrast_temperature: float = 0.07,
@@ -133,7 +133,7 @@ class Contrast(nn.Module):
         self.temperature = temperature
         self.momentum = momentum
         self.embeddings = nn.ModuleList(nn.Linear(channels, width) for channels in widths)
-        self.register_buffer("banks", unit(torch.randn(2, rows, width)))
+        self.register_buffer("banks", normalize_vectors(torch.randn(2, rows, width)))
         self.register_buffer("classes", torch.full((rows,), -1))  # of the rows seen; -1 = not known
         self.register_buffer("log_means", torch.full((2,), torch.nan))  # of the first batch, and kept
 
@@ -195,7 +195,7 @@ class Contrast(nn.Module):
         # Else DDP, which hands out the first process' buffers before each step, would forget what the others have seen.
         embedded, index, counted = (rows_of_all_processes(each) for each in (embedded, index, counted))
         old = bank[index]
-        new = unit(self.momentum * old + (1 - self.momentum) * embedded)
+        new = normalize_vectors(self.momentum * old + (1 - self.momentum) * embedded)
         self.banks[side, index] = torch.where(counted[:, None], new, old).to(self.banks.dtype)
 
 
@@ -203,7 +203,7 @@ def embed(layer: nn.Module, feature: Tensor) -> Tensor:
     """[B, D'] at length 1, in the feature's type: divided by the temperature, a half's rounding would be large."""
     # Called, and not taken apart: a layer that is spread over devices is gathered in its call alone.
     with without_autocast(feature):
-        return unit(layer(feature.to(next(layer.parameters()).dtype)).to(feature.dtype))
+        return normalize_vectors(layer(feature.to(next(layer.parameters()).dtype)).to(feature.dtype))
 
 
 def row_feature(feature: Tensor, mask: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.projections import Projection, channels_last
 from kd_lightning.losses.features.samples import counted_rows
 from kd_lightning.losses.functional.precision import at_least_float32, exact_matmul
 from kd_lightning.losses.functional.reduce import masked_mean
-from kd_lightning.losses.functional.relations import unit
+from kd_lightning.losses.functional.relations import normalize_vectors
 
 
 class ICKD(FeatureLoss):
@@ -35,7 +35,7 @@ class ICKD(FeatureLoss):
     and about 1 for unrelated features.
     """
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("ickd", match, weight)
         self.projections = nn.ModuleDict()
 
@@ -62,4 +62,4 @@ def channel_correlations(feature: Tensor, mask: Tensor) -> Tensor:
     by_position = mask.dim() > 1 and rows.shape[:2] == mask.shape
     counted = mask if by_position else counted_rows(mask)[:, None]
     columns = at_least_float32(rows).masked_fill(~counted[..., None], 0.0)  # [B, pixels or positions, D]
-    return unit(exact_matmul(columns.transpose(1, 2), columns))
+    return normalize_vectors(exact_matmul(columns.transpose(1, 2), columns))

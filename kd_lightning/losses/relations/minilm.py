@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.features.attention_layers import check_positions, position_mask, with_parts
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.functional.attention_relations import (
     attention_log_probs,
     relation_divergence,
@@ -16,7 +16,7 @@ from kd_lightning.losses.functional.attention_relations import (
 )
 from kd_lightning.types import Aligned, Outputs
 
-PARTS = ("scores", "value")
+_PARTS = ("scores", "value")
 
 
 class MiniLM(FeatureLoss):
@@ -38,14 +38,14 @@ class MiniLM(FeatureLoss):
     Transformers", section 3, of the last layers. Where the heads are not equally many, ``minilm2`` serves.
     """
 
-    def __init__(self, match: Sequence[Pair], weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], weight: float = 1.0) -> None:
         super().__init__("minilm", match, weight)
-        self.taps = with_parts(self.taps, PARTS)
+        self.taps = with_parts(self.taps, _PARTS)
         self.heads: dict[str, int] = {}
 
     def attach(self, student: nn.Module, teacher: nn.Module) -> None:
         super().attach(student, teacher)
-        self.taps = with_parts(self.taps, PARTS)
+        self.taps = with_parts(self.taps, _PARTS)
 
     def build(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
         for tap, paths in self.taps.items():
@@ -66,7 +66,7 @@ class MiniLM(FeatureLoss):
             self.heads[pair] = own
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        return len(PARTS) * super().forward(student, teacher, aligned, temperature)
+        return len(_PARTS) * super().forward(student, teacher, aligned, temperature)
 
     def compare(self, tap: str, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         pair, _, part = tap.partition("/")

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.features.attention_layers import check_positions, position_mask, with_parts
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.functional.attention_relations import relation_divergence, relation_log_probs
 from kd_lightning.types import Aligned, Outputs
 
-PARTS = ("query", "key", "value")
+_PARTS = ("query", "key", "value")
 
 
 class MiniLM2(FeatureLoss):
@@ -35,14 +35,14 @@ class MiniLM2(FeatureLoss):
     channels each, as 8 for our 128), and one layer: the last, or one above the middle of a large teacher.
     """
 
-    def __init__(self, match: Sequence[Pair], relation_heads: int = 8, weight: float = 1.0) -> None:
+    def __init__(self, match: Sequence[TapPair], relation_heads: int = 8, weight: float = 1.0) -> None:
         super().__init__("minilm2", match, weight)
         self.relation_heads = relation_heads
-        self.taps = with_parts(self.taps, PARTS)
+        self.taps = with_parts(self.taps, _PARTS)
 
     def attach(self, student: nn.Module, teacher: nn.Module) -> None:
         super().attach(student, teacher)
-        self.taps = with_parts(self.taps, PARTS)
+        self.taps = with_parts(self.taps, _PARTS)
 
     def build(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
         for tap, paths in self.taps.items():
@@ -55,7 +55,7 @@ class MiniLM2(FeatureLoss):
                     )
 
     def forward(self, student: Outputs, teacher: Outputs, aligned: Aligned, temperature: float) -> Tensor:
-        return len(PARTS) * super().forward(student, teacher, aligned, temperature)
+        return len(_PARTS) * super().forward(student, teacher, aligned, temperature)
 
     def compare(self, tap: str, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         counted = position_mask(mask, student.shape[1])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.samples import samples
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.relations import neighbor_log_probs
@@ -34,7 +34,7 @@ class PKT(FeatureLoss):
 
     same_layout = False
 
-    def __init__(self, match: Sequence[Pair], most_rows: int = 256, weight: float = 470.0) -> None:
+    def __init__(self, match: Sequence[TapPair], most_rows: int = 256, weight: float = 470.0) -> None:
         super().__init__("pkt", match, weight)
         self.most_rows = most_rows
 

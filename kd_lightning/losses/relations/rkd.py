@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.samples import samples
 from kd_lightning.losses.functional.reduce import masked_mean
-from kd_lightning.losses.functional.relations import angles, pairs, relative_distances, triples
+from kd_lightning.losses.functional.relations import angles, mask_pairs, mask_triples, relative_distances
 
 
 class RKD(FeatureLoss):
@@ -40,7 +40,7 @@ class RKD(FeatureLoss):
 
     def __init__(
         self,
-        match: Sequence[Pair],
+        match: Sequence[TapPair],
         distance: float = 25.0,
         angle: float = 50.0,
         most_rows: int = 64,
@@ -57,8 +57,8 @@ class RKD(FeatureLoss):
         if self.distance:
             found, wanted = relative_distances(rows, counted), relative_distances(targets, counted)
             huber = F.smooth_l1_loss(found, wanted, reduction="none")
-            value = value + self.distance * masked_mean(huber, pairs(counted))
+            value = value + self.distance * masked_mean(huber, mask_pairs(counted))
         if self.angle:
             huber = F.smooth_l1_loss(angles(rows), angles(targets), reduction="none")
-            value = value + self.angle * masked_mean(huber, triples(counted))
+            value = value + self.angle * masked_mean(huber, mask_triples(counted))
         return value

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kd_lightning.losses.features.base import FeatureLoss, Pair
+from kd_lightning.losses.features.base import FeatureLoss, TapPair
 from kd_lightning.losses.features.samples import samples
 from kd_lightning.losses.functional.reduce import masked_mean
-from kd_lightning.losses.functional.relations import all_pairs, similarities
+from kd_lightning.losses.functional.relations import mask_all_pairs, similarities
 
 
 class Similarity(FeatureLoss):
@@ -33,10 +33,10 @@ class Similarity(FeatureLoss):
 
     same_layout = False
 
-    def __init__(self, match: Sequence[Pair], most_rows: int = 256, weight: float = 3000.0) -> None:
+    def __init__(self, match: Sequence[TapPair], most_rows: int = 256, weight: float = 3000.0) -> None:
         super().__init__("similarity", match, weight)
         self.most_rows = most_rows
 
     def compare(self, tap: str, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         rows, targets, counted = samples(student, teacher, mask, self.most_rows)
-        return masked_mean((similarities(rows) - similarities(targets)).square(), all_pairs(counted))
+        return masked_mean((similarities(rows) - similarities(targets)).square(), mask_all_pairs(counted))

@@ -78,7 +78,7 @@ class Weighting(nn.Module):
         return self
 
 
-def idle(terms: Mapping[str, Tensor], counting: Mapping[str, float]) -> Tensor:
+def connect_idle_terms(terms: Mapping[str, Tensor], counting: Mapping[str, float]) -> Tensor:
     """0, from the terms that are not to count: what they alone train takes part in the backward pass, or other processes of
     the training would wait for its gradients."""
     rest = [0.0 * term for name, term in terms.items() if name not in counting]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.functional.all_reduce import mean_over_processes
 from kd_lightning.losses.functional.precision import at_least_float32
-from kd_lightning.losses.weighting.base import Weighting, idle, shares
+from kd_lightning.losses.weighting.base import Weighting, connect_idle_terms, shares
 
 
 class GradientNorm(Weighting):
@@ -111,7 +111,7 @@ class GradientNorm(Weighting):
         # The shares as plain numbers: a tensor of them would have to be copied to a GPU at every step.
         values = torch.stack([at_least_float32(terms[name]) * share for name, share in counting.items()])
         # No product of matrices for the sum, which autocast would make narrow.
-        return (values * balance).sum() + idle(terms, counting)
+        return (values * balance).sum() + connect_idle_terms(terms, counting)
 
     def _places(self, names: tuple[str, ...], device: torch.device) -> Tensor:
         """[n] int64, where the terms are among all names; made once, for a GPU's host would wait for each copy."""

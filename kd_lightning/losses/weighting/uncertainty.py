@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.losses.functional.precision import at_least_float32
-from kd_lightning.losses.weighting.base import Weighting, idle, shares
+from kd_lightning.losses.weighting.base import Weighting, connect_idle_terms, shares
 
 
 class Uncertainty(Weighting):
@@ -45,4 +45,4 @@ class Uncertainty(Weighting):
         factors = torch.exp(-log_variances)
         self.factors = dict(zip(counting, factors.detach(), strict=True))
         costs = factors * values + torch.where(values.detach() != 0, log_variances / 2, 0.0)
-        return (costs * costs.new_tensor(list(counting.values()))).sum() + idle(terms, counting)
+        return (costs * costs.new_tensor(list(counting.values()))).sum() + connect_idle_terms(terms, counting)

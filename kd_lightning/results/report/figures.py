@@ -21,7 +21,7 @@ FOLDER = "figures"
 NO_PDF = "PDF files of the figures need fpdf2: pip install 'kd-lightning[figures]', then kd report FOLDER."
 # The standard fonts of PDF know Latin-1 alone.
 LATIN = str.maketrans({"\u2013": "-", "\u2212": "-", "\u2026": "...", "\u2605": "*", "\u2019": "'"})
-EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)  # a fixed date: the same figure is the same bytes
+PDF_DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)  # a fixed date: the same figure is the same bytes
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def draw_pdf(svg: str) -> bytes:
     width, height = (float(root.get(side, "0")) for side in ("width", "height"))
     pdf = fpdf.FPDF(unit="pt", format=(width, height))
     pdf.set_title(title)
-    pdf.set_creation_date(EPOCH)
+    pdf.set_creation_date(PDF_DATE)
     pdf.set_auto_page_break(False)
     pdf.add_page()
     fpdf.svg.SVGObject(ET.tostring(root, encoding="unicode")).draw_to_page(pdf, 0, 0)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kd_lightning.results.numbers import MISSING, difference, finite, metric_value, percent
-from kd_lightning.results.roles import ALONE, TEACHER, record
+from kd_lightning.results.numbers import MISSING_TEXT, as_finite, format_difference, format_metric, format_percent
+from kd_lightning.results.roles import ALONE, TEACHER, read_model_record
 
 NO_GAP = "no gap"
 BETTER_TEACHER = "give the teacher more steps (teacher.steps) or a larger network (teacher=NAME)"
@@ -17,7 +17,7 @@ BETTER_TEACHER = "give the teacher more steps (teacher.steps) or a larger networ
 
 def measure_gap(results: dict[str, Any]) -> float | None:
     """How much better the teacher is than the student alone, in the metric's unit; None where a value is not known."""
-    teacher, alone = (finite(record(results, name).get("test")) for name in (TEACHER, ALONE))
+    teacher, alone = (as_finite(read_model_record(results, name).get("test")) for name in (TEACHER, ALONE))
     if teacher is None or alone is None:
         return None
     return teacher - alone if results["mode"] == "max" else alone - teacher
@@ -39,18 +39,18 @@ def measure_share_closed(results: dict[str, Any], test: object) -> float | None:
         results: What ``results.json`` holds.
         test: The model's test value.
     """
-    value = finite(test)
+    value = as_finite(test)
     if value is None or not has_gap(results):
         return None
-    teacher, alone = (record(results, name)["test"] for name in (TEACHER, ALONE))
+    teacher, alone = (read_model_record(results, name)["test"] for name in (TEACHER, ALONE))
     return (value - alone) / (teacher - alone)
 
 
 def format_gap_closed(results: dict[str, Any], test: object) -> str:
     """``measure_share_closed`` in words: ``18%``, or ``no gap``."""
-    if measure_gap(results) is None or finite(test) is None:
-        return MISSING
-    return percent(measure_share_closed(results, test), 0) if has_gap(results) else NO_GAP
+    if measure_gap(results) is None or as_finite(test) is None:
+        return MISSING_TEXT
+    return format_percent(measure_share_closed(results, test), 0) if has_gap(results) else NO_GAP
 
 
 def describe_weak_teacher(results: dict[str, Any]) -> str | None:
@@ -59,12 +59,12 @@ def describe_weak_teacher(results: dict[str, Any]) -> str | None:
     if gap is None or has_gap(results):
         return None
     metric, mode = results["metric"], results["mode"]
-    teacher, alone = (record(results, name)["test"] for name in (TEACHER, ALONE))
-    pair = f"{metric_value(teacher, metric, mode)} against {metric_value(alone, metric, mode)} test {metric}"
+    teacher, alone = (read_model_record(results, name)["test"] for name in (TEACHER, ALONE))
+    pair = f"{format_metric(teacher, metric, mode)} against {format_metric(alone, metric, mode)} test {metric}"
     if gap <= 0:
         return f"The teacher is no better than the student alone: {pair}; {BETTER_TEACHER}."
     interval = results["gap_interval"]
-    low, high = (difference(interval[end], teacher, metric, mode) for end in ("low", "high"))
+    low, high = (format_difference(interval[end], teacher, metric, mode) for end in ("low", "high"))
     return (
         f"The teacher is not shown to be better than the student alone: {pair}, {interval['level']:.0%} interval of the "
         f"difference {low} to {high}; {BETTER_TEACHER}."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kd_lightning.results.numbers import finite, shorten_name
+from kd_lightning.results.numbers import as_finite, shorten_name
 from kd_lightning.results.report.sweep.model import Report
-from kd_lightning.results.report.sweep.table import gains
+from kd_lightning.results.report.sweep.table import choose_gain_format
 from kd_lightning.results.statistics.over_seeds import Configuration
 
 PHRASES = {
@@ -15,7 +15,7 @@ PHRASES = {
 }
 
 
-def headline(report: Report) -> str:
+def write_headline(report: Report) -> str:
     """The sentence; where nothing was chosen, the first one of the sweep's own."""
     chosen = [c for c in report.configurations if c.chosen]
     if not chosen or not all(map(is_measured, chosen)):
@@ -31,7 +31,7 @@ def headline(report: Report) -> str:
 
 def is_measured(c: Configuration) -> bool:
     """Its verdict has a phrase, and its gain is a number."""
-    return c.verdict in PHRASES and finite(c.gain_mean) is not None
+    return c.verdict in PHRASES and as_finite(c.gain_mean) is not None
 
 
 def judge_on_fresh_seeds(chosen: Configuration, report: Report, of_several: bool) -> Configuration:
@@ -42,7 +42,7 @@ def judge_on_fresh_seeds(chosen: Configuration, report: Report, of_several: bool
 
 def describe_gain(c: Configuration, report: Report) -> str:
     """Verdict, gain, interval and number of seeds."""
-    shown = gains(report.pool, c.metric, c.mode)
+    shown = choose_gain_format(report.pool, c.metric, c.mode)
     ends = f" (95% interval {' to '.join(map(shown.text, c.interval))})" if c.interval else ""
     seeds = f"{len(c.seeds)} {'fresh ' * (c in report.confirmations)}seed{'' if len(c.seeds) == 1 else 's'}"
     return f"{PHRASES[c.verdict]}; test gain {shown.text(c.gain_mean)} {shown.unit}{ends} over {seeds}"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from kd_lightning.results.numbers import MISSING, count, finite, percent
-from kd_lightning.results.roles import TEACHER, present, record
+from kd_lightning.results.numbers import MISSING_TEXT, as_finite, format_percent, format_whole
+from kd_lightning.results.roles import TEACHER, list_models, read_model_record
 
 SCORES = ("recall", "precision", "f1")
 COLUMNS = {
@@ -23,31 +23,38 @@ COLUMNS = {
 
 def has_predictions(results: dict[str, Any]) -> bool:
     """The run recorded what its models predict."""
-    return any(model.get("predictions") for _, model in present(results))
+    return any(model.get("predictions") for _, model in list_models(results))
 
 
-def prediction_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def list_prediction_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and cells as text: a row for each model that the run has, a column for whatever one of them recorded.
 
     Args:
         results: What ``results.json`` holds, of a run that recorded predictions.
     """
-    models = [(role.label, model.get("predictions") or {}) for role, model in present(results)]
+    models = [(role.label, model.get("predictions") or {}) for role, model in list_models(results)]
     known = [key for key in COLUMNS if key != results["metric"] and any(key in found for _, found in models)]
-    rows = [[label, *(percent(found.get(key), 2) if key in found else "" for key in known)] for label, found in models]
+    rows = [
+        [label, *(format_percent(found.get(key), 2) if key in found else "" for key in known)]
+        for label, found in models
+    ]
     return ["on the test split", *(COLUMNS[key] for key in known)], rows
 
 
-def class_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def list_class_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and cells as text: a row for each class, with each model's recall (its accuracy on the class), precision and F1.
 
     No rows where positions of a sequence are predicted, as in language modeling.
     """
-    models = [(role.label, found) for role, model in present(results) if (found := read_class_scores(model))]
+    models = [(role.label, found) for role, model in list_models(results) if (found := read_class_scores(model))]
     header = ["class", "test rows", *(f"{score.replace('f1', 'F1')}, {name}" for score in SCORES for name, _ in models)]
     support = models[0][1]["rows"] if models else []
     return header, [
-        [str(number), count(rows), *(format_score(found, score, number) for score in SCORES for _, found in models)]
+        [
+            str(number),
+            format_whole(rows),
+            *(format_score(found, score, number) for score in SCORES for _, found in models),
+        ]
         for number, rows in enumerate(support)
     ]
 
@@ -60,23 +67,23 @@ def read_class_scores(model: dict[str, Any]) -> dict[str, Any]:
 def format_score(found: dict[str, Any], score: str, number: int) -> str:
     """A class's score as percent; none where nothing is divided by nothing."""
     value = found[score][number]
-    return MISSING if value is None else percent(value)
+    return MISSING_TEXT if value is None else format_percent(value)
 
 
 def describe_chance(results: dict[str, Any]) -> str | None:
     """A sentence on a teacher that has learned nothing to hand down, or on labels that ask for nothing; else None."""
-    found = record(results, TEACHER).get("predictions")
+    found = read_model_record(results, TEACHER).get("predictions")
     if not found:
         return None
-    accuracy, most_frequent = finite(found["accuracy"]), finite(found["majority_share"])
+    accuracy, most_frequent = as_finite(found["accuracy"]), as_finite(found["majority_share"])
     if accuracy is None or most_frequent is None:
         return None
     if most_frequent == 1:
         return "All counted test labels are of one class, so every test accuracy here is empty: check the labels and the split."
-    always = f"always predicting the most frequent class gives {percent(most_frequent, 2)}"
+    always = f"always predicting the most frequent class gives {format_percent(most_frequent, 2)}"
     if found["predicted_classes"] == 1:
-        return f"The teacher predicts one class throughout the test split: {percent(accuracy, 2)} accuracy; {always}."
+        return f"The teacher predicts one class throughout the test split: {format_percent(accuracy, 2)} accuracy; {always}."
     noise = 2 * math.sqrt(most_frequent * (1 - most_frequent) / found["positions"])  # two standard errors
     if found.get("by_class") and accuracy <= most_frequent + noise:
-        return f"The teacher is at chance: its test accuracy is {percent(accuracy, 2)}, and {always}."
+        return f"The teacher is at chance: its test accuracy is {format_percent(accuracy, 2)}, and {always}."
     return None

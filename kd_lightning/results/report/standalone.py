@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from kd_lightning.results.report.charts.svg import LETTER, ROW
+from kd_lightning.results.report.charts.svg import LETTER_WIDTH, ROW
 
 FONT = {"font-family": "Helvetica, Arial, sans-serif", "font-size": "13"}
 PAGE_ONLY = ("pointer-events", "paint-order")
@@ -84,7 +84,7 @@ def add_legend(root: ET.Element, legend: Sequence[LegendEntry], width: float, to
     """Draw the legend below the chart; how many rows it took."""
     left, row = 0.0, 0
     for entry in legend:
-        size = 56 + LETTER * len(entry.label)
+        size = 56 + LETTER_WIDTH * len(entry.label)
         if left and left + size > width:
             left, row = 0.0, row + 1
         middle = top + 14 + ROW * row
@@ -106,7 +106,7 @@ def write_style(element: ET.Element) -> None:
             own |= rule.declarations
     for name, value in own.items():
         if not name.startswith("--") and name not in PAGE_ONLY:
-            element.set(name, resolve(value, own))
+            element.set(name, resolve_css_value(value, own))
 
 
 def split_outlines(parent: ET.Element) -> None:
@@ -120,7 +120,7 @@ def split_outlines(parent: ET.Element) -> None:
                 del element.attrib[name]
 
 
-def resolve(value: str, own: dict[str, str]) -> str:
+def resolve_css_value(value: str, own: dict[str, str]) -> str:
     """A value without variables and without ``px``."""
     while found := re.fullmatch(r"var\((--[\w-]+)\)", value):
         value = own.get(found[1]) or light_colors()[found[1]]

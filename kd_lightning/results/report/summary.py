@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from kd_lightning.results.groups import group_rows, has_groups
-from kd_lightning.results.report.predictions import describe_chance, has_predictions, prediction_rows
-from kd_lightning.results.table import model_rows
+from kd_lightning.results.groups import has_groups, list_group_rows
+from kd_lightning.results.report.predictions import describe_chance, has_predictions, list_prediction_rows
+from kd_lightning.results.table import list_model_rows
 
-PREDICTIONS = "Agreement and calibration"
+PREDICTIONS_TITLE = "Agreement and calibration"
 
 
 class ModelTable(NamedTuple):
@@ -19,17 +19,17 @@ class ModelTable(NamedTuple):
     rows: list[list[str]]
 
 
-def summary_tables(results: dict[str, Any]) -> list[ModelTable]:
+def list_summary_tables(results: dict[str, Any]) -> list[ModelTable]:
     """The models; what they predict; on long-tailed data, their accuracies by group of classes."""
-    tables = [ModelTable("Models of this run", *model_rows(results))]
+    tables = [ModelTable("Models of this run", *list_model_rows(results))]
     if has_predictions(results):
-        tables.append(ModelTable(PREDICTIONS, *prediction_rows(results)))
+        tables.append(ModelTable(PREDICTIONS_TITLE, *list_prediction_rows(results)))
     if has_groups(results):
-        tables.append(ModelTable("By group of classes", *group_rows(results)))
+        tables.append(ModelTable("By group of classes", *list_group_rows(results)))
     return tables
 
 
-def summary_sentences(results: dict[str, Any]) -> list[str]:
+def list_summary_sentences(results: dict[str, Any]) -> list[str]:
     """The verdict first; then what a reader must know to trust it."""
     verdict = results.get("verdict") or "This run recorded no verdict."
     return [verdict, *filter(None, [describe_chance(results), describe_teacher(results)])]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from kd_lightning.results.numbers import MISSING, metric_value, shorten_name, significant
+from kd_lightning.results.numbers import MISSING_TEXT, format_metric, format_significant, shorten_name
 from kd_lightning.results.statistics.over_seeds import Configuration
-from kd_lightning.results.statistics.seed_sentences import difference
+from kd_lightning.results.statistics.seed_sentences import format_fine_difference
 
 
 def configuration_rows(found: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
@@ -18,20 +18,20 @@ def configuration_rows(found: Sequence[Configuration]) -> tuple[list[str], list[
 
     def cells(one: Configuration) -> list[str]:
         def apart(value: float, digits: int = 3) -> str:
-            return difference(value, one.test_mean, one.metric, one.mode, digits)
+            return format_fine_difference(value, one.test_mean, one.metric, one.mode, digits)
 
         def plus_minus(sd: float | None) -> str:
             return "" if sd is None else f" ± {apart(sd, 2)}"
 
         return [
-            (shorten_name(one.name) or MISSING) + (" (chosen)" if one.chosen and len(found) > 1 else ""),
+            (shorten_name(one.name) or MISSING_TEXT) + (" (chosen)" if one.chosen and len(found) > 1 else ""),
             str(len(one.seeds)),
-            metric_value(one.val_mean, one.metric, one.mode) + plus_minus(one.val_sd),
-            metric_value(one.test_mean, one.metric, one.mode) + plus_minus(one.test_sd),
-            metric_value(one.baseline_mean, one.metric, one.mode),
+            format_metric(one.val_mean, one.metric, one.mode) + plus_minus(one.val_sd),
+            format_metric(one.test_mean, one.metric, one.mode) + plus_minus(one.test_sd),
+            format_metric(one.baseline_mean, one.metric, one.mode),
             apart(one.gain_mean) + plus_minus(one.gain_sd),
             "" if one.interval is None else f"{apart(one.interval[0])} to {apart(one.interval[1])}",
-            "" if one.p_adjusted is None else significant(one.p_adjusted, 2),
+            "" if one.p_adjusted is None else format_significant(one.p_adjusted, 2),
             one.verdict,
         ]
 

@@ -28,7 +28,7 @@ import numpy as np
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
 PROBABILITIES, SHARES = (NODES + 1) / 2, WEIGHTS / 2
-LARGEST = 1e6
+LARGEST_CRITICAL_VALUE = 1e6
 """Of a critical value in standard errors: 95 % of t with one degree of freedom and 10,000 comparisons lie within."""
 
 
@@ -93,7 +93,7 @@ class NullDistribution:
 @lru_cache  # most configurations of a sweep have the same distribution
 def _critical(null: NullDistribution, level: float) -> float:
     error = float(np.hypot(null.shared, null.own))
-    return error * solve(lambda x: null.chance_within(x * error), level)
+    return error * solve_increasing(lambda x: null.chance_within(x * error), level)
 
 
 def spread_nodes(df: float) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -114,7 +114,7 @@ def range_within(q: float, count: int, df: float) -> float:
     return float((SHARES * inner).sum())
 
 
-def solve(chance: Callable[[float], float], level: float, most: float = LARGEST) -> float:
+def solve_increasing(chance: Callable[[float], float], level: float, most: float = LARGEST_CRITICAL_VALUE) -> float:
     """Where between 0 and ``most`` an increasing chance reaches the level."""
     from scipy.optimize import brentq
 

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 
 from kd_lightning.results.statistics.critical_values import NullDistribution
 from kd_lightning.results.statistics.seed_groups import (
-    Group,
-    average,
-    choose,
-    gather_confirming,
-    gather_exploring,
+    SeedGroup,
+    choose_best_group,
+    compute_mean,
+    compute_sample_sd,
+    explain_unfit,
+    group_confirming_jobs,
+    group_exploring_jobs,
     split_by_task,
-    spread,
-    unfit,
 )
-from kd_lightning.results.statistics.seed_sentences import equal_students, judge, rounding
+from kd_lightning.results.statistics.seed_sentences import have_equal_students, judge_group, rounding_error
 from kd_lightning.results.statistics.simultaneous_test import GainTest, compare_with_alone
 from kd_lightning.results.sweep_folder import Job
 
@@ -81,61 +81,66 @@ class Configuration:
     mode: str
 
 
-def configurations(jobs: Sequence[Job]) -> list[Configuration]:
+def list_configurations(jobs: Sequence[Job]) -> list[Configuration]:
     """The configurations that the sweep tried and that have a finished job, in order of their first job."""
-    groups = gather_exploring(jobs)
+    groups = group_exploring_jobs(jobs)
     found: dict[int, Configuration] = {}
     for task in split_by_task(groups):
         found.update(zip(task, judge_together([groups[i] for i in task]), strict=True))
     return [found[i] for i in range(len(groups))]
 
 
-def confirmations(jobs: Sequence[Job]) -> list[Configuration]:
+def list_confirmations(jobs: Sequence[Job]) -> list[Configuration]:
     """The chosen configuration on fresh seeds, one for each sweep that has jobs for that."""
-    return [one for group in gather_confirming(jobs) for one in judge_together([group])]
+    return [one for group in group_confirming_jobs(jobs) for one in judge_together([group])]
 
 
-def judge_together(groups: Sequence[Group]) -> list[Configuration]:
+def judge_together(groups: Sequence[SeedGroup]) -> list[Configuration]:
     """Configurations of one task, their tests corrected for each other."""
     # What was tried and gave no usable numbers still was a comparison.
     comparisons = sum(len(group.seeds) > 1 for group in groups)
     usable = [i for i, group in enumerate(groups) if has_luck(group)]
-    chosen = choose(groups)
+    chosen = choose_best_group(groups)
     if not usable:
-        return [describe(group, None, comparisons, True, i == chosen) for i, group in enumerate(groups)]
+        return [describe_configuration(group, None, comparisons, True, i == chosen) for i, group in enumerate(groups)]
     found = compare_with_alone([groups[i].gains() for i in usable], comparisons)
     tests = dict(zip(usable, found.tests, strict=True))
-    return [describe(group, tests.get(i), comparisons, found.pooled, i == chosen) for i, group in enumerate(groups)]
+    return [
+        describe_configuration(group, tests.get(i), comparisons, found.pooled, i == chosen)
+        for i, group in enumerate(groups)
+    ]
 
 
-def has_luck(group: Group) -> bool:
+def has_luck(group: SeedGroup) -> bool:
     """The configuration's gains are numbers that differ from seed to seed."""
     gains = list(group.gains().values())
-    if len(gains) < 2 or not all(map(math.isfinite, gains)) or unfit(group):
+    if len(gains) < 2 or not all(map(math.isfinite, gains)) or explain_unfit(group):
         return False
-    return (spread(gains) or 0.0) > rounding(group)
+    return (compute_sample_sd(gains) or 0.0) > rounding_error(group)
 
 
-def describe(group: Group, test: GainTest | None, comparisons: int, pooled: bool, chosen: bool) -> Configuration:
+def describe_configuration(
+    group: SeedGroup, test: GainTest | None, comparisons: int, pooled: bool, chosen: bool
+) -> Configuration:
     """The configuration with its verdict."""
     _, metric, mode = group.runs[0].kind
     vals, tests = group.by_seed(lambda run: run.val), group.by_seed(lambda run: run.test)
     gains = list(group.gains().values())
-    verdict, sentence = judge(group, test, comparisons)
-    equal = len(gains) > 1 and not unfit(group) and equal_students(group)
+    verdict, sentence = judge_group(group, test, comparisons)
+    equal = len(gains) > 1 and not explain_unfit(group) and have_equal_students(group)
     lost = ", ".join(f"job {job.number} ({job.state})" for job in group.lost)
     return Configuration(
         name=group.name,
         params=group.params,
         seeds=group.seeds,
         jobs=[run.job for run in group.runs],
-        val_mean=average(vals),
-        val_sd=spread(vals),
-        test_mean=average(tests),
-        test_sd=spread(tests),
-        baseline_mean=average(group.by_seed(lambda run: run.baseline)),
-        gain_mean=average(gains),
-        gain_sd=spread(gains),
+        val_mean=compute_mean(vals),
+        val_sd=compute_sample_sd(vals),
+        test_mean=compute_mean(tests),
+        test_sd=compute_sample_sd(tests),
+        baseline_mean=compute_mean(group.by_seed(lambda run: run.baseline)),
+        gain_mean=compute_mean(gains),
+        gain_sd=compute_sample_sd(gains),
         interval=test.interval if test else None,
         p_adjusted=test.p if test else 1.0 if equal else None,
         comparisons=comparisons,

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kd_lightning.results.statistics.critical_values import range_within, solve
+from kd_lightning.results.statistics.critical_values import range_within, solve_increasing
 from kd_lightning.results.statistics.over_seeds import Configuration
-from kd_lightning.results.statistics.seed_groups import Group, split_by_task, unfit
-from kd_lightning.results.statistics.simultaneous_test import FEWEST_POOLED, LEVEL, TwoWayLayout
+from kd_lightning.results.statistics.seed_groups import SeedGroup, explain_unfit, split_by_task
+from kd_lightning.results.statistics.simultaneous_test import CONFIDENCE_LEVEL, FEWEST_POOLED, TwoWayLayout
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,11 @@ def compare_with_reference(values: Sequence[dict[int, float]], reference: int) -
     layout, count = TwoWayLayout.of(values), len(values)
     equal = count < FEWEST_POOLED or not layout.spreads_differ()
     pairs = count * (count - 1) / 2
-    factor = solve(lambda q: range_within(q, count, layout.df), LEVEL) / math.sqrt(2) if equal and layout.df else 0.0
+    factor = (
+        solve_increasing(lambda q: range_within(q, count, layout.df), CONFIDENCE_LEVEL) / math.sqrt(2)
+        if equal and layout.df
+        else 0.0
+    )
     rounding = (1e-12 * float(np.nanmax(np.abs(layout.values)))) ** 2
     tests = []
     for c in range(count):
@@ -63,7 +67,7 @@ def compare_with_reference(values: Sequence[dict[int, float]], reference: int) -
         if equal:
             half = factor * math.sqrt(max(spread, 2 * layout.pooled_variance) / n)
         else:
-            half = t_quantile(LEVEL ** (1 / pairs), n - 1) * math.sqrt(spread / n)
+            half = t_quantile(CONFIDENCE_LEVEL ** (1 / pairs), n - 1) * math.sqrt(spread / n)
         tests.append(PairTest(difference, (difference - half, difference + half)))
     return tests
 
@@ -79,7 +83,7 @@ def t_quantile(level: float, df: int) -> float:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ConfigurationPair:
     """A configuration against the chosen one of its task.
 
     Attributes:
@@ -95,7 +99,7 @@ class Pair:
     verdict: str
 
 
-def compare_with_chosen(groups: Sequence[Group], found: Sequence[Configuration]) -> list[Pair]:
+def compare_with_chosen(groups: Sequence[SeedGroup], found: Sequence[Configuration]) -> list[ConfigurationPair]:
     """All configurations of the chosen one's task with two seeds or more, in order; empty where there is nothing to compare.
 
     Args:
@@ -104,7 +108,7 @@ def compare_with_chosen(groups: Sequence[Group], found: Sequence[Configuration])
     """
     pairs = []
     for task in split_by_task(groups):
-        usable = [i for i in task if len(groups[i].seeds) > 1 and not unfit(groups[i])]
+        usable = [i for i in task if len(groups[i].seeds) > 1 and not explain_unfit(groups[i])]
         chosen = next((at for at, i in enumerate(usable) if found[i].chosen), None)
         if chosen is None:
             continue
@@ -115,7 +119,7 @@ def compare_with_chosen(groups: Sequence[Group], found: Sequence[Configuration])
         ]
         for at, (i, test) in enumerate(zip(usable, compare_with_reference(values, chosen), strict=True)):
             if at != chosen:
-                pairs.append(Pair(found[i], test.difference, test.interval, _word(test.interval)))
+                pairs.append(ConfigurationPair(found[i], test.difference, test.interval, _word(test.interval)))
     return pairs
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.results.statistics.seed_groups import Group, average
+from kd_lightning.results.statistics.seed_groups import SeedGroup, compute_mean
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -43,14 +43,14 @@ class TaskRuns:
     gap: float
 
     @classmethod
-    def of(cls, group: Group) -> TaskRuns:
+    def of(cls, group: SeedGroup) -> TaskRuns:
         """From a configuration's runs."""
         sign = -1.0 if group.runs[0].kind[2] == "min" else 1.0
         distilled, alone, teacher = (
             sign * np.array(group.by_seed(value))
             for value in (lambda run: run.test, lambda run: run.baseline, lambda run: run.teacher)
         )
-        return cls(distilled, alone, average(list(teacher - alone)))
+        return cls(distilled, alone, compute_mean(list(teacher - alone)))
 
     @property
     def has_gap(self) -> bool:

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 
-from kd_lightning.results.statistics.critical_values import SHARES, NullDistribution, solve, spread_nodes
+from kd_lightning.results.statistics.critical_values import SHARES, NullDistribution, solve_increasing, spread_nodes
 
 LEVEL, POWER = 0.95, 0.8
 SHARED = 0.5
 MOST_SEEDS = 1000
 
 
-def expected_null(sd: float, seeds: int, comparisons: int, shared: float) -> NullDistribution:
+def expect_null_gain(sd: float, seeds: int, comparisons: int, shared: float) -> NullDistribution:
     """The luck of a mean gain, as a sweep with these spreads estimates it on average."""
     own = sd * sd * (1 - shared) * (1 - 1 / comparisons) / seeds
     return NullDistribution(
@@ -33,16 +33,16 @@ def expected_null(sd: float, seeds: int, comparisons: int, shared: float) -> Nul
     )
 
 
-def chance_shown(
+def compute_power(
     gain: float, sd: float, seeds: int, comparisons: int = 1, shared: float = SHARED, level: float = LEVEL
 ) -> float:
     """The chance that a sweep shows a gain of this size.
 
     Example:
-        >>> round(chance_shown(2.0, 1.0, 3), 2), round(chance_shown(2.0, 1.0, 5), 2)
+        >>> round(compute_power(2.0, 1.0, 3), 2), round(compute_power(2.0, 1.0, 5), 2)
         (0.47, 0.91)
     """
-    return _chance(gain, expected_null(sd, seeds, comparisons, shared), level)
+    return _chance(gain, expect_null_gain(sd, seeds, comparisons, shared), level)
 
 
 def _chance(gain: float, null: NullDistribution, level: float) -> float:
@@ -70,7 +70,7 @@ def smallest_gain(
         >>> [round(smallest_gain(1.0, seeds), 2) for seeds in (2, 3, 5, 10)]
         [11.55, 3.26, 1.68, 1.0]
     """
-    return smallest_gain_of(expected_null(sd, seeds, comparisons, shared), level, power)
+    return smallest_gain_of(expect_null_gain(sd, seeds, comparisons, shared), level, power)
 
 
 def smallest_gain_of(null: NullDistribution, level: float = LEVEL, power: float = POWER) -> float:
@@ -79,17 +79,19 @@ def smallest_gain_of(null: NullDistribution, level: float = LEVEL, power: float 
     low, high = 0.0, null.critical(level) + error
     while _chance(high, null, level) < power:
         low, high = high, 2 * high
-    return low + (high - low) * solve(lambda x: _chance(low + (high - low) * x, null, level), power, most=1.0)
+    return low + (high - low) * solve_increasing(
+        lambda x: _chance(low + (high - low) * x, null, level), power, most=1.0
+    )
 
 
-def spread_of(null: NullDistribution, seeds: int) -> tuple[float, float]:
+def estimate_gain_sd(null: NullDistribution, seeds: int) -> tuple[float, float]:
     """``sd`` and ``shared`` as the functions here take them, from the luck that a sweep found."""
     variance = null.shared**2 + null.own**2
     own = null.own**2 / (1 - 1 / null.comparisons) if null.comparisons > 1 else 0.0
     return math.sqrt(variance * seeds), max(0.0, 1 - own / variance)
 
 
-def seeds_needed(
+def count_seeds_needed(
     gain: float,
     sd: float,
     comparisons: int = 1,
@@ -100,17 +102,17 @@ def seeds_needed(
     """How many seeds show a gain of this size with this power; None where ``MOST_SEEDS`` do not.
 
     Example:
-        >>> [seeds_needed(gain, sd=1.0) for gain in (3.0, 2.0, 1.0, 0.5)]
+        >>> [count_seeds_needed(gain, sd=1.0) for gain in (3.0, 2.0, 1.0, 0.5)]
         [4, 5, 10, 34]
     """
     few, many = 1, 2
-    while chance_shown(gain, sd, many, comparisons, shared, level) < power:
+    while compute_power(gain, sd, many, comparisons, shared, level) < power:
         few, many = many, 2 * many
         if few >= MOST_SEEDS:
             return None
     while many - few > 1:
         middle = (few + many) // 2
-        if chance_shown(gain, sd, middle, comparisons, shared, level) < power:
+        if compute_power(gain, sd, middle, comparisons, shared, level) < power:
             few = middle
         else:
             many = middle

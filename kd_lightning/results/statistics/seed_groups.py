@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, total_steps
-from kd_lightning.results.statistics.verdict import gain
-from kd_lightning.results.sweep_folder import PRUNED, Job, params, varied
+from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, count_total_steps
+from kd_lightning.results.statistics.verdict import compute_gain
+from kd_lightning.results.sweep_folder import PRUNED, Job, list_varied_names, parse_params
 
-SEEDS = frozenset({"seed", "teacher.seed", "teacher_seed"})
+SEED_KEYS = frozenset({"seed", "teacher.seed", "teacher_seed"})
 """Settings that are luck, that of the teacher also as it was called before."""
 UNCOUNTED = frozenset({"outputs", "folder", "progress", "force", "logger", "log_every"})
 """Settings, and all below them, that change no result: jobs that differ in these are the same configuration."""
@@ -24,7 +24,7 @@ DIVERGED = "NonFiniteLossError"
 
 
 @dataclass(frozen=True)
-class Run:
+class SeedRun:
     """What a finished job found.
 
     Attributes:
@@ -59,11 +59,11 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenConfiguration:
     """The configuration that validation chose among the jobs that explore.
 
     Attributes:
-        name: As in ``Group``.
+        name: As in ``SeedGroup``.
         overrides: All overrides of its jobs but ``seed``, and ``teacher.seed`` where the sweep varies it.
         seeds: Student's seeds that the exploring jobs of the sweep use, those of unfinished jobs included.
     """
@@ -74,7 +74,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Group:
+class SeedGroup:
     """One configuration's jobs.
 
     Attributes:
@@ -86,7 +86,7 @@ class Group:
 
     name: str
     params: dict[str, str]
-    runs: list[Run]
+    runs: list[SeedRun]
     lost: list[Job]
 
     @property
@@ -94,9 +94,9 @@ class Group:
         """The student's seeds, each once."""
         return sorted({run.seed for run in self.runs})
 
-    def by_seed(self, value: Callable[[Run], float]) -> list[float]:
+    def by_seed(self, value: Callable[[SeedRun], float]) -> list[float]:
         """A value for each of ``seeds``: the mean over its teachers; NaN where one is not finite."""
-        return [average([value(run) for run in self.runs if run.seed == seed]) for seed in self.seeds]
+        return [compute_mean([value(run) for run in self.runs if run.seed == seed]) for seed in self.seeds]
 
     def gains(self) -> dict[int, float]:
         """Seed -> gain on test."""
@@ -113,23 +113,23 @@ class Group:
         return [job for job in self.lost if job.state == PRUNED or job.error.startswith(DIVERGED)]
 
 
-def gather_exploring(jobs: Sequence[Job]) -> list[Group]:
+def group_exploring_jobs(jobs: Sequence[Job]) -> list[SeedGroup]:
     """The configurations that the sweep tried."""
-    return gather([job for job in jobs if not job.confirm])
+    return group_by_configuration([job for job in jobs if not job.confirm])
 
 
-def gather_confirming(jobs: Sequence[Job]) -> list[Group]:
+def group_confirming_jobs(jobs: Sequence[Job]) -> list[SeedGroup]:
     """The configuration that was trained again on fresh seeds, as often as there are sweeps that did so."""
     exploring = [job for job in jobs if not job.confirm]
-    return gather([job for job in jobs if job.confirm], names_of_settings(exploring))
+    return group_by_configuration([job for job in jobs if job.confirm], list_setting_names(exploring))
 
 
-def names_of_settings(jobs: Sequence[Job]) -> list[str]:
+def list_setting_names(jobs: Sequence[Job]) -> list[str]:
     """Settings that differ between the jobs and can change a result, seeds left out."""
-    return [name for name in varied(jobs) if name not in SEEDS and name.split(".")[0] not in UNCOUNTED]
+    return [name for name in list_varied_names(jobs) if name not in SEED_KEYS and name.split(".")[0] not in UNCOUNTED]
 
 
-def gather(jobs: Sequence[Job], names: Sequence[str] | None = None) -> list[Group]:
+def group_by_configuration(jobs: Sequence[Job], names: Sequence[str] | None = None) -> list[SeedGroup]:
     """The configurations that have a finished job, in order of their first job.
 
     Of two jobs with the same seeds the first counts: the other one is the same run, found in the store.
@@ -138,25 +138,25 @@ def gather(jobs: Sequence[Job], names: Sequence[str] | None = None) -> list[Grou
         jobs: Of one sweep or several.
         names: Settings that tell configurations apart; by default all that differ.
     """
-    names = names_of_settings(jobs) if names is None else names
+    names = list_setting_names(jobs) if names is None else names
     members: dict[frozenset[tuple[str, str]], list[Job]] = {}
     for job in sorted((job for job in jobs if job.record), key=lambda job: job.number):
-        values = params(job.overrides)
+        values = parse_params(job.overrides)
         members.setdefault(frozenset((name, values[name]) for name in names if name in values), []).append(job)
     groups = [_group(own, names) for own in members.values()]
     return [group for group in groups if group.runs]
 
 
-def _group(jobs: Sequence[Job], names: Sequence[str]) -> Group:
-    runs: dict[tuple[int, int], Run] = {}
+def _group(jobs: Sequence[Job], names: Sequence[str]) -> SeedGroup:
+    runs: dict[tuple[int, int], SeedRun] = {}
     for job in jobs:
         if job.results:
-            run = run_of(job.number, job.results)
+            run = read_seed_run(job.number, job.results)
             runs.setdefault((run.seed, run.teacher_seed), run)
-    values = params(jobs[0].overrides)
+    values = parse_params(jobs[0].overrides)
     have = {_seeds(job) for job in jobs if job.results}
-    return Group(
-        name=" ".join(word for word in jobs[0].overrides if next(iter(params([word]))) in names),
+    return SeedGroup(
+        name=" ".join(word for word in jobs[0].overrides if next(iter(parse_params([word]))) in names),
         params={name: values[name] for name in names if name in values},
         runs=[runs[seeds] for seeds in sorted(runs)],
         lost=[job for job in jobs if not job.results and _seeds(job) not in have],
@@ -165,15 +165,15 @@ def _group(jobs: Sequence[Job], names: Sequence[str]) -> Group:
 
 def _seeds(job: Job) -> tuple[str | None, str | None]:
     """The job's seeds as its overrides have them; None where it has the configuration's own."""
-    values = params(job.overrides)
+    values = parse_params(job.overrides)
     return values.get("seed"), values.get("teacher.seed", values.get("teacher_seed"))
 
 
-def run_of(number: int, results: dict[str, Any]) -> Run:
+def read_seed_run(number: int, results: dict[str, Any]) -> SeedRun:
     """What counts of a job's ``results.json``."""
     models = results["models"]
     student, alone = models[DISTILLED], models[ALONE]
-    return Run(
+    return SeedRun(
         job=number,
         seed=results["seed"],
         teacher_seed=results["teacher_seed"],
@@ -183,28 +183,28 @@ def run_of(number: int, results: dict[str, Any]) -> Run:
         test=student["test"],
         baseline_val=alone["val"],
         baseline=alone["test"],
-        gain=gain(alone["test"], student["test"], results["mode"]),
-        steps=(total_steps(results, ALONE), total_steps(results, DISTILLED)),
+        gain=compute_gain(alone["test"], student["test"], results["mode"]),
+        steps=(count_total_steps(results, ALONE), count_total_steps(results, DISTILLED)),
         baseline_key=alone.get("store_key", ""),
         teacher=(models.get(TEACHER) or {}).get("test", math.nan),
     )
 
 
-def average(values: Sequence[float]) -> float:
+def compute_mean(values: Sequence[float]) -> float:
     """The mean; NaN where a value is not finite."""
     return statistics.fmean(values) if all(map(math.isfinite, values)) else math.nan
 
 
-def spread(values: Sequence[float]) -> float | None:
+def compute_sample_sd(values: Sequence[float]) -> float | None:
     """Sample standard deviation; None with fewer than two values, or one that is not finite."""
     return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
 
 
-def split_by_task(groups: Sequence[Group]) -> list[list[int]]:
+def split_by_task(groups: Sequence[SeedGroup]) -> list[list[int]]:
     """Numbers of the groups that measure the same thing on the same rows, a list for each such task."""
     tasks: list[list[int]] = []
     for i, group in enumerate(groups):
-        same = next((task for task in tasks if comparable([*(groups[j] for j in task), group])), None)
+        same = next((task for task in tasks if are_comparable([*(groups[j] for j in task), group])), None)
         if same is None:
             tasks.append([i])
         else:
@@ -212,7 +212,7 @@ def split_by_task(groups: Sequence[Group]) -> list[list[int]]:
     return tasks
 
 
-def comparable(groups: Sequence[Group]) -> bool:
+def are_comparable(groups: Sequence[SeedGroup]) -> bool:
     """All measure the same thing on the same rows, seed by seed."""
     runs = [run for group in groups for run in group.runs]
     rows: dict[tuple[int, int], set[str]] = {}
@@ -221,7 +221,7 @@ def comparable(groups: Sequence[Group]) -> bool:
     return len({run.kind for run in runs}) <= 1 and all(len(each) == 1 for each in rows.values())
 
 
-def flaw(group: Group) -> str | None:
+def find_flaw(group: SeedGroup) -> str | None:
     """Why a mean over the configuration's seeds would mislead whatever its test values are, in one clause."""
     if len({run.kind for run in group.runs}) > 1:
         return "its jobs differ in task or metric"
@@ -232,44 +232,46 @@ def flaw(group: Group) -> str | None:
     return None
 
 
-def unfit(group: Group) -> str | None:
+def explain_unfit(group: SeedGroup) -> str | None:
     """Why no statement can be made from the configuration's values, in one clause."""
     for run in group.runs:
         if not all(map(math.isfinite, (run.val, run.test, run.baseline))):
             return f"job {run.job} (seed {run.seed}) has a value that is not finite"
-    return flaw(group)
+    return find_flaw(group)
 
 
-def choose(groups: Sequence[Group]) -> int | None:
+def choose_best_group(groups: Sequence[SeedGroup]) -> int | None:
     """Which configuration has the best mean validation value, the first of equal ones; None where that means nothing.
 
     No test value takes part, not even one that is not finite.
     """
-    if not comparable(groups):
+    if not are_comparable(groups):
         return None
-    return best_of(groups, {i: group.by_seed(lambda run: run.val) for i, group in enumerate(groups) if not flaw(group)})
+    return find_best_run(
+        groups, {i: group.by_seed(lambda run: run.val) for i, group in enumerate(groups) if not find_flaw(group)}
+    )
 
 
-def choose_configuration(jobs: Sequence[Job]) -> Choice | None:
+def choose_configuration(jobs: Sequence[Job]) -> ChosenConfiguration | None:
     """What a confirmation on fresh seeds trains again; None where validation cannot choose."""
     exploring = [job for job in jobs if not job.confirm]
-    groups = gather_exploring(jobs)
-    best = choose(groups)
+    groups = group_exploring_jobs(jobs)
+    best = choose_best_group(groups)
     if best is None:
         return None
     number = groups[best].runs[0].job
     words = next(job.overrides for job in exploring if job.number == number)
     planned = [_seeds(job)[0] or "" for job in exploring]
-    dropped = {"seed", *(SEEDS & set(varied(exploring)))}
-    return Choice(
+    dropped = {"seed", *(SEED_KEYS & set(list_varied_names(exploring)))}
+    return ChosenConfiguration(
         name=groups[best].name,
-        overrides=[word for word in words if next(iter(params([word]))) not in dropped],
+        overrides=[word for word in words if next(iter(parse_params([word]))) not in dropped],
         seeds=sorted({run.seed for group in groups for run in group.runs} | {int(s) for s in planned if s.isdecimal()}),
     )
 
 
-def best_of(groups: Sequence[Group], values: dict[int, list[float]]) -> int | None:
+def find_best_run(groups: Sequence[SeedGroup], values: dict[int, list[float]]) -> int | None:
     """The key of the best mean, the first of equal ones; None where no mean is finite."""
     sign = -1 if groups and groups[0].runs[0].kind[2] == "max" else 1
-    means = {i: sign * average(each) for i, each in values.items()}
+    means = {i: sign * compute_mean(each) for i, each in values.items()}
     return min((i for i in means if math.isfinite(means[i])), key=lambda i: means[i], default=None)

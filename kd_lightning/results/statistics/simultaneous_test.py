@@ -32,7 +32,7 @@ import numpy as np
 
 from kd_lightning.results.statistics.critical_values import NullDistribution
 
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 PLAINLY = 0.1
 """Spreads differ plainly where luck gives a largest share like theirs less often than this."""
 DRAWS = 1000
@@ -49,7 +49,7 @@ class GainTest:
     """What the sweep says of one configuration's true gain.
 
     Attributes:
-        interval: It and the intervals of all other configurations hold at once with ``LEVEL``.
+        interval: It and the intervals of all other configurations hold at once with ``CONFIDENCE_LEVEL``.
         p: Adjusted: how often luck alone carries any configuration of the sweep so far.
         null: What luck does to the mean gain.
     """
@@ -84,7 +84,7 @@ def compare_with_alone(gains: Sequence[Gains], comparisons: int) -> SweepTest:
     tests = []
     for c, own in enumerate(gains):
         null = layout.pooled_null(c, comparisons) if pooled else layout.own_null(c, comparisons)
-        mean, h = float(np.mean(list(own.values()))), null.critical(LEVEL)
+        mean, h = float(np.mean(list(own.values()))), null.critical(CONFIDENCE_LEVEL)
         tests.append(GainTest((mean - h, mean + h), 1 - null.chance_within(abs(mean)), null))
     return SweepTest(tests, pooled)
 

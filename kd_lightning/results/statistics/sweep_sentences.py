@@ -8,21 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kd_lightning.results.numbers import metric_value, shorten_name
-from kd_lightning.results.statistics.over_seeds import Configuration, configurations, confirmations
+from kd_lightning.results.numbers import format_metric, shorten_name
+from kd_lightning.results.statistics.over_seeds import Configuration, list_configurations, list_confirmations
 from kd_lightning.results.statistics.pairwise import compare_with_chosen
 from kd_lightning.results.statistics.pooled_tasks import RESAMPLES, TaskRuns, probability_of_improvement, share_closed
-from kd_lightning.results.statistics.power import MOST_SEEDS, POWER, seeds_needed, smallest_gain_of, spread_of
+from kd_lightning.results.statistics.power import (
+    MOST_SEEDS,
+    POWER,
+    count_seeds_needed,
+    estimate_gain_sd,
+    smallest_gain_of,
+)
 from kd_lightning.results.statistics.seed_groups import (
-    Group,
-    best_of,
-    choose,
-    gather_confirming,
-    gather_exploring,
+    SeedGroup,
+    choose_best_group,
+    find_best_run,
+    group_confirming_jobs,
+    group_exploring_jobs,
     split_by_task,
 )
-from kd_lightning.results.statistics.seed_sentences import MORE_SEEDS, NO_DIFFERENCE, difference, unequal_steps, with_sd
-from kd_lightning.results.statistics.simultaneous_test import FEWEST_POOLED, LEVEL
+from kd_lightning.results.statistics.seed_sentences import (
+    MORE_SEEDS,
+    NO_DIFFERENCE,
+    describe_unequal_steps,
+    format_fine_difference,
+    format_mean_sd,
+)
+from kd_lightning.results.statistics.simultaneous_test import CONFIDENCE_LEVEL, FEWEST_POOLED
 from kd_lightning.results.sweep_folder import DONE, PRUNED, Job
 
 NAMED = 6
@@ -36,14 +48,14 @@ def sweep_sentences(jobs: Sequence[Job], planned: int | None = None) -> list[str
         jobs: Its jobs as far as they are known.
         planned: How many it will have; None where that is not known.
     """
-    groups, found = gather_exploring(jobs), configurations(jobs)
-    said = provisional(jobs, planned)
+    groups, found = group_exploring_jobs(jobs), list_configurations(jobs)
+    said = list_provisos(jobs, planned)
     if not found:
         return [*said, "No job has finished: no statement."]
     confirmed = confirmation_sentences(jobs, found)
     tasks = split_by_task(groups)
     if len(tasks) > 1:
-        return [*said, *confirmed, *task_sentences(jobs, groups, found, tasks), *caveats(groups, found, None)]
+        return [*said, *confirmed, *task_sentences(jobs, groups, found, tasks), *list_caveats(groups, found, None)]
     best = next((i for i, each in enumerate(found) if each.chosen), None)
     if best is None:
         said.append("No statement: no configuration has a mean validation value to be chosen by.")
@@ -54,10 +66,10 @@ def sweep_sentences(jobs: Sequence[Job], planned: int | None = None) -> list[str
         else:
             said += [*before, verdict, *power_sentences(found[best])]
         said += pair_sentences(groups, found)
-    return [*said, *comparisons_sentences(groups, found), *caveats(groups, found, best)]
+    return [*said, *comparisons_sentences(groups, found), *list_caveats(groups, found, best)]
 
 
-def provisional(jobs: Sequence[Job], planned: int | None) -> list[str]:
+def list_provisos(jobs: Sequence[Job], planned: int | None) -> list[str]:
     """That the statement is not the last word, where jobs are missing."""
     counts: dict[str, int] = {}
     for job in jobs:
@@ -83,8 +95,8 @@ def provisional(jobs: Sequence[Job], planned: int | None) -> list[str]:
 def confirmation_sentences(jobs: Sequence[Job], found: Sequence[Configuration]) -> list[str]:
     """The verdict on fresh seeds, and why it speaks for the sweep."""
     said = []
-    for one in confirmations(jobs):
-        name, seeds = called(one), count_seeds(one)
+    for one in list_confirmations(jobs):
+        name, seeds = name_configuration(one), count_seeds(one)
         said.append(f"Confirmation of {name} on {seeds} that the sweep had not used: {one.sentence}")
         if one.null is None:
             continue
@@ -95,27 +107,29 @@ def confirmation_sentences(jobs: Sequence[Job], found: Sequence[Configuration]) 
         said += power_sentences(one)
         now = [each for each in found if each.chosen]
         if now and one.name not in {each.name for each in now}:
-            said.append(f"By the jobs that have finished since, validation would choose {called(now[0])} instead.")
+            said.append(
+                f"By the jobs that have finished since, validation would choose {name_configuration(now[0])} instead."
+            )
     return said
 
 
-def chosen_sentences(groups: Sequence[Group], found: Sequence[Configuration], best: int) -> list[str]:
+def chosen_sentences(groups: Sequence[SeedGroup], found: Sequence[Configuration], best: int) -> list[str]:
     """Which configuration validation chose, and its verdict."""
-    one, name = found[best], called(found[best])
+    one, name = found[best], name_configuration(found[best])
     if len(found) == 1:
         return [one.sentence]
-    value = metric_value(one.val_mean, one.metric, one.mode)
+    value = format_metric(one.val_mean, one.metric, one.mode)
     said = [
         f"Validation chose {name}: mean {one.metric} {value} over {count_seeds(one)}, the best of {len(found)} "
         "configurations."
     ]
-    equal = [called(each) for each in found if each.val_mean == one.val_mean and each is not one]
+    equal = [name_configuration(each) for each in found if each.val_mean == one.val_mean and each is not one]
     if equal:
         said.append(f"As good on validation: {', '.join(equal)}; the first one is named.")
     most = max(len(group.seeds) for group in groups)
     if len(one.seeds) < most:
         rest = [group for group in groups if len(group.seeds) == most]
-        other = choose(rest)
+        other = choose_best_group(rest)
         instead = (
             ""
             if other is None
@@ -131,13 +145,13 @@ def power_sentences(one: Configuration) -> list[str]:
         return []
 
     def apart(value: float) -> str:
-        return difference(value, one.test_mean, one.metric, one.mode, 2)
+        return format_fine_difference(value, one.test_mean, one.metric, one.mode, 2)
 
     smallest = smallest_gain_of(one.null)
     seeds = f"These {count_seeds(one)} and this spread show a gain of {apart(smallest)} in {POWER:.0%} of such sweeps"
-    sd, shared = spread_of(one.null, len(one.seeds))
-    needed = seeds_needed(abs(one.gain_mean), sd, one.comparisons, shared) if one.null.pooled else None
-    alone = seeds_needed(abs(one.gain_mean), sd)
+    sd, shared = estimate_gain_sd(one.null, len(one.seeds))
+    needed = count_seeds_needed(abs(one.gain_mean), sd, one.comparisons, shared) if one.null.pooled else None
+    alone = count_seeds_needed(abs(one.gain_mean), sd)
     ways = [f"about {needed} seeds"] if needed else []
     if one.comparisons > 1 and alone and (needed is None or alone < needed):
         ways.append(f"about {alone} fresh seeds in a confirmation (confirm={alone})")
@@ -146,7 +160,7 @@ def power_sentences(one: Configuration) -> list[str]:
     return [f"{seeds}; one of {apart(abs(one.gain_mean))}, as found, takes {', or '.join(ways)}."]
 
 
-def called(one: Configuration) -> str:
+def name_configuration(one: Configuration) -> str:
     """The configuration's name in a sentence."""
     return shorten_name(one.name) or "the one that changes nothing"
 
@@ -159,7 +173,7 @@ def count_seeds(one: Configuration) -> str:
 # -- all configurations ------------------------------------------------------------------------------------------------
 
 
-def comparisons_sentences(groups: Sequence[Group], found: Sequence[Configuration]) -> list[str]:
+def comparisons_sentences(groups: Sequence[SeedGroup], found: Sequence[Configuration]) -> list[str]:
     """How many comparisons there were, what came out, and what was corrected for."""
     if len(found) == 1:
         return []
@@ -171,7 +185,7 @@ def comparisons_sentences(groups: Sequence[Group], found: Sequence[Configuration
     each = "each" if tested == len(found) else f"{tested} of them"
     said = [
         f"{len(found)} configurations, {each} compared with the student alone over several seeds: {tally}. Intervals "
-        f"and p are corrected for that many: the chance of any false claim among them is held at {1 - LEVEL:.0%}."
+        f"and p are corrected for that many: the chance of any false claim among them is held at {1 - CONFIDENCE_LEVEL:.0%}."
     ]
     if all(one.pooled for one in found):
         said.append(
@@ -185,7 +199,7 @@ def comparisons_sentences(groups: Sequence[Group], found: Sequence[Configuration
     return said
 
 
-def pair_sentences(groups: Sequence[Group], found: Sequence[Configuration]) -> list[str]:
+def pair_sentences(groups: Sequence[SeedGroup], found: Sequence[Configuration]) -> list[str]:
     """Which configurations can be told apart from the chosen one."""
     pairs = compare_with_chosen(groups, found)
     said = []
@@ -194,7 +208,7 @@ def pair_sentences(groups: Sequence[Group], found: Sequence[Configuration]) -> l
         ("Better on test than the chosen one", "better"),
         ("Worse on test than the chosen one", "worse"),
     ):
-        names = [called(pair.configuration) for pair in pairs if pair.verdict == verdict]
+        names = [name_configuration(pair.configuration) for pair in pairs if pair.verdict == verdict]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         if names:
             said.append(f"{sentence}: {', '.join(names[:NAMED])}{more}.")
@@ -202,13 +216,13 @@ def pair_sentences(groups: Sequence[Group], found: Sequence[Configuration]) -> l
 
 
 def task_sentences(
-    jobs: Sequence[Job], groups: Sequence[Group], found: Sequence[Configuration], tasks: Sequence[Sequence[int]]
+    jobs: Sequence[Job], groups: Sequence[SeedGroup], found: Sequence[Configuration], tasks: Sequence[Sequence[int]]
 ) -> list[str]:
     """The verdict of each task, and how distillation did over all of them."""
     said = [f"{len(tasks)} tasks, told apart by task, metric or data; each has a verdict of its own."]
     chosen = [i for i, one in enumerate(found) if one.chosen]
-    said += [f"{task_name(groups[i])}, {called(found[i])}: {found[i].sentence}" for i in chosen]
-    fresh = {(group.name, group.runs[0].kind): group for group in gather_confirming(jobs)}
+    said += [f"{task_name(groups[i])}, {name_configuration(found[i])}: {found[i].sentence}" for i in chosen]
+    fresh = {(group.name, group.runs[0].kind): group for group in group_confirming_jobs(jobs)}
     spoken = [fresh.get((groups[i].name, groups[i].runs[0].kind), groups[i]) for i in chosen]
     runs = [TaskRuns.of(group) for group in spoken]
     usable = [task for task in runs if task.has_gap]
@@ -222,23 +236,25 @@ def task_sentences(
     )
     said.append(
         f"Over {len(usable)} of {len(tasks)} tasks, distillation closes {closed[0]:.0%} of the gap between student alone and "
-        f"teacher (interquartile mean; {LEVEL:.0%} interval {closed[1]:.0%} to {closed[2]:.0%}); a distilled student beats one "
+        f"teacher (interquartile mean; {CONFIDENCE_LEVEL:.0%} interval {closed[1]:.0%} to {closed[2]:.0%}); a distilled student beats one "
         f"alone with probability {improved[0]:.2f} ({improved[1]:.2f} to {improved[2]:.2f}); {RESAMPLES} resamples of the "
         f"seeds within each task.{luck}"
     )
     return said
 
 
-def task_name(group: Group) -> str:
+def task_name(group: SeedGroup) -> str:
     """A task in words."""
     task, metric, _ = group.runs[0].kind
     return f"{task.replace('_', ' ').capitalize()} ({metric})"
 
 
-def caveats(groups: Sequence[Group], found: Sequence[Configuration], best: int | None) -> list[str]:
+def list_caveats(groups: Sequence[SeedGroup], found: Sequence[Configuration], best: int | None) -> list[str]:
     """What else a reader must know: budgets, a better student alone elsewhere, one teacher."""
     said = []
-    unequal = [called(one) for one, group in zip(found, groups, strict=True) if unequal_steps(group)]
+    unequal = [
+        name_configuration(one) for one, group in zip(found, groups, strict=True) if describe_unequal_steps(group)
+    ]
     if unequal:
         said.append(f"NOT in equal steps, so no fair comparison: {', '.join(unequal)}.")
     steps = sorted({run.steps[1] for group in groups for run in group.runs})
@@ -253,14 +269,14 @@ def caveats(groups: Sequence[Group], found: Sequence[Configuration], best: int |
     return said
 
 
-def better_alone(groups: Sequence[Group], best: int) -> list[str]:
+def better_alone(groups: Sequence[SeedGroup], best: int) -> list[str]:
     """Where the sweep changes the student alone, too: the one validation would choose, if it is not the chosen one's."""
     own = groups[best].baseline_keys
     others = [i for i, group in enumerate(groups) if i != best and own.isdisjoint(group.baseline_keys)]
-    top = best_of(groups, {i: groups[i].by_seed(lambda run: run.baseline_val) for i in (best, *others)})
+    top = find_best_run(groups, {i: groups[i].by_seed(lambda run: run.baseline_val) for i in (best, *others)})
     if top is None or top == best:
         return []
     _, metric, mode = groups[top].runs[0].kind
-    value = with_sd(groups[top].by_seed(lambda run: run.baseline), metric, mode)
+    value = format_mean_sd(groups[top].by_seed(lambda run: run.baseline), metric, mode)
     name = shorten_name(groups[top].name) or "the configuration that changes nothing"
     return [f"The best student alone by validation is another one, that of {name}: {value} test {metric}."]

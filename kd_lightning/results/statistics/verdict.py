@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.results.numbers import difference, metric_value, percent
+from kd_lightning.results.numbers import format_difference, format_metric, format_percent
 from kd_lightning.results.report.gap import describe_weak_teacher, measure_share_closed
-from kd_lightning.results.roles import ALONE, DISTILLED, total_steps
+from kd_lightning.results.roles import ALONE, DISTILLED, count_total_steps
 
-RESAMPLES = 2000
-LEVEL = 0.95
+BOOTSTRAP_RESAMPLES = 2000
+CONFIDENCE_LEVEL = 0.95
 Array = Any
 
 
@@ -30,12 +30,12 @@ class Interval:
     method: str
 
 
-def gain(baseline: float, student: float, mode: str) -> float:
+def compute_gain(baseline: float, student: float, mode: str) -> float:
     """How much better the student is than the baseline, in the metric's unit; positive = better."""
     return student - baseline if mode == "max" else baseline - student
 
 
-def paired_interval(
+def compute_paired_interval(
     baseline: Mapping[str, Array],
     student: Mapping[str, Array],
     group: Array,
@@ -64,25 +64,29 @@ def paired_interval(
     def by_group(values: Array) -> Array:
         return np.bincount(inverse, weights=np.asarray(values, dtype=np.float64), minlength=len(ids))
 
-    draws = resamples(len(ids))
+    draws = draw_resamples(len(ids))
 
     def metric(rows: Mapping[str, Array]) -> Array:
         means = (draws @ by_group(rows["sums"])) / (draws @ by_group(rows["counts"]))
         return np.array([finish(mean) for mean in means])
 
     gains = metric(student) - metric(baseline) if mode == "max" else metric(baseline) - metric(student)
-    low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    method = f"paired bootstrap over {len(ids)} groups of test rows, {RESAMPLES} resamples"
-    return Interval(float(low), float(high), LEVEL, len(ids), method)
+    low, high = np.quantile(gains, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
+    method = f"paired bootstrap over {len(ids)} groups of test rows, {BOOTSTRAP_RESAMPLES} resamples"
+    return Interval(float(low), float(high), CONFIDENCE_LEVEL, len(ids), method)
 
 
 @lru_cache(maxsize=1)  # jobs of one process have the same test set
-def resamples(groups: int) -> Array:
+def draw_resamples(groups: int) -> Array:
     """How often each group is in each resample, [RESAMPLES, groups]; the same for every caller, who must not write there."""
-    return np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES).astype(np.float64)
+    return (
+        np.random.default_rng(0)
+        .multinomial(groups, np.full(groups, 1 / groups), size=BOOTSTRAP_RESAMPLES)
+        .astype(np.float64)
+    )
 
 
-def verdict_sentence(results: dict[str, Any]) -> str:
+def write_verdict(results: dict[str, Any]) -> str:
     """What the run shows, and what it does not; before all else that the teacher is not better than the student alone.
 
     Args:
@@ -95,8 +99,8 @@ def compare_students(results: dict[str, Any]) -> str:
     """The distilled student against the student alone."""
     models, metric, mode = results["models"], results["metric"], results["mode"]
     baseline, student = models[ALONE]["test"], models[DISTILLED]["test"]
-    pair = f"{metric_value(student, metric, mode)} against {metric_value(baseline, metric, mode)} test {metric}"
-    steps = budgets(results)
+    pair = f"{format_metric(student, metric, mode)} against {format_metric(baseline, metric, mode)} test {metric}"
+    steps = describe_budgets(results)
     interval = results["interval"]
     if not math.isfinite(student - baseline):
         return f"No statement: distilled {pair} for the student alone, {steps}; a value that is not finite compares to nothing."
@@ -104,8 +108,8 @@ def compare_students(results: dict[str, Any]) -> str:
         return (
             f"Distilled {pair} for the student alone, {steps}: one test group, so no statement about noise. {ONE_SEED}"
         )
-    low, high = (difference(interval[end], student, metric, mode) for end in ("low", "high"))
-    bounds = f"{LEVEL:.0%} interval of the gain {low} to {high}"
+    low, high = (format_difference(interval[end], student, metric, mode) for end in ("low", "high"))
+    bounds = f"{CONFIDENCE_LEVEL:.0%} interval of the gain {low} to {high}"
     if interval["low"] <= 0 <= interval["high"]:
         return (
             f"No difference shown: distilled {pair} for the student alone, {steps}; {bounds}, which holds 0, so the effect "
@@ -113,16 +117,20 @@ def compare_students(results: dict[str, Any]) -> str:
         )
     better = interval["low"] > 0
     kind = "Better" if better else "Worse"
-    gained = difference(results["gain_over_baseline"], student, metric, mode)
+    gained = format_difference(results["gain_over_baseline"], student, metric, mode)
     sentence = f"{kind} than the student alone on this test set: distilled {pair}, {steps}; gain {gained}, {bounds}."
     closed = measure_share_closed(results, student) if better else None
-    way = f" It closes {percent(closed, 0)} of the gap between the student alone and the teacher." if closed else ""
+    way = (
+        f" It closes {format_percent(closed, 0)} of the gap between the student alone and the teacher."
+        if closed
+        else ""
+    )
     return f"{sentence}{way} {ONE_SEED}"
 
 
-def budgets(results: dict[str, Any]) -> str:
+def describe_budgets(results: dict[str, Any]) -> str:
     """The students' optimizer steps: equal by design, unless something stopped a stage early."""
-    alone, distilled = (total_steps(results, name) for name in (ALONE, DISTILLED))
+    alone, distilled = (count_total_steps(results, name) for name in (ALONE, DISTILLED))
     return f"{alone} steps each" if alone == distilled else f"NOT in equal steps: {distilled} against {alone}"
 
 

@@ -21,16 +21,16 @@ from typing import Any, TextIO
 
 from omegaconf import DictConfig
 
-from kd_lightning.config.instantiate import build
+from kd_lightning.config.instantiate import build_node
 from kd_lightning.experiment.pending import BusyEntry, Pending, Steps
 from kd_lightning.experiment.run import execution
 from kd_lightning.process import collector
 from kd_lightning.results.sweep_folder import WAITING, WAITS
 from kd_lightning.results.sweep_records import begin_job
-from kd_lightning.safety.inside import check_file
+from kd_lightning.safety.inside import check_appendable
 from kd_lightning.sweeps.cohort.limits import students_that_fit, unfit
-from kd_lightning.sweeps.job import carry_out, checked, end_recorded, execution_arguments
-from kd_lightning.sweeps.launch import composed_and_run, single_run
+from kd_lightning.sweeps.job import carry_out, check_job_settings, execution_arguments, record_end_of_job
+from kd_lightning.sweeps.launch import compose_and_run_job, make_single_run
 from kd_lightning.sweeps.launchers.worker import OUTPUT, Order, output_to
 from kd_lightning.training.callbacks.checkpoints import newest_resume_point, step_of
 from kd_lightning.training.fit import PendingTraining
@@ -129,7 +129,7 @@ class CohortJob:
 
 def work(job: Composed, made: dict[Hashable, Any], clock: Callable[[], float]) -> Steps[None]:
     """The steps of a job, whose end is recorded; ``made`` is as for ``Experiment``."""
-    with end_recorded(job.folder, job.order.number) as end:
+    with record_end_of_job(job.folder, job.order.number) as end:
         begin_job(job.folder, job.order.number, job.overrides)  # its time begins now
         began, own = time.perf_counter(), clock()
         end.waited = lambda: time.perf_counter() - began - (clock() - own)
@@ -165,7 +165,7 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
     for place in dict.fromkeys(place_of(job.settings) for job in fitting):
         chosen = [job for job in fitting if place_of(job.settings) == place]
         with output_to(chosen[0].folder.with_name(LOG)), matmul_precision(chosen[0].settings["matmul_precision"]):
-            fit = max(1, students_that_fit([job.settings for job in chosen], build) // at_once)
+            fit = max(1, students_that_fit([job.settings for job in chosen], build_node) // at_once)
             if fit < len(chosen):
                 print(
                     f"{fit} of {len(chosen)} jobs at a time: more do not fit into half of the free memory", flush=True
@@ -173,7 +173,7 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
             advance_all(chosen, fit if most is None else min(most, fit), stack)
     for job in jobs:
         if reason := reasons[job.order.number]:
-            with output_to(job.folder / OUTPUT), end_recorded(job.folder, job.order.number) as end:
+            with output_to(job.folder / OUTPUT), record_end_of_job(job.folder, job.order.number) as end:
                 begin_job(job.folder, job.order.number, job.overrides)
                 print(f"by itself, not in the cohort: {reason}", flush=True)
                 end.results = carry_out(job.settings, job.folder, job.overrides, job.order.sweep)
@@ -181,7 +181,7 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
 
 def output_of(folder: Path) -> TextIO:
     """Where a job prints."""
-    return check_file(folder, folder / OUTPUT).open("a", encoding="utf-8", buffering=1, errors="backslashreplace")
+    return check_appendable(folder, folder / OUTPUT).open("a", encoding="utf-8", buffering=1, errors="backslashreplace")
 
 
 def place_of(settings: dict[str, Any]) -> tuple[str, ...]:
@@ -198,17 +198,17 @@ def composed(order: Order) -> Composed | None:
     def check(config: DictConfig) -> None:
         overrides = order.overrides
         begin_job(folder, order.number, overrides, WAITING)
-        with end_recorded(folder, order.number):
-            found.append(Composed(order, checked(config, folder, overrides), overrides))
+        with record_end_of_job(folder, order.number):
+            found.append(Composed(order, check_job_settings(config, folder, overrides), overrides))
 
-    with output_to(folder / OUTPUT), single_run():
-        composed_and_run(order.words, check)
+    with output_to(folder / OUTPUT), make_single_run():
+        compose_and_run_job(order.words, check)
     return found[0] if found else None
 
 
 def advance_all(chosen: Sequence[Composed], most: int, stack: bool) -> None:
     """Run the jobs to their ends, at most so many in one fit."""
-    collector.go_on()
+    collector.resume_collection()
     made: dict[Hashable, Any] = {}
     with ExitStack() as files:
         jobs = [CohortJob(partial(work, job, made), files.enter_context(output_of(job.folder))) for job in chosen]

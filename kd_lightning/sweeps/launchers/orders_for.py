@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.config.shorthands import PARTS
 from kd_lightning.errors import ConfigError
 from kd_lightning.process.machine_load import usable_cores
-from kd_lightning.results.sweep_folder import differing
-from kd_lightning.results.sweep_records import plan_jobs, process
-from kd_lightning.safety.inside import inside
+from kd_lightning.results.sweep_folder import list_differing_names
+from kd_lightning.results.sweep_records import describe_process, plan_jobs
+from kd_lightning.safety.inside import check_inside
 from kd_lightning.sweeps.display import SweepDisplay
 from kd_lightning.sweeps.hydra_callback import SweepWatch
 from kd_lightning.sweeps.launchers.worker import Order
-from kd_lightning.sweeps.launchers.worker_pool import Crew
+from kd_lightning.sweeps.launchers.worker_pool import WorkerPool
 
 LEADERS_OWN = (
     "hydra.mode",
@@ -37,7 +37,7 @@ LEADERS_OWN = (
 """Hydra's settings that are about the sweep, not about its jobs."""
 
 
-def orders_for(
+def make_orders(
     config: DictConfig, jobs: Sequence[Sequence[str]], first: int, threads: int | None = None
 ) -> list[Order]:
     """An order for each job that the sweeper asks for; their number is noted in ``sweep.json``.
@@ -51,15 +51,15 @@ def orders_for(
     folder = Path(str(config.hydra.sweep.dir)).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     overrides = [[SweepWatch.hidden.redact(word) for word in words] for words in jobs]
-    plan_jobs(folder, first + len(jobs), differing(overrides))
-    leader = process()
-    shared = [*flags(sys.argv[1:]), *hydra_overrides(config)]
+    plan_jobs(folder, first + len(jobs), list_differing_names(overrides))
+    leader = describe_process()
+    shared = [*list_config_flags(sys.argv[1:]), *list_hydra_overrides(config)]
     return [
         Order(
             sweep=folder.name,
             number=number,
-            folder=str(inside(folder, folder / str(number))),
-            words=[*shared, *words, "hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder / str(number)))}"],
+            folder=str(check_inside(folder, folder / str(number))),
+            words=[*shared, *words, "hydra.mode=RUN", f"hydra.run.dir={quote_value(str(folder / str(number)))}"],
             overrides=shown,
             cwd=os.getcwd(),
             threads=threads,
@@ -77,7 +77,7 @@ SETS_APART = (
 """Jobs that differ in one of these train on other batches, or with another teacher."""
 
 
-def as_cohorts(orders: list[Order], number: int, memories: int, most: int | None, stack: bool) -> list[Order]:
+def split_into_cohorts(orders: list[Order], number: int, memories: int, most: int | None, stack: bool) -> list[Order]:
     """The orders as at most so many, each for jobs that train side by side.
 
     Args:
@@ -99,14 +99,14 @@ def _sets_apart(override: str) -> bool:
     return any(_inside(name, setting) for setting in SETS_APART)
 
 
-def flags(arguments: list[str]) -> list[str]:
+def list_config_flags(arguments: list[str]) -> list[str]:
     """Those of the command's flags that say where configuration is found."""
     known = get_args_parser().parse_args(arguments)
     named = {"--config-path": known.config_path, "--config-name": known.config_name, "--config-dir": known.config_dir}
     return [word for flag, value in named.items() if value for word in (flag, value)]
 
 
-def hydra_overrides(config: DictConfig) -> list[str]:
+def list_hydra_overrides(config: DictConfig) -> list[str]:
     """The user's overrides of Hydra's own settings that a single job has use for."""
     words: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     names = {word: word.lstrip("+~").partition("=")[0].partition("@")[0] for word in words}
@@ -117,13 +117,15 @@ def _inside(name: str, setting: str) -> bool:
     return name == setting or name.startswith((f"{setting}.", f"{setting}/"))
 
 
-def quoted(text: str) -> str:
+def quote_value(text: str) -> str:
     """A text as a value in Hydra's override grammar."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
-def run_crew(config: DictConfig, orders: list[Order], workers: int, fresh: bool, gpus: Sequence[int] | None) -> None:
+def run_worker_pool(
+    config: DictConfig, orders: list[Order], workers: int, fresh: bool, gpus: Sequence[int] | None
+) -> None:
     """Do the orders in worker processes, with a display.
 
     Args:
@@ -139,15 +141,15 @@ def run_crew(config: DictConfig, orders: list[Order], workers: int, fresh: bool,
 
     folder = Path(str(config.hydra.sweep.dir))
     with SweepDisplay(folder, bars=bool(config.progress)) as display:
-        Crew(workers, fresh, environ_of, display.refresh).run(orders)
+        WorkerPool(workers, fresh, environ_of, display.refresh).run(orders)
 
 
-def share_of_cores(jobs: int) -> int:
+def divide_cores(jobs: int) -> int:
     """CPU threads for each of so many jobs at once."""
     return max(1, usable_cores() // jobs)
 
 
-def whole(value: Any, name: str) -> int:
+def require_positive_whole(value: Any, name: str) -> int:
     """The value, if it is a whole number above 0.
 
     Raises:

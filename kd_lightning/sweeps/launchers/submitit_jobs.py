@@ -28,10 +28,10 @@ from kd_lightning.process.stopping import Terminated
 from kd_lightning.results.sweep_folder import FAILED
 from kd_lightning.safety.inside import refuse_link
 from kd_lightning.sweeps.display import SweepDisplay
-from kd_lightning.sweeps.launchers.worker import Order, work
-from kd_lightning.sweeps.launchers.worker_pool import close
+from kd_lightning.sweeps.launchers.worker import Order, carry_out_order
+from kd_lightning.sweeps.launchers.worker_pool import close_job
 
-POLL_SECONDS = 1.0
+SUBMITIT_POLL_SECONDS = 1.0
 
 
 class Do:
@@ -40,7 +40,7 @@ class Do:
     def __call__(self, order: Order) -> int:
         # The cluster's own shell may set a handler; ours saves a resume point.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return work(replace(order, leader=None))  # a cluster's job outlives the command
+        return carry_out_order(replace(order, leader=None))  # a cluster's job outlives the command
 
     def checkpoint(self, order: Order) -> DelayedSubmission:
         """The job's time is up or its machine is taken away: the same again, from its last resume point."""
@@ -62,7 +62,7 @@ def run_with_submitit(
     Raises:
         ConfigError: There is no such cluster here, or it knows no such parameter.
     """
-    private = private_folder(Path(folder))
+    private = make_private_folder(Path(folder))
     try:
         # Slurm may be set up to leave out our environment, and with it what keeps the working folder off the import path.
         safe = f"{shlex.quote(sys.executable)} -P"
@@ -86,9 +86,9 @@ def run_with_submitit(
             while open_jobs:
                 for job, order in [pair for pair in open_jobs if pair[0].done()]:
                     open_jobs.remove((job, order))
-                    close(order, FAILED, f"its process ended as {job.state}; see {job.paths.stderr}")
+                    close_job(order, FAILED, f"its process ended as {job.state}; see {job.paths.stderr}")
                 display.refresh()
-                time.sleep(POLL_SECONDS)
+                time.sleep(SUBMITIT_POLL_SECONDS)
     except (KeyboardInterrupt, Terminated):
         for job in jobs:
             if not job.done():
@@ -98,7 +98,7 @@ def run_with_submitit(
         remove_pickles(private)
 
 
-def private_folder(base: Path) -> Path:
+def make_private_folder(base: Path) -> Path:
     """A new folder below the one that is set, for this user alone.
 
     Raises:

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.results.sweep_folder import gone
-from kd_lightning.safety.inside import check_file
+from kd_lightning.results.sweep_folder import has_process_ended
+from kd_lightning.safety.inside import check_appendable
 
 OUTPUT = "output.log"
 STAGE_LOG = "stage-{}.log"
@@ -28,7 +28,7 @@ PRELOADED = ["kd_lightning.process.fork_server", "kd_lightning.sweeps.launch", "
 """What every job needs; the server that workers are forked from has it imported once."""
 
 
-GRACE = 120.0
+SHUTDOWN_GRACE_SECONDS = 120.0
 """Seconds that a job has to save and end after a signal, before it is killed."""
 LEADER_SECONDS = 1.0
 WATCH = "leader watch"
@@ -82,7 +82,7 @@ class Order:
         return [replace(self, companions=()), *self.companions]
 
 
-def work(order: Order, leader: Connection | None = None) -> int:
+def carry_out_order(order: Order, leader: Connection | None = None) -> int:
     """Do the job in this process; the exit code of ``kd run``, or ``POSTPONED``.
 
     Args:
@@ -115,7 +115,7 @@ def output_to(path: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    with check_file(path.parent, path).open("ab", buffering=0) as file:
+    with check_appendable(path.parent, path).open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         out, err = sys.stdout, sys.stderr
@@ -132,23 +132,23 @@ def output_to(path: Path) -> Iterator[None]:
                 os.close(copy)
 
 
-def begin(environ: dict[str, str]) -> None:
+def set_up_worker(environ: dict[str, str]) -> None:
     """At the start of a worker process: what it has not from the leader but from the server that it is forked from."""
     os.environ.clear()
     os.environ.update(environ)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server ignores it
 
 
-def serve(orders: Connection, environ: dict[str, str]) -> None:
+def serve_orders(orders: Connection, environ: dict[str, str]) -> None:
     """Body of a worker process: orders in, exit codes out, until there is no more order or a signal came."""
-    begin(environ)
+    set_up_worker(environ)
     os.setpgid(0, 0)  # Ctrl-C on the terminal goes to the leader alone, who passes it on once
     while True:
         try:
             order = orders.recv()
         except EOFError:
             return
-        code = work(order, orders)
+        code = carry_out_order(order, orders)
         if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
             sys.exit(code)
         orders.send(code)
@@ -158,10 +158,10 @@ def end_with(leader: Mapping[str, Any]) -> None:
     """Ask this process to end, by SIGTERM, when the one that leads the sweep is gone; make it, if it does not."""
 
     def watch() -> None:
-        while not gone(dict(leader)):
+        while not has_process_ended(dict(leader)):
             time.sleep(LEADER_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE)
+        time.sleep(SHUTDOWN_GRACE_SECONDS)
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, name=WATCH, daemon=True).start()

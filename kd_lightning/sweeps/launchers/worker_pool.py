@@ -26,7 +26,7 @@ from typing import Any
 
 from kd_lightning.results.sweep_folder import FAILED, FINAL, INTERRUPTED, KILLED, PREEMPTED, read_job
 from kd_lightning.results.sweep_records import end_job_that_did_not
-from kd_lightning.sweeps.launchers.worker import GRACE, OUTPUT, PRELOADED, Order, serve
+from kd_lightning.sweeps.launchers.worker import OUTPUT, PRELOADED, SHUTDOWN_GRACE_SECONDS, Order, serve_orders
 from kd_lightning.sweeps.stage_queue import DONE_STAGES, LATER, POSTPONED, Answer, Ask, Over, StageQueue
 
 TICK = 0.25
@@ -37,7 +37,7 @@ SIGNALLED = {128 + number: end for number, end in ASKED.items()}
 """The same by exit code."""
 
 
-def processes() -> ForkServerContext | SpawnContext:
+def choose_process_context() -> ForkServerContext | SpawnContext:
     """How workers are started: forked from a server of our own; where there is no fork, afresh."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -48,7 +48,7 @@ def processes() -> ForkServerContext | SpawnContext:
 
 def warm_up() -> None:
     """Start the server now, so that it imports while the jobs are still being planned; the first worker needs it."""
-    if processes().get_start_method() == "forkserver":
+    if choose_process_context().get_start_method() == "forkserver":
         # Ctrl-C goes to the server, too: one that only begins would say so in a traceback. See `fork_server.py`.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -58,7 +58,7 @@ def warm_up() -> None:
 
 
 @dataclass(frozen=True)
-class Choice:
+class SlotCandidate:
     """Something that could be done in a free slot.
 
     Attributes:
@@ -76,11 +76,11 @@ class Worker:
     """A process that does one job after the other."""
 
     def __init__(self, slot: int) -> None:
-        context = processes()
+        context = choose_process_context()
         self.slot = slot
         self.orders, theirs = context.Pipe()
         self.process: ForkServerProcess | SpawnProcess = context.Process(
-            target=serve, args=(theirs, dict(os.environ)), name=f"kd job worker {slot}"
+            target=serve_orders, args=(theirs, dict(os.environ)), name=f"kd job worker {slot}"
         )
         self.process.start()
         theirs.close()
@@ -113,7 +113,7 @@ class Worker:
         self.orders.close()
 
 
-class Crew:
+class WorkerPool:
     """So many workers for a list of jobs.
 
     Args:
@@ -164,7 +164,7 @@ class Crew:
             for worker in self.workers:
                 worker.dismiss()
             for worker in self.workers:
-                worker.process.join(GRACE)
+                worker.process.join(SHUTDOWN_GRACE_SECONDS)
             self.workers = []
 
     def _hand_out(self) -> None:
@@ -175,20 +175,20 @@ class Crew:
                 if chosen:
                     chosen.begin()
 
-    def _choices(self, slot: int) -> Iterator[Choice]:
+    def _choices(self, slot: int) -> Iterator[SlotCandidate]:
         """What could be done in the slot: go on with a job whose stage is free now, begin one, or do a stage for one."""
         for worker in self.workers:
             same = self.environ_of(worker.slot) == self.environ_of(slot)
             if worker.order and worker.asked and self.stages.is_free(worker.asked) and same:
-                yield Choice(worker.asked.left, worker.order.number, partial(self._go_on, worker, slot))
+                yield SlotCandidate(worker.asked.left, worker.order.number, partial(self._go_on, worker, slot))
         longest = max((ask.left for ask in self.asks.values()), default=0)
         for order in self.waiting:
             ask = self.asks.get(order.number)  # of one that has not begun nobody knows how much it has to do
             if ask is None or self.stages.is_free(ask):
-                yield Choice(ask.left if ask else longest, order.number, partial(self._begin, order, slot))
+                yield SlotCandidate(ask.left if ask else longest, order.number, partial(self._begin, order, slot))
         for stage, (order, ask) in self.offers.items():
             if self.stages.is_free(ask):
-                yield Choice(ask.left, order.number, partial(self._begin_stage, stage, order, slot))
+                yield SlotCandidate(ask.left, order.number, partial(self._begin_stage, stage, order, slot))
 
     def _go_on(self, worker: Worker, slot: int) -> None:
         assert worker.order
@@ -242,7 +242,7 @@ class Crew:
                 self._close(order, FAILED, "it ended without a word of its own", with_last_words=True)
             if self.fresh:
                 worker.dismiss()
-                worker.process.join(GRACE)
+                worker.process.join(SHUTDOWN_GRACE_SECONDS)
                 if worker.process.is_alive():  # hung in what it does at its end
                     worker.process.kill()
                     worker.process.join()
@@ -266,19 +266,19 @@ class Crew:
             return
         self.offers = {stage: offer for stage, offer in self.offers.items() if offer[0].number != order.number}
         for each in order.all:
-            close(each, state, reason, last_words(each) if with_last_words else "")
+            close_job(each, state, reason, read_last_line(each) if with_last_words else "")
 
     def _bury(self, order: Order, code: int | None) -> None:
         """A worker has died over this order."""
         if order.companions and code not in SIGNALLED:
             # Nobody knows whose fault it was. Each goes on by itself from its resume point, and dies alone if it was its own.
-            self.waiting.extendleft(each for each in reversed(order.all) if not ended(each))
+            self.waiting.extendleft(each for each in reversed(order.all) if not has_ended(each))
             return
-        self._close(order, *cause_of_death(code), with_last_words=True)
+        self._close(order, *explain_death(code), with_last_words=True)
 
     def _end_all(self, number: int) -> None:
         """Pass a signal on, and give the jobs time to answer it."""
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + SHUTDOWN_GRACE_SECONDS
         first = True
         with suppress(KeyboardInterrupt):  # somebody asks a second time: no more grace
             while alive := [worker for worker in self.workers if worker.process.is_alive()]:
@@ -287,7 +287,7 @@ class Crew:
                 for worker in alive:
                     # Again and again, for one that has only begun may not listen yet; Ctrl-C would interrupt the cleaning.
                     if first or number == signal.SIGTERM:
-                        send(worker.process.pid, number)
+                        send_signal(worker.process.pid, number)
                 first = False
                 wait([worker.process.sentinel for worker in alive], timeout=1.0)
         for worker in self.workers:
@@ -295,37 +295,37 @@ class Crew:
             if unwilling:
                 worker.process.kill()
                 worker.process.join()
-            state, reason = ASKED[signal.Signals(number)] if unwilling else cause_of_death(worker.process.exitcode)
+            state, reason = ASKED[signal.Signals(number)] if unwilling else explain_death(worker.process.exitcode)
             if worker.order:
                 self._close(worker.order, state, f"{reason}, and ended before it had saved" if unwilling else reason)
 
 
-def send(pid: int | None, number: int) -> None:
+def send_signal(pid: int | None, number: int) -> None:
     """A signal to a process that may be gone."""
     if pid is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 
 
-def close(order: Order, state: str, reason: str, more: str = "") -> None:
+def close_job(order: Order, state: str, reason: str, more: str = "") -> None:
     """The job's last word, if it has left none."""
     end_job_that_did_not(Path(order.folder), order.overrides, state, f"{reason}{more}")
 
 
-def ended(order: Order) -> bool:
+def has_ended(order: Order) -> bool:
     """The job has said how it ended."""
     return read_job(Path(order.folder)).record.get("state") in FINAL
 
 
-def cause_of_death(code: int | None) -> tuple[str, str]:
+def explain_death(code: int | None) -> tuple[str, str]:
     """State and reason of a job whose process ended with this exit code.
 
     Example:
-        >>> cause_of_death(-9)
+        >>> explain_death(-9)
         ('killed', 'its process was killed by SIGKILL (out of memory?)')
-        >>> cause_of_death(130)
+        >>> explain_death(130)
         ('interrupted', 'interrupted')
-        >>> cause_of_death(0)
+        >>> explain_death(0)
         ('failed', 'its process left with exit code 0 before the end')
     """
     if code is not None and code < 0:
@@ -337,7 +337,7 @@ def cause_of_death(code: int | None) -> tuple[str, str]:
     return FAILED, f"its process left with exit code {code} before the end"
 
 
-def last_words(order: Order) -> str:
+def read_last_line(order: Order) -> str:
     """The last line of a job's output, after a colon; empty if there is none."""
     try:
         lines = (Path(order.folder) / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()

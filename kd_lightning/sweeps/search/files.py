@@ -18,12 +18,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kd_lightning.results.report.cells import quote_cell
-from kd_lightning.safety.inside import inside
+from kd_lightning.safety.inside import check_inside
 from kd_lightning.store import publish, publish_json
 from kd_lightning.sweeps.search.study import FOLDER, SharedStudy, best_trials, job_of, params_text
 
 TRIALS, STUDY = "trials.csv", "study.json"
-NEEDED = 4
+LEAST_TRIALS = 4
 """Complete trials before the importance of a parameter means anything."""
 SHOWN = 10
 """Trials of a Pareto front that are printed; the files have all."""
@@ -38,11 +38,11 @@ COUNTED = {
 def write_files(folder: Path, shared: SharedStudy) -> None:
     """Both files, each whole or as it was before."""
     folder.mkdir(parents=True, exist_ok=True)
-    publish(folder / TRIALS, trials_csv(folder, shared))
-    publish_json(folder / STUDY, study_record(shared))
+    publish(folder / TRIALS, format_trials_csv(folder, shared))
+    publish_json(folder / STUDY, make_study_record(shared))
 
 
-def trials_csv(folder: Path, shared: SharedStudy) -> str:
+def format_trials_csv(folder: Path, shared: SharedStudy) -> str:
     """A row for each trial."""
     names, paths = list(shared.space.distributions), [objective.value for objective in shared.objectives]
     text = io.StringIO()
@@ -73,7 +73,7 @@ def shown_folder(trial: FrozenTrial, sweep: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(trial.user_attrs.get(FOLDER, ""))
 
 
-def study_record(shared: SharedStudy) -> dict[str, Any]:
+def make_study_record(shared: SharedStudy) -> dict[str, Any]:
     """The content of ``study.json``."""
     study = shared.study
     return {
@@ -85,16 +85,16 @@ def study_record(shared: SharedStudy) -> dict[str, Any]:
         "n_trials": shared.n_trials,
         "trials": {name: len(shared.trials(*states)) for name, states in COUNTED.items()},
         "best": [trial.number for trial in best_trials(study)],
-        "importances": importances(shared),
+        "importances": measure_importances(shared),
         "dashboard": shared.storage.dashboard,
     }
 
 
-def importances(shared: SharedStudy) -> dict[str, float] | None:
+def measure_importances(shared: SharedStudy) -> dict[str, float] | None:
     """How much of the first objective's spread each parameter explains, in sum 1; None where that cannot be told."""
     complete = shared.trials(TrialState.COMPLETE)
     varied = [name for name in shared.space.distributions if len({str(t.params.get(name)) for t in complete}) > 1]
-    if len(complete) < NEEDED or len(varied) < 2:
+    if len(complete) < LEAST_TRIALS or len(varied) < 2:
         return None
 
     def first(trial: FrozenTrial) -> float:
@@ -114,7 +114,7 @@ def importances(shared: SharedStudy) -> dict[str, float] | None:
 # -- what is printed --------------------------------------------------------------------------------------------------
 
 
-def last_words(shared: SharedStudy) -> list[str]:
+def describe_best_trials(shared: SharedStudy) -> list[str]:
     """The best trials, what repeats them, and how to look at the study."""
     best = best_trials(shared.study)
     counts = {name: len(shared.trials(*states)) for name, states in COUNTED.items()}
@@ -123,8 +123,10 @@ def last_words(shared: SharedStudy) -> list[str]:
     if len(best) > 1 or (best and len(shared.objectives) > 1):
         lines.append(f"{len(best)} trials that no other one beats in everything:")
     for trial in best[:SHOWN]:
-        lines.append(f"{'best ' if len(shared.objectives) == 1 else ''}trial {trial.number}: {summary(shared, trial)}")
-        command = command_of(trial)
+        lines.append(
+            f"{'best ' if len(shared.objectives) == 1 else ''}trial {trial.number}: {describe_trial(shared, trial)}"
+        )
+        command = write_trial_command(trial)
         if command:
             lines.append(f"  {command}")
     if len(best) > SHOWN:
@@ -134,14 +136,14 @@ def last_words(shared: SharedStudy) -> list[str]:
     return lines
 
 
-def summary(shared: SharedStudy, trial: FrozenTrial) -> str:
+def describe_trial(shared: SharedStudy, trial: FrozenTrial) -> str:
     """A trial's values and parameters."""
     values = zip(shared.objectives, trial.values or (), strict=False)
     told = ", ".join(f"{objective.value} {value:.6g}" for objective, value in values)
     return f"{told} with {params_text(trial.params)}"
 
 
-def command_of(trial: FrozenTrial) -> str:
+def write_trial_command(trial: FrozenTrial) -> str:
     """What repeats the trial, from its job's folder; empty if that is gone."""
     job = job_of(trial)
     return shlex.join(["kd", "run", *job.overrides]) if job is not None and job.overrides else ""
@@ -149,6 +151,6 @@ def command_of(trial: FrozenTrial) -> str:
 
 def write_trial(folder: Path, number: int, params: dict[str, Any], pruning: bool, name: str) -> None:
     """``trial.json`` in the folder of a job that is about to start."""
-    inside(folder.parent, folder).mkdir(parents=True, exist_ok=True)
+    check_inside(folder.parent, folder).mkdir(parents=True, exist_ok=True)
     content: dict[str, Sequence[Any] | Any] = {"number": number, "params": params, "pruning": pruning}
     publish(folder / name, json.dumps(content, indent=2) + "\n")

@@ -21,10 +21,10 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler
 
 from kd_lightning import __version__
-from kd_lightning.config.allowlist import locate, trusted_packages
-from kd_lightning.config.conf_files import groups
-from kd_lightning.config.instantiate import build, check_arguments
-from kd_lightning.config.resolve import plain
+from kd_lightning.config.allowlist import locate_target, trusted_packages
+from kd_lightning.config.conf_files import list_groups
+from kd_lightning.config.instantiate import build_node, check_arguments
+from kd_lightning.config.resolve import resolve_config
 from kd_lightning.errors import ConfigError, MissingExtraError
 from kd_lightning.fingerprint import code_fingerprint, targets_of
 from kd_lightning.safety.error_text import one_line
@@ -33,12 +33,12 @@ from kd_lightning.sweeps.search.grid import Grid
 from kd_lightning.sweeps.search.loop import Launch, Search
 from kd_lightning.sweeps.search.objectives import Objective, read_objectives
 from kd_lightning.sweeps.search.space import Space, read_space
-from kd_lightning.sweeps.search.storage import first_line, storage_of
-from kd_lightning.sweeps.search.study import SharedStudy, quiet
+from kd_lightning.sweeps.search.storage import choose_storage, first_line
+from kd_lightning.sweeps.search.study import SharedStudy, silence_optuna
 
 Settings = dict[str, Any]
 
-VOLATILE = frozenset({"outputs", "progress", "logger", "log_every", "checkpoint_every"})
+FREE_SETTINGS = frozenset({"outputs", "progress", "logger", "log_every", "checkpoint_every"})
 """Settings that change nothing in what a trial finds: a command that differs in them alone goes on with the study."""
 BEGUN_WITH = "kd_lightning"
 """The study's user attribute that says which code began it."""
@@ -46,7 +46,7 @@ REHEARSED = 3
 """Trials in memory before the first real one."""
 
 
-def search(config: DictConfig, loader: ConfigLoader, launch: Launch, words: Sequence[str]) -> Search:
+def run_search(config: DictConfig, loader: ConfigLoader, launch: Launch, words: Sequence[str]) -> Search:
     """Search as the configuration says; what was done.
 
     Args:
@@ -58,15 +58,17 @@ def search(config: DictConfig, loader: ConfigLoader, launch: Launch, words: Sequ
     Raises:
         ConfigError: A setting is wrong; no job has run then.
     """
-    settings = settings_of(config)
+    settings = read_search_settings(config)
     swept = [f"{key}={'null' if value is None else value}" for key, value in (settings["params"] or {}).items()]
     space = read_space(OverridesParser.create(config_loader=loader).parse_overrides([*swept, *words]))
     composed = compose_samples(config, loader, space)
-    objectives = read_objectives(settings["objectives"], mode=lambda: build(composed["task"]).mode)
-    sampler, pruner = sampler_of(settings, space, objectives), pruner_of(settings, objectives)
-    rehearse(sampler, pruner, space, objectives)
+    objectives = read_objectives(settings["objectives"], mode=lambda: build_node(composed["task"]).mode)
+    sampler, pruner = build_sampler(settings, space, objectives), build_pruner(settings, objectives)
+    rehearse_trials(sampler, pruner, space, objectives)
     name = str(settings["study_name"] or derived_name(settings, space, objectives))
-    storage = storage_of(settings["storage"], Path(str(config.outputs)), safe_name(name, "hydra.sweeper.study_name"))
+    storage = choose_storage(
+        settings["storage"], Path(str(config.outputs)), safe_name(name, "hydra.sweeper.study_name")
+    )
     shared = SharedStudy(
         name, storage, objectives, space, settings["n_trials"], sampler, seed=settings["seed"], pruner=pruner
     )
@@ -82,7 +84,7 @@ def search(config: DictConfig, loader: ConfigLoader, launch: Launch, words: Sequ
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
-def settings_of(config: DictConfig) -> Settings:
+def read_search_settings(config: DictConfig) -> Settings:
     """``hydra.sweeper`` as plain data, its numbers checked.
 
     Raises:
@@ -112,12 +114,14 @@ def compose_samples(config: DictConfig, loader: ConfigLoader, space: Space) -> S
     Raises:
         HydraException: One cannot be composed.
     """
-    composed = [loader.load_sweep_config(config, space.overrides(params)) for params in space.samples(list(groups()))]
+    composed = [
+        loader.load_sweep_config(config, space.overrides(params)) for params in space.samples(list(list_groups()))
+    ]
     first = composed[0].copy()
     OmegaConf.set_struct(first, False)
     first.pop("hydra")
     first.folder = str(config.hydra.sweep.dir)
-    return plain(first)
+    return resolve_config(first)
 
 
 def derived_name(settings: Settings, space: Space, objectives: Sequence[Objective]) -> str:
@@ -138,14 +142,14 @@ def derived_name(settings: Settings, space: Space, objectives: Sequence[Objectiv
 # -- sampler and pruner -----------------------------------------------------------------------------------------------
 
 
-def sampler_of(settings: Settings, space: Space, objectives: Sequence[Objective]) -> Callable[[int], BaseSampler]:
+def build_sampler(settings: Settings, space: Space, objectives: Sequence[Objective]) -> Callable[[int], BaseSampler]:
     """Makes a sampler from a seed.
 
     Raises:
         ConfigError: It does not go with the space or the objectives.
     """
-    node = part(settings, "sampler")
-    kind = locate(node["_target_"])
+    node = read_part(settings, "sampler")
+    kind = locate_target(node["_target_"])
     takes = inspect.signature(kind).parameters
     if issubclass(kind, GridSampler):
         for parameter in space.parameters:
@@ -158,8 +162,8 @@ def sampler_of(settings: Settings, space: Space, objectives: Sequence[Objective]
         check_cma(space, objectives)
 
     def make(seed: int) -> BaseSampler:
-        with quiet():
-            made: BaseSampler = build({**node, **({"seed": seed} if "seed" in takes else {})})
+        with silence_optuna():
+            made: BaseSampler = build_node({**node, **({"seed": seed} if "seed" in takes else {})})
         return made
 
     if not isinstance(make(settings["seed"]), BaseSampler):
@@ -179,15 +183,15 @@ def check_cma(space: Space, objectives: Sequence[Objective]) -> None:
         raise ConfigError("CMA-ES searches numbers, and all here are choices: use interval(...), or sampler=tpe")
 
 
-def pruner_of(settings: Settings, objectives: Sequence[Objective]) -> BasePruner:
+def build_pruner(settings: Settings, objectives: Sequence[Objective]) -> BasePruner:
     """The pruner.
 
     Raises:
         ConfigError: It does not go with the objectives.
     """
-    node = part(settings, "pruner")
-    with quiet():
-        made = build(node)
+    node = read_part(settings, "pruner")
+    with silence_optuna():
+        made = build_node(node)
     if not isinstance(made, BasePruner):
         raise ConfigError(f"hydra.sweeper.pruner: {node['_target_']} is no pruner")
     if len(objectives) > 1 and not isinstance(made, NopPruner):
@@ -195,7 +199,7 @@ def pruner_of(settings: Settings, objectives: Sequence[Objective]) -> BasePruner
     return made
 
 
-def rehearse(
+def rehearse_trials(
     sampler: Callable[[int], BaseSampler], pruner: BasePruner, space: Space, objectives: Sequence[Objective]
 ) -> None:
     """A few trials in memory: what a sampler makes of its settings and of the space shows only there.
@@ -205,7 +209,7 @@ def rehearse(
         MissingExtraError: A package is missing that the sampler needs.
     """
     directions = [objective.direction for objective in objectives]
-    with quiet():
+    with silence_optuna():
         study = optuna.create_study(directions=directions, sampler=sampler(0), pruner=pruner)  # type: ignore[arg-type]
         try:
             for _ in range(int(min(REHEARSED, space.size))):
@@ -220,7 +224,7 @@ def rehearse(
             raise ConfigError(f"hydra.sweeper.sampler: {type(error).__name__}: {first_line(error)}") from error
 
 
-def part(settings: Settings, name: str) -> Settings:
+def read_part(settings: Settings, name: str) -> Settings:
     """The node that describes the sampler or the pruner, its arguments checked.
 
     Raises:
@@ -230,7 +234,7 @@ def part(settings: Settings, name: str) -> Settings:
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"hydra.sweeper.{name} is {node!r}: choose one with hydra/sweeper/{name}=...")
     given = {"seed": 0, "search_space": {}} if name == "sampler" else {}
-    takes = inspect.signature(locate(node["_target_"])).parameters
+    takes = inspect.signature(locate_target(node["_target_"])).parameters
     filled = {**{key: value for key, value in given.items() if key in takes}, **node}
     check_arguments({"hydra": {"sweeper": {name: filled}}})
     return node
@@ -265,7 +269,7 @@ def note_code(shared: SharedStudy, composed: Settings, space: Space) -> None:
 
 def fixed_words(space: Space) -> list[str]:
     """The fixed words that change what a trial finds."""
-    return sorted(word for word in space.fixed if word.lstrip("+~").partition("=")[0] not in VOLATILE)
+    return sorted(word for word in space.fixed if word.lstrip("+~").partition("=")[0] not in FREE_SETTINGS)
 
 
 def note_size(shared: SharedStudy, sampler: Callable[[int], BaseSampler]) -> None:

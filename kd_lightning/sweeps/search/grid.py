@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from kd_lightning.sweeps.search.space import Parameter, same
+from kd_lightning.sweeps.search.space import SearchedParameter, are_same_value
 
 FIXED = "fixed_params"
 """Where Optuna keeps the values of a trial that was put into the queue."""
@@ -29,7 +29,7 @@ class Grid(BaseSampler):
         parameters: Each with its choices; the last one varies fastest.
     """
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
+    def __init__(self, parameters: Sequence[SearchedParameter]) -> None:
         names = [parameter.name for parameter in parameters]
         values = [[value for value, _ in parameter.choices] for parameter in parameters]
         self.cells = [dict(zip(names, cell, strict=True)) for cell in itertools.product(*values)]
@@ -39,7 +39,7 @@ class Grid(BaseSampler):
     def leave_out(self, taken: Iterable[Mapping[str, Any]]) -> int:
         """These are not to be handed out; the number of combinations that are left."""
         known = list(taken)
-        self._free = [cell for cell in self.cells if not any(equal(cell, other) for other in known)]
+        self._free = [cell for cell in self.cells if not any(are_equal_cells(cell, other) for other in known)]
         return len(self._free)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -60,6 +60,6 @@ class Grid(BaseSampler):
         return {}
 
 
-def equal(cell: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+def are_equal_cells(cell: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
     """The same values under the same names."""
-    return cell.keys() == params.keys() and all(same(value, params[name]) for name, value in cell.items())
+    return cell.keys() == params.keys() and all(are_same_value(value, params[name]) for name, value in cell.items())

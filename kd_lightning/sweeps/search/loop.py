@@ -11,11 +11,11 @@ from typing import Any
 from optuna.trial import TrialState
 
 from kd_lightning.errors import KDError
-from kd_lightning.process.stopping import deferred
+from kd_lightning.process.stopping import defer_sigterm
 from kd_lightning.results.sweep_folder import DONE, JOB, PRUNED, UNDER_WAY, list_job_numbers, read_job
 from kd_lightning.results.sweep_records import adopt_job, plan_jobs
-from kd_lightning.safety.terminal import printable
-from kd_lightning.sweeps.search.files import last_words, write_files, write_trial
+from kd_lightning.safety.terminal import escape_unprintable
+from kd_lightning.sweeps.search.files import describe_best_trials, write_files, write_trial
 from kd_lightning.sweeps.search.pruning import Watch
 from kd_lightning.sweeps.search.study import (
     FINISHED,
@@ -24,8 +24,8 @@ from kd_lightning.sweeps.search.study import (
     SharedStudy,
     best_trials,
     job_of,
-    outcome_of,
     params_text,
+    read_outcome,
 )
 from kd_lightning.training.callbacks.pruning_files import TRIAL
 
@@ -69,11 +69,11 @@ class Search:
         done = len(self.shared.trials(TrialState.COMPLETE, TrialState.PRUNED))
         so_far = f", {done} are done" if done else ""
         told = f"study {self.shared.name} ({self.shared.storage.shown}): {self.shared.n_trials} trials{so_far}"
-        print(printable(told), flush=True)
+        print(escape_unprintable(told), flush=True)
         self.adopt_jobs_here()
         self.adopt_finished_trials()
         while self.failures < self.shared.n_trials:
-            with deferred():
+            with defer_sigterm():
                 claimed = self.shared.claim(self.n_jobs, self.folder, self.jobs)
             if not claimed:
                 break
@@ -120,11 +120,15 @@ class Search:
             with watch:
                 self.launch([each.overrides for each in claimed], first)
         finally:
-            with deferred():
+            with defer_sigterm():
                 self.settle(claimed)
                 write_files(self.folder, self.shared)
         if watch.trouble:
-            print(printable(f"kd: pruning could not follow the jobs: {watch.trouble}"), file=sys.stderr, flush=True)
+            print(
+                escape_unprintable(f"kd: pruning could not follow the jobs: {watch.trouble}"),
+                file=sys.stderr,
+                flush=True,
+            )
 
     def missing(self) -> int:
         """Trials that nobody has claimed yet."""
@@ -140,7 +144,7 @@ class Search:
         trouble: KDError | None = None
         for each in claimed:
             try:
-                outcome = outcome_of(read_job(each.folder), self.shared.objectives)
+                outcome = read_outcome(read_job(each.folder), self.shared.objectives)
             except KDError as error:
                 trouble, outcome = error, Outcome(TrialState.FAIL, why=str(error))
             self.shared.settle(each.trial.number, outcome)
@@ -155,13 +159,13 @@ class Search:
         number, values = claimed.trial.number, params_text(claimed.trial.params)
         if outcome.state == TrialState.FAIL:
             how, more = ("was cut short", "; its values will be tried again") if outcome.again else ("failed", "")
-            print(printable(f"trial {number} {how}: {outcome.why} ({values}){more}"), flush=True)
+            print(escape_unprintable(f"trial {number} {how}: {outcome.why} ({values}){more}"), flush=True)
         elif outcome.state == TrialState.PRUNED:
-            print(printable(f"trial {number} pruned ({values})"), flush=True)
+            print(escape_unprintable(f"trial {number} pruned ({values})"), flush=True)
         else:
             paths = [objective.value for objective in self.shared.objectives]
             told = ", ".join(f"{path} {value:.6g}" for path, value in zip(paths, outcome.values or [], strict=True))
-            print(printable(f"trial {number}: {told} ({values}){self.best_so_far(number)}"), flush=True)
+            print(escape_unprintable(f"trial {number}: {told} ({values}){self.best_so_far(number)}"), flush=True)
 
     def best_so_far(self, number: int) -> str:
         """The best of one objective, where that is another trial."""
@@ -172,8 +176,8 @@ class Search:
 
     def say_goodbye(self) -> None:
         """What the search has found, and who else is at it."""
-        for line in last_words(self.shared):
-            print(printable(line), flush=True)
+        for line in describe_best_trials(self.shared):
+            print(escape_unprintable(line), flush=True)
         elsewhere = self.shared.elsewhere()
         if elsewhere:
             self.unfinished = f"{elsewhere} trials are at work in other processes"

@@ -27,7 +27,7 @@ FROM_TEST = frozenset(
     {"test", "metrics", "predictions", "gain_over_baseline", "gap_closed", "interval", "gap_interval", "verdict"}
 )
 """Parts of ``results.json`` that are, or are computed from, values on the test split."""
-KEYS = ("value", "direction")
+OBJECTIVE_KEYS = ("value", "direction")
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def read_objective(node: Any, mode: Callable[[], str]) -> Objective:
             f"hydra.sweeper.objectives: {node!r} has no value, for example {{value: models.distilled.val}}"
         )
     for key in node:
-        if key not in KEYS:
-            raise ConfigError(f"hydra.sweeper.objectives: unknown key {key!r}{did_you_mean(str(key), KEYS)}")
+        if key not in OBJECTIVE_KEYS:
+            raise ConfigError(f"hydra.sweeper.objectives: unknown key {key!r}{did_you_mean(str(key), OBJECTIVE_KEYS)}")
     path, direction = node["value"], node.get("direction")
     tested = next((part for part in path.split(".") if part in FROM_TEST), None)
     if tested:

@@ -23,7 +23,7 @@ from kd_lightning.sweeps.search.storage import first_line
 from kd_lightning.sweeps.search.study import BEAT, Claimed
 from kd_lightning.training.callbacks.pruning_files import PRUNE, REPORTS
 
-POLL_SECONDS = 0.3
+PRUNING_POLL_SECONDS = 0.3
 BEAT_SECONDS = 30.0
 """A tenth of the silence after which a trial on another machine counts as lost."""
 
@@ -55,7 +55,7 @@ class Watch:
         self._look(stop_poor_ones=False)
 
     def _run(self) -> None:
-        while not self._over.wait(POLL_SECONDS):
+        while not self._over.wait(PRUNING_POLL_SECONDS):
             self._look(stop_poor_ones=True)
 
     def _look(self, stop_poor_ones: bool) -> None:

@@ -30,13 +30,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from kd_lightning.errors import ConfigError, did_you_mean
 
-LOG = "log"
+LOG_TAG = "log"
 EXACT_DIGITS = 12
 """Digits of a number in an evenly spaced range; beyond them stands the error of adding up its steps."""
 
 
 @dataclass(frozen=True)
-class Parameter:
+class SearchedParameter:
     """One thing that is searched.
 
     Attributes:
@@ -60,7 +60,7 @@ class Parameter:
 
     def word(self, value: Any) -> str:
         """The override that sets it."""
-        texts = [text for choice, text in self.choices if same(choice, value)]
+        texts = [text for choice, text in self.choices if are_same_value(choice, value)]
         return f"{self.key}={texts[0] if texts else repr(value)}"
 
     @property
@@ -76,12 +76,12 @@ class Parameter:
 class Space:
     """All words of the command: fixed ones as text, searched ones as parameters, in order."""
 
-    words: tuple[str | Parameter, ...]
+    words: tuple[str | SearchedParameter, ...]
 
     @property
-    def parameters(self) -> list[Parameter]:
+    def parameters(self) -> list[SearchedParameter]:
         """What is searched."""
-        return [word for word in self.words if isinstance(word, Parameter)]
+        return [word for word in self.words if isinstance(word, SearchedParameter)]
 
     @property
     def fixed(self) -> list[str]:
@@ -105,7 +105,7 @@ class Space:
     def holds(self, params: Mapping[str, Any]) -> bool:
         """The values are a point of this space."""
         return params.keys() == self.distributions.keys() and all(
-            contains(distribution, params[name]) for name, distribution in self.distributions.items()
+            can_draw(distribution, params[name]) for name, distribution in self.distributions.items()
         )
 
     def samples(self, groups: Sequence[str]) -> list[dict[str, Any]]:
@@ -126,7 +126,9 @@ def read_space(overrides: Sequence[Override]) -> Space:
         key = override.get_key_element()
         latest.pop(key, None)
         latest[key] = override
-    words = [parameter_of(each) if each.is_sweep_override() else str(each.input_line) for each in latest.values()]
+    words = [
+        read_searched_parameter(each) if each.is_sweep_override() else str(each.input_line) for each in latest.values()
+    ]
     space = Space(tuple(words))
     if not space.parameters:
         raise ConfigError(
@@ -135,7 +137,7 @@ def read_space(overrides: Sequence[Override]) -> Space:
     return space
 
 
-def parameter_of(override: Override) -> Parameter:
+def read_searched_parameter(override: Override) -> SearchedParameter:
     """A swept word as a parameter.
 
     Raises:
@@ -150,35 +152,35 @@ def parameter_of(override: Override) -> Parameter:
     assert isinstance(sweep, Sweep)
     check_tags(written, sweep.tags)
     try:
-        distribution, choices = drawn_from(sweep, log=LOG in sweep.tags)
+        distribution, choices = read_distribution(sweep, log=LOG_TAG in sweep.tags)
     except ValueError as error:
         raise ConfigError(f"{written}: {error}") from error
-    return Parameter(override.get_key_element(), override.key_or_group, written, distribution, choices)
+    return SearchedParameter(override.get_key_element(), override.key_or_group, written, distribution, choices)
 
 
 Choices = tuple[tuple[Any, str], ...]
 """Each value, and how it is written."""
 
 
-def drawn_from(sweep: Sweep, log: bool) -> tuple[BaseDistribution, Choices]:
+def read_distribution(sweep: Sweep, log: bool) -> tuple[BaseDistribution, Choices]:
     """What to draw from, and all values where they are known.
 
     Raises:
         ValueError: There is no such distribution.
     """
     if isinstance(sweep, IntervalSweep):
-        return interval(sweep, log), ()
+        return read_interval(sweep, log), ()
     assert isinstance(sweep, (RangeSweep, ChoiceSweep))
-    return evenly_spaced(sweep, log) if isinstance(sweep, RangeSweep) else listed(sweep, log)
+    return read_range(sweep, log) if isinstance(sweep, RangeSweep) else read_choices(sweep, log)
 
 
 def check_tags(written: str, tags: set[str]) -> None:
     """``log`` is the only tag there is."""
-    for tag in sorted(tags - {LOG}):
-        raise ConfigError(f"{written}: unknown tag {tag!r}{did_you_mean(tag, [LOG])}; the only one is {LOG}")
+    for tag in sorted(tags - {LOG_TAG}):
+        raise ConfigError(f"{written}: unknown tag {tag!r}{did_you_mean(tag, [LOG_TAG])}; the only one is {LOG_TAG}")
 
 
-def interval(sweep: IntervalSweep, log: bool) -> BaseDistribution:
+def read_interval(sweep: IntervalSweep, log: bool) -> BaseDistribution:
     """Any number between two, whole where ``int(interval(...))`` says so."""
     low, high = sweep.start, sweep.end
     assert low is not None
@@ -188,10 +190,10 @@ def interval(sweep: IntervalSweep, log: bool) -> BaseDistribution:
     return FloatDistribution(low, high, log=log)
 
 
-def evenly_spaced(sweep: RangeSweep, log: bool) -> tuple[BaseDistribution, Choices]:
+def read_range(sweep: RangeSweep, log: bool) -> tuple[BaseDistribution, Choices]:
     """A ``range``: whole numbers or fractions, with their step."""
     steps = sweep.range()
-    values = sorted(steps if isinstance(steps, range) else map(rounded, steps))
+    values = sorted(steps if isinstance(steps, range) else map(drop_rounding_error, steps))
     if not values:
         raise ValueError("the range is empty")
     choices = tuple((value, repr(value)) for value in values)
@@ -200,44 +202,44 @@ def evenly_spaced(sweep: RangeSweep, log: bool) -> tuple[BaseDistribution, Choic
         return IntDistribution(int(low), int(high), log=log, step=int(step)), choices
     if log:
         raise ValueError("a range of fractions cannot be logarithmic: use tag(log, interval(...))")
-    return FloatDistribution(low, high, step=rounded(step)), choices
+    return FloatDistribution(low, high, step=drop_rounding_error(step)), choices
 
 
-def listed(sweep: ChoiceSweep, log: bool) -> tuple[BaseDistribution, Choices]:
+def read_choices(sweep: ChoiceSweep, log: bool) -> tuple[BaseDistribution, Choices]:
     """A list of choices, each with how it is written."""
     if log:
         raise ValueError("a list of choices has no scale: use tag(log, interval(...))")
     choices: list[tuple[Any, str]] = []
     for value in sweep.list:
         text = str(Transformer.str(value))
-        plain = storable(value, text)
-        if not any(same(plain, known) for known, _ in choices):
+        plain = make_storable(value, text)
+        if not any(are_same_value(plain, known) for known, _ in choices):
             choices.append((plain, text))
     return CategoricalDistribution([value for value, _ in choices]), tuple(choices)
 
 
-def storable(value: Any, text: str) -> Any:
+def make_storable(value: Any, text: str) -> Any:
     """A choice as a study can keep it: plain values as they are, lists and dictionaries as they are written."""
     if isinstance(value, QuotedString):
         return value.text
     return value if isinstance(value, (bool, int, float, str)) else text
 
 
-def same(one: Any, other: Any) -> bool:
+def are_same_value(one: Any, other: Any) -> bool:
     """Equal, and both whole numbers, or both fractions, or both flags. Steps added up count as what they stand for."""
     if isinstance(one, float) and isinstance(other, float):
-        return rounded(one) == rounded(other)
+        return drop_rounding_error(one) == drop_rounding_error(other)
     return type(one) is type(other) and bool(one == other)
 
 
-def rounded(value: float) -> float:
+def drop_rounding_error(value: float) -> float:
     """The number without the error of adding up."""
     return float(f"{value:.{EXACT_DIGITS}g}")
 
 
-def contains(distribution: BaseDistribution, value: Any) -> bool:
+def can_draw(distribution: BaseDistribution, value: Any) -> bool:
     """The distribution could have drawn the value."""
     if isinstance(distribution, CategoricalDistribution):
-        return any(same(choice, value) for choice in distribution.choices)
+        return any(are_same_value(choice, value) for choice in distribution.choices)
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     return isinstance(value, (int, float)) and distribution.low <= value <= distribution.high

@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from kd_lightning.errors import ConfigError, KDError, MissingExtraError
-from kd_lightning.safety.inside import check_file
+from kd_lightning.safety.inside import check_appendable
 from kd_lightning.safety.redaction import without_secrets
 
 MEMORY = "memory"
@@ -54,7 +54,7 @@ class Storage(Protocol):
         ...
 
 
-def storage_of(text: str | None, outputs: Path, study: str) -> Storage:
+def choose_storage(text: str | None, outputs: Path, study: str) -> Storage:
     """The storage that the setting names.
 
     Args:
@@ -108,11 +108,11 @@ class Journal:
 
     def open(self) -> BaseStorage:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        check_file(self.path.parent, self.path)
+        check_appendable(self.path.parent, self.path)
         lock = KernelLock(self.path)
         lock.acquire()
         try:
-            mend(self.path)
+            drop_torn_line(self.path)
         finally:
             lock.release()
         try:
@@ -121,14 +121,14 @@ class Journal:
             raise ConfigError(f"storage {self.shown} cannot be used: it is no journal of Optuna's") from error
 
     def lock(self) -> AbstractContextManager[Any]:
-        return beside(self.path)
+        return lock_beside(self.path)
 
 
 class KernelLock:
     """Optuna's lock of a journal as one that the kernel drops when its owner dies: nobody waits for the dead."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(check_file(path.parent, path.with_name(f"{path.name}.write.lock")))
+        self._lock = FileLock(check_appendable(path.parent, path.with_name(f"{path.name}.write.lock")))
 
     def acquire(self) -> bool:
         self._lock.acquire(poll_interval=0.01)
@@ -138,7 +138,7 @@ class KernelLock:
         self._lock.release()
 
 
-def mend(path: Path) -> None:
+def drop_torn_line(path: Path) -> None:
     """Cut off a last line that a writer began and did not finish: every reader would stumble over it."""
     if not path.is_file():
         return
@@ -165,12 +165,12 @@ class Sqlite:
 
     def open(self) -> BaseStorage:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        check_file(self.path.parent, self.path)
+        check_appendable(self.path.parent, self.path)
         with self.lock():  # two processes must not make the tables at once
             return RDBStorage(self.url, engine_kwargs={"connect_args": {"timeout": PATIENCE}})
 
     def lock(self) -> AbstractContextManager[Any]:
-        return beside(self.path)
+        return lock_beside(self.path)
 
 
 class Postgres:
@@ -213,15 +213,15 @@ class Postgres:
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[None]:
+def lock_beside(path: Path) -> Iterator[None]:
     """A file lock beside a study's file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(check_file(path.parent, path.with_name(f"{path.name}.claim.lock"))).acquire(poll_interval=0.02):
+    with FileLock(check_appendable(path.parent, path.with_name(f"{path.name}.claim.lock"))).acquire(poll_interval=0.02):
         yield
 
 
 @contextmanager
-def reaching(storage: Storage) -> Iterator[None]:
+def explain_storage_errors(storage: Storage) -> Iterator[None]:
     """What goes wrong with the storage becomes one line that names it.
 
     Raises:

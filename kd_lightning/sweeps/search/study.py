@@ -35,16 +35,16 @@ from kd_lightning.results.sweep_folder import (
     PRUNED,
     UNDER_WAY,
     Job,
-    gone,
+    has_process_ended,
     read_job,
 )
-from kd_lightning.results.sweep_records import process
-from kd_lightning.seeds import derive
+from kd_lightning.results.sweep_records import describe_process
+from kd_lightning.seeds import derive_seed
 from kd_lightning.sweeps.search.grid import FIXED, Grid
 from kd_lightning.sweeps.search.objectives import Objective, values_at
 from kd_lightning.sweeps.search.pickles import load_states_as_data
 from kd_lightning.sweeps.search.space import Space
-from kd_lightning.sweeps.search.storage import Storage, reaching
+from kd_lightning.sweeps.search.storage import Storage, explain_storage_errors
 
 OWNER, FOLDER, BEAT, ATTEMPT = "owner", "folder", "beat", "attempt"
 """User attributes of a trial: whose it is, its job's folder, its owner's last sign of life, which try it is."""
@@ -52,7 +52,7 @@ SILENCE = 300.0
 """Seconds without a sign of life after which an owner on another machine counts as gone."""
 ATTEMPTS = 3
 """How often the same values are tried when their job is cut short."""
-SEEDS = 2**32
+SEED_BOUND = 2**32
 """NumPy's generators take seeds below this."""
 CUT_SHORT = frozenset({INTERRUPTED, PREEMPTED, KILLED})
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -129,7 +129,7 @@ class SharedStudy:
         self.mine: set[int] = set()
         directions = [StudyDirection[objective.direction.upper()] for objective in objectives]
         load_states_as_data()
-        with reaching(storage), quiet():
+        with explain_storage_errors(storage), silence_optuna():
             self._opened = storage.open()
             with storage.lock():
                 self.study: Study = optuna.create_study(
@@ -149,7 +149,7 @@ class SharedStudy:
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """The study's trials, all or those in one of the states, by number."""
-        with reaching(self.storage):
+        with explain_storage_errors(self.storage):
             return self.study.get_trials(deepcopy=False, states=states or None)
 
     def claim(self, wanted: int, folder: Path, first: int) -> list[Claimed]:
@@ -160,7 +160,7 @@ class SharedStudy:
             folder: The sweep's.
             first: Number of the first one's job.
         """
-        with reaching(self.storage), self.storage.lock(), quiet():
+        with explain_storage_errors(self.storage), self.storage.lock(), silence_optuna():
             self.recover()
             missing = self.n_trials - len(self.trials(*FINISHED, TrialState.RUNNING))
             self.study.sampler = sampler = self.fresh_sampler()
@@ -174,7 +174,7 @@ class SharedStudy:
         The seed is a hash of ours and the number of trials. Their sum would give a search with the next seed the
         same draws, one trial later.
         """
-        return self.sampler(derive(self.seed, "trial", len(self.trials())) % SEEDS)
+        return self.sampler(derive_seed(self.seed, "trial", len(self.trials())) % SEED_BOUND)
 
     def _left(self, grid: Grid, sweep: Path) -> int:
         """Combinations to try: new ones, and those in the queue. What failed in this very sweep is left alone."""
@@ -189,7 +189,7 @@ class SharedStudy:
         trial = self.study.ask(self.space.distributions)
         trial.set_user_attr(BEAT, time.time())
         trial.set_user_attr(FOLDER, str(folder.absolute()))
-        trial.set_user_attr(OWNER, process())
+        trial.set_user_attr(OWNER, describe_process())
         self.mine.add(trial.number)
         return Claimed(trial, folder, self.space.overrides(trial.params))
 
@@ -197,7 +197,7 @@ class SharedStudy:
         """Settle the trials whose owner is gone. The caller holds the lock."""
         for trial in self.trials(TrialState.RUNNING):
             if not self.lives(trial):
-                self.settle(trial.number, outcome_of(job_of(trial), self.objectives))
+                self.settle(trial.number, read_outcome(job_of(trial), self.objectives))
 
     def lives(self, trial: FrozenTrial) -> bool:
         """Somebody is at work on the trial: its owner, or the job itself where that has outlived its owner.
@@ -209,9 +209,9 @@ class SharedStudy:
             return False
         if owner.get("host") != socket.gethostname():
             return time.time() - float(trial.user_attrs.get(BEAT, 0)) < SILENCE
-        if owner.get("pid") == os.getpid() and not gone(owner):
+        if owner.get("pid") == os.getpid() and not has_process_ended(owner):
             return trial.number in self.mine
-        return not gone(owner) or outlived(job_of(trial))
+        return not has_process_ended(owner) or is_still_running(job_of(trial))
 
     def elsewhere(self) -> int:
         """Trials that other processes are at work on."""
@@ -220,7 +220,7 @@ class SharedStudy:
     def settle(self, number: int, outcome: Outcome) -> None:
         """Tell the study how a trial ended. One that another process has declared lost stays so."""
         before = self.trials()[number]
-        with reaching(self.storage), quiet():
+        with explain_storage_errors(self.storage), silence_optuna():
             try:
                 self.study.tell(number, outcome.values, outcome.state, skip_if_finished=True)
                 attempt = int(before.user_attrs.get(ATTEMPT, 1))
@@ -230,7 +230,7 @@ class SharedStudy:
                 self.mine.discard(number)
 
 
-def outcome_of(job: Job | None, objectives: Sequence[Objective]) -> Outcome:
+def read_outcome(job: Job | None, objectives: Sequence[Objective]) -> Outcome:
     """How a trial ended, from its job's folder.
 
     Raises:
@@ -257,7 +257,7 @@ def job_of(trial: FrozenTrial) -> Job | None:
     return read_job(Path(folder)) if folder else None
 
 
-def outlived(job: Job | None) -> bool:
+def is_still_running(job: Job | None) -> bool:
     """The job runs in a process of its own that lives on."""
     if job is None or job.record.get("pid") in (None, os.getpid()) or job.record.get("host") != socket.gethostname():
         return False
@@ -305,7 +305,7 @@ def check_values(study: Study, space: Space) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_optuna() -> Iterator[None]:
     """Without Optuna's log and warnings: what a user must know we say ourselves."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     with warnings.catch_warnings():

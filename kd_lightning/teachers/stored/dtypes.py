@@ -15,7 +15,7 @@ from torch import Tensor
 from kd_lightning.errors import ConfigError, did_you_mean
 
 
-class Numbers:
+class StorageDtype:
     """A way to keep numbers; the base of all.
 
     Args:
@@ -38,7 +38,7 @@ class Numbers:
         return values.to(self.dtype).isfinite()
 
 
-class Int8(Numbers):
+class Int8Dtype(StorageDtype):
     """Eight bits for each number, and a float32 for each position."""
 
     def __init__(self) -> None:
@@ -61,10 +61,10 @@ def _scale(name: str) -> str:
     return f"{name}/scale"
 
 
-NUMBERS = {"fp16": Numbers(torch.float16), "bf16": Numbers(torch.bfloat16), "int8": Int8()}
+STORAGE_DTYPES = {"fp16": StorageDtype(torch.float16), "bf16": StorageDtype(torch.bfloat16), "int8": Int8Dtype()}
 
 
-def numbers(dtype: str, allowed: Collection[str] = tuple(NUMBERS)) -> Numbers:
+def find_storage_dtype(dtype: str, allowed: Collection[str] = tuple(STORAGE_DTYPES)) -> StorageDtype:
     """The way of that name.
 
     Raises:
@@ -74,4 +74,4 @@ def numbers(dtype: str, allowed: Collection[str] = tuple(NUMBERS)) -> Numbers:
         raise ConfigError(
             f"teacher_outputs.dtype={dtype}: one of {', '.join(allowed)} is expected{did_you_mean(dtype, allowed)}"
         )
-    return NUMBERS[dtype]
+    return STORAGE_DTYPES[dtype]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def gradient_cosine(student: Tensor, full: Tensor, kept: Tensor, mask: Tensor, temperature: float) -> float:
+def measure_gradient_cosine(student: Tensor, full: Tensor, kept: Tensor, mask: Tensor, temperature: float) -> float:
     """The cosine over all positions that count, in [-1, 1].
 
     Args:

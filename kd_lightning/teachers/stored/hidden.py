@@ -13,12 +13,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from kd_lightning.tasks.base import Task, why_whole
-from kd_lightning.teachers.stored.dtypes import Numbers, numbers
-from kd_lightning.teachers.stored.reader import Policy, why_not
+from kd_lightning.teachers.stored.dtypes import StorageDtype, find_storage_dtype
+from kd_lightning.teachers.stored.reader import StorageFormat, make_policy_error
 from kd_lightning.types import Batch, LinearLogits, Logits
 
 
-class Hidden(Policy):
+class Hidden(StorageFormat):
     """Keeps what the teacher's linear head reads.
 
     Args:
@@ -30,21 +30,21 @@ class Hidden(Policy):
 
     def __init__(self, dtype: str = "fp16") -> None:
         self.dtype = dtype
-        self._numbers = numbers(dtype)
+        self._numbers = find_storage_dtype(dtype)
 
     def settings(self) -> dict[str, Any]:
         return {"_target_": f"{__name__}.Hidden", "dtype": self.dtype}
 
-    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> Policy:
+    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> StorageFormat:
         reason = why_whole(network, taps.values())
         if reason:
-            raise why_not(
+            raise make_policy_error(
                 f"hidden states cannot stand for the logits: the teacher: {reason}", "use teacher_outputs=logits"
             )
         return self
 
     @property
-    def numbers(self) -> Numbers:
+    def numbers(self) -> StorageDtype:
         return self._numbers
 
     def said(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:

@@ -8,15 +8,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from kd_lightning.tasks.base import Task
-from kd_lightning.teachers.stored.dtypes import Numbers, numbers
-from kd_lightning.teachers.stored.reader import Policy
+from kd_lightning.teachers.stored.dtypes import StorageDtype, find_storage_dtype
+from kd_lightning.teachers.stored.reader import StorageFormat
 from kd_lightning.types import Batch, DenseLogits
 
 DTYPES = ("fp16", "int8")
 """Not bf16: as large as fp16, and eight times as coarse for numbers of a logit's size."""
 
 
-class AllLogits(Policy):
+class AllLogits(StorageFormat):
     """Keeps the logits.
 
     Args:
@@ -28,16 +28,16 @@ class AllLogits(Policy):
 
     def __init__(self, dtype: str = "fp16") -> None:
         self.dtype = dtype
-        self._numbers = numbers(dtype, DTYPES)
+        self._numbers = find_storage_dtype(dtype, DTYPES)
 
     def settings(self) -> dict[str, Any]:
         return {"_target_": f"{__name__}.AllLogits", "dtype": self.dtype}
 
-    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> Policy:
+    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> StorageFormat:
         return self
 
     @property
-    def numbers(self) -> Numbers:
+    def numbers(self) -> StorageDtype:
         return self._numbers
 
     def said(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:

@@ -17,13 +17,13 @@ from kd_lightning.errors import ConfigError
 from kd_lightning.models.taps import check_taps
 from kd_lightning.tasks.base import Task
 from kd_lightning.teachers.base import TeacherOutputs
-from kd_lightning.teachers.live import state_hash
-from kd_lightning.teachers.stored.dtypes import NUMBERS, Numbers
+from kd_lightning.teachers.live import hash_state
+from kd_lightning.teachers.stored.dtypes import STORAGE_DTYPES, StorageDtype
 from kd_lightning.teachers.stored.shards import Shards
 from kd_lightning.types import HOST_INDEX, Batch, Logits, Outputs
 
 
-class Policy:
+class StorageFormat:
     """What of the teacher is kept, and how; the base of all. Plain values in, as from ``conf/teacher_outputs``.
 
     Calling it with a network and a task gives the ``CachedTeacher``, as ``LiveTeacher`` gives the live one.
@@ -36,7 +36,7 @@ class Policy:
         """All that the kept numbers depend on, as a settings node that builds an equal policy."""
         raise NotImplementedError
 
-    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> Policy:
+    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> StorageFormat:
         """The policy that is possible for a network and these taps: this one, where it is.
 
         Raises:
@@ -45,9 +45,9 @@ class Policy:
         raise NotImplementedError
 
     @property
-    def numbers(self) -> Numbers:
+    def numbers(self) -> StorageDtype:
         """How features are kept."""
-        return NUMBERS["fp16"]
+        return STORAGE_DTYPES["fp16"]
 
     def said(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
         """What the network says and the policy reads, [..., W]."""
@@ -91,7 +91,7 @@ class CachedTeacher(TeacherOutputs):
         shards: Rows of this network, under this policy.
     """
 
-    def __init__(self, network: nn.Module, task: Task, policy: Policy, shards: Shards | None = None) -> None:
+    def __init__(self, network: nn.Module, task: Task, policy: StorageFormat, shards: Shards | None = None) -> None:
         super().__init__()
         self.network: nn.Module | None = network.requires_grad_(False)
         self.task = task
@@ -137,28 +137,30 @@ class CachedTeacher(TeacherOutputs):
         device = batch["index"].device
         columns = self.shards.read(batch.get(HOST_INDEX, batch["index"]), device)
         self._extras = {name: extra.to(device) for name, extra in self._extras.items()}
-        features = {name: self.policy.numbers.read(feature_column(path), columns) for name, path in self.paths.items()}
+        features = {
+            name: self.policy.numbers.read(name_feature_column(path), columns) for name, path in self.paths.items()
+        }
         return Outputs(self.policy.logits(columns, self.part, self._extras), features)
 
     def content_hash(self) -> str:
         """The teacher's own hash, as long as all that was opened is as it was then."""
         if self.network is not None:
-            return state_hash(self.network)
+            return hash_state(self.network)
         assert self.shards is not None
         now = self._digest()
         return self.shards.teacher if now == self._opened else hashlib.sha256(now.encode()).hexdigest()
 
     def _digest(self) -> str:
         assert self.shards is not None
-        part = "" if self.part is None else state_hash(self.part)
+        part = "" if self.part is None else hash_state(self.part)
         return f"{part} {self.shards.sample_digest()}"
 
 
-def feature_column(path: str) -> str:
+def name_feature_column(path: str) -> str:
     """The column of the feature at a tap."""
     return f"feature/{path}"
 
 
-def why_not(reason: str, fix: str) -> ConfigError:
+def make_policy_error(reason: str, fix: str) -> ConfigError:
     """The error for a policy that is not possible."""
     return ConfigError(f"teacher_outputs: {reason}: {fix}")

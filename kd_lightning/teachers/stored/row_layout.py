@@ -19,7 +19,7 @@ ALIGNMENT = 8
 
 
 @dataclass(frozen=True)
-class Column:
+class StoredColumn:
     """Some numbers of every row.
 
     Attributes:
@@ -56,7 +56,7 @@ class Layout:
         row_bytes: Of one row, a multiple of 8.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[StoredColumn, ...]
     row_bytes: int
 
     @classmethod
@@ -65,7 +65,7 @@ class Layout:
         columns, end = [], 0
         for name, tensor in tensors.items():
             dtype = str(tensor.dtype).removeprefix("torch.")
-            columns.append(Column(name, dtype, tuple(tensor.shape[1:]), end))
+            columns.append(StoredColumn(name, dtype, tuple(tensor.shape[1:]), end))
             end += -(-columns[-1].size // ALIGNMENT) * ALIGNMENT
         return cls(tuple(columns), end)
 
@@ -95,5 +95,5 @@ class Layout:
     @classmethod
     def read(cls, described: Mapping[str, Any]) -> Layout:
         """From what ``described`` gave."""
-        columns = tuple(Column(**{**column, "shape": tuple(column["shape"])}) for column in described["columns"])
+        columns = tuple(StoredColumn(**{**column, "shape": tuple(column["shape"])}) for column in described["columns"])
         return cls(columns, described["row_bytes"])

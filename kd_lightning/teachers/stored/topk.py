@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.tasks.base import Task
-from kd_lightning.teachers.stored.reader import Policy, why_not
-from kd_lightning.teachers.stored.topk_logits import LOWEST, MISSING, TopKLogits, Unigram
+from kd_lightning.teachers.stored.reader import StorageFormat, make_policy_error
+from kd_lightning.teachers.stored.topk_logits import LOWEST, MISSING_MASS, TopKLogits, UnigramMass
 from kd_lightning.types import Batch
 
 NARROW = 2**16
 """Classes up to which a class number fits into two bytes."""
 
 
-class TopK(Policy):
+class TopK(StorageFormat):
     """Keeps log-probabilities of the top k (fp16), their classes, and the log of the missing mass (float32).
 
     Args:
@@ -38,28 +38,28 @@ class TopK(Policy):
     def __init__(self, k: int = 64, missing_mass: str = "unigram") -> None:
         if k < 1:
             raise ConfigError(f"teacher_outputs.k={k}: a whole number, 1 or more, is expected")
-        if missing_mass not in MISSING:
+        if missing_mass not in MISSING_MASS:
             raise ConfigError(
-                f"teacher_outputs.missing_mass={missing_mass}: one of {', '.join(MISSING)} is expected"
-                f"{did_you_mean(missing_mass, MISSING)}"
+                f"teacher_outputs.missing_mass={missing_mass}: one of {', '.join(MISSING_MASS)} is expected"
+                f"{did_you_mean(missing_mass, MISSING_MASS)}"
             )
         self.k = k
         self.missing_mass = missing_mass
-        self.missing = MISSING[missing_mass]
+        self.missing = MISSING_MASS[missing_mass]
         self.classes = 0
 
     def settings(self) -> dict[str, Any]:
         return {"_target_": f"{__name__}.TopK", "k": self.k, "missing_mass": self.missing_mass}
 
-    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> Policy:
+    def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> StorageFormat:
         if self.k > task.num_classes:
-            raise why_not(
+            raise make_policy_error(
                 f"k={self.k} of {task.num_classes} classes", f"set teacher_outputs.k={task.num_classes} or less"
             )
         with torch.no_grad():
             classes = task.logits(network, task.example_batch()).shape[-1]
         if classes != task.num_classes:
-            raise why_not(
+            raise make_policy_error(
                 f"the top k of a teacher with {classes} classes, where the data has {task.num_classes}, are not kept",
                 "use teacher_outputs=cached or live",
             )
@@ -83,7 +83,7 @@ class TopK(Policy):
         return columns
 
     def extras(self, class_rows: Tensor) -> dict[str, Tensor]:
-        if not isinstance(self.missing, Unigram):
+        if not isinstance(self.missing, UnigramMass):
             return {}
         counts = class_rows.double() + 1
         return {"frequencies": counts / counts.sum()}

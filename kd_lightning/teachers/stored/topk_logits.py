@@ -26,7 +26,7 @@ FLOOR = 10_000.0
 """Below the lowest known logit; even at T = 100 the rest of any vocabulary then has no mass (exp(-100))."""
 
 
-class Missing:
+class MissingMass:
     """How classes that are not known share the missing mass; the base of all.
 
     Attributes:
@@ -44,7 +44,7 @@ class Missing:
         return None
 
 
-class Uniform(Missing):
+class UniformMass(MissingMass):
     """All the same."""
 
     def level(self, top: TopKLogits) -> Tensor:
@@ -55,7 +55,7 @@ class Uniform(Missing):
         return top.log_missing.new_zeros(top.num_classes)
 
 
-class Unigram(Missing):
+class UnigramMass(MissingMass):
     """In proportion to how often each is a target of the training rows, smoothed, so never zero."""
 
     def level(self, top: TopKLogits) -> Tensor:
@@ -69,7 +69,7 @@ class Unigram(Missing):
         return top.frequencies.log()
 
 
-class Nothing(Missing):
+class NoMass(MissingMass):
     """They have none: the known ones are renormalized."""
 
     has_mass = False
@@ -78,7 +78,7 @@ class Nothing(Missing):
         return top.log_probs.amin(dim=-1, keepdim=True) - FLOOR
 
 
-MISSING: dict[str, Missing] = {"uniform": Uniform(), "unigram": Unigram(), "none": Nothing()}
+MISSING_MASS: dict[str, MissingMass] = {"uniform": UniformMass(), "unigram": UnigramMass(), "none": NoMass()}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class TopKLogits:
     classes: Tensor
     log_probs: Tensor
     log_missing: Tensor
-    missing: Missing
+    missing: MissingMass
     num_classes: int
     frequencies: Tensor | None = None
 

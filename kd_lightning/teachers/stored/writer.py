@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError, TeacherOutputError
-from kd_lightning.models.taps import tapped
-from kd_lightning.process.sizes import free_bytes, size
+from kd_lightning.models.taps import tap_network
+from kd_lightning.process.sizes import format_bytes, free_bytes
 from kd_lightning.store import Entry, content_key, file_digest, publish, publish_json
 from kd_lightning.tasks.base import Task
-from kd_lightning.teachers.live import state_hash
-from kd_lightning.teachers.stored.reader import Policy, feature_column
+from kd_lightning.teachers.live import hash_state
+from kd_lightning.teachers.stored.reader import StorageFormat, name_feature_column
 from kd_lightning.teachers.stored.row_layout import Layout
 from kd_lightning.teachers.stored.shards import FORMAT, MANIFEST, extra_name, shard_name
 from kd_lightning.types import Batch
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class WriteJob:
     """What is to be written.
 
     Attributes:
@@ -54,7 +54,7 @@ class Job:
 
     network: nn.Module
     task: Task
-    policy: Policy
+    policy: StorageFormat
     taps: Sequence[str]
     rows: Callable[[Sequence[int]], Batch]
     count: int
@@ -115,11 +115,11 @@ class Job:
                         "disk has a place: use teacher_outputs=live"
                     )
                 feature = self._checked(f"feature at {path!r}", feature, numbers.holds, counts, batch)
-                columns |= numbers.kept(feature_column(path), feature)
+                columns |= numbers.kept(name_feature_column(path), feature)
         return columns
 
     def _said(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        with tapped(self.network, {path: path for path in self.taps}) as features:
+        with tap_network(self.network, {path: path for path in self.taps}) as features:
             said = self.policy.said(self.network, self.task, batch)
         return said, features
 
@@ -161,7 +161,9 @@ class Job:
         return values.masked_fill(~good, 0.0)
 
 
-def build(job: Job, entry: Entry, described: Mapping[str, Any], say: Callable[[str], None], progress: Progress) -> None:
+def write_outputs(
+    job: WriteJob, entry: Entry, described: Mapping[str, Any], say: Callable[[str], None], progress: Progress
+) -> None:
     """Make the entry whole. The caller holds its lock, and knows that it is not.
 
     Args:
@@ -177,12 +179,12 @@ def build(job: Job, entry: Entry, described: Mapping[str, Any], say: Callable[[s
         CheckpointWriteError: The disk refused.
     """
     job.network.eval()
-    check_network(job.network)
+    check_finite_weights(job.network)
     entry.status_path.unlink(missing_ok=True)  # else a kill would leave a claim to be whole beside shards that are not
     # Of another batch size a shard holds other rows: those are not taken for its own.
-    whole = [number for number, start, stop in job.shards() if shard_is_whole(entry, number, (start, stop))]
+    whole = [number for number, start, stop in job.shards() if is_shard_whole(entry, number, (start, stop))]
     total = sum(1 for _ in job.shards())
-    say(disk_line(job, entry, len(whole), total))
+    say(describe_disk_use(job, entry, len(whole), total))
     names = []
     for number, start, stop in job.shards():
         if number not in whole:
@@ -191,13 +193,13 @@ def build(job: Job, entry: Entry, described: Mapping[str, Any], say: Callable[[s
         names.append(shard_name(number))
     extras = job.policy.extras(job.class_rows)
     for name, extra in extras.items():
-        publish(entry.path(extra_name(name)), npy(extra.numpy()))
+        publish(entry.path(extra_name(name)), to_npy_bytes(extra.numpy()))
     manifest = {
         "format": FORMAT,
         "rows": job.count,
         "shard_rows": job.shard_rows,
         "layout": job.layout.described(),
-        "teacher": state_hash(job.network),
+        "teacher": hash_state(job.network),
         "extras": list(extras),
         "of": dict(described),
     }
@@ -206,7 +208,7 @@ def build(job: Job, entry: Entry, described: Mapping[str, Any], say: Callable[[s
     entry.finish([MANIFEST, *names, *map(extra_name, extras), *map(digest_name, range(total))])
 
 
-def check_network(network: nn.Module) -> None:
+def check_finite_weights(network: nn.Module) -> None:
     """Its weights are finite; hidden states may be, and logits made of them later not.
 
     Raises:
@@ -217,7 +219,7 @@ def check_network(network: nn.Module) -> None:
             raise TeacherOutputError(f"the teacher's {name} is not finite: train it again, or choose another")
 
 
-def disk_line(job: Job, entry: Entry, whole: int, shards: int) -> str:
+def describe_disk_use(job: WriteJob, entry: Entry, whole: int, shards: int) -> str:
     """What will be written, said before it is.
 
     Raises:
@@ -225,17 +227,17 @@ def disk_line(job: Job, entry: Entry, whole: int, shards: int) -> str:
     """
     left = job.bytes - min(whole * job.shard_rows * job.layout.row_bytes, job.bytes)
     free = free_bytes(entry.folder)
-    if not fits(left, free):
+    if not fits_on_disk(left, free):
         raise ConfigError(
             f"teacher_outputs: {left:,} bytes are to be written to {entry.folder}, {free:,} are free, and "
             f"{min(left, RESERVE):,} of them stay so: use teacher_outputs=live, a smaller dtype, another disk "
             "(outputs=...), or kd cache prune"
         )
     goes_on = f" (goes on: {whole} of {shards} files are there)" if whole else ""
-    return f"teacher outputs: {size(job.bytes)} for {job.count:,} rows, {size(free)} are free{goes_on}"
+    return f"teacher outputs: {format_bytes(job.bytes)} for {job.count:,} rows, {format_bytes(free)} are free{goes_on}"
 
 
-def fits(count: int, free: int) -> bool:
+def fits_on_disk(count: int, free: int) -> bool:
     """So many bytes have room on a disk with so many free."""
     return count + min(count, RESERVE) <= free
 
@@ -243,7 +245,7 @@ def fits(count: int, free: int) -> bool:
 # -- a shard ----------------------------------------------------------------------------------------------------------
 
 
-def write_shard(job: Job, entry: Entry, number: int, start: int, stop: int, progress: Progress) -> None:
+def write_shard(job: WriteJob, entry: Entry, number: int, start: int, stop: int, progress: Progress) -> None:
     """Ask the teacher about some rows and publish what it says, then its digest."""
     packed = np.empty((stop - start, job.layout.row_bytes), np.uint8)
     for first in range(start, stop, job.batch_size):
@@ -251,11 +253,11 @@ def write_shard(job: Job, entry: Entry, number: int, start: int, stop: int, prog
         packed[first - start : last - start] = job.layout.pack(job.columns(first, last))
         progress(last, job.count)
     path = entry.path(shard_name(number))
-    publish(path, npy(packed))
+    publish(path, to_npy_bytes(packed))
     publish_json(entry.path(digest_name(number)), digest_record(entry, number, (start, stop), file_digest(path)))
 
 
-def shard_is_whole(entry: Entry, number: int, rows: tuple[int, int]) -> bool:
+def is_shard_whole(entry: Entry, number: int, rows: tuple[int, int]) -> bool:
     """The file is there, and is the one that was published under this entry's key and this number, for these rows."""
     path, digest = entry.path(shard_name(number)), entry.path(digest_name(number))
     if not (path.is_file() and digest.is_file()):
@@ -277,7 +279,7 @@ def digest_record(entry: Entry, number: int, rows: tuple[int, int], digest: str)
     return {**bound, "seal": content_key({"key": entry.key, "shard": number, **bound})}
 
 
-def npy(array: np.ndarray[Any, Any]) -> bytes:
+def to_npy_bytes(array: np.ndarray[Any, Any]) -> bytes:
     """The array as a numpy file."""
     file = io.BytesIO()
     np.save(file, array)

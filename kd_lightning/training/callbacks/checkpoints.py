@@ -24,7 +24,7 @@ from kd_lightning.store import TEMPORARY, publish_file, publish_json, write_erro
 from kd_lightning.training.callbacks.metrics_log import PREFIX, MetricsLog
 from kd_lightning.training.checkpoint_io import AtomicCheckpointIO, checkpoint_problem
 from kd_lightning.training.loss_state import carried_files, carried_path, to_keep
-from kd_lightning.training.sharding import HasState, gathered, local
+from kd_lightning.training.sharding import HasState, gather_network, local_part
 from kd_lightning.training.supervised import SupervisedModule
 
 TRAINED = "trained.json"
@@ -77,7 +77,7 @@ class Checkpoints(pl.Callback):
         return self._seconds_before + self.clock() - self._started
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        stopping.watch()  # Lightning has put its own handler in front by now
+        stopping.note_sigterm()  # Lightning has put its own handler in front by now
         self._started = self.clock()
         if self.stopped:  # by an early stop, whose wish Lightning does not keep in its checkpoints
             trainer.should_stop = True
@@ -111,7 +111,7 @@ class Checkpoints(pl.Callback):
             self.best_step, self.best_value = trainer.global_step, value
             assert isinstance(module, SupervisedModule)
             check_weights(module.network, trainer.global_step)
-            weights, carried = gathered(module.network), to_keep(module)
+            weights, carried = gather_network(module.network), to_keep(module)
             if trainer.is_global_zero:
                 if carried is not None:
                     save_weights(carried, carried_path(self.folder, self.best_step))
@@ -164,8 +164,8 @@ class Checkpoints(pl.Callback):
 def asked_to_stop(trainer: pl.Trainer) -> bool:
     """SIGTERM has come to this process, or to any other of the same training: all stop at the same step."""
     if trainer.world_size == 1:
-        return stopping.requested()
-    return trainer.strategy.reduce_boolean_decision(stopping.requested(), all=False)
+        return stopping.is_stop_requested()
+    return trainer.strategy.reduce_boolean_decision(stopping.is_stop_requested(), all=False)
 
 
 def is_better(value: float, best: float, mode: str) -> bool:
@@ -248,7 +248,7 @@ def check_weights(module: nn.Module, step: int) -> None:
         NonFiniteLossError: One is not.
     """
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        if tensor.is_floating_point() and not bool(torch.isfinite(local(tensor)).all()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(local_part(tensor)).all()):
             raise NonFiniteLossError(
                 f"{name} holds NaN or infinity after step {step}: lower optimizer.lr, or set "
                 "trainer.gradient_clip_val=1; the checkpoints before this step are kept"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from kd_lightning.errors import TrialPruned
-from kd_lightning.safety.inside import check_file
+from kd_lightning.safety.inside import check_appendable
 from kd_lightning.training.callbacks.metrics_log import PREFIX
 from kd_lightning.training.callbacks.pruning_files import PRUNE, REPORTS, TRIAL
 
@@ -33,7 +33,7 @@ class PruningReports(pl.Callback):
             return
         step, value = trainer.global_step, float(trainer.callback_metrics[PREFIX + self.monitor])
         if trainer.is_global_zero:
-            with check_file(self.folder, self.folder / REPORTS).open("a", encoding="utf-8") as file:
+            with check_appendable(self.folder, self.folder / REPORTS).open("a", encoding="utf-8") as file:
                 file.write(f"{step},{value!r}\n")
         wanted = step < trainer.max_steps and (self.folder / PRUNE).is_file()
         # All processes of a job stop at the same step, or none.

@@ -9,13 +9,13 @@ from typing import Any
 SEAT, PROGRESS, DONE, FAILED = "seat", "progress", "done", "failed"
 
 
-def send(channel: Connection, kind: str, content: Any) -> None:
+def send_message(channel: Connection, kind: str, content: Any) -> None:
     """Tell something, as plain bytes: multiprocessing's own pickling sends tensors as handles of the sender, which may be
     gone when they are opened."""
     channel.send_bytes(pickle.dumps((kind, content)))
 
 
-def received(channel: Connection) -> tuple[str, Any] | None:
+def receive_message(channel: Connection) -> tuple[str, Any] | None:
     """What is told next; None = nothing now. What a killed process was just saying is nothing."""
     try:
         message = channel.recv_bytes() if channel.poll() else None

@@ -33,11 +33,11 @@ from torch.distributed import TCPStore
 from kd_lightning.errors import ConfigError, DeadProcessError, KDError
 from kd_lightning.process import stopping
 from kd_lightning.store import TEMPORARY, write_error
-from kd_lightning.training.distributed.channel import DONE, PROGRESS, SEAT, received, send
-from kd_lightning.training.distributed.rank import Seat, Task, watchers, work
+from kd_lightning.training.distributed.channel import DONE, PROGRESS, SEAT, receive_message, send_message
+from kd_lightning.training.distributed.rank import RankTask, Seat, list_progress_callbacks, run_rank
 
 POLL = 0.5  # seconds between two looks at whether we were asked to end
-GRACE = 5.0  # seconds to end by oneself, and to say why, after another has failed
+RANK_GRACE_SECONDS = 5.0  # seconds to end by oneself, and to say why, after another has failed
 FAREWELL = 60.0  # seconds to end, with all work done: loggers may have something left to send
 CONSEQUENCE = -signal.SIGABRT
 """How a process ends whose GPU library gives up waiting for another one: never the cause."""
@@ -73,12 +73,12 @@ class Rank:
         """Tell it its place; it waits for that before anything else."""
         level = logging.getLogger("pytorch_lightning").level
         with suppress(OSError):  # it is gone already, which ``listen`` finds
-            send(self.channel, SEAT, Seat(self.number, world, port, level, dict(os.environ)))
+            send_message(self.channel, SEAT, Seat(self.number, world, port, level, dict(os.environ)))
 
     def listen(self, hear: Callable[[Any], None]) -> None:
         """Take in everything it has told so far."""
         self.ended = not self.process.is_alive()  # asked first: what it said before its end is read below
-        while (message := received(self.channel)) is not None:
+        while (message := receive_message(self.channel)) is not None:
             kind, content = message
             if kind == PROGRESS:
                 hear(content)
@@ -136,9 +136,9 @@ class RankLauncher(_Launcher):
         assert trainer is not None
         _check_bad_cuda_fork() if self.start_method == "fork" else _check_missing_main_guard()
         products = torch.get_float32_matmul_precision()
-        task = Task(function, args, kwargs, trainer, _GlobalStateSnapshot.capture(), products)
+        task = RankTask(function, args, kwargs, trainer, _GlobalStateSnapshot.capture(), products)
         store: TCPStore | None
-        with handed_over(task, self.start_method, Path(trainer.default_root_dir)) as parcel:
+        with hand_over_task(task, self.start_method, Path(trainer.default_root_dir)) as parcel:
             try:
                 for number in range(self.world):
                     self._crew.append(self._start(number, parcel))
@@ -148,7 +148,7 @@ class RankLauncher(_Launcher):
                 store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
                 for rank in self._crew:
                     rank.seat(self.world, store.port)
-                join(self._crew, progress_of(trainer))
+                join_ranks(self._crew, progress_of(trainer))
             finally:
                 store = None
                 for rank in self._crew:
@@ -162,19 +162,19 @@ class RankLauncher(_Launcher):
         trainer.callback_metrics.update(metrics)
         return result
 
-    def _start(self, number: int, parcel: Task | Path) -> Rank:
+    def _start(self, number: int, parcel: RankTask | Path) -> Rank:
         context: Any = multiprocessing.get_context(self.start_method)
         if self.start_method == "forkserver":
             multiprocessing.set_forkserver_preload(["kd_lightning.process.fork_server", __name__])
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(parcel, theirs), name=f"rank {number}")
+        process = context.Process(target=run_rank, args=(parcel, theirs), name=f"rank {number}")
         process.start()
         theirs.close()
         return Rank(number, process, ours)
 
 
-def join(crew: Sequence[Rank], hear: Callable[[Any], None]) -> None:
-    """Wait until all have ended. SIGTERM is handed on to them; when one has failed, the others have ``GRACE`` seconds.
+def join_ranks(crew: Sequence[Rank], hear: Callable[[Any], None]) -> None:
+    """Wait until all have ended. SIGTERM is handed on to them; when one has failed, the others have ``RANK_GRACE_SECONDS`` seconds.
 
     A process that fails after its work is done has done its work.
 
@@ -187,13 +187,13 @@ def join(crew: Sequence[Rank], hear: Callable[[Any], None]) -> None:
         wait([*(rank.process.sentinel for rank in alive), *(rank.channel for rank in alive)], timeout=POLL)
         for rank in crew:
             rank.listen(hear)
-        if stopping.requested():  # again and again: one that has only begun may not listen yet
+        if stopping.is_stop_requested():  # again and again: one that has only begun may not listen yet
             for rank in alive:
                 with suppress(ProcessLookupError):
                     os.kill(rank.process.pid, signal.SIGTERM)
         now = time.monotonic()
         if any(rank.failed for rank in crew):
-            deadline = min(deadline, now + GRACE)
+            deadline = min(deadline, now + RANK_GRACE_SECONDS)
         elif all(rank.done for rank in crew):
             deadline = min(deadline, now + FAREWELL)
         if now >= deadline:
@@ -215,7 +215,7 @@ def first_cause(crew: Sequence[Rank]) -> BaseException | None:
         return ours[0]
     dead = [rank for rank in crew if rank.error is None and not rank.done and rank.spared]
     ended = any(isinstance(error, stopping.Terminated) for error in errors)
-    if ended or (stopping.requested() and (errors or dead)):
+    if ended or (stopping.is_stop_requested() and (errors or dead)):
         return stopping.Terminated()
     gone = [rank for rank in dead if rank.process.exitcode != CONSEQUENCE]
     if gone:
@@ -243,14 +243,14 @@ def progress_of(trainer: pl.Trainer) -> Callable[[Any], None]:
     """What to do with the progress that a rank tells: show it where its callback would."""
 
     def hear(told: Any) -> None:
-        for watcher in watchers(trainer):
+        for watcher in list_progress_callbacks(trainer):
             watcher.board.update(*told)
 
     return hear
 
 
 @contextmanager
-def handed_over(task: Task, start_method: str, folder: Path) -> Iterator[Task | Path]:
+def hand_over_task(task: RankTask, start_method: str, folder: Path) -> Iterator[RankTask | Path]:
     """The task as a process of another start method can have it: itself after a fork, else the path of a file.
 
     A file, read through a memory map: the processes share its pages (rows, teacher) until they write to them, and there
@@ -265,13 +265,13 @@ def handed_over(task: Task, start_method: str, folder: Path) -> Iterator[Task | 
         return
     path = folder / f"{TEMPORARY}{os.getpid()}-ranks.pt"
     try:
-        write(task, path)
+        write_task(task, path)
         yield path
     finally:
         path.unlink(missing_ok=True)
 
 
-def write(task: Task, path: Path) -> None:
+def write_task(task: RankTask, path: Path) -> None:
     """The task, as a file."""
     try:
         path.unlink(missing_ok=True)

@@ -26,11 +26,11 @@ from kd_lightning.process import stopping
 from kd_lightning.process.allocator import keep_freed_memory
 from kd_lightning.safety.trust import import_trusted_packages
 from kd_lightning.training.callbacks.progress import StageProgress
-from kd_lightning.training.distributed.channel import DONE, FAILED, PROGRESS, send
+from kd_lightning.training.distributed.channel import DONE, FAILED, PROGRESS, send_message
 from kd_lightning.training.fit import lightning_is_quiet
 
 
-def watchers(trainer: Any) -> list[StageProgress]:
+def list_progress_callbacks(trainer: Any) -> list[StageProgress]:
     """The trainer's callbacks that speak to a board."""
     return [callback for callback in trainer.callbacks if isinstance(callback, StageProgress)]
 
@@ -69,7 +69,7 @@ class Seat:
 
 
 @dataclass
-class Task:
+class RankTask:
     """What each process does, with what torch keeps for a whole process: flags, generators, precision of products."""
 
     function: Callable[..., Any]
@@ -104,34 +104,34 @@ class Told:
     def update(self, stage: str, step: int, note: str) -> None:
         """See ``callbacks.progress.Board``."""
         if self.channel is not None:
-            send(self.channel, PROGRESS, (stage, step, note))
+            send_message(self.channel, PROGRESS, (stage, step, note))
 
 
-def work(parcel: Task | Path, channel: Connection) -> None:
+def run_rank(parcel: RankTask | Path, channel: Connection) -> None:
     """A rank's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends us
-    stopping.watch()
+    stopping.note_sigterm()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     seat: Seat = pickle.loads(channel.recv_bytes())[1]
     seat.take()
     import_trusted_packages()
     keep_freed_memory()
     try:
-        task = parcel if isinstance(parcel, Task) else torch.load(parcel, mmap=True, weights_only=False)
-        for watcher in watchers(task.trainer):
+        task = parcel if isinstance(parcel, RankTask) else torch.load(parcel, mmap=True, weights_only=False)
+        for watcher in list_progress_callbacks(task.trainer):
             watcher.board = Told(channel if seat.rank == 0 else None)
         result = task.run()
-        send(channel, DONE, result if seat.rank == 0 else None)
+        send_message(channel, DONE, result if seat.rank == 0 else None)
     except BaseException as error:
         with suppress(OSError):
-            send(channel, FAILED, (time.monotonic(), portable(error, seat.rank)))
+            send_message(channel, FAILED, (time.monotonic(), make_portable(error, seat.rank)))
         for child in multiprocessing.active_children():
             child.kill()
         # Not through the interpreter's end: its libraries would wait for processes that wait for this one.
         os._exit(1)
 
 
-def portable(error: BaseException, rank: int) -> BaseException:
+def make_portable(error: BaseException, rank: int) -> BaseException:
     """The error as another process can have it: itself with its traceback as a note, or its words."""
     trace = "".join(traceback.format_exception(error))
     copy: BaseException

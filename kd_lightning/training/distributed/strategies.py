@@ -16,7 +16,7 @@ from pytorch_lightning.strategies.parallel import ParallelStrategy
 from pytorch_lightning.strategies.strategy import Strategy
 
 from kd_lightning.training.distributed.launcher import RankLauncher
-from kd_lightning.training.sharding import restored, spread, whole
+from kd_lightning.training.sharding import gather_whole, restore_module, split_optimizer_state
 
 START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
@@ -100,10 +100,10 @@ class SpawnedModelParallel(Spawned, ModelParallelStrategy):
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         assert self.lightning_module is not None
-        return whole(self.lightning_module.state_dict(), keep=self.is_global_zero)
+        return gather_whole(self.lightning_module.state_dict(), keep=self.is_global_zero)
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
-        return whole(optimizer.state_dict(), keep=self.is_global_zero)
+        return gather_whole(optimizer.state_dict(), keep=self.is_global_zero)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         Strategy.save_checkpoint(self, checkpoint, filepath, storage_options)
@@ -113,8 +113,8 @@ class SpawnedModelParallel(Spawned, ModelParallelStrategy):
 
     def load_model_state_dict(self, checkpoint: Any, strict: bool = True) -> None:
         assert self.lightning_module is not None
-        restored(self.lightning_module, checkpoint["state_dict"])
+        restore_module(self.lightning_module, checkpoint["state_dict"])
 
     def load_optimizer_state_dict(self, checkpoint: Any) -> None:
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
-            optimizer.load_state_dict(spread(state, optimizer))
+            optimizer.load_state_dict(split_optimizer_state(state, optimizer))

@@ -17,7 +17,7 @@ from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
 from kd_lightning.errors import KDError
-from kd_lightning.seeds import derive
+from kd_lightning.seeds import derive_seed
 from kd_lightning.tasks.base import Task
 from kd_lightning.training.supervised import SupervisedModule, seed_device
 from kd_lightning.training.together.students import StudentsModule
@@ -144,7 +144,7 @@ class StackedModule(StudentsModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._clear_ended()
-        seed_device(derive(self.members[0].seed, "step", batch_idx, self.global_rank), self.device)
+        seed_device(derive_seed(self.members[0].seed, "step", batch_idx, self.global_rank), self.device)
 
     def _clear_ended(self) -> None:
         """NaN and infinity of those who ended: 0 from now on, since their losses count no more."""

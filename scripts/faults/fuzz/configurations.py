@@ -12,8 +12,8 @@ from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.config.hydra_errors import known_settings
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.safety.verbs import run_verb
-from kd_lightning.sweeps.job import checked, overrides_of_job
-from kd_lightning.sweeps.launch import composed_and_run
+from kd_lightning.sweeps.job import check_job_settings, overrides_of_job
+from kd_lightning.sweeps.launch import compose_and_run_job
 from scripts.faults.fuzz.case import MARKER, TOUCH, answer
 from scripts.faults.fuzz.spoil import damage
 from tests.support.cli import DIGITS
@@ -75,7 +75,7 @@ class Configurations:
             words += self.write_file(rng, folder)
         else:
             words += [self.word(rng) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
-        code, _, problems = answer(lambda: run_verb("run", lambda: composed_and_run(words, check_alone)))
+        code, _, problems = answer(lambda: run_verb("run", lambda: compose_and_run_job(words, check_alone)))
         return f"exit code {code}", [f"{problem} {words[len(SMALL) + 1 :]!r}" for problem in problems]
 
     def word(self, rng: random.Random) -> str:
@@ -111,4 +111,4 @@ STANDARD = {"task", "data", "loss", "optimizer", "scheduler", "hard_loss", "anne
 
 def check_alone(config: DictConfig) -> None:
     """What ``kd run`` does with the settings before anything is trained."""
-    checked(config, Path(HydraConfig.get().runtime.output_dir), overrides_of_job())
+    check_job_settings(config, Path(HydraConfig.get().runtime.output_dir), overrides_of_job())

@@ -17,7 +17,7 @@ from kd_lightning.losses.functional.chunked.tempered_rows import TemperedRows
 from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
 from kd_lightning.losses.functional.divergence import ForwardKLDivergence, ReverseKLDivergence
 from kd_lightning.losses.functional.mixed_divergence import JeffreysDivergence
-from kd_lightning.teachers.stored.topk_logits import LOWEST, MISSING, TopKLogits
+from kd_lightning.teachers.stored.topk_logits import LOWEST, MISSING_MASS, TopKLogits
 from kd_lightning.types import DenseLogits, LinearLogits
 from tests.losses.functional.test_chunked import FEWER, SOME, C, N, compare, flags, gradients, head, random, targets
 
@@ -34,7 +34,7 @@ def top(missing: str, k: int = 3, rows: int = N, dtype: torch.dtype = torch.floa
     log_probs = (random(rows, C, seed=9, scale=1.5) + frequencies().log()).log_softmax(-1)
     highest, classes = log_probs.topk(k, dim=-1)
     rest = log_probs.scatter(-1, classes, -torch.inf).logsumexp(dim=-1, keepdim=True).clamp(min=LOWEST)
-    return TopKLogits(classes, highest.to(dtype), rest.to(dtype), MISSING[missing], C, frequencies())
+    return TopKLogits(classes, highest.to(dtype), rest.to(dtype), MISSING_MASS[missing], C, frequencies())
 
 
 def probabilities(teacher: TopKLogits, row: int, temperature: float) -> list[float]:
@@ -50,7 +50,7 @@ def probabilities(teacher: TopKLogits, row: int, temperature: float) -> list[flo
 
 
 def name_of(teacher: TopKLogits) -> str:
-    return next(name for name, missing in MISSING.items() if missing is teacher.missing)
+    return next(name for name, missing in MISSING_MASS.items() if missing is teacher.missing)
 
 
 def by_definition(student: LinearLogits, teacher: TopKLogits, mask: Tensor, temperature: float) -> Tensor:
@@ -66,7 +66,7 @@ def by_definition(student: LinearLogits, teacher: TopKLogits, mask: Tensor, temp
     return temperature**2 * total / int(mask.sum())
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 def test_value_and_gradients_are_those_of_the_definition(missing: str, temperature: float) -> None:
     student, teacher = head(), top(missing)
@@ -77,7 +77,7 @@ def test_value_and_gradients_are_those_of_the_definition(missing: str, temperatu
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize("k", [1, 4, C])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -98,7 +98,7 @@ def test_several_terms_and_divergences_at_once() -> None:
     compare(head(), top("unigram"), SOME, HardTerm(targets(), FEWER, 0.1), terms, rows=3)
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 def test_gradients_agree_with_finite_differences(missing: str) -> None:
     student, teacher, terms = head(rows=3), top(missing, rows=3), [SoftTerm(ForwardKLDivergence(), 2.0, 0.7)]
     hard = HardTerm(targets(3), flags(1, 0, 1), 0.3, label_smoothing=0.1)
@@ -123,7 +123,7 @@ def test_no_whole_row_of_the_teacher_is_made_for_forward_kl(monkeypatch: pytest.
             chunked_loss(head(), teacher, SOME, hard, [SoftTerm(ReverseKLDivergence(), 2.0, 0.5)], rows=3)
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 def test_students_share_the_peaks_and_get_what_each_would_get_alone(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +153,7 @@ def test_students_share_the_peaks_and_get_what_each_would_get_alone(
             assert torch.equal(mine, alone)
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_what_stands_where_nothing_counts_reaches_nothing(missing: str, poison: float) -> None:
     def result(value: float) -> list[Tensor]:
@@ -171,7 +171,7 @@ def test_what_stands_where_nothing_counts_reaches_nothing(missing: str, poison: 
         assert torch.equal(clean, poisoned)
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 def test_leading_dimensions(missing: str) -> None:
     flat, teacher, mask = head(rows=6), top(missing, rows=6), flags(1, 0, 1, 1, 1, 1)
     parts = {name: getattr(teacher, name).unflatten(0, (2, 3)) for name in ("classes", "log_probs", "log_missing")}
@@ -181,7 +181,7 @@ def test_leading_dimensions(missing: str) -> None:
     torch.testing.assert_close(found.total, chunked_loss(flat, teacher, mask, None, terms).total)
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_float32_and_autocast_are_near_float64(missing: str, temperature: float) -> None:
     terms = [SoftTerm(ForwardKLDivergence(), temperature, 0.5)]
@@ -208,7 +208,7 @@ def test_a_frequent_class_of_little_mass_keeps_its_gradient_in_float32() -> None
     for dtype in (torch.float32, torch.float64):
         log_rest = torch.tensor([[0.5]]).log().to(dtype)
         kept = log_probs.to(dtype), log_rest
-        teacher = TopKLogits(torch.arange(C - 2)[None], *kept, MISSING["unigram"], C, counts / counts.sum())
+        teacher = TopKLogits(torch.arange(C - 2)[None], *kept, MISSING_MASS["unigram"], C, counts / counts.sum())
         rows = PeakedRows.of(teacher, 1.0)
         assert rows is not None
         gradient[dtype] = torch.zeros(1, C, dtype=dtype)
@@ -217,7 +217,7 @@ def test_a_frequent_class_of_little_mass_keeps_its_gradient_in_float32() -> None
     torch.testing.assert_close(gradient[torch.float64], teacher.dense().softmax(-1), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing", MISSING_MASS)
 def test_a_teacher_without_doubt_and_extreme_students_stay_finite(missing: str) -> None:
     teacher = top(missing, dtype=torch.float32)
     sure = replace(

@@ -12,12 +12,12 @@ from torch import Tensor
 from kd_lightning.losses.functional.relations import (
     angles,
     gaussian_kernel,
+    mask_pairs,
+    mask_triples,
     neighbor_log_probs,
-    pairs,
+    normalize_vectors,
     relative_distances,
     similarities,
-    triples,
-    unit,
 )
 
 COUNTED = torch.tensor([True, True, False, True, True])
@@ -32,9 +32,9 @@ def rows(width: int = 3) -> Tensor:
 def test_pairs_and_triples_are_of_different_samples_that_count() -> None:
     for i in range(5):
         for j in range(5):
-            assert pairs(COUNTED)[i, j] == (i != j and i in KEPT and j in KEPT)
+            assert mask_pairs(COUNTED)[i, j] == (i != j and i in KEPT and j in KEPT)
             for k in range(5):
-                assert triples(COUNTED)[i, j, k] == (len({i, j, k}) == 3 and {i, j, k} <= set(KEPT))
+                assert mask_triples(COUNTED)[i, j, k] == (len({i, j, k}) == 3 and {i, j, k} <= set(KEPT))
 
 
 def test_distances_are_in_units_of_their_mean() -> None:
@@ -74,7 +74,7 @@ def test_neighbors_are_other_samples_by_their_cosine() -> None:
         kernel = {j: (float(torch.cosine_similarity(x[i], x[j], dim=0)) + 1) / 2 for j in KEPT if j != i}
         for j, value in kernel.items():
             assert found[i, j].item() == pytest.approx(math.log(value / sum(kernel.values())), abs=1e-9)
-    assert not found[~pairs(COUNTED)].any()
+    assert not found[~mask_pairs(COUNTED)].any()
 
 
 def test_the_kernel_s_series_tends_to_the_gaussian() -> None:
@@ -96,7 +96,7 @@ FUNCTIONS = {
     "similarities": lambda x, _: similarities(x),
     "neighbors": neighbor_log_probs,
     "kernel": lambda x, _: gaussian_kernel(x, 0.4, 2),
-    "unit": lambda x, _: unit(x),
+    "unit": lambda x, _: normalize_vectors(x),
 }
 functions = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS.keys())
 
@@ -110,7 +110,7 @@ def test_gradients_are_those_of_the_values(function: Callable[[Tensor, Tensor], 
 
 
 def triple_or_pair(found: Tensor, counted: Tensor) -> Tensor:
-    mask = triples(counted) if found.dim() == 3 else pairs(counted)
+    mask = mask_triples(counted) if found.dim() == 3 else mask_pairs(counted)
     return found[mask] if found.shape == mask.shape else found
 
 

@@ -73,7 +73,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Found:
+class ChunkResult:
     """Of some rows: the gradient [n, C] of the total with respect to their logits, and the terms' values [n]."""
 
     gradient: Tensor | None
@@ -82,7 +82,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class ChunkArithmetic:
     """What is done with each chunk.
 
     Attributes:
@@ -99,7 +99,7 @@ class Arithmetic:
     narrow: torch.dtype | None
     gradient: torch.dtype | None
 
-    def __call__(self, chunk: Chunk, buffers: Buffers) -> Found:
+    def __call__(self, chunk: Chunk, buffers: Buffers) -> ChunkResult:
         """Values and gradient of the terms; the gradient stands in one of the buffers."""
         rows = len(chunk.student.hidden)
         bits = chunk.student.rows(0, rows, BITS / self.warmest, buffers.get("student", rows))
@@ -127,7 +127,7 @@ class Arithmetic:
             free = "student powers" if divergence.apart and number == len(self.soft) else "powers"
             teacher = peaked or self.teacher(chunk, temperature, bits.dtype, free, buffers)
             soft.append(divergence.by_rows(teacher, colder, coefficient, gradient))
-        return Found(gradient, hard, soft)
+        return ChunkResult(gradient, hard, soft)
 
     def teacher(
         self, chunk: Chunk, temperature: float, dtype: torch.dtype, free: str, buffers: Buffers
@@ -176,13 +176,13 @@ def _add_at(rows: Tensor, places: Tensor, values: Tensor) -> None:
         rows.scatter_add_(1, places, values)
 
 
-def _in_one_go(arithmetic: Arithmetic, chunk: Chunk) -> Found:
+def _in_one_go(arithmetic: ChunkArithmetic, chunk: Chunk) -> ChunkResult:
     found = arithmetic(chunk, NoBuffers())
     return found if found.gradient is None else replace(found, gradient=found.gradient.to(arithmetic.gradient))
 
 
 @functools.cache
-def compiled_arithmetic() -> Callable[[Arithmetic, Chunk], Found]:
+def compiled_arithmetic() -> Callable[[ChunkArithmetic, Chunk], ChunkResult]:
     with warnings.catch_warnings():
         # torch's own use of torch, in 2.13.
         warnings.filterwarnings("ignore", ".*torch.jit.script_method.*", DeprecationWarning)

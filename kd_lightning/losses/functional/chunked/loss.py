@@ -22,7 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd_lightning.losses.functional.chunked.arithmetic import Arithmetic, Buffers, Chunk, Found, compiled_arithmetic
+from kd_lightning.losses.functional.chunked.arithmetic import (
+    Buffers,
+    Chunk,
+    ChunkArithmetic,
+    ChunkResult,
+    compiled_arithmetic,
+)
 from kd_lightning.losses.functional.chunked.peaked_rows import PeakedRows
 from kd_lightning.losses.functional.chunked.shared_rows import SharedRows
 from kd_lightning.losses.functional.chunked.tempered_rows import BITS
@@ -166,7 +172,7 @@ class _Chunked(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             products = _Products(hidden, weight, bias, [needed and job.grad for needed in ctx.needs_input_grad], narrow)
             terms = _Terms(job, products.dtype)
-            arithmetic = Arithmetic(
+            arithmetic = ChunkArithmetic(
                 tuple((term.divergence, term.temperature) for term in job.soft),
                 None if job.hard is None else job.hard.label_smoothing,
                 job.warmest,
@@ -321,7 +327,7 @@ class _Terms:
             self.offsets,
         )
 
-    def note(self, found: Found, start: int, stop: int) -> None:
+    def note(self, found: ChunkResult, start: int, stop: int) -> None:
         """Keep the values of these rows."""
         if found.hard is not None:
             self.hard_values[start:stop] = found.hard

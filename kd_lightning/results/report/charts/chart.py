@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kd_lightning.results.numbers import count, significant
+from kd_lightning.results.numbers import format_significant, format_whole
 from kd_lightning.results.report.charts.axis import Axis, curve_axis, step_axis
 
 MOST_Y = 7  # ticks of the axis of values
@@ -66,7 +66,7 @@ def leave_out(values: Sequence[float], axis: Axis) -> str:
     if not beyond:
         return ""
     farthest = max(beyond, key=lambda value: abs(value - axis.low))
-    return f"Early values lie beyond the axis, as far as {significant(farthest)}."
+    return f"Early values lie beyond the axis, as far as {format_significant(farthest)}."
 
 
 def _sentences(chart: Chart) -> Iterator[str]:
@@ -74,11 +74,11 @@ def _sentences(chart: Chart) -> Iterator[str]:
     for line in chart.series:
         (first, start), (last, end) = line.points[0], line.points[-1]
         if first == last:
-            yield f"{line.label}: one value, {significant(start)} at step {count(first)}."
+            yield f"{line.label}: one value, {format_significant(start)} at step {format_whole(first)}."
         else:
             yield (
-                f"{line.label}: {len(line.points)} values, from {significant(start)} at step {count(first)} "
-                f"to {significant(end)} at step {count(last)}."
+                f"{line.label}: {len(line.points)} values, from {format_significant(start)} at step {format_whole(first)} "
+                f"to {format_significant(end)} at step {format_whole(last)}."
             )
         if line.chosen:
-            yield f"Chosen on validation: step {count(line.chosen[0])}, {significant(line.chosen[1])}."
+            yield f"Chosen on validation: step {format_whole(line.chosen[0])}, {format_significant(line.chosen[1])}."

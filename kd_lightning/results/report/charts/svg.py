@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from kd_lightning.results.numbers import significant, tick
+from kd_lightning.results.numbers import format_significant, format_tick
 from kd_lightning.results.report.charts.axis import Axis
 from kd_lightning.results.report.charts.chart import Chart, Series
 
 LEFT, RIGHT, BOTTOM = 50, 18, 46  # margins; the left one holds tick labels
 ROW = 20  # height of a line of text
-LETTER = 7.2  # a generous mean width of a letter, to place the entries of the legend
+LETTER_WIDTH = 7.2  # a generous mean width of a letter, to place the entries of the legend
 MOST_DOTS = 60  # a line with more points than this is drawn without dots
 DOTS = (  # one shape per style, about 7 px wide, so that no line is told by its color alone
     "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z",
@@ -51,7 +51,7 @@ class Frame:
         return self.height - BOTTOM
 
 
-def draw(chart: Chart, name: str, kind: str, width: int, height: int) -> str:
+def draw_chart(chart: Chart, name: str, kind: str, width: int, height: int) -> str:
     """The chart as an SVG element.
 
     Args:
@@ -71,28 +71,28 @@ def draw(chart: Chart, name: str, kind: str, width: int, height: int) -> str:
         f'aria-labelledby="{name}-title {name}-desc">',
         f'<title id="{name}-title">{escape(chart.title)}</title>',
         f'<desc id="{name}-desc">{escape(chart.description())}</desc>',
-        text(0, 14, chart.y_label + scale, "label"),
-        *(entry(*place) for place in legend),
-        *grid(frame),
-        *boundary(chart, frame),
-        clip_path(name, frame),
-        *(line for series in chart.series for line in drawn(series, frame, name)),
-        text((LEFT + width - RIGHT) / 2, height - 6, chart.x_label, "label mid"),
+        draw_text(0, 14, chart.y_label + scale, "label"),
+        *(draw_legend_entry(*place) for place in legend),
+        *draw_grid(frame),
+        *draw_boundary(chart, frame),
+        draw_clip_path(name, frame),
+        *(line for series in chart.series for line in draw_series(series, frame, name)),
+        draw_text((LEFT + width - RIGHT) / 2, height - 6, chart.x_label, "label mid"),
         "</svg>",
     ]
     return "\n".join(parts)
 
 
-def text(x: float, y: float, words: str, kind: str) -> str:
+def draw_text(x: float, y: float, words: str, kind: str) -> str:
     """One text element."""
     return f'<text class="{kind}" x="{x:g}" y="{y:g}">{escape(words)}</text>'
 
 
-def cut(words: str, most: int) -> str:
+def shorten_words(words: str, most: int) -> str:
     """Words that are at most so many letters long.
 
     Example:
-        >>> cut("optimizer.weight_decay", 13)
+        >>> shorten_words("optimizer.weight_decay", 13)
         'optimizer.we…'
     """
     return words if len(words) <= most else f"{words[: most - 1]}…"
@@ -105,7 +105,7 @@ def legend_places(chart: Chart, width: int) -> list[tuple[float, int, str, int]]
         entries.append((CHOSEN, -1))
     places, left, row = [], 0.0, 0
     for label, style in entries:
-        size = 44 + LETTER * len(label)
+        size = 44 + LETTER_WIDTH * len(label)
         if left and left + size > width:
             left, row = 0.0, row + 1
         places.append((left, row, label, style))
@@ -113,53 +113,59 @@ def legend_places(chart: Chart, width: int) -> list[tuple[float, int, str, int]]
     return places
 
 
-def entry(left: float, row: int, label: str, style: int) -> str:
+def draw_legend_entry(left: float, row: int, label: str, style: int) -> str:
     """One entry of the legend: a piece of the line with its dot, and the label."""
     middle = ROW + 14 + ROW * row
     if style < 0:
         mark = f'<circle class="ring" cx="{left + 13:g}" cy="{middle}" r="6"/>'
     else:
-        mark = f'<path class="line s{style}" d="M{left:g} {middle}h26"/>{dot(left + 13, middle, style)}'
-    return mark + text(left + 32, middle + 4.5, label, "")
+        mark = f'<path class="line s{style}" d="M{left:g} {middle}h26"/>{draw_dot(left + 13, middle, style)}'
+    return mark + draw_text(left + 32, middle + 4.5, label, "")
 
 
-def dot(x: float, y: float, style: int, words: str = "") -> str:
+def draw_dot(x: float, y: float, style: int, words: str = "") -> str:
     """The mark of one value; ``words`` show under the pointer."""
     hint = f"<title>{escape(words)}</title>" if words else ""
     return f'<path class="dot s{style}" transform="translate({x:g} {y:g})" d="{DOTS[style]}">{hint}</path>'
 
 
-def grid(frame: Frame) -> list[str]:
+def draw_grid(frame: Frame) -> list[str]:
     """Grid lines and tick labels of both axes."""
     right = frame.width - RIGHT
     parts = []
     for value in frame.y.ticks:
         _, y = frame.place((frame.x.low, value))
-        parts += [f'<path class="grid" d="M{LEFT} {y:g}H{right}"/>', text(LEFT - 7, y + 4.5, tick(value), "end")]
+        parts += [
+            f'<path class="grid" d="M{LEFT} {y:g}H{right}"/>',
+            draw_text(LEFT - 7, y + 4.5, format_tick(value), "end"),
+        ]
     for value in frame.x.ticks:
         x, _ = frame.place((value, frame.y.low))
-        parts += [f'<path class="axis" d="M{x:g} {frame.floor}v5"/>', text(x, frame.floor + 20, tick(value), "mid")]
+        parts += [
+            f'<path class="axis" d="M{x:g} {frame.floor}v5"/>',
+            draw_text(x, frame.floor + 20, format_tick(value), "mid"),
+        ]
     return [*parts, f'<path class="axis" d="M{LEFT} {frame.floor}H{right}"/>']
 
 
-def boundary(chart: Chart, frame: Frame) -> list[str]:
+def draw_boundary(chart: Chart, frame: Frame) -> list[str]:
     """The upright line where distillation takes over, with its name above the plot."""
     if chart.boundary is None:
         return []
     x, _ = frame.place((chart.boundary, frame.y.low))
     side = "" if x < frame.width / 2 else " end"
-    name = text(x, frame.top - 7, "distillation begins", "note" + side)
+    name = draw_text(x, frame.top - 7, "distillation begins", "note" + side)
     return [f'<path class="boundary" d="M{x:g} {frame.top - 3}V{frame.floor}"/>', name]
 
 
-def clip_path(name: str, frame: Frame) -> str:
+def draw_clip_path(name: str, frame: Frame) -> str:
     """The plot's area and the width of a line around it: ``clip-path="url(#NAME_plot)"`` cuts off what lies outside."""
     width, height = frame.width - LEFT - RIGHT, frame.floor - frame.top
     area = f'<rect x="{LEFT - 3}" y="{frame.top - 3}" width="{width + 6}" height="{height + 6}"/>'
     return f'<defs><clipPath id="{name}_plot">{area}</clipPath></defs>'
 
 
-def drawn(series: Series, frame: Frame, name: str) -> list[str]:
+def draw_series(series: Series, frame: Frame, name: str) -> list[str]:
     """One line: its points joined, a dot for each where they are few, a ring on the chosen one."""
     places = [frame.place(point) for point in series.points]
     joined = " ".join(f"{x:g},{y:g}" for x, y in places)
@@ -168,9 +174,11 @@ def drawn(series: Series, frame: Frame, name: str) -> list[str]:
     if len(places) <= MOST_DOTS:
         for (step, value), (x, y) in zip(series.points, places, strict=True):
             if frame.y.holds(value):
-                parts.append(dot(x, y, series.style, f"{series.label}, step {step:,}: {significant(value)}"))
+                parts.append(
+                    draw_dot(x, y, series.style, f"{series.label}, step {step:,}: {format_significant(value)}")
+                )
     if series.chosen:
         x, y = frame.place(series.chosen)
-        words = f"{series.label}, {CHOSEN}: step {series.chosen[0]:,}, {significant(series.chosen[1])}"
+        words = f"{series.label}, {CHOSEN}: step {series.chosen[0]:,}, {format_significant(series.chosen[1])}"
         parts.append(f'<circle class="ring" cx="{x:g}" cy="{y:g}" r="6"><title>{escape(words)}</title></circle>')
     return parts

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd_lightning.errors import KDError
-from kd_lightning.results.roles import present
+from kd_lightning.results.roles import list_models
 from kd_lightning.safety import record_fields
 from kd_lightning.safety.inside import is_plain_file, is_plain_folder
 from kd_lightning.safety.json_files import read_json, read_record, read_text
 
-NEEDED = ("metric", "mode", "batch_size", "models")
+REQUIRED_RESULTS = ("metric", "mode", "batch_size", "models")
 
 
 class Measurement(NamedTuple):
@@ -56,15 +56,15 @@ def read_run(folder: Path) -> RunFiles:
     results = read_results(folder / "results.json")
     metrics: dict[str, list[Measurement]] = {}
     gaps: list[str] = []
-    for stage in dict.fromkeys(role.stage for role, _ in present(results) if role.stage):
+    for stage in dict.fromkeys(role.stage for role, _ in list_models(results) if role.stage):
         metrics[stage], sentences = read_metrics(folder / "metrics" / f"{stage}.csv")
         gaps.extend(sentences)
     return RunFiles(
         name=folder.resolve().name,
         results=results,
         metrics=metrics,
-        config=text_or_nothing(folder / "config.yaml"),
-        overrides=text_or_nothing(path).splitlines() if is_plain_file(path := folder / "overrides.txt") else None,
+        config=read_text_or_nothing(folder / "config.yaml"),
+        overrides=read_text_or_nothing(path).splitlines() if is_plain_file(path := folder / "overrides.txt") else None,
         environment=read_environment(folder / "environment.json"),
         gaps=gaps,
     )
@@ -75,7 +75,7 @@ def read_results(path: Path) -> dict[str, Any]:
     if not is_plain_file(path):
         raise KDError(f"{path}: not there, so the run has no result yet; repeat its command to finish it")
     try:
-        return read_record(path, record_fields.RESULTS, NEEDED)
+        return read_record(path, record_fields.RESULTS_FIELDS, REQUIRED_RESULTS)
     except KDError as error:
         raise KDError(f"{error}; repeat the run's command to write it anew") from error
 
@@ -88,7 +88,7 @@ def read_metrics(path: Path) -> tuple[list[Measurement], list[str]]:
         lines = list(csv.reader(io.StringIO(read_text(path, errors="replace"), newline="")))[1:]
     except (KDError, csv.Error) as error:
         return [], [f"metrics/{path.name} cannot be read: {error}."]
-    rows = [row for row in map(parsed, lines) if row is not None]
+    rows = [row for row in map(parse_measurement, lines) if row is not None]
     gaps = [] if rows else [f"metrics/{path.name} holds no values."]
     if torn := len(lines) - len(rows):
         gaps.append(f"metrics/{path.name}: {torn} unreadable line(s) left out.")
@@ -97,7 +97,7 @@ def read_metrics(path: Path) -> tuple[list[Measurement], list[str]]:
     return rows, gaps
 
 
-def parsed(cells: list[str]) -> Measurement | None:
+def parse_measurement(cells: list[str]) -> Measurement | None:
     """One line of a CSV; None when it is torn."""
     try:
         step, split, name, value = cells
@@ -107,7 +107,7 @@ def parsed(cells: list[str]) -> Measurement | None:
         return None
 
 
-def text_or_nothing(path: Path) -> str:
+def read_text_or_nothing(path: Path) -> str:
     """A text file, or the empty string."""
     return read_text(path, errors="replace").strip() if is_plain_file(path) else ""
 
@@ -117,5 +117,5 @@ def read_environment(path: Path) -> dict[str, Any]:
     try:
         found = read_json(path) if path.is_file() else {}
     except KDError:
-        found = text_or_nothing(path)
+        found = read_text_or_nothing(path)
     return found if isinstance(found, dict) else {"environment": found}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kd_lightning.results.report.figures import write_figures
 from kd_lightning.results.report.replacing import replace_file
-from kd_lightning.results.report.run.markdown import markdown_page
-from kd_lightning.results.report.run.page import html_page, run_figures
+from kd_lightning.results.report.run.markdown import render_run_markdown
+from kd_lightning.results.report.run.page import render_run_page, run_figures
 from kd_lightning.results.report.run.run_files import read_run
 
 
@@ -26,5 +26,5 @@ def write_report(run_folder: Path) -> Path:
     """
     run = read_run(run_folder)
     write_figures(run_figures(run), run_folder)
-    replace_file(run_folder / "report.md", markdown_page(run))
-    return replace_file(run_folder / "report.html", html_page(run))
+    replace_file(run_folder / "report.md", render_run_markdown(run))
+    return replace_file(run_folder / "report.html", render_run_page(run))

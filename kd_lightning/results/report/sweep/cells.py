@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kd_lightning.results.numbers import finite
+from kd_lightning.results.numbers import as_finite
 from kd_lightning.results.report.sweep.levels import as_number
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """What is read, and what is sorted by; None sorts last."""
 
     text: str
@@ -18,7 +18,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """``numeric`` ones stand to the right."""
 
     label: str
@@ -26,33 +26,33 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One job or configuration. ``jobs`` are those whose lines light up with it."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
     jobs: tuple[int, ...]
     command: str
     chosen: bool = False
 
 
 @dataclass(frozen=True)
-class Table:
+class SortedTable:
     """``sorted_by`` is the column that the rows are ordered by, best first; None: no column."""
 
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[TableColumn, ...]
+    rows: tuple[TableRow, ...]
     sorted_by: int | None = None
     ascending: bool = True
 
 
-def number(value: object, text: str) -> Cell:
+def make_number_cell(value: object, text: str) -> TableCell:
     """A number as it is shown."""
-    return Cell(text, finite(value))
+    return TableCell(text, as_finite(value))
 
 
-def words(text: str | None, kind: str = "") -> Cell:
+def make_text_cell(text: str | None, kind: str = "") -> TableCell:
     """Text; sorted by size where it reads as a number."""
     if not text:
-        return Cell("", None, kind)
+        return TableCell("", None, kind)
     value = as_number(text)
-    return Cell(text, text if value is None else value, kind)
+    return TableCell(text, text if value is None else value, kind)

@@ -13,8 +13,8 @@ from typing import Any
 from kd_lightning.results.numbers import shorten_name
 from kd_lightning.results.report.cells import quote_cell
 from kd_lightning.results.report.sweep.model import Report
-from kd_lightning.results.report.sweep.numbers import MINUS, mean_sd
-from kd_lightning.results.report.sweep.table import gains, sort_best_first
+from kd_lightning.results.report.sweep.numbers import MINUS, format_mean_and_sd
+from kd_lightning.results.report.sweep.table import choose_gain_format, sort_best_first
 from kd_lightning.results.statistics.over_seeds import Configuration
 
 SPECIAL = {
@@ -28,15 +28,15 @@ SPECIAL = {
     MINUS: "$-$",
     **{letter: f"\\{letter}" for letter in "_&%#${}"},
 }
-HEADER = r"""% Needs \usepackage{booktabs}.
+LATEX_HEADER = r"""% Needs \usepackage{booktabs}.
 \begin{tabular}{lrrrrrl}
 \toprule
 """
 
 
-def csv_text(report: Report) -> str:
+def format_configurations_csv(report: Report) -> str:
     """``configurations.csv``: one row a configuration; what it lacks is empty."""
-    rows = [csv_row(c) for c in sort_best_first(report.configurations, report.pool.mode)]
+    rows = [list_csv_values(c) for c in sort_best_first(report.configurations, report.pool.mode)]
     text = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["configuration"]
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -45,7 +45,7 @@ def csv_text(report: Report) -> str:
     return text.getvalue()
 
 
-def csv_row(c: Configuration) -> dict[str, Any]:
+def list_csv_values(c: Configuration) -> dict[str, Any]:
     """One configuration."""
     low, high = c.interval or (None, None)
     return {
@@ -70,26 +70,29 @@ def csv_row(c: Configuration) -> dict[str, Any]:
     }
 
 
-def latex_text(report: Report) -> str:
+def format_latex_table(report: Report) -> str:
     """``configurations.tex``: a booktabs table to ``\\input``; the chosen configuration is bold."""
     metric = report.pool.metric
     heads = ["configuration", "seeds", f"validation {metric}", f"test {metric}", f"gain, {report.gains.unit}"]
     lines = [" & ".join(map(escape_latex, [*heads, "95% interval", "verdict"])) + r" \\", r"\midrule"]
     for c in sort_best_first(report.configurations, report.pool.mode):
-        cells = map(escape_latex, latex_cells(c, report))
+        cells = map(escape_latex, list_latex_cells(c, report))
         lines.append(" & ".join(rf"\textbf{{{cell}}}" if c.chosen and cell else cell for cell in cells) + r" \\")
-    return HEADER + "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    return LATEX_HEADER + "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def latex_cells(c: Configuration, report: Report) -> list[str]:
+def list_latex_cells(c: Configuration, report: Report) -> list[str]:
     """One row, not yet escaped."""
-    shown = gains(report.pool, c.metric, c.mode)
+    shown = choose_gain_format(report.pool, c.metric, c.mode)
     unit = "" if c.metric == report.pool.metric else f" {shown.unit}"
     own = unit and f" {c.metric}"
     return [
         shorten_name(c.name) or "all jobs",
         str(len(c.seeds)),
-        *(mean_sd(*each, c.metric, c.mode) + own for each in ((c.val_mean, c.val_sd), (c.test_mean, c.test_sd))),
+        *(
+            format_mean_and_sd(*each, c.metric, c.mode) + own
+            for each in ((c.val_mean, c.val_sd), (c.test_mean, c.test_sd))
+        ),
         shown.text(c.gain_mean, c.gain_sd) + unit,
         " to ".join(map(shown.text, c.interval)) + unit if c.interval else "",
         c.verdict,

@@ -13,18 +13,27 @@ from html import escape
 from statistics import fmean
 from typing import NamedTuple
 
-from kd_lightning.results.numbers import finite, is_share, metric_value, shorten_name
+from kd_lightning.results.numbers import as_finite, format_metric, is_share, shorten_name
 from kd_lightning.results.report.charts.axis import Axis, curve_axis, step_axis, tick_step
 from kd_lightning.results.report.charts.chart import MOST_Y, leave_out
-from kd_lightning.results.report.charts.svg import LEFT, RIGHT, ROW, Frame, clip_path, cut, grid, text
-from kd_lightning.results.report.sweep.files import Curve, Pool, curve, mean, model
-from kd_lightning.results.report.sweep.numbers import mean_sd
-from kd_lightning.results.report.sweep.ramp import LINES, sequential
-from kd_lightning.results.roles import ALONE, DISTILLED, steps_before
+from kd_lightning.results.report.charts.svg import (
+    LEFT,
+    RIGHT,
+    ROW,
+    Frame,
+    draw_clip_path,
+    draw_grid,
+    draw_text,
+    shorten_words,
+)
+from kd_lightning.results.report.sweep.files import Curve, Pool, mean_of_finite, read_job_curve, read_job_model
+from kd_lightning.results.report.sweep.numbers import format_mean_and_sd
+from kd_lightning.results.report.sweep.ramp import LINES, make_sequential_scale
+from kd_lightning.results.roles import ALONE, DISTILLED, count_steps_before
 from kd_lightning.results.statistics.over_seeds import Configuration
 
 MOST_STYLES = 8
-MOST_POINTS = 200  # of one line
+MOST_CURVE_POINTS = 200  # of one line
 ALL_POINTS = 8000  # of all lines together: keeps the page small
 LEAST_POINTS = 8
 
@@ -83,39 +92,39 @@ class SweepCurves:
         return tuple(line for line in self.lines if len(line.jobs) > 1 and (self.legend or line.chosen))
 
 
-def sweep_curves(pool: Pool, found: Sequence[Configuration]) -> SweepCurves | None:
+def read_sweep_curves(pool: Pool, found: Sequence[Configuration]) -> SweepCurves | None:
     """The validation curves of all configurations that logged any; None where no job did."""
-    curves = {job.number: points for job in pool.scored if (points := curve(job, pool))}
+    curves = {job.number: points for job in pool.scored if (points := read_job_curve(job, pool))}
     drawn = [(c, jobs) for c in found if (jobs := tuple(number for number in c.jobs if number in curves))]
     if not drawn:
         return None
     merged = [merge_seeds([curves[number] for number in jobs]) for _, jobs in drawn]
-    most, longest = budget(len(drawn)), max(map(len, merged))
-    styles = assign_styles([c for c, _ in drawn], pool.mode)
+    most, longest = limit_points(len(drawn)), max(map(len, merged))
+    styles = assign_configuration_styles([c for c, _ in drawn], pool.mode)
     styled = 1 < len(drawn) <= MOST_STYLES
     lines = [
         SeedCurve(
             jobs,
-            picked(points, most, pool.mode),
+            pick_points(points, most, pool.mode),
             style,
             c.chosen,
             shorten_name(c.name) or "all jobs",
-            words(c),
-            finite(c.val_mean),
+            list_result_words(c),
+            as_finite(c.val_mean),
         )
         for (c, jobs), points, style in zip(drawn, merged, styles, strict=True)
     ]
-    begin = min(steps_before(job.results or {}, DISTILLED) for job in pool.scored if job.number in curves)
+    begin = min(count_steps_before(job.results or {}, DISTILLED) for job in pool.scored if job.number in curves)
     thin = f" Of {longest} logged values, {most} at most are drawn for each line, the best among them." * (
         longest > most
     )
     return SweepCurves(
         lines=tuple(sorted(lines, key=lambda line: line.chosen)),  # the chosen one on top
-        legend=legend(lines) if styled else (),
-        alone=alone(pool),
+        legend=list_curve_legend(lines) if styled else (),
+        alone=read_alone_mean(pool),
         begin=begin,
         share=all(is_share(value, pool.metric, pool.mode) for points in curves.values() for _, value in points),
-        note=note(pool, lines, styled, begin) + thin,
+        note=write_caption(pool, lines, styled, begin) + thin,
     )
 
 
@@ -134,17 +143,17 @@ def merge_seeds(curves: Sequence[Curve]) -> tuple[SeedPoint, ...]:
     return tuple(SeedPoint(step, fmean(known), min(known), max(known)) for step, known in sorted(shared.items()))
 
 
-def budget(lines: int) -> int:
+def limit_points(lines: int) -> int:
     """Points that each of so many lines may have.
 
     Example:
-        >>> budget(4), budget(200), budget(5000)
+        >>> limit_points(4), limit_points(200), limit_points(5000)
         (200, 40, 8)
     """
-    return max(LEAST_POINTS, min(MOST_POINTS, ALL_POINTS // lines))
+    return max(LEAST_POINTS, min(MOST_CURVE_POINTS, ALL_POINTS // lines))
 
 
-def picked(points: tuple[SeedPoint, ...], most: int, mode: str) -> tuple[SeedPoint, ...]:
+def pick_points(points: tuple[SeedPoint, ...], most: int, mode: str) -> tuple[SeedPoint, ...]:
     """At most ``most`` of the points, values untouched: the first, the last, the best and some in equal distances."""
     if len(points) <= most:
         return points
@@ -155,38 +164,40 @@ def picked(points: tuple[SeedPoint, ...], most: int, mode: str) -> tuple[SeedPoi
     return tuple(points[at] for at in sorted(even | {best}))
 
 
-def words(c: Configuration) -> tuple[str, ...]:
+def list_result_words(c: Configuration) -> tuple[str, ...]:
     """A configuration's results."""
     results = (("validation", c.val_mean, c.val_sd), ("test", c.test_mean, c.test_sd))
-    return tuple(f"{split} {c.metric} {mean_sd(value, sd, c.metric, c.mode)}" for split, value, sd in results)
+    return tuple(
+        f"{split} {c.metric} {format_mean_and_sd(value, sd, c.metric, c.mode)}" for split, value, sd in results
+    )
 
 
-def assign_styles(drawn: Sequence[Configuration], mode: str) -> list[str]:
+def assign_configuration_styles(drawn: Sequence[Configuration], mode: str) -> list[str]:
     """A CSS class for each configuration: its own, s1 for the chosen one; of one or of too many, a step of the scale."""
     if 1 < len(drawn) <= MOST_STYLES:
         free = iter([3, 2, 4, 5, 6, 7, 0] if any(c.chosen for c in drawn) else [3, 2, 4, 5, 6, 7, 0, 1])
         return [f"s{1 if c.chosen else next(free)}" for c in drawn]
-    known = [value for c in drawn if (value := finite(c.val_mean)) is not None]
-    scale = sequential(known, mode) if known else None
-    return [f"l{scale.step(c.val_mean, LINES) if scale and finite(c.val_mean) is not None else 0}" for c in drawn]
+    known = [value for c in drawn if (value := as_finite(c.val_mean)) is not None]
+    scale = make_sequential_scale(known, mode) if known else None
+    return [f"l{scale.step(c.val_mean, LINES) if scale and as_finite(c.val_mean) is not None else 0}" for c in drawn]
 
 
-def legend(lines: Sequence[SeedCurve]) -> tuple[tuple[str, str], ...]:
+def list_curve_legend(lines: Sequence[SeedCurve]) -> tuple[tuple[str, str], ...]:
     """Styles with the names of the configurations."""
     return tuple(
         (f"{line.style} chosen", f"{line.name} (chosen)") if line.chosen else (line.style, line.name) for line in lines
     )
 
 
-def alone(pool: Pool) -> float | None:
+def read_alone_mean(pool: Pool) -> float | None:
     """Mean validation of the student alone; None where the jobs' students differ in size."""
-    records = [model(job, ALONE) for job in pool.scored]
+    records = [read_job_model(job, ALONE) for job in pool.scored]
     if len({record.get("parameters") for record in records}) != 1:
         return None
-    return mean([record.get("val") for record in records])
+    return mean_of_finite([record.get("val") for record in records])
 
 
-def note(pool: Pool, lines: Sequence[SeedCurve], styled: bool, begin: int) -> str:
+def write_caption(pool: Pool, lines: Sequence[SeedCurve], styled: bool, begin: int) -> str:
     """The caption."""
     direction = "Lower" if pool.mode == "min" else "Higher"
     colors = "" if styled else " The stronger the color, the better the validation in the end."
@@ -205,30 +216,30 @@ def note(pool: Pool, lines: Sequence[SeedCurve], styled: bool, begin: int) -> st
 # -- drawing ----------------------------------------------------------------------------------------------------------
 
 
-def draw(chart: SweepCurves, pool: Pool, name: str, kind: str, width: int, height: int) -> str:
+def draw_sweep_curves(chart: SweepCurves, pool: Pool, name: str, kind: str, width: int, height: int) -> str:
     """The chart as an SVG element; arguments as of ``svg.draw``."""
     last = max(line.points[-1].step for line in chart.lines)
-    y = values_axis(chart)
-    frame = Frame(width, height, ROW + 8, steps_axis(chart.begin, last, max(3, (width - LEFT - RIGHT) // 90)), y)
+    y = make_value_axis(chart)
+    frame = Frame(width, height, ROW + 8, draw_steps_axis(chart.begin, last, max(3, (width - LEFT - RIGHT) // 90)), y)
     unit = ", %" if chart.share else ", log scale" if y.log else ""
     parts = [
         f'<svg class="chart {kind} lines" viewBox="0 0 {width} {height}" role="img" '
         f'aria-labelledby="{name}-title {name}-desc">',
         f'<title id="{name}-title">Learning curves of all configurations</title>',
-        f'<desc id="{name}-desc">{escape(description(chart, pool))}</desc>',
-        text(0, 14, cut(f"validation {pool.metric}{unit}", width // 8), "label"),
-        *grid(frame),
-        *reference(chart, frame),
-        clip_path(name, frame),
+        f'<desc id="{name}-desc">{escape(describe_sweep_curves(chart, pool))}</desc>',
+        draw_text(0, 14, shorten_words(f"validation {pool.metric}{unit}", width // 8), "label"),
+        *draw_grid(frame),
+        *draw_reference(chart, frame),
+        draw_clip_path(name, frame),
         *(draw_band(line, frame, chart.factor, name) for line in chart.banded),
         *(draw_line(line, number, frame, chart.factor, name) for number, line in enumerate(chart.lines)),
-        text((LEFT + width - RIGHT) / 2, height - 6, "optimizer steps", "label mid"),
+        draw_text((LEFT + width - RIGHT) / 2, height - 6, "optimizer steps", "label mid"),
         "</svg>",
     ]
     return "\n".join(parts)
 
 
-def values_axis(chart: SweepCurves) -> Axis:
+def make_value_axis(chart: SweepCurves) -> Axis:
     """The axis of the values, which early ones may leave."""
     banded = set(chart.banded)
     curves = []
@@ -239,12 +250,14 @@ def values_axis(chart: SweepCurves) -> Axis:
     return curve_axis(curves, levels, MOST_Y, may_log=not chart.share)
 
 
-def left_out(chart: SweepCurves) -> str:
+def describe_left_out(chart: SweepCurves) -> str:
     """That values lie beyond the axis, or nothing."""
-    return leave_out([chart.factor * point.mean for line in chart.lines for point in line.points], values_axis(chart))
+    return leave_out(
+        [chart.factor * point.mean for line in chart.lines for point in line.points], make_value_axis(chart)
+    )
 
 
-def steps_axis(begin: int, last: int, most: int) -> Axis:
+def draw_steps_axis(begin: int, last: int, most: int) -> Axis:
     """From where the curves begin to the last step, ticks at round numbers."""
     if last <= begin:
         return step_axis(last, most)
@@ -279,7 +292,7 @@ def join_places(places: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in places)
 
 
-def reference(chart: SweepCurves, frame: Frame) -> list[str]:
+def draw_reference(chart: SweepCurves, frame: Frame) -> list[str]:
     """The level of the student alone."""
     if chart.alone is None:
         return []
@@ -287,10 +300,10 @@ def reference(chart: SweepCurves, frame: Frame) -> list[str]:
     return [f'<path class="boundary" d="M{LEFT} {y:g}H{frame.width - RIGHT}"/>']
 
 
-def description(chart: SweepCurves, pool: Pool) -> str:
+def describe_sweep_curves(chart: SweepCurves, pool: Pool) -> str:
     """The chart in words."""
     ends = [line.points[-1].mean for line in chart.lines]
-    low, high = (metric_value(end, pool.metric, pool.mode) for end in (min(ends), max(ends)))
+    low, high = (format_metric(end, pool.metric, pool.mode) for end in (min(ends), max(ends)))
     plural = "" if len(ends) == 1 else "s"
     return (
         f"Line chart of validation {pool.metric} against optimizer steps for {len(ends)} configuration{plural}, means over "

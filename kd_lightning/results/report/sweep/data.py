@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kd_lightning.results.numbers import finite, shorten_number
+from kd_lightning.results.numbers import as_finite, shorten_number
 from kd_lightning.results.report.sweep.curves import SeedCurve
-from kd_lightning.results.report.sweep.files import measure, value_of
+from kd_lightning.results.report.sweep.files import read_measure, read_value
 from kd_lightning.results.report.sweep.heat_map import MEASURES
-from kd_lightning.results.report.sweep.levels import Parameter
+from kd_lightning.results.report.sweep.levels import SweptParameter
 from kd_lightning.results.report.sweep.model import Report
 from kd_lightning.results.sweep_folder import Job
 
 
-def data_text(report: Report) -> str:
+def format_report_data(report: Report) -> str:
     """The JSON. ``<``, ``>`` and ``&`` are escaped, so no text in it can end the element or begin another one."""
-    text = json.dumps(data(report), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(make_report_data(report), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def data(report: Report) -> dict[str, Any]:
+def make_report_data(report: Report) -> dict[str, Any]:
     """The same as plain values."""
     pool = report.pool
     return {
@@ -30,22 +30,22 @@ def data(report: Report) -> dict[str, Any]:
         "places": report.gains.places,
         "unit": report.gains.unit,
         "measures": list(MEASURES),
-        "parameters": [parameter(found) for found in report.swept],
+        "parameters": [describe_parameter(found) for found in report.swept],
         "chosen": sorted(report.chosen),
-        "jobs": {str(job.number): one_job(job, report) for job in pool.jobs},
-        "curves": [one_curve(line) for line in report.curves.lines] if report.curves else [],
+        "jobs": {str(job.number): describe_job(job, report) for job in pool.jobs},
+        "curves": [describe_curve(line) for line in report.curves.lines] if report.curves else [],
     }
 
 
-def parameter(found: Parameter) -> dict[str, Any]:
+def describe_parameter(found: SweptParameter) -> dict[str, Any]:
     """A swept parameter: its levels, and each job's."""
     return {"name": found.name, "levels": found.levels, "level": {str(n): at for n, at in found.level.items()}}
 
 
-def one_job(job: Job, report: Report) -> dict[str, Any]:
+def describe_job(job: Job, report: Report) -> dict[str, Any]:
     """What the script says about a job."""
-    settings = [(name, value_of(job, name)) for name in report.pool.varied]
-    numbers = {name: finite(measure(job, name)) for name in MEASURES} if job in report.pool.scored else {}
+    settings = [(name, read_value(job, name)) for name in report.pool.varied]
+    numbers = {name: as_finite(read_measure(job, name)) for name in MEASURES} if job in report.pool.scored else {}
     return {
         "label": report.pool.labels[job.number],
         "state": job.state,
@@ -54,7 +54,7 @@ def one_job(job: Job, report: Report) -> dict[str, Any]:
     }
 
 
-def one_curve(line: SeedCurve) -> dict[str, Any]:
+def describe_curve(line: SeedCurve) -> dict[str, Any]:
     """What the script says about a configuration's learning curve."""
     points = [[point.step, *(float(f"{value:.6g}") for value in point[1:])] for point in line.points]
     return {"name": line.name, "words": line.words, "points": points}

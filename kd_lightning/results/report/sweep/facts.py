@@ -8,14 +8,14 @@ from typing import Any
 from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.results.report.run import evidence
 from kd_lightning.results.report.sweep.files import Pool
-from kd_lightning.results.report.sweep.table import labels
+from kd_lightning.results.report.sweep.table import join_labels
 from kd_lightning.results.statistics.over_seeds import Configuration
 from kd_lightning.results.sweep_folder import Job
 
 MOST_KINDS = 4  # different sentences that are told apart
 
 
-def title(pool: Pool) -> str:
+def make_sweep_title(pool: Pool) -> str:
     """The page's heading."""
     tasks = sorted({str((job.results or {}).get("task")) for job in pool.scored})
     total = len(pool.jobs)
@@ -23,18 +23,18 @@ def title(pool: Pool) -> str:
     return f"Sweep report: {about}, {total} job{'' if total == 1 else 's'}"
 
 
-def facts(pool: Pool, found: Sequence[Configuration]) -> list[evidence.Fact]:
+def list_sweep_facts(pool: Pool, found: Sequence[Configuration]) -> list[evidence.Fact]:
     """Everything a reader needs in order to doubt the choice, in the order of importance."""
-    repeats = repeated(pool, found)
+    repeats = describe_repeated_jobs(pool, found)
     all_of_them = [
-        ("Metric", agreed(pool, evidence.metric)),
-        ("Choice", choice(pool)),
+        ("Metric", join_statements(pool, evidence.describe_metric)),
+        ("Choice", describe_choice(pool)),
         ("Test", TEST),
-        ("Comparisons", comparisons(found)),
-        ("Seeds", seeds(pool, found)),
-        ("Budget", agreed(pool, evidence.budget)),
-        ("Teacher", agreed(pool, unchanged)),
-        ("Data", agreed(pool, fingerprint)),
+        ("Comparisons", describe_comparisons(found)),
+        ("Seeds", describe_seeds(pool, found)),
+        ("Budget", join_statements(pool, evidence.describe_training_budget)),
+        ("Teacher", join_statements(pool, describe_teacher_hash)),
+        ("Data", join_statements(pool, describe_fingerprint)),
         *([("Repeats", repeats)] if repeats else []),
         *([("Gaps", " ".join(pool.gaps))] if pool.gaps else []),
     ]
@@ -47,7 +47,7 @@ TEST = (
 )
 
 
-def choice(pool: Pool) -> str:
+def describe_choice(pool: Pool) -> str:
     """What decides between checkpoints and between configurations."""
     return (
         f"Of each stage the checkpoint with the best validation {pool.metric}; of the configurations the one with the best "
@@ -55,7 +55,7 @@ def choice(pool: Pool) -> str:
     )
 
 
-def comparisons(found: Sequence[Configuration]) -> str:
+def describe_comparisons(found: Sequence[Configuration]) -> str:
     """How many comparisons there are, and how they are corrected."""
     tested = [c for c in found if c.p_adjusted is not None]
     if not tested:
@@ -68,7 +68,7 @@ def comparisons(found: Sequence[Configuration]) -> str:
     )
 
 
-def seeds(pool: Pool, found: Sequence[Configuration]) -> str:
+def describe_seeds(pool: Pool, found: Sequence[Configuration]) -> str:
     """What counts as one configuration, and on how many seeds each rests."""
     if not found:
         return ""
@@ -83,44 +83,44 @@ def seeds(pool: Pool, found: Sequence[Configuration]) -> str:
     )
 
 
-def agreed(pool: Pool, say: Callable[[dict[str, Any]], str]) -> str:
+def join_statements(pool: Pool, say: Callable[[dict[str, Any]], str]) -> str:
     """One sentence where all jobs say the same; else each with the jobs that say it."""
     said: dict[str, list[Job]] = {}
     for job in pool.scored:
         said.setdefault(say(job.results or {}), []).append(job)
     if len(said) <= 1:
         return next(iter(said), "")
-    parts = [f"Jobs {labels(jobs, pool)}: {sentence}" for sentence, jobs in list(said.items())[:MOST_KINDS]]
+    parts = [f"Jobs {join_labels(jobs, pool)}: {sentence}" for sentence, jobs in list(said.items())[:MOST_KINDS]]
     more = len(said) - MOST_KINDS
     return "Not the same for all jobs. " + " ".join(parts) + (f" And {more} more kinds." if more > 0 else "")
 
 
-def unchanged(results: dict[str, Any]) -> str:
+def describe_teacher_hash(results: dict[str, Any]) -> str:
     """Whether the frozen teacher stayed as it was; not which one it was."""
-    return evidence.teacher({"models": {}, "teacher_unchanged": results.get("teacher_unchanged")})
+    return evidence.describe_frozen_teacher({"models": {}, "teacher_unchanged": results.get("teacher_unchanged")})
 
 
-def fingerprint(results: dict[str, Any]) -> str:
+def describe_fingerprint(results: dict[str, Any]) -> str:
     """Which data."""
     found = results.get("data_fingerprint")
     return f"Fingerprint {shorten_hash(found) if found else 'not recorded'}."
 
 
-def repeated(pool: Pool, found: Sequence[Configuration]) -> str:
+def describe_repeated_jobs(pool: Pool, found: Sequence[Configuration]) -> str:
     """Jobs that are done and counted under another job's number."""
     counted = {number for c in found for number in c.jobs}
     twice = [job for job in pool.scored if job.number not in counted and not job.confirm]
     if not twice:
         return ""
-    return f"Job {labels(twice, pool)} repeats the settings and seeds of another one and is not counted again."
+    return f"Job {join_labels(twice, pool)} repeats the settings and seeds of another one and is not counted again."
 
 
-def studies(pool: Pool) -> list[str]:
+def describe_studies(pool: Pool) -> list[str]:
     """What is known of the search behind a sweep, a few sentences for each study."""
-    return [study(found) for found in pool.studies]
+    return [describe_study(found) for found in pool.studies]
 
 
-def study(found: dict[str, Any]) -> str:
+def describe_study(found: dict[str, Any]) -> str:
     """One study in words."""
     trials = found.get("trials") if isinstance(found.get("trials"), dict) else {}
     states = ", ".join(f"{number} {state}" for state, number in (trials or {}).items() if number)
@@ -140,7 +140,7 @@ def study(found: dict[str, Any]) -> str:
     return " ".join(part for part in parts if part)
 
 
-def importances(found: dict[str, Any]) -> list[tuple[str, float, str]]:
+def list_importances(found: dict[str, Any]) -> list[tuple[str, float, str]]:
     """Parameter, share of one and its text, most important first; empty where the study has none."""
     values = found.get("importances")
     known = (

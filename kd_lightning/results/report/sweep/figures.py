@@ -19,20 +19,22 @@ def sweep_figures(report: Report) -> Iterator[Figure]:
     """Every chart that the page has."""
     pool = report.pool
     if report.gain_chart:
-        yield Figure("gains", gain_chart.draw(report.gain_chart, "gains", "wide", 560), gain_chart.LEGEND)
+        yield Figure("gains", gain_chart.draw_gain_chart(report.gain_chart, "gains", "wide", 560), gain_chart.LEGEND)
     if report.heat:
         yield Figure("heat", draw_heat_map(report.heat, pool, report.gains, report.chosen))
     for number, chart in enumerate(report.tradeoffs):
         if chart.candidates:
             name = TRADEOFFS.format(number=number)
-            svg = scatter.scatter(chart, name, "wide", 560, 360, report.share)
-            yield Figure(name, svg, tuple(scatter.legend(chart)))
+            svg = scatter.draw_tradeoff(chart, name, "wide", 560, 360, report.share)
+            yield Figure(name, svg, tuple(scatter.list_tradeoff_legend(chart)))
     if curves := report.curves:
-        svg = sweep_curves.draw(curves, pool, "curves", "wide", 760, 380)
+        svg = sweep_curves.draw_sweep_curves(curves, pool, "curves", "wide", 760, 380)
         yield Figure("curves", svg, line_legend(curves.legend, curves.alone is not None, bool(report.chosen)))
     if report.parallel:
         yield Figure(
-            "parallel", parallel.draw(report.parallel, "parallel"), line_legend((), False, bool(report.chosen))
+            "parallel",
+            parallel.draw_parallel_chart(report.parallel, "parallel"),
+            line_legend((), False, bool(report.chosen)),
         )
 
 

@@ -13,31 +13,31 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.errors import KDError
-from kd_lightning.results.groups import names_of
-from kd_lightning.results.numbers import finite
-from kd_lightning.results.report.run.curves import logged
-from kd_lightning.results.report.run.run_files import NEEDED, RunFiles, read_metrics, text_or_nothing
-from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, record, role_of
-from kd_lightning.results.statistics.seed_groups import SEEDS, UNCOUNTED
+from kd_lightning.results.groups import list_group_names
+from kd_lightning.results.numbers import as_finite
+from kd_lightning.results.report.run.curves import read_logged
+from kd_lightning.results.report.run.run_files import REQUIRED_RESULTS, RunFiles, read_metrics, read_text_or_nothing
+from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, find_role, read_model_record
+from kd_lightning.results.statistics.seed_groups import SEED_KEYS, UNCOUNTED
 from kd_lightning.results.sweep_folder import (
     DONE,
     UNREADABLE,
     Job,
     Sweep,
     is_sweep,
-    params,
+    list_varied_names,
+    parse_params,
     read_job,
-    read_json,
+    read_json_or_none,
     read_or_say,
     read_sweep,
-    varied,
 )
 from kd_lightning.safety import record_fields
 from kd_lightning.safety.inside import is_plain_file
 
 UNFINISHED = "unfinished"  # a single run without results: whether it still runs is not recorded
-COMPARED = ("task", "seed", "teacher_seed", *NEEDED)
-NUMBERS = ("val", "test", "steps")  # what both students must have, be it NaN
+COMPARED = ("task", "seed", "teacher_seed", *REQUIRED_RESULTS)
+REQUIRED_NUMBERS = ("val", "test", "steps")  # what both students must have, be it NaN
 Curve = tuple[tuple[int, float], ...]  # (optimizer steps, validation metric)
 
 
@@ -68,22 +68,22 @@ class Pool:
     @cached_property
     def scored(self) -> list[Job]:
         """Jobs that are done and whose numbers can be compared with each other."""
-        return [job for job in self.jobs if usable(job) and job.results["metric"] == self.metric]  # type: ignore[index]
+        return [job for job in self.jobs if is_usable(job) and job.results["metric"] == self.metric]  # type: ignore[index]
 
     @cached_property
     def judged(self) -> list[Job]:
         """All jobs, for the verdict: those with unusable results as if they had none."""
-        return [job if job.results is None or usable(job) else replace(job, results=None) for job in self.jobs]
+        return [job if job.results is None or is_usable(job) else replace(job, results=None) for job in self.jobs]
 
     @cached_property
     def class_groups(self) -> list[str]:
         """The groups of classes that jobs on long-tailed data tell apart, frequent ones first."""
-        return names_of(job.results for job in self.scored)
+        return list_group_names(job.results for job in self.scored)
 
     @property
     def plain(self) -> list[str]:
         """What was varied beside the seeds."""
-        return [name for name in self.varied if name not in SEEDS]
+        return [name for name in self.varied if name not in SEED_KEYS]
 
     @cached_property
     def groups(self) -> list[list[Job]]:
@@ -91,7 +91,7 @@ class Pool:
         found: dict[tuple[str | None, ...], list[Job]] = {}
         for job in self.jobs:
             if job.record and not job.confirm:
-                found.setdefault(tuple(value_of(job, name) for name in self.plain), []).append(job)
+                found.setdefault(tuple(read_value(job, name) for name in self.plain), []).append(job)
         return list(found.values())
 
 
@@ -109,11 +109,11 @@ def read_pool(folders: Sequence[Path]) -> Pool:
         elif is_run(folder):
             found.append((folder.resolve().name, read_single(folder)))
         else:
-            raise KDError(neither(folder))
-    return pooled(sweeps, found, single=len(folders) == 1)
+            raise KDError(explain_no_jobs(folder))
+    return pool_jobs(sweeps, found, single=len(folders) == 1)
 
 
-def pooled(sweeps: Sequence[Sweep], found: Sequence[tuple[str, Job]], single: bool) -> Pool:
+def pool_jobs(sweeps: Sequence[Sweep], found: Sequence[tuple[str, Job]], single: bool) -> Pool:
     """The pool of named jobs; those of a single sweep keep their numbers."""
     if single:
         jobs = tuple(job for _, job in found)
@@ -122,21 +122,25 @@ def pooled(sweeps: Sequence[Sweep], found: Sequence[tuple[str, Job]], single: bo
         jobs = tuple(replace(job, number=number) for number, (_, job) in enumerate(found))
         labels = {number: name for number, (name, _) in enumerate(found)}
     metric, mode = common_metric(jobs)
-    names = [name for name in varied(jobs) if name.partition(".")[0] not in UNCOUNTED]
-    studies = [study for sweep in sweeps if (study := read_json(sweep.folder / "study.json", record_fields.STUDY))]
+    names = [name for name in list_varied_names(jobs) if name.partition(".")[0] not in UNCOUNTED]
+    studies = [
+        study
+        for sweep in sweeps
+        if (study := read_json_or_none(sweep.folder / "study.json", record_fields.STUDY_FIELDS))
+    ]
     return Pool(
         sweeps=tuple(sweeps),
         jobs=jobs,
         labels=labels,
         metric=metric,
         mode=mode,
-        varied=(*(n for n in names if n not in SEEDS), *(n for n in names if n in SEEDS)),
+        varied=(*(n for n in names if n not in SEED_KEYS), *(n for n in names if n in SEED_KEYS)),
         studies=tuple(studies),
-        gaps=tuple(gaps(jobs, labels, metric)),
+        gaps=tuple(describe_gaps(jobs, labels, metric)),
     )
 
 
-def neither(folder: Path) -> str:
+def explain_no_jobs(folder: Path) -> str:
     """What is wrong with a folder that holds no jobs."""
     return (
         f"{folder}: neither a sweep's folder (sweep.json or <n>/job.json) nor a run's (results.json); "
@@ -154,35 +158,35 @@ def read_single(folder: Path) -> Job:
     found = read_job(folder)
     if found.record:
         return found
-    words = text_or_nothing(folder / "overrides.txt").splitlines()
-    results, problem = read_or_say(folder / "results.json", record_fields.RESULTS)
+    words = read_text_or_nothing(folder / "overrides.txt").splitlines()
+    results, problem = read_or_say(folder / "results.json", record_fields.RESULTS_FIELDS)
     if problem:
         return Job(0, folder, {"overrides": words, "state": UNREADABLE, "error": problem})
     return Job(0, folder, {"overrides": words, "state": DONE if results else UNFINISHED}, results or None)
 
 
-def usable(job: Job) -> bool:
+def is_usable(job: Job) -> bool:
     """The job's ``results.json`` holds what every statement needs."""
     results = job.results or {}
-    students = [model(job, name) for name in (ALONE, DISTILLED)]
+    students = [read_job_model(job, name) for name in (ALONE, DISTILLED)]
     return all(results.get(key) is not None for key in COMPARED) and all(
-        isinstance(student.get(name), int | float) for student in students for name in NUMBERS
+        isinstance(student.get(name), int | float) for student in students for name in REQUIRED_NUMBERS
     )
 
 
 def common_metric(jobs: Sequence[Job]) -> tuple[str, str]:
     """Metric and mode of most jobs that are done."""
-    known = [job.results for job in jobs if usable(job) and job.results]
+    known = [job.results for job in jobs if is_usable(job) and job.results]
     if not known:
         return "metric", "min"
     (metric, mode), _ = Counter((r["metric"], r["mode"]) for r in known).most_common(1)[0]
     return str(metric), str(mode)
 
 
-def gaps(jobs: Sequence[Job], labels: dict[int, str], metric: str) -> list[str]:
+def describe_gaps(jobs: Sequence[Job], labels: dict[int, str], metric: str) -> list[str]:
     """What is left out, in sentences."""
-    torn = [labels[job.number] for job in jobs if job.results is not None and not usable(job)]
-    other = [labels[job.number] for job in jobs if usable(job) and (job.results or {})["metric"] != metric]
+    torn = [labels[job.number] for job in jobs if job.results is not None and not is_usable(job)]
+    other = [labels[job.number] for job in jobs if is_usable(job) and (job.results or {})["metric"] != metric]
     sentences = [f"results.json of job {', '.join(torn)} lacks what a report needs."] if torn else []
     if other:
         sentences.append(f"Job {', '.join(other)} was measured in another metric than {metric} and is not compared.")
@@ -192,54 +196,56 @@ def gaps(jobs: Sequence[Job], labels: dict[int, str], metric: str) -> list[str]:
 # -- one job's numbers ------------------------------------------------------------------------------------------------
 
 
-def model(job: Job, name: str) -> dict[str, Any]:
+def read_job_model(job: Job, name: str) -> dict[str, Any]:
     """One model's record; empty where the job has none."""
-    return record(job.results or {}, name)
+    return read_model_record(job.results or {}, name)
 
 
-def measure(job: Job, name: str) -> object:
+def read_measure(job: Job, name: str) -> object:
     """``val`` or ``test`` of the distilled student, or its ``gain`` over the student alone: as recorded, or None."""
-    return (job.results or {}).get("gain_over_baseline") if name == "gain" else model(job, DISTILLED).get(name)
+    return (job.results or {}).get("gain_over_baseline") if name == "gain" else read_job_model(job, DISTILLED).get(name)
 
 
-def seconds(job: Job) -> object:
+def read_job_seconds(job: Job) -> object:
     """Wall time of the job, where it was recorded."""
     return job.record.get("seconds", (job.results or {}).get("wall_seconds"))
 
 
-def reused(job: Job) -> list[str]:
+def list_reused_stages(job: Job) -> list[str]:
     """Stages that the job found in the store; older sweeps tell it in the results alone."""
-    if job.reused or not usable(job):
+    if job.reused or not is_usable(job):
         return job.reused
-    return [stage_of(job, name) for name in (TEACHER, ALONE, DISTILLED) if model(job, name).get("reused")]
+    return [find_stage(job, name) for name in (TEACHER, ALONE, DISTILLED) if read_job_model(job, name).get("reused")]
 
 
-def stage_of(job: Job, name: str) -> str:
+def find_stage(job: Job, name: str) -> str:
     """The stage that made a model."""
-    return role_of(job.results or {}, name).stage
+    return find_role(job.results or {}, name).stage
 
 
 def has_stored_student(job: Job) -> bool:
     """The job is done, and its distilled student came from the store."""
-    return job.state == DONE and stage_of(job, DISTILLED) in reused(job)
+    return job.state == DONE and find_stage(job, DISTILLED) in list_reused_stages(job)
 
 
-def value_of(job: Job, name: str) -> str | None:
+def read_value(job: Job, name: str) -> str | None:
     """The text that an override gave a setting in this job; None where it gave none."""
-    return params(job.overrides).get(name)
+    return parse_params(job.overrides).get(name)
 
 
-def curve(job: Job, pool: Pool) -> Curve:
+def read_job_curve(job: Job, pool: Pool) -> Curve:
     """Validation of the distilled student over its whole budget, the steps of earlier stages included."""
-    if not usable(job):
+    if not is_usable(job):
         return ()
     results = job.results or {}
-    role = role_of(results, DISTILLED)
+    role = find_role(results, DISTILLED)
     rows, _ = read_metrics(job.folder / "metrics" / f"{role.stage}.csv")
-    return logged(RunFiles(job.folder.name, results, {role.stage: rows}, "", None, {}, []), role, "val", pool.metric)
+    return read_logged(
+        RunFiles(job.folder.name, results, {role.stage: rows}, "", None, {}, []), role, "val", pool.metric
+    )
 
 
-def mean(values: Sequence[object]) -> float | None:
+def mean_of_finite(values: Sequence[object]) -> float | None:
     """Mean of those that are finite numbers; None where none is."""
-    known = [number for value in values if (number := finite(value)) is not None]
+    known = [number for value in values if (number := as_finite(value)) is not None]
     return sum(known) / len(known) if known else None

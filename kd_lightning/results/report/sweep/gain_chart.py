@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from kd_lightning.results.numbers import finite, shorten_name, tick
+from kd_lightning.results.numbers import as_finite, format_tick, shorten_name
 from kd_lightning.results.report.charts.axis import Axis, linear_axis
-from kd_lightning.results.report.charts.svg import LETTER, cut, text
+from kd_lightning.results.report.charts.svg import LETTER_WIDTH, draw_text, shorten_words
 from kd_lightning.results.report.standalone import LegendEntry
-from kd_lightning.results.report.sweep.files import Pool, measure
+from kd_lightning.results.report.sweep.files import Pool, read_measure
 from kd_lightning.results.report.sweep.numbers import Differences
 from kd_lightning.results.report.sweep.table import sort_best_first
 from kd_lightning.results.statistics.over_seeds import Configuration
@@ -78,7 +78,7 @@ def gain_chart(
     pool: Pool, found: Sequence[Configuration], gains: Differences, confirmed: bool = False
 ) -> GainChart | None:
     """The chart; None where no configuration has a gain. ``confirmed``: the headline rests on fresh seeds."""
-    known = [c for c in sort_best_first(found, pool.mode) if finite(c.gain_mean) is not None]
+    known = [c for c in sort_best_first(found, pool.mode) if as_finite(c.gain_mean) is not None]
     rows = [gain_row(c, pool, gains) for c in known[:MOST_ROWS]]
     return GainChart(tuple(rows), gains.unit, len(known) - len(rows), confirmed) if rows else None
 
@@ -86,7 +86,9 @@ def gain_chart(
 def gain_row(c: Configuration, pool: Pool, gains: Differences) -> GainRow:
     """One configuration."""
     seeds = [
-        value for job in pool.scored if job.number in c.jobs and (value := finite(measure(job, "gain"))) is not None
+        value
+        for job in pool.scored
+        if job.number in c.jobs and (value := as_finite(read_measure(job, "gain"))) is not None
     ]
     interval = None if c.interval is None else (gains.factor * c.interval[0], gains.factor * c.interval[1])
     ends = f" ({' to '.join(map(gains.text, c.interval))})" if c.interval else ""
@@ -115,7 +117,7 @@ def gain_axis(rows: Sequence[GainRow], most: int) -> Axis:
     return linear_axis(low, high, most)
 
 
-def draw(chart: GainChart, name: str, kind: str, width: int) -> str:
+def draw_gain_chart(chart: GainChart, name: str, kind: str, width: int) -> str:
     """The chart as an SVG element, as high as its rows need.
 
     Args:
@@ -131,18 +133,20 @@ def draw(chart: GainChart, name: str, kind: str, width: int) -> str:
         f'<svg class="chart {kind} scatter" viewBox="0 0 {width} {height}" role="img" '
         f'aria-labelledby="{name}-title {name}-desc">',
         f'<title id="{name}-title">Gain over the student alone</title>',
-        f'<desc id="{name}-desc">{escape(describe(chart))}</desc>',
+        f'<desc id="{name}-desc">{escape(describe_gain_chart(chart))}</desc>',
     ]
     for value in axis.ticks:
-        x = place(axis, value, width)
-        parts += [f'<path class="grid" d="M{x:g} {TOP}V{floor}"/>', text(x, floor + 18, tick(value), "mid")]
-    zero = place(axis, 0.0, width)
+        x = to_pixels(axis, value, width)
+        parts += [f'<path class="grid" d="M{x:g} {TOP}V{floor}"/>', draw_text(x, floor + 18, format_tick(value), "mid")]
+    zero = to_pixels(axis, 0.0, width)
     side = " end" if zero > width / 2 else ""
     parts.append(f'<path class="axis" d="M{zero:g} {TOP - 4}V{floor}"/>')
-    parts.append(text(zero + (-4 if side else 4), TOP - 8, "student alone", "note" + side))
+    parts.append(draw_text(zero + (-4 if side else 4), TOP - 8, "student alone", "note" + side))
     for number, row in enumerate(chart.rows):
         parts += draw_row(row, axis, width, TOP + ROW_HEIGHT * number)
-    parts.append(text(width / 2, height - 6, cut(f"gain on test, {chart.unit}", width // 8), "label mid"))
+    parts.append(
+        draw_text(width / 2, height - 6, shorten_words(f"gain on test, {chart.unit}", width // 8), "label mid")
+    )
     return "\n".join([*parts, "</svg>"])
 
 
@@ -150,21 +154,26 @@ def draw_row(row: GainRow, axis: Axis, width: int, top: int) -> list[str]:
     """A configuration: its name and numbers, and the marks below them."""
     middle = top + 26
     numbers = row.words if width > 400 else row.words.partition(" (")[0]  # on a phone the name needs the room
-    letters = int((width - LETTER * (len(numbers) + 2)) / LETTER)
+    letters = int((width - LETTER_WIDTH * (len(numbers) + 2)) / LETTER_WIDTH)
     star = "\u2605 " if row.chosen else ""
     marks = [
         *([draw_interval(row, axis, width, middle)] if row.interval else []),
         *(
-            f'<path class="seed" transform="translate({place(axis, v, width):g} {middle})" d="{DOT}"/>'
+            f'<path class="seed" transform="translate({to_pixels(axis, v, width):g} {middle})" d="{DOT}"/>'
             for v in row.seeds
         ),
-        f'<path class="gain {row.kind}" transform="translate({place(axis, row.mean, width):g} {middle})" d="{DIAMOND}"/>',
+        f'<path class="gain {row.kind}" transform="translate({to_pixels(axis, row.mean, width):g} {middle})" d="{DIAMOND}"/>',
     ]
     words = escape(f"{row.name}; gain {row.words}; {row.kind.replace('-', ' ')}{'; chosen' if row.chosen else ''}")
     jobs = " ".join(map(str, row.jobs))
     return [
-        text(0, top + 14, star + cut(row.name, max(6, letters - len(star))), "halo name" + " strong" * row.chosen),
-        text(width, top + 14, numbers, "halo end"),
+        draw_text(
+            0,
+            top + 14,
+            star + shorten_words(row.name, max(6, letters - len(star))),
+            "halo name" + " strong" * row.chosen,
+        ),
+        draw_text(width, top + 14, numbers, "halo end"),
         f'<g data-jobs="{jobs}" data-words="{words}"><title>{words}</title>{"".join(marks)}</g>',
     ]
 
@@ -174,19 +183,19 @@ def draw_interval(row: GainRow, axis: Axis, width: int, y: int) -> str:
     assert row.interval is not None
     path = ""
     (low, high), inside = row.interval, (axis.low, axis.high)
-    left, right = (place(axis, min(max(end, inside[0]), inside[1]), width) for end in (low, high))
+    left, right = (to_pixels(axis, min(max(end, inside[0]), inside[1]), width) for end in (low, high))
     path += f"M{left:g} {y}H{right:g}"
     path += f"M{left:g} {y - 4}v8" if low >= inside[0] else f"M{left + 5:g} {y - 4}l-5 4l5 4"
     path += f"M{right:g} {y - 4}v8" if high <= inside[1] else f"M{right - 5:g} {y - 4}l5 4l-5 4"
     return f'<path class="interval {row.kind}" d="{path}"/>'
 
 
-def place(axis: Axis, value: float, width: int) -> float:
+def to_pixels(axis: Axis, value: float, width: int) -> float:
     """Pixels from the left."""
     return round(SIDE + axis.position(value) * (width - 2 * SIDE), 1)
 
 
-def describe(chart: GainChart) -> str:
+def describe_gain_chart(chart: GainChart) -> str:
     """The chart in words."""
     rows = "; ".join(f"{row.name}: {row.words}" for row in chart.rows)
     return f"Gain over the student alone in {chart.unit}, mean and 95% interval. {rows}."

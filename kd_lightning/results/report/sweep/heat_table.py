@@ -8,36 +8,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from kd_lightning.results.numbers import MISSING, metric_value
+from kd_lightning.results.numbers import MISSING_TEXT, format_metric
 from kd_lightning.results.report.sweep.files import Pool
 from kd_lightning.results.report.sweep.heat_map import MEASURES, HeatCell, HeatMap
 from kd_lightning.results.report.sweep.numbers import Differences
-from kd_lightning.results.report.sweep.ramp import STEPS
+from kd_lightning.results.report.sweep.ramp import COLOR_STEPS
 
-STAR = "★"
+CHOSEN_MARK = "★"
 
 
-def caption(found: HeatMap, pool: Pool, gains: Differences) -> str:
+def write_heat_caption(found: HeatMap, pool: Pool, gains: Differences) -> str:
     """What the cells are."""
     unit = f", {gains.unit}" if found.measure == "gain" else ""
     return f"{MEASURES[found.measure]}{'' if found.measure == 'gain' else f' {pool.metric}'}{unit}".capitalize()
 
 
-def cell_text(cell: HeatCell, found: HeatMap, pool: Pool, gains: Differences) -> str:
+def format_heat_cell(cell: HeatCell, found: HeatMap, pool: Pool, gains: Differences) -> str:
     """The number in a cell."""
     if cell.mean is None:
-        return MISSING
-    return gains.text(cell.mean) if found.measure == "gain" else metric_value(cell.mean, pool.metric, pool.mode)
+        return MISSING_TEXT
+    return gains.text(cell.mean) if found.measure == "gain" else format_metric(cell.mean, pool.metric, pool.mode)
 
 
-def color_class(cell: HeatCell, found: HeatMap) -> str:
+def choose_color_class(cell: HeatCell, found: HeatMap) -> str:
     """The cell's class: v0 to v8, or g0 to g8 about 0."""
     if cell.mean is None or found.scale is None:
         return "empty"
     return f"{'g' if found.scale.diverging else 'v'}{found.scale.step(cell.mean)}"
 
 
-def hint(cell: HeatCell, row: str, column: str, found: HeatMap, pool: Pool) -> str:
+def write_cell_hint(cell: HeatCell, row: str, column: str, found: HeatMap, pool: Pool) -> str:
     """What shows under the pointer."""
     place = f"{found.rows.name}={row}, {found.columns.name}={column}"
     if not cell.jobs:
@@ -48,10 +48,10 @@ def hint(cell: HeatCell, row: str, column: str, found: HeatMap, pool: Pool) -> s
     return f"{place}: mean of {of} job{plural} ({names})"
 
 
-def html(found: HeatMap, pool: Pool, gains: Differences, chosen: frozenset[int]) -> Iterator[str]:
+def render_heat_table(found: HeatMap, pool: Pool, gains: Differences, chosen: frozenset[int]) -> Iterator[str]:
     """The table's parts."""
     columns = found.columns.levels
-    yield f'<table class="heat">\n<caption>{escape(caption(found, pool, gains))}</caption>\n<thead>'
+    yield f'<table class="heat">\n<caption>{escape(write_heat_caption(found, pool, gains))}</caption>\n<thead>'
     yield (
         f'<tr><td class="corner"></td><th scope="colgroup" colspan="{len(columns)}">{escape(found.columns.name)}</th></tr>'
     )
@@ -59,42 +59,46 @@ def html(found: HeatMap, pool: Pool, gains: Differences, chosen: frozenset[int])
     yield f'<tr><th scope="col">{escape(found.rows.name)}</th>{heads}</tr>\n</thead>\n<tbody>'
     for row, line in zip(found.rows.levels, found.cells, strict=True):
         cells = "".join(
-            html_cell(cell, row, column, found, pool, gains, chosen) for column, cell in zip(columns, line, strict=True)
+            render_heat_cell(cell, row, column, found, pool, gains, chosen)
+            for column, cell in zip(columns, line, strict=True)
         )
         yield f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>'
     yield "</tbody>\n</table>"
 
 
-def html_cell(
+def render_heat_cell(
     cell: HeatCell, row: str, column: str, found: HeatMap, pool: Pool, gains: Differences, chosen: frozenset[int]
 ) -> str:
     """One cell; a star marks the chosen configuration's."""
-    star = f"{STAR} " if chosen & set(cell.jobs) else ""
-    kind = f"{color_class(cell, found)}{' chosen' if star else ''}"
-    title = escape(hint(cell, row, column, found, pool))
-    return f'<td class="{kind}" title="{title}">{star}{escape(cell_text(cell, found, pool, gains))}</td>'
+    star = f"{CHOSEN_MARK} " if chosen & set(cell.jobs) else ""
+    kind = f"{choose_color_class(cell, found)}{' chosen' if star else ''}"
+    title = escape(write_cell_hint(cell, row, column, found, pool))
+    return f'<td class="{kind}" title="{title}">{star}{escape(format_heat_cell(cell, found, pool, gains))}</td>'
 
 
-def legend(found: HeatMap, pool: Pool, gains: Differences) -> Iterator[str]:
+def render_heat_legend(found: HeatMap, pool: Pool, gains: Differences) -> Iterator[str]:
     """The colors with the values at both ends, the worse one on the left."""
     if found.scale is None:
         return
     scale = found.scale
     ends = (scale.high, scale.low) if scale.mode == "min" else (scale.low, scale.high)
-    texts = [cell_text(HeatCell((), 1, end), found, pool, gains) for end in ends]
+    texts = [format_heat_cell(HeatCell((), 1, end), found, pool, gains) for end in ends]
     letter = "g" if scale.diverging else "v"
     yield '<p class="ramp">'
     yield f'<span class="from">{escape(texts[0])}</span>'
-    yield "".join(f'<span class="swatch {letter}{step}"></span>' for step in range(STEPS))
-    yield f'<span class="to">{escape(texts[1])}</span> <span class="soft">{STAR} chosen configuration</span></p>'
+    yield "".join(f'<span class="swatch {letter}{step}"></span>' for step in range(COLOR_STEPS))
+    yield f'<span class="to">{escape(texts[1])}</span> <span class="soft">{CHOSEN_MARK} chosen configuration</span></p>'
 
 
-def text_rows(
+def list_heat_rows(
     found: HeatMap, pool: Pool, gains: Differences, chosen: frozenset[int]
 ) -> tuple[list[str], list[list[str]]]:
     """Header and cells as text."""
     rows = [
-        [level, *(f"{STAR} " * bool(chosen & set(c.jobs)) + cell_text(c, found, pool, gains) for c in line)]
+        [
+            level,
+            *(f"{CHOSEN_MARK} " * bool(chosen & set(c.jobs)) + format_heat_cell(c, found, pool, gains) for c in line),
+        ]
         for level, line in zip(found.rows.levels, found.cells, strict=True)
     ]
     return [f"{found.rows.name} / {found.columns.name}", *found.columns.levels], rows

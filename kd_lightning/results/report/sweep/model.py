@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from kd_lightning.results.report.sweep.cells import Table
-from kd_lightning.results.report.sweep.curves import SweepCurves, sweep_curves
+from kd_lightning.results.report.sweep.cells import SortedTable
+from kd_lightning.results.report.sweep.curves import SweepCurves, read_sweep_curves
 from kd_lightning.results.report.sweep.files import Pool
 from kd_lightning.results.report.sweep.gain_chart import GainChart, gain_chart
 from kd_lightning.results.report.sweep.heat_map import HeatMap, default_pair, heat_map
-from kd_lightning.results.report.sweep.levels import Parameter, parameters
+from kd_lightning.results.report.sweep.levels import SweptParameter, read_parameters
 from kd_lightning.results.report.sweep.numbers import Differences
 from kd_lightning.results.report.sweep.pair_table import pair_table
-from kd_lightning.results.report.sweep.parallel import Parallel, parallel
-from kd_lightning.results.report.sweep.pareto import Tradeoff, tradeoffs
-from kd_lightning.results.report.sweep.table import configuration_table, gains, job_table
-from kd_lightning.results.statistics.over_seeds import Configuration, configurations, confirmations
+from kd_lightning.results.report.sweep.parallel import Parallel, make_parallel_chart
+from kd_lightning.results.report.sweep.pareto import Tradeoff, list_tradeoffs
+from kd_lightning.results.report.sweep.table import choose_gain_format, configuration_table, job_table
+from kd_lightning.results.statistics.over_seeds import Configuration, list_configurations, list_confirmations
 from kd_lightning.results.statistics.pairwise import compare_with_chosen
-from kd_lightning.results.statistics.seed_groups import gather_exploring
+from kd_lightning.results.statistics.seed_groups import group_exploring_jobs
 from kd_lightning.results.statistics.sweep_sentences import sweep_sentences
 
 
@@ -31,12 +31,12 @@ class Report:
     @cached_property
     def configurations(self) -> list[Configuration]:
         """With their verdicts."""
-        return configurations(self.pool.judged)
+        return list_configurations(self.pool.judged)
 
     @cached_property
     def confirmations(self) -> list[Configuration]:
         """The chosen configuration on fresh seeds."""
-        return confirmations(self.pool.judged)
+        return list_confirmations(self.pool.judged)
 
     @cached_property
     def sentences(self) -> list[str]:
@@ -52,26 +52,26 @@ class Report:
         return sum(known) + singles if plans and len(known) == len(plans) else None
 
     @cached_property
-    def jobs(self) -> Table:
+    def jobs(self) -> SortedTable:
         """One row a job."""
         return job_table(self.pool, [*self.configurations, *self.confirmations])
 
     @cached_property
-    def means(self) -> Table:
+    def means(self) -> SortedTable:
         """One row a configuration."""
         return configuration_table(self.pool, self.configurations)
 
     @cached_property
-    def pairs(self) -> Table | None:
+    def pairs(self) -> SortedTable | None:
         """The other configurations against the chosen one; None where there is nothing to compare."""
-        found = compare_with_chosen(gather_exploring(self.pool.judged), self.configurations)
-        shown = {c.metric: gains(self.pool, c.metric, c.mode) for c in self.configurations}
+        found = compare_with_chosen(group_exploring_jobs(self.pool.judged), self.configurations)
+        shown = {c.metric: choose_gain_format(self.pool, c.metric, c.mode) for c in self.configurations}
         return pair_table(found, self.pool.metric, shown) if found else None
 
     @cached_property
-    def swept(self) -> list[Parameter]:
+    def swept(self) -> list[SweptParameter]:
         """What was varied, seeds last."""
-        return parameters(self.pool.jobs, self.pool.varied)
+        return read_parameters(self.pool.jobs, self.pool.varied)
 
     @cached_property
     def heat(self) -> HeatMap | None:
@@ -88,22 +88,22 @@ class Report:
     @cached_property
     def tradeoffs(self) -> list[Tradeoff]:
         """Quality against size."""
-        return tradeoffs(self.pool, self.configurations)
+        return list_tradeoffs(self.pool, self.configurations)
 
     @cached_property
     def curves(self) -> SweepCurves | None:
         """Learning curves of all jobs."""
-        return sweep_curves(self.pool, self.configurations)
+        return read_sweep_curves(self.pool, self.configurations)
 
     @cached_property
     def parallel(self) -> Parallel | None:
         """Parallel coordinates."""
-        return parallel(self.pool, self.swept, self.configurations)
+        return make_parallel_chart(self.pool, self.swept, self.configurations)
 
     @cached_property
     def gains(self) -> Differences:
         """How gains are written."""
-        return gains(self.pool)
+        return choose_gain_format(self.pool)
 
     @property
     def share(self) -> bool:

@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kd_lightning.results.numbers import finite, is_share, metric_value, significant, substitute
+from kd_lightning.results.numbers import as_finite, describe_not_finite, format_metric, format_significant, is_share
 
 MINUS = "\u2212"
 
 
-def mean_sd(mean: object, sd: object, metric: str, mode: str) -> str:
+def format_mean_and_sd(mean: object, sd: object, metric: str, mode: str) -> str:
     """A mean with its standard deviation in the same decimals; the mean alone where there is no deviation.
 
     Example:
-        >>> mean_sd(0.9137, 0.0042, "accuracy", "max"), mean_sd(33.1, 0.214, "perplexity", "min")
+        >>> format_mean_and_sd(0.9137, 0.0042, "accuracy", "max"), format_mean_and_sd(33.1, 0.214, "perplexity", "min")
         ('91.37 ± 0.42%', '33.10 ± 0.21')
     """
-    value, spread = finite(mean), finite(sd)
-    text = metric_value(mean, metric, mode)
+    value, spread = as_finite(mean), as_finite(sd)
+    text = format_metric(mean, metric, mode)
     if value is None or spread is None:
         return text
     if is_share(value, metric, mode):
         return f"{100 * value:.2f} ± {100 * spread:.2f}%"
-    return f"{text} ± {like(spread, text)}"
+    return f"{text} ± {format_like(spread, text)}"
 
 
-def like(value: float, text: str) -> str:
+def format_like(value: float, text: str) -> str:
     """A number with the decimals of another one's text."""
     if "e" in text:
-        return significant(value, 2)
+        return format_significant(value, 2)
     return f"{value:,.{len(text.partition('.')[2])}f}"
 
 
@@ -54,23 +54,23 @@ class Differences:
             >>> Differences(100.0, 2, "points").text(0.0123), Differences(1.0, 2, "perplexity").text(-1.5, sd=0.25)
             ('+1.23', '−1.50 ± 0.25')
         """
-        number, spread = finite(value), finite(sd)
+        number, spread = as_finite(value), as_finite(sd)
         if number is None:
-            return substitute(value)
-        text = f"{sign(number)}{abs(self.factor * number):,.{self.places}f}"
+            return describe_not_finite(value)
+        text = f"{format_sign(number)}{abs(self.factor * number):,.{self.places}f}"
         return text if spread is None else f"{text} ± {self.factor * spread:,.{self.places}f}"
 
 
-def differences(values: Iterable[object], metric: str, mode: str) -> Differences:
+def choose_difference_format(values: Iterable[object], metric: str, mode: str) -> Differences:
     """How to write differences of these values: as finely as the values themselves are shown."""
-    known = sorted(number for value in values if (number := finite(value)) is not None)
+    known = sorted(number for value in values if (number := as_finite(value)) is not None)
     middle = known[len(known) // 2] if known else None
     if is_share(middle, metric, mode):
         return Differences(100.0, 2, "points")
-    text = significant(middle) if middle is not None else ""
+    text = format_significant(middle) if middle is not None else ""
     return Differences(1.0, 2 if "e" in text else len(text.partition(".")[2]), metric)
 
 
-def sign(number: float) -> str:
+def format_sign(number: float) -> str:
     """``+``, a true minus, or nothing for 0."""
     return "+" if number > 0 else MINUS if number < 0 else ""

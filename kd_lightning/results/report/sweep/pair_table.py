@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from kd_lightning.results.numbers import MISSING, shorten_name
-from kd_lightning.results.report.sweep.cells import Cell, Column, Row, Table, number
+from kd_lightning.results.numbers import MISSING_TEXT, shorten_name
+from kd_lightning.results.report.sweep.cells import SortedTable, TableCell, TableColumn, TableRow, make_number_cell
 from kd_lightning.results.report.sweep.numbers import Differences
-from kd_lightning.results.statistics.pairwise import Pair
+from kd_lightning.results.statistics.pairwise import ConfigurationPair
 
 CAPTION = "Differences on test from the chosen one, by seeds that both have; the intervals hold for all pairs at once"
 
 
-def pair_table(pairs: Sequence[Pair], metric: str, shown: Mapping[str, Differences]) -> Table:
+def pair_table(pairs: Sequence[ConfigurationPair], metric: str, shown: Mapping[str, Differences]) -> SortedTable:
     """A row for each pair, the best on test first; pairs in another metric than the table's last.
 
     Args:
@@ -22,17 +22,17 @@ def pair_table(pairs: Sequence[Pair], metric: str, shown: Mapping[str, Differenc
         shown: Metric -> how its differences are written.
     """
     columns = (
-        Column("configuration", numeric=False),
-        Column(f"better than the chosen one by, {shown[metric].unit}"),
-        Column("95% interval of the difference"),
-        Column("on test", numeric=False),
+        TableColumn("configuration", numeric=False),
+        TableColumn(f"better than the chosen one by, {shown[metric].unit}"),
+        TableColumn("95% interval of the difference"),
+        TableColumn("on test", numeric=False),
     )
     ordered = sorted(pairs, key=lambda pair: (pair.configuration.metric != metric, -pair.difference))
     rows = [pair_row(pair, metric, shown[pair.configuration.metric]) for pair in ordered]
-    return Table(columns, tuple(rows), 1, ascending=False)
+    return SortedTable(columns, tuple(rows), 1, ascending=False)
 
 
-def pair_html(found: Table) -> Iterator[str]:
+def render_pair_table(found: SortedTable) -> Iterator[str]:
     """The table as it stands on the page: a few rows, neither sorted nor filtered by the script."""
     heads = "".join(f'<th scope="col">{escape(column.label)}</th>' for column in found.columns)
     yield '<div class="scroll" role="region" aria-label="Table of pairs" tabindex="0">'
@@ -43,14 +43,16 @@ def pair_html(found: Table) -> Iterator[str]:
     yield "</tbody></table>\n</div>"
 
 
-def pair_row(pair: Pair, metric: str, shown: Differences) -> Row:
+def pair_row(pair: ConfigurationPair, metric: str, shown: Differences) -> TableRow:
     """One pair."""
-    name, ends = shorten_name(pair.configuration.name) or MISSING, pair.interval
+    name, ends = shorten_name(pair.configuration.name) or MISSING_TEXT, pair.interval
     unit = "" if pair.configuration.metric == metric else f" {shown.unit}"
     cells = (
-        Cell(name, name),
-        number(pair.difference, shown.text(pair.difference) + unit),
-        Cell(MISSING) if ends is None else number(ends[0], " to ".join(map(shown.text, ends)) + unit),
-        Cell(pair.verdict, pair.verdict),
+        TableCell(name, name),
+        make_number_cell(pair.difference, shown.text(pair.difference) + unit),
+        TableCell(MISSING_TEXT)
+        if ends is None
+        else make_number_cell(ends[0], " to ".join(map(shown.text, ends)) + unit),
+        TableCell(pair.verdict, pair.verdict),
     )
-    return Row(cells, tuple(pair.configuration.jobs), "")
+    return TableRow(cells, tuple(pair.configuration.jobs), "")

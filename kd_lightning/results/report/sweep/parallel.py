@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from kd_lightning.results.numbers import finite, tick
+from kd_lightning.results.numbers import as_finite, format_tick
 from kd_lightning.results.report.charts.axis import Axis, log_axis, value_axis
-from kd_lightning.results.report.charts.svg import cut, text
-from kd_lightning.results.report.sweep.files import Pool, measure
-from kd_lightning.results.report.sweep.levels import NOT_SET, Parameter
-from kd_lightning.results.report.sweep.ramp import LINES, sequential
+from kd_lightning.results.report.charts.svg import draw_text, shorten_words
+from kd_lightning.results.report.sweep.files import Pool, read_measure
+from kd_lightning.results.report.sweep.levels import NOT_SET, SweptParameter
+from kd_lightning.results.report.sweep.ramp import LINES, make_sequential_scale
 from kd_lightning.results.statistics.over_seeds import Configuration
 
 FOOT = 0.08  # height below which jobs that did not set a number lie
-FEW = 8  # different numbers that each get a tick of their own
+MOST_OWN_TICKS = 8  # different numbers that each get a tick of their own
 TOP, FLOOR, SIDE = 50, 30, 110  # margins in pixels
-LONGEST = 13  # letters of a label
-LETTER = 8.5  # a generous width of a letter of an axis name
+LONGEST_TICK = 13  # letters of a label
+TICK_LETTER_WIDTH = 8.5  # a generous width of a letter of an axis name
 
 
 @dataclass(frozen=True)
@@ -47,33 +47,33 @@ class Parallel:
     note: str
 
 
-def parallel(pool: Pool, swept: Sequence[Parameter], found: Sequence[Configuration]) -> Parallel | None:
+def make_parallel_chart(pool: Pool, swept: Sequence[SweptParameter], found: Sequence[Configuration]) -> Parallel | None:
     """The chart over what was varied beside the seeds; None where there is too little to draw."""
-    values = {job.number: v for job in pool.scored if (v := finite(measure(job, "val"))) is not None}
+    values = {job.number: v for job in pool.scored if (v := as_finite(read_measure(job, "val"))) is not None}
     shown = [p for p in swept if p.name in pool.plain and any(number in p.level for number in values)]
     if not shown or len(values) < 2:
         return None
     last = metric_axis(pool, values)
-    scale = sequential(values.values(), pool.mode)
+    scale = make_sequential_scale(values.values(), pool.mode)
     chosen = {number for c in found if c.chosen for number in c.jobs}
     lines = [
-        (n, f"l{scale.step(value, LINES)}{' chosen' if n in chosen else ''}", words(pool, n, shown), value)
+        (n, f"l{scale.step(value, LINES)}{' chosen' if n in chosen else ''}", describe_line(pool, n, shown), value)
         for n, value in sorted(values.items(), key=lambda item: (item[0] in chosen, scale.share(item[1])))
     ]
     note = (
         "One line a job; the stronger its color, the better its validation. The better end of the last axis is at the "
         "top, and the thick lines are the chosen configuration."
     )
-    return Parallel((*map(upright, shown), last), tuple(lines), note)
+    return Parallel((*map(make_upright, shown), last), tuple(lines), note)
 
 
-def words(pool: Pool, number: int, shown: Sequence[Parameter]) -> str:
+def describe_line(pool: Pool, number: int, shown: Sequence[SweptParameter]) -> str:
     """A line in words."""
     settings = " ".join(f"{p.name}={p.levels[p.level[number]]}" for p in shown if number in p.level)
     return f"job {pool.labels[number]}: {settings}"
 
 
-def upright(parameter: Parameter) -> Upright:
+def make_upright(parameter: SweptParameter) -> Upright:
     """A parameter's axis: by size where it is a number, else evenly by level. Jobs that did not set it lie at the foot."""
     if not parameter.numeric:
         return by_level(parameter)
@@ -81,12 +81,18 @@ def upright(parameter: Parameter) -> Upright:
     axis = number_axis(values, parameter.log)
     unset = {number: 0.0 for number in parameter.level if number not in parameter.number}
     foot = FOOT if unset else 0.0
-    at = [*values] if len(values) <= FEW else [value for value in axis.ticks if axis.low <= value <= axis.high]
-    ticks = [(foot + (1 - foot) * axis.position(value), tick(float(f"{value:.4g}"))) for value in at]
+    at = (
+        [*values]
+        if len(values) <= MOST_OWN_TICKS
+        else [value for value in axis.ticks if axis.low <= value <= axis.high]
+    )
+    ticks = [(foot + (1 - foot) * axis.position(value), format_tick(float(f"{value:.4g}"))) for value in at]
     heights = {n: foot + (1 - foot) * axis.position(value) for n, value in parameter.number.items()}
     if unset:
         ticks.insert(0, (0.0, NOT_SET))
-    return Upright(parameter.name, tuple(spread(ticks)), heights | unset, ", log" if parameter.log else "")
+    return Upright(
+        parameter.name, tuple(drop_overlapping_ticks(ticks)), heights | unset, ", log" if parameter.log else ""
+    )
 
 
 def number_axis(values: Sequence[float], log: bool) -> Axis:
@@ -98,15 +104,17 @@ def number_axis(values: Sequence[float], log: bool) -> Axis:
     return Axis(low, high, ticks, log=log)
 
 
-def by_level(parameter: Parameter) -> Upright:
+def by_level(parameter: SweptParameter) -> Upright:
     """An axis whose levels lie in equal distances, the first at the top."""
     most = max(1, len(parameter.levels) - 1)
     heights = [1 - index / most if len(parameter.levels) > 1 else 0.5 for index in range(len(parameter.levels))]
     ticks = list(zip(heights, parameter.levels, strict=True))
-    return Upright(parameter.name, tuple(spread(ticks)), {n: heights[at] for n, at in parameter.level.items()})
+    return Upright(
+        parameter.name, tuple(drop_overlapping_ticks(ticks)), {n: heights[at] for n, at in parameter.level.items()}
+    )
 
 
-def spread(ticks: list[tuple[float, str]], least: float = 0.055) -> list[tuple[float, str]]:
+def drop_overlapping_ticks(ticks: list[tuple[float, str]], least: float = 0.055) -> list[tuple[float, str]]:
     """The ticks without those that would overlap one kept before."""
     kept: list[tuple[float, str]] = []
     for height, label in ticks:
@@ -124,7 +132,7 @@ def metric_axis(pool: Pool, values: dict[int, float]) -> Upright:
         return axis.position(value) if pool.mode == "max" else 1 - axis.position(value)
 
     unit = ", %" if factor == 100.0 else ""
-    ticks = spread([(height(value), tick(float(f"{value:.6g}"))) for value in axis.ticks])
+    ticks = drop_overlapping_ticks([(height(value), format_tick(float(f"{value:.6g}"))) for value in axis.ticks])
     heights = {number: height(factor * value) for number, value in values.items()}
     return Upright(f"validation {pool.metric}{unit}", tuple(ticks), heights, ", log" if axis.log else "")
 
@@ -132,7 +140,7 @@ def metric_axis(pool: Pool, values: dict[int, float]) -> Upright:
 # -- drawing ----------------------------------------------------------------------------------------------------------
 
 
-def draw(chart: Parallel, name: str, height: int = 380) -> str:
+def draw_parallel_chart(chart: Parallel, name: str, height: int = 380) -> str:
     """The chart as an SVG element of fixed size, which scrolls in its box on a narrow screen."""
     gaps = len(chart.uprights) - 1
     step = max(125, min(300, 800 // gaps))
@@ -143,7 +151,7 @@ def draw(chart: Parallel, name: str, height: int = 380) -> str:
         f'<svg class="chart fixed lines" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-labelledby="{name}-title {name}-desc">',
         f'<title id="{name}-title">Parallel coordinates</title>',
-        f'<desc id="{name}-desc">{escape(description(chart))}</desc>',
+        f'<desc id="{name}-desc">{escape(describe_parallel_chart(chart))}</desc>',
         *(draw_job(chart, line, places, inner) for line in chart.lines),
         *(
             part
@@ -169,21 +177,25 @@ def draw_job(chart: Parallel, line: tuple[int, str, str, float], places: Sequenc
 def axis_parts(upright: Upright, x: int, inner: int, step: int, first: bool) -> list[str]:
     """An axis with its name above and its labels on the right; the first one's on the left, where no lines are."""
     title = escape(upright.name + upright.scale)
-    name = cut(upright.name, int(min(step, 2 * SIDE) / LETTER) - len(upright.scale)) + upright.scale
+    name = (
+        shorten_words(upright.name, int(min(step, 2 * SIDE) / TICK_LETTER_WIDTH) - len(upright.scale)) + upright.scale
+    )
     parts = [
-        f"<g><title>{title}</title>{text(x, TOP - 22, name, 'axis-name mid')}</g>",
+        f"<g><title>{title}</title>{draw_text(x, TOP - 22, name, 'axis-name mid')}</g>",
         f'<path class="axis upright" d="M{x} {TOP}v{inner}"/>',
     ]
     for height, label in upright.ticks:
         y = round(TOP + (1 - height) * inner, 1)
         parts += [
             f'<path class="axis" d="M{x - 4} {y:g}h8"/>',
-            text(x + (-8 if first else 8), y + 4.5, cut(label, LONGEST), "halo end" if first else "halo"),
+            draw_text(
+                x + (-8 if first else 8), y + 4.5, shorten_words(label, LONGEST_TICK), "halo end" if first else "halo"
+            ),
         ]
     return parts
 
 
-def description(chart: Parallel) -> str:
+def describe_parallel_chart(chart: Parallel) -> str:
     """The chart in words."""
     names = ", ".join(upright.name for upright in chart.uprights)
     return f"Parallel coordinates of {len(chart.lines)} jobs over {names}. The tables hold the same numbers."

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kd_lightning.results.numbers import finite, format_size, metric_value
-from kd_lightning.results.report.sweep.files import Pool, mean, model
-from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, role_of
+from kd_lightning.results.numbers import as_finite, format_metric, format_size
+from kd_lightning.results.report.sweep.files import Pool, mean_of_finite, read_job_model
+from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, find_role
 from kd_lightning.results.statistics.over_seeds import Configuration
 from kd_lightning.results.sweep_folder import Job
 
@@ -70,15 +70,15 @@ def pareto_front(points: Sequence[tuple[float, float]], less_cost: bool, less_qu
     return [not any(o[0] <= p[0] and o[1] <= p[1] and o != p for o in good) for p in good]
 
 
-def tradeoffs(pool: Pool, found: Sequence[Configuration]) -> list[Tradeoff]:
+def list_tradeoffs(pool: Pool, found: Sequence[Configuration]) -> list[Tradeoff]:
     """Quality against size.
 
     Not against the measured throughput: one and the same network measured 39,039 to 97,413 rows/s.
     """
-    known = [(c, jobs) for c in found if (jobs := scored_jobs(c, pool)) and finite(c.val_mean) is not None]
-    kinds = {network(jobs[0]) for _, jobs in known}
+    known = [(c, jobs) for c in found if (jobs := scored_jobs(c, pool)) and as_finite(c.val_mean) is not None]
+    kinds = {identify_network(jobs[0]) for _, jobs in known}
     one = len(kinds) < 2 and not any(name.startswith("model") for name in pool.plain)
-    return [tradeoff(pool, known, one)]
+    return [make_tradeoff(pool, known, one)]
 
 
 def scored_jobs(configuration: Configuration, pool: Pool) -> list[Job]:
@@ -86,23 +86,26 @@ def scored_jobs(configuration: Configuration, pool: Pool) -> list[Job]:
     return [job for job in pool.scored if job.number in configuration.jobs]
 
 
-def network(job: Job) -> tuple[object, object]:
+def identify_network(job: Job) -> tuple[object, object]:
     """What tells one student network from another in the numbers."""
-    record = model(job, DISTILLED)
+    record = read_job_model(job, DISTILLED)
     return record.get("parameters"), record.get("megabytes")
 
 
-def tradeoff(
+def make_tradeoff(
     pool: Pool,
     known: Sequence[tuple[Configuration, list[Job]]],
     one_network: bool,
 ) -> Tradeoff:
     """One chart from the mean size over each configuration's jobs."""
     heading, x_label, y_label = "Quality against size", "size, MB", f"validation {pool.metric}"
-    costs = [(c, jobs, mean([model(job, DISTILLED).get("megabytes") for job in jobs])) for c, jobs in known]
+    costs = [
+        (c, jobs, mean_of_finite([read_job_model(job, DISTILLED).get("megabytes") for job in jobs]))
+        for c, jobs in known
+    ]
     placed = [(c, jobs, cost, float(c.val_mean)) for c, jobs, cost in costs if cost is not None]
     if len(placed) < 2 or one_network:
-        return Tradeoff(heading, x_label, y_label, (), why_not(len(placed)))
+        return Tradeoff(heading, x_label, y_label, (), explain_no_tradeoff(len(placed)))
     on_front = pareto_front([(cost, quality) for *_, cost, quality in placed], True, pool.mode == "min")
     candidates = [
         Candidate(
@@ -112,12 +115,12 @@ def tradeoff(
             kind="front" if front else "beaten",
             jobs=tuple(c.jobs),
             chosen=c.chosen,
-            words=describe(c.name, cost, quality, pool),
+            words=describe_candidate(c.name, cost, quality, pool),
         )
         for (c, _, cost, quality), front in zip(placed, on_front, strict=True)
     ]
     jobs = [job for _, found, *_ in placed for job in found]
-    candidates += references(pool, jobs)
+    candidates += list_references(pool, jobs)
     note = (
         "Means over the seeds. A diamond: no other configuration is at once smaller and better on validation (the "
         "Pareto front). "
@@ -125,33 +128,37 @@ def tradeoff(
     return Tradeoff(heading, x_label, y_label, tuple(candidates), note)
 
 
-def why_not(count: int) -> str:
+def explain_no_tradeoff(count: int) -> str:
     """Why there is no chart."""
     if count < 2:
         return "Quality against size: fewer than two configurations have both numbers, so there is nothing to compare."
     return "Quality against size: all configurations have the same student network."
 
 
-def references(pool: Pool, jobs: Sequence[Job]) -> list[Candidate]:
+def list_references(pool: Pool, jobs: Sequence[Job]) -> list[Candidate]:
     """The teachers, and the students alone: one mark for each network, at its mean."""
     marks = []
     for name, kind in ((TEACHER, "teacher"), (ALONE, "alone")):
         groups: dict[object, list[Job]] = {}
         for job in jobs:
-            groups.setdefault((model(job, name).get("parameters"), model(job, name).get("megabytes")), []).append(job)
-        marks += [mark for group in groups.values() if (mark := reference(pool, group, name, kind))]
+            groups.setdefault(
+                (read_job_model(job, name).get("parameters"), read_job_model(job, name).get("megabytes")), []
+            ).append(job)
+        marks += [mark for group in groups.values() if (mark := find_reference(pool, group, name, kind))]
     return marks
 
 
-def reference(pool: Pool, jobs: Sequence[Job], name: str, kind: str) -> Candidate | None:
+def find_reference(pool: Pool, jobs: Sequence[Job], name: str, kind: str) -> Candidate | None:
     """One network that the students are compared with."""
-    cost, quality = (mean([model(job, name).get(number) for job in jobs]) for number in ("megabytes", "val"))
+    cost, quality = (
+        mean_of_finite([read_job_model(job, name).get(number) for job in jobs]) for number in ("megabytes", "val")
+    )
     if cost is None or quality is None:
         return None
-    label = role_of(jobs[0].results or {}, name).label
-    return Candidate(label, cost, quality, kind, words=describe(label, cost, quality, pool))
+    label = find_role(jobs[0].results or {}, name).label
+    return Candidate(label, cost, quality, kind, words=describe_candidate(label, cost, quality, pool))
 
 
-def describe(name: str, cost: float, quality: float, pool: Pool) -> str:
+def describe_candidate(name: str, cost: float, quality: float, pool: Pool) -> str:
     """A mark in words."""
-    return f"{name}: validation {metric_value(quality, pool.metric, pool.mode)}, {format_size(cost)}"
+    return f"{name}: validation {format_metric(quality, pool.metric, pool.mode)}, {format_size(cost)}"

@@ -10,15 +10,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kd_lightning.results.report.sweep.levels import WIDE
+from kd_lightning.results.report.sweep.levels import LOG_AXIS_RATIO
 
-STEPS = 9  # colors of a scale: classes v0 to v8, g0 to g8
+COLOR_STEPS = 9  # colors of a scale: classes v0 to v8, g0 to g8
 LINES = 5  # colors for lines, which need more contrast: classes l0 to l4
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A range of values and how it is cut into steps. ``diverging`` ones have ``low == -high``."""
+    """A range of values and how it is cut into steps. ``make_diverging_scale`` ones have ``low == -high``."""
 
     low: float
     high: float
@@ -36,19 +36,19 @@ class Scale:
             part = (value - self.low) / (self.high - self.low)
         return part if self.mode == "max" or self.diverging else 1 - part
 
-    def step(self, value: float, steps: int = STEPS) -> int:
+    def step(self, value: float, steps: int = COLOR_STEPS) -> int:
         """The color's number."""
         return max(0, min(steps - 1, math.floor(self.share(value) * steps)))
 
 
-def sequential(values: Iterable[float], mode: str) -> Scale:
+def make_sequential_scale(values: Iterable[float], mode: str) -> Scale:
     """A scale over all values (at least one)."""
     known = list(values)
     low, high = min(known), max(known)
-    return Scale(low, high, mode, log=low > 0 and high / low > WIDE)
+    return Scale(low, high, mode, log=low > 0 and high / low > LOG_AXIS_RATIO)
 
 
-def diverging(values: Iterable[float]) -> Scale:
+def make_diverging_scale(values: Iterable[float]) -> Scale:
     """A scale about 0, where more is better."""
     size = max((abs(value) for value in values), default=0.0)
     return Scale(-size, size, "max", diverging=True)

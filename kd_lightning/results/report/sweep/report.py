@@ -8,12 +8,12 @@ from pathlib import Path
 from kd_lightning.results.report.figures import write_figures
 from kd_lightning.results.report.replacing import replace_file
 from kd_lightning.results.report.sweep import configurations as sweep_configurations
-from kd_lightning.results.report.sweep.csv_file import csv_text
+from kd_lightning.results.report.sweep.csv_file import format_jobs_csv
 from kd_lightning.results.report.sweep.figures import sweep_figures
 from kd_lightning.results.report.sweep.files import read_pool
-from kd_lightning.results.report.sweep.markdown import markdown_page
+from kd_lightning.results.report.sweep.markdown import render_sweep_markdown
 from kd_lightning.results.report.sweep.model import Report
-from kd_lightning.results.report.sweep.page import html_page
+from kd_lightning.results.report.sweep.page import render_sweep_page
 
 
 def write_sweep_report(folders: Sequence[Path], into: Path) -> Path:
@@ -34,8 +34,8 @@ def write_sweep_report(folders: Sequence[Path], into: Path) -> Path:
     report = Report(read_pool(folders))
     into.mkdir(parents=True, exist_ok=True)
     write_figures(list(sweep_figures(report)), into)
-    replace_file(into / "results.csv", csv_text(report))
-    replace_file(into / "configurations.csv", sweep_configurations.csv_text(report))
-    replace_file(into / "configurations.tex", sweep_configurations.latex_text(report))
-    replace_file(into / "report.md", markdown_page(report))
-    return replace_file(into / "report.html", html_page(report, into))
+    replace_file(into / "results.csv", format_jobs_csv(report))
+    replace_file(into / "configurations.csv", sweep_configurations.format_configurations_csv(report))
+    replace_file(into / "configurations.tex", sweep_configurations.format_latex_table(report))
+    replace_file(into / "report.md", render_sweep_markdown(report))
+    return replace_file(into / "report.html", render_sweep_page(report, into))

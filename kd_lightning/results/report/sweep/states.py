@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 
-from kd_lightning.results.numbers import count, finite
+from kd_lightning.results.numbers import as_finite, format_whole
 from kd_lightning.results.report.sweep.files import Pool, has_stored_student
 from kd_lightning.results.sweep_folder import (
     DONE,
@@ -24,7 +24,7 @@ from kd_lightning.results.sweep_folder import (
 STARTING = "starting"
 ORDER = (DONE, RUNNING, WAITING, STARTING, FAILED, KILLED, PREEMPTED, INTERRUPTED, UNREADABLE, PRUNED)
 STOPPED = "stopped early by the search, for its results"
-LONGEST = 70  # letters of a reason in a table
+LONGEST_REASON = 70  # letters of a reason in a table
 
 
 def state_line(pool: Pool) -> str:
@@ -51,23 +51,23 @@ def state_word(job: Job) -> str:
     return job.state if job.record else STARTING
 
 
-def state(job: Job) -> str:
+def describe_state(job: Job) -> str:
     """A job's state; of a running one also where it is, of a lost one the beginning of why."""
     if job.state in (*LOST, PRUNED):
-        return f"{job.state}: {textwrap.shorten(reason(job), LONGEST, placeholder=' …')}"
+        return f"{job.state}: {textwrap.shorten(explain_state(job), LONGEST_REASON, placeholder=' …')}"
     if job.state != RUNNING or not job.progress:
         return state_word(job)
-    step, steps = finite(job.progress.get("step")), finite(job.progress.get("steps"))
-    place = f" {count(step)} of {count(steps)}" if step is not None and steps else ""
+    step, steps = as_finite(job.progress.get("step")), as_finite(job.progress.get("steps"))
+    place = f" {format_whole(step)} of {format_whole(steps)}" if step is not None and steps else ""
     note = job.progress.get("note")
     return f"running: {job.progress.get('stage', '')}{place}{f', {note}' if note else ''}"
 
 
-def lost(pool: Pool) -> list[Job]:
+def find_lost_jobs(pool: Pool) -> list[Job]:
     """Jobs without a result that a person should know of, pruned ones with them."""
     return [job for job in pool.jobs if job.state in LOST or job.state == PRUNED]
 
 
-def reason(job: Job) -> str:
+def explain_state(job: Job) -> str:
     """Why there is no result."""
     return job.error or (STOPPED if job.state == PRUNED else "no reason was recorded")

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from urllib.parse import quote
 
-from kd_lightning.results.report.sweep.cells import Cell, Column, Row, Table
-from kd_lightning.results.report.sweep.heat_table import STAR
+from kd_lightning.results.report.sweep.cells import SortedTable, TableCell, TableColumn, TableRow
+from kd_lightning.results.report.sweep.heat_table import CHOSEN_MARK
 
 
-def table(found: Table, name: str, links: Mapping[int, str | None] | None = None) -> Iterator[str]:
+def render_table(found: SortedTable, name: str, links: Mapping[int, str | None] | None = None) -> Iterator[str]:
     """A table in a box that scrolls sideways, also by keyboard.
 
     Args:
@@ -20,28 +20,28 @@ def table(found: Table, name: str, links: Mapping[int, str | None] | None = None
     """
     yield f'<div class="scroll" role="region" aria-label="Table of {name}" tabindex="0">'
     yield f'<table class="rows" id="{name}">'
-    heads = "".join(head(column, found, at) for at, column in enumerate(found.columns))
+    heads = "".join(render_heading(column, found, at) for at, column in enumerate(found.columns))
     yield f'<thead><tr>{heads}<th scope="col" class="words command" data-fixed>command</th></tr></thead>\n<tbody>'
     for row in found.rows:
-        yield line(row, found, (links or {}).get(row.jobs[0]) if len(row.jobs) == 1 else None)
+        yield render_row(row, found, (links or {}).get(row.jobs[0]) if len(row.jobs) == 1 else None)
     yield "</tbody>\n</table>\n</div>"
 
 
-def head(column: Column, found: Table, at: int) -> str:
+def render_heading(column: TableColumn, found: SortedTable, at: int) -> str:
     """A column's heading; the one that the rows are sorted by says so."""
     order = ("ascending" if found.ascending else "descending") if at == found.sorted_by else "none"
     kind = "" if column.numeric else ' class="words"'
     return f'<th scope="col"{kind} aria-sort="{order}">{escape(column.label)}</th>'
 
 
-def line(row: Row, found: Table, link: str | None) -> str:
+def render_row(row: TableRow, found: SortedTable, link: str | None) -> str:
     """One row."""
     first, *rest = row.cells
     name = escape(first.text)
     if link:
         name = f'<a href="{escape(quote(link))}">{name}</a>'
-    star = f'<span class="chosen-star" title="chosen on validation">{STAR}</span> ' if row.chosen else ""
-    cells = "".join(cell(each, column) for each, column in zip(rest, found.columns[1:], strict=True))
+    star = f'<span class="chosen-star" title="chosen on validation">{CHOSEN_MARK}</span> ' if row.chosen else ""
+    cells = "".join(render_cell(each, column) for each, column in zip(rest, found.columns[1:], strict=True))
     jobs, kind = " ".join(map(str, row.jobs)), ' class="chosen"' if row.chosen else ""
     return (
         f'<tr data-jobs="{jobs}"{kind}>'
@@ -50,7 +50,7 @@ def line(row: Row, found: Table, link: str | None) -> str:
     )
 
 
-def cell(found: Cell, column: Column) -> str:
+def render_cell(found: TableCell, column: TableColumn) -> str:
     """One cell, with what it is sorted by where that is not missing."""
     kinds = " ".join(filter(None, ["" if column.numeric else "words", found.kind]))
     kind = f' class="{escape(kinds)}"' if kinds else ""
@@ -60,7 +60,7 @@ def cell(found: Cell, column: Column) -> str:
     return f"<td{kind}{sort_key(found)}>{text}</td>"
 
 
-def sort_key(found: Cell) -> str:
+def sort_key(found: TableCell) -> str:
     """The attribute that the script sorts by: a number or a text."""
     if found.sort is None:
         return ""
