@@ -1,7 +1,7 @@
 """What a user can get wrong: exit code 2 and one line that says what, where and the fix, before the first step.
 
-Composing takes most of a second, so what is wrong with a *value* is tested on settings composed once, from ``check_job_settings``
-on, and what concerns Hydra, with one of each kind of value, through the whole command.
+Composing takes most of a second, so what is wrong with a *value* is tested on settings composed once, from
+``check_job_settings`` on, and what concerns Hydra, with one of each kind of value, through the whole command.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def base(words: tuple[str, ...]) -> DictConfig:
 
 @pytest.fixture
 def refused_value(capsys: pytest.CaptureFixture[str], outputs: Path) -> Any:
-    """Runs a job from ``check_job_settings`` on; asserts that it is refused in one line before any training; returns the line."""
+    """Runs a job from ``check_job_settings`` on; it must be refused in one line before any training; returns the line."""
 
     def run(words: tuple[str, ...], *values: str) -> str:
         config = base(words).copy()

@@ -76,8 +76,8 @@ class Cached:
         return 0.0  # somebody has removed it this moment
 
     @property
-    def policy(self) -> dict[str, Any]:
-        """Its policy's settings."""
+    def format(self) -> dict[str, Any]:
+        """Its storage format's settings."""
         return (self.manifest.get("of") or {}).get("outputs") or {}
 
     def state(self) -> str:
@@ -109,8 +109,8 @@ class Cached:
 
     def row(self) -> list[str]:
         """Of the table."""
-        name = str(self.policy.get("_target_", "?")).rpartition(".")[2]
-        rest = ", ".join(f"{key}={value}" for key, value in self.policy.items() if key != "_target_")
+        name = str(self.format.get("_target_", "?")).rpartition(".")[2]
+        rest = ", ".join(f"{key}={value}" for key, value in self.format.items() if key != "_target_")
         rows = self.manifest.get("rows")
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.used))
         texts = self.entry.key, name, rest, f"{rows:,}" if rows else "?", format_bytes(self.bytes), used, self.state()
@@ -185,7 +185,7 @@ def all_cached(folder: Path) -> list[Cached]:
 def list_cache(found: Sequence[Cached]) -> int:
     """The table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("key", "policy", "settings", "rows", "size", "last used", "state"):
+    for name in ("key", "format", "settings", "rows", "size", "last used", "state"):
         table.add_column(name, justify="right" if name in ("rows", "size") else "left", overflow="fold")
     for each in found:
         table.add_row(*each.row())

@@ -61,8 +61,8 @@ class Loaded:
             self.values += CheckedFileSource.values.get((str(result.path).removeprefix("file://"), name), 0)
         if self.files > MAX_FILES or self.values > MAX_COMPOSED_VALUES:
             raise ConfigError(
-                f"the configuration is composed of more than {MAX_FILES:,} files or {MAX_COMPOSED_VALUES:,} values: some defaults "
-                "lists name each other many times"
+                f"the configuration is composed of more than {MAX_FILES:,} files or {MAX_COMPOSED_VALUES:,} values: some "
+                "defaults lists name each other many times"
             )
 
 

@@ -72,13 +72,13 @@ class Parts:
             readers=partial(self.readers, name),
             sources=self.sources or self.builder.sources(),
         )
-        policies = {"sources": [source.node for source in work.sources]}
+        formats = {"sources": [source.node for source in work.sources]}
         return Stage(
             name=name,
             title=title,
             role=teacher.role,
             work=work,
-            ingredients=lambda: policies,
+            ingredients=lambda: formats,
             after={"teacher": teacher},
             unit="rows",
             shown=self.builder.stores,

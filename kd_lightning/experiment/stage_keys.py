@@ -157,7 +157,7 @@ def stored_outputs(builder: Builder, role: str, job: WriteJob) -> Settings:
     nodes = {
         "network": settings[role]["model"],
         "task": _choosing_task(settings),
-        "outputs": job.policy.settings(),
+        "outputs": job.format.settings(),
     }
     return {
         **nodes,
@@ -167,7 +167,7 @@ def stored_outputs(builder: Builder, role: str, job: WriteJob) -> Settings:
         "matmul_precision": settings["matmul_precision"],
         "channels_last": bool(settings["channels_last"]),
         "taps": list(job.taps),
-        "extras": digest_of(job.policy.extras(job.class_rows)),
+        "extras": digest_of(job.format.extras(job.class_rows)),
         "code": builder.context.code(OUTPUTS_CODE, nodes),
     }
 

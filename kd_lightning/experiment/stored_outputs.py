@@ -62,9 +62,9 @@ class TeacherCache:
                     self._build(board, stage)
                 shards = self._opened()
         assert shards is not None, "our own writing, under our lock"
-        policy = ", ".join(str(value) for name, value in self.job.policy.settings().items() if name != "_target_")
+        values = ", ".join(str(value) for name, value in self.job.format.settings().items() if name != "_target_")
         count = self.job.bytes
-        what = f"{type(self.job.policy).__name__}({policy}), {self.job.count:,} rows, {format_bytes(count)}"
+        what = f"{type(self.job.format).__name__}({values}), {self.job.count:,} rows, {format_bytes(count)}"
         board.done(stage, f"{what} ({'reused ' if reused else ''}{shorten_hash(self.entry.key)})")
         return shards
 
@@ -87,7 +87,7 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
     Args:
         builder: The experiment's.
         role: Whose network teaches.
-        source: Its settings are a policy's.
+        source: Its settings are a storage format's.
         network: The trained teacher; moved to the trainer's device.
     """
     outputs = builder.teacher_outputs(network, source)
@@ -99,7 +99,7 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
     job = WriteJob(
         network=network.to(trainer.strategy.root_device).eval(),
         task=builder.task,
-        policy=outputs.policy,
+        format=outputs.format,
         taps=sorted(set(taps.values())),
         rows=rows.__getitems__,
         count=len(rows),
@@ -119,7 +119,7 @@ def open_source(
     Args:
         builder: The experiment's.
         role: Whose network teaches.
-        source: Settings of a policy, or of a live teacher.
+        source: Settings of a storage format, or of a live teacher.
         network: Loads the trained teacher.
         stage: Name of the stage that the board is told about.
 
@@ -132,7 +132,7 @@ def open_source(
     cache = teacher_cache(builder, role, source, network())
     ready = replace(source, shards=cache.ready(board, stage))
     temperature = hottest(builder)
-    if cache.job.policy.renormalizes() and temperature > 1:
+    if cache.job.format.renormalizes() and temperature > 1:
         cosine = measured_cosine(builder, ready, network(), temperature)
         board.say(
             f"warning: teacher_outputs.missing_mass=none at temperature {temperature:g}: the student's gradient has a cosine "

@@ -114,9 +114,10 @@ def check_kind(found: Tensor, wanted: Tensor, name: str, path: Path) -> None:
     kinds = [(each.is_floating_point(), each.is_complex(), each.dtype == torch.bool) for each in (found, wanted)]
     if found.layout != torch.strided or found.is_quantized or kinds[0] != kinds[1]:
         what = "quantized" if found.is_quantized else f"{found.layout} {found.dtype}".replace("torch.", "")
+        where = f"teacher.checkpoint={path}: {escape_unprintable(name)}"
         raise CheckpointCorruptError(
-            f"teacher.checkpoint={path}: {escape_unprintable(name)} is {what} in the file and {wanted.dtype} in the teacher: save the "
-            "weights as plain tensors of such numbers".replace("torch.", "")
+            f"{where} is {what} in the file and {wanted.dtype} in the teacher: save the weights as plain tensors of such "
+            "numbers".replace("torch.", "")
         )
 
 
@@ -128,8 +129,8 @@ def check_description(path: Path, tokenizer: str) -> None:
     theirs = read_record(description, {"tokenizer_sha256": TEXT}).get("tokenizer_sha256", tokenizer) or ""
     if theirs != tokenizer:
         raise VocabMismatchError(
-            f"teacher.checkpoint={path}: the teacher's tokenizer ({escape_unprintable(theirs[:12]) or 'none'}) is not this run's "
-            f"({tokenizer[:12] or 'none'}): use the data settings that the teacher was trained with"
+            f"teacher.checkpoint={path}: the teacher's tokenizer ({escape_unprintable(theirs[:12]) or 'none'}) is not this "
+            f"run's ({tokenizer[:12] or 'none'}): use the data settings that the teacher was trained with"
         )
 
 

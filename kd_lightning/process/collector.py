@@ -22,7 +22,10 @@ def pause_collection() -> Iterator[None]:
 
 
 def resume_collection() -> None:
-    """All is imported: collect again, but never look at what is there by now. Nothing happens outside of ``pause_collection``."""
+    """All is imported: collect again, but never look at what is there by now.
+
+    Nothing happens outside of ``pause_collection``.
+    """
     if gc.isenabled():
         return
     if not gc.get_freeze_count():  # once: what a second command in this process finds there, the first has left

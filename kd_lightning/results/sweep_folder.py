@@ -21,8 +21,7 @@ from typing import Any
 from kd_lightning.errors import KDError
 from kd_lightning.safety import record_fields
 from kd_lightning.safety.inside import is_plain_file, is_plain_folder
-from kd_lightning.safety.json_files import Fields, read_record
-from kd_lightning.safety.json_files import read_json as read_any_json
+from kd_lightning.safety.json_files import Fields, read_json, read_record
 
 SWEEP, JOB, PROGRESS, RESULTS = "sweep.json", "job.json", "progress.json", "results.json"
 CONFIRMATION = "confirmation"
@@ -233,7 +232,7 @@ def is_sweep(folder: Path) -> bool:
 def read_json_or_none(path: Path, fields: Fields | None = None) -> dict[str, Any] | None:
     """A JSON object, or None where there is none, it is damaged, or a field is not of its kind."""
     try:
-        found = read_any_json(path) if fields is None else read_record(path, fields)
+        found = read_json(path) if fields is None else read_record(path, fields)
     except (FileNotFoundError, KDError):
         return None
     return found if isinstance(found, dict) else None

@@ -20,8 +20,10 @@ def escape_unprintable(text: str, lines: bool = False) -> str:
         lines: It may have several lines, and tabs; else these are escaped, too: a name cannot pretend to be another line.
 
     Example:
-        >>> escape_unprintable("a\\x1b[2Jb"), escape_unprintable("one\\ntwo"), escape_unprintable("one\\ntwo", lines=True), escape_unprintable("\\u202egpj")
-        ('a\\\\x1b[2Jb', 'one\\\\ntwo', 'one\\ntwo', '\\\\u202egpj')
+        >>> [escape_unprintable(text) for text in ("a\\x1b[2Jb", "one\\ntwo", "\\u202egpj")]
+        ['a\\\\x1b[2Jb', 'one\\\\ntwo', '\\\\u202egpj']
+        >>> escape_unprintable("one\\ntwo", lines=True)
+        'one\\ntwo'
     """
     if text.isprintable():
         return text

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kd_lightning.results.statistics.seed_groups import ChosenConfiguration
 
 SETTING = "confirm"
-Launch = Callable[[Sequence[Sequence[str]], int], Any]
+LaunchJobs = Callable[[Sequence[Sequence[str]], int], Any]
 
 
 def parse_confirm(value: Any) -> int:
@@ -70,7 +70,7 @@ def refuse_confirm(value: Any) -> None:
 
 
 def run_confirmation(
-    config: DictConfig, launch: Launch, wanted: int, first: int, words: Iterable[str], hindrance: str = ""
+    config: DictConfig, launch: LaunchJobs, wanted: int, first: int, words: Iterable[str], hindrance: str = ""
 ) -> None:
     """Run the jobs that confirm, once those that explore have ended.
 

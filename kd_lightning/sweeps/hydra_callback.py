@@ -50,8 +50,9 @@ class SweepWatch(Callback):
         folder = Path(config.hydra.sweep.dir)
         lock = FolderLock(folder)
         if not lock.acquire():
+            holder = describe_holder(read_json_or_none(folder / SWEEP))
             raise ConfigError(
-                f"{folder}: another sweep is at work here ({describe_holder(read_json_or_none(folder / SWEEP))}); follow it with "
+                f"{folder}: another sweep is at work here ({holder}); follow it with "
                 f"kd status {folder} --watch, or give this one a folder of its own: hydra.sweep.dir={folder}-2"
             )
         SweepWatch.folder, SweepWatch.lock, SweepWatch.hidden = folder, lock, HiddenValues()

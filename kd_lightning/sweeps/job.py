@@ -153,8 +153,9 @@ def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> Non
     refuse_jobs_place(folder)
     lock = FolderLock(folder)
     if not lock.acquire():
+        holder = describe_holder(read_json_or_none(folder / JOB))
         raise ConfigError(
-            f"{folder}: another run is at work here ({describe_holder(read_json_or_none(folder / JOB))}); follow it with kd status "
+            f"{folder}: another run is at work here ({holder}); follow it with kd status "
             f"{folder} --watch, or give this one a folder of its own: hydra.run.dir={folder}-2"
         )
     try:

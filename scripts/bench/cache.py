@@ -5,7 +5,7 @@
 
 W1 is an LSTM language model, teacher 2 x 512 (embedding 256), student 1 x 128 (embedding 128), 20 rows of 35 tokens a step,
 on the State of the Union speeches (byte-level BPE). The teacher is trained for ``--teacher-steps`` first: an untrained one is
-almost uniform, which flatters every policy. Errors are of the student's gradient of the soft loss with respect to its
+almost uniform, which flatters every format. Errors are of the student's gradient of the soft loss with respect to its
 hidden states, against the live teacher in float64. Before times are taken, the loops that are compared must do the same:
 with the soft term's weight at 0 the cached loop must end in the student-alone loop's weights.
 """
@@ -49,7 +49,7 @@ from kd_lightning.types import Batch, LinearLogits, Logits
 CONTEXT, BATCH = 35, 20
 TEMPERATURES = (1.0, 2.0, 4.0)
 ERROR_BATCHES = 4
-POLICIES: list[tuple[str, StorageFormat]] = [
+FORMATS: list[tuple[str, StorageFormat]] = [
     ("all logits fp16", AllLogits("fp16")),
     ("all logits int8", AllLogits("int8")),
     ("hidden fp16", Hidden("fp16")),
@@ -132,14 +132,14 @@ def made(args: argparse.Namespace, folder: Path) -> Bench:
 # -- bytes, errors, rates ---------------------------------------------------------------------------------------------
 
 
-def stored(bench: Bench, policy: StorageFormat, name: str) -> tuple[TeacherOutputs, float, int]:
+def stored(bench: Bench, format: StorageFormat, name: str) -> tuple[TeacherOutputs, float, int]:
     """The outputs on disk; seconds of their writing, bytes of a token."""
     entry = Entry(bench.folder / "teacher_outputs" / name)
     entry.clear()
     job = WriteJob(
         network=bench.teacher,
         task=bench.task,
-        policy=policy.resolved(bench.teacher, bench.task, {}),
+        format=format.resolved(bench.teacher, bench.task, {}),
         taps=[],
         rows=bench.rows.__getitems__,
         count=len(bench.rows),
@@ -149,7 +149,7 @@ def stored(bench: Bench, policy: StorageFormat, name: str) -> tuple[TeacherOutpu
     started = time.perf_counter()
     write_outputs(job, entry, {}, lambda _: None, lambda *_: None)
     seconds = time.perf_counter() - started
-    outputs = policy(copy.deepcopy(bench.teacher), bench.task, Shards(entry.folder))
+    outputs = format(copy.deepcopy(bench.teacher), bench.task, Shards(entry.folder))
     outputs.connect({})
     return outputs, seconds, job.layout.row_bytes // CONTEXT
 
@@ -177,7 +177,7 @@ def read_rate(bench: Bench, outputs: TeacherOutputs) -> float:
     return len(batches) * BATCH / (time.perf_counter() - started)
 
 
-def table_of_policies(bench: Bench) -> dict[str, TeacherOutputs]:
+def table_of_formats(bench: Bench) -> dict[str, TeacherOutputs]:
     """Print the first table; the stored outputs by name."""
     exact = LiveTeacher(copy.deepcopy(bench.teacher).double(), bench.task)
     exact.connect({}, by_rows=True)
@@ -191,8 +191,8 @@ def table_of_policies(bench: Bench) -> dict[str, TeacherOutputs]:
     live.connect({}, by_rows=True)
     print(f"| (live, float32) | - | {errors(bench, live, reference)} | - | - | {read_rate(bench, live):,.0f} | - |")
     kept = {}
-    for name, policy in POLICIES:
-        outputs, seconds, token = stored(bench, policy, name.replace(" ", "-"))
+    for name, format in FORMATS:
+        outputs, seconds, token = stored(bench, format, name.replace(" ", "-"))
         rate, megabytes = len(bench.rows) / seconds, token * CONTEXT / 1e6
         read = read_rate(bench, outputs)
         rates = f"{rate:,.0f} | {rate * megabytes:,.0f} | {read:,.0f} | {read * megabytes:,.0f}"
@@ -297,7 +297,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         bench = made(args, Path(folder))
-        kept = table_of_policies(bench)
+        kept = table_of_formats(bench)
         check_same(bench, kept["hidden fp16"], bench.batches(seed=2))
         for temperature in args.temperature:
             table_of_epochs(bench, kept, temperature, args.rounds)

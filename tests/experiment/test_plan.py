@@ -95,9 +95,9 @@ def test_the_teachers_outputs(tmp_path: Path) -> None:
         assert all(stage.key for stage in found.values())
 
 
-def test_outputs_of_other_policies_are_other_stages(tmp_path: Path) -> None:
-    policies = (CACHED, CACHED, {"_target_": "kd_lightning.teachers.stored.topk.TopK", "k": 2})
-    found = list_planned_stages([experiment(tmp_path, teacher_outputs=policy) for policy in policies])
+def test_outputs_of_other_formats_are_other_stages(tmp_path: Path) -> None:
+    formats = (CACHED, CACHED, {"_target_": "kd_lightning.teachers.stored.topk.TopK", "k": 2})
+    found = list_planned_stages([experiment(tmp_path, teacher_outputs=format) for format in formats])
     assert [stage.jobs for stage in found if stage.name == "teacher_outputs"] == [2, 1]
 
 

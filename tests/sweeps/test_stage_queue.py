@@ -126,7 +126,7 @@ def order(number: int) -> Order:
 
 
 class Choosing(WorkerPool):
-    """A crew that notes what it begins, with a worker for each (job, slot, what it waits for)."""
+    """A worker pool that notes what it begins, with a worker for each (job, slot, what it waits for)."""
 
     def __init__(self, *workers: tuple[int, int, Ask | None], gpus: bool = False) -> None:
         super().__init__(2, fresh=True, environ_of=lambda slot: {"GPU": str(slot)} if gpus else {})
@@ -149,89 +149,89 @@ class Choosing(WorkerPool):
 
 
 def test_a_job_that_waits_leaves_its_slot_to_others() -> None:
-    crew = Choosing((0, 0, None), (1, 1, None))
-    crew.says(0, TEACHER)
-    crew.says(1, TEACHER)
-    assert [fake.told for fake in crew.fakes.values()] == [[GO], []]
-    crew.waiting.extend([order(2), order(3)])
-    assert crew.choices(1) == [2, 3]
-    crew.says(0, Over())
-    assert crew.choices(1) == [1, 2, 3], "it has begun, and as much is left of it as of any"
-    crew._hand_out()
-    assert crew.fakes[1].told == [GO]
-    assert crew.begun == []
+    pool = Choosing((0, 0, None), (1, 1, None))
+    pool.says(0, TEACHER)
+    pool.says(1, TEACHER)
+    assert [fake.told for fake in pool.fakes.values()] == [[GO], []]
+    pool.waiting.extend([order(2), order(3)])
+    assert pool.choices(1) == [2, 3]
+    pool.says(0, Over())
+    assert pool.choices(1) == [1, 2, 3], "it has begun, and as much is left of it as of any"
+    pool._hand_out()
+    assert pool.fakes[1].told == [GO]
+    assert pool.begun == []
 
 
 def test_the_longest_chain_goes_first() -> None:
-    crew = Choosing((0, 0, Ask("distill/a", 10)), (1, 1, Ask("pretrain/b", 30)), (2, 0, Ask("distill/c", 20)))
-    assert crew.choices(0) == [1, 2, 0]
-    crew.waiting.append(order(3))
-    assert crew.choices(0) == [1, 3, 2, 0], "of one that nobody knows, as much may be left as of the longest"
+    pool = Choosing((0, 0, Ask("distill/a", 10)), (1, 1, Ask("pretrain/b", 30)), (2, 0, Ask("distill/c", 20)))
+    assert pool.choices(0) == [1, 2, 0]
+    pool.waiting.append(order(3))
+    assert pool.choices(0) == [1, 3, 2, 0], "of one that nobody knows, as much may be left as of the longest"
 
 
 def test_a_job_that_has_seen_its_gpu_goes_on_there() -> None:
-    crew = Choosing((0, 1, ALONE), gpus=True)
-    assert crew.choices(0) == []
-    assert crew.choices(1) == [0]
+    pool = Choosing((0, 1, ALONE), gpus=True)
+    assert pool.choices(0) == []
+    assert pool.choices(1) == [0]
 
 
 def test_more_that_wait_than_there_are_slots_are_started_again_later() -> None:
-    crew = Choosing((0, 0, None), (1, 1, None), (2, 1, None), (3, 1, None))
-    for number in crew.fakes:
-        crew.says(number, TEACHER)
-    assert [fake.told for fake in crew.fakes.values()] == [[GO], [], [], [LATER]]
-    crew.fakes[3].process = SimpleNamespace(join=lambda *_: None, is_alive=lambda: False)  # type: ignore[attr-defined]
-    crew.fakes[3].dismiss = lambda: None  # type: ignore[attr-defined]
-    crew.says(3, POSTPONED)
-    assert [each.number for each in crew.waiting] == [3]
-    assert crew.choices(1) == [], "it is not started to find out what is known"
-    crew.says(0, Over())
-    assert crew.choices(1) == [1, 2, 3]
+    pool = Choosing((0, 0, None), (1, 1, None), (2, 1, None), (3, 1, None))
+    for number in pool.fakes:
+        pool.says(number, TEACHER)
+    assert [fake.told for fake in pool.fakes.values()] == [[GO], [], [], [LATER]]
+    pool.fakes[3].process = SimpleNamespace(join=lambda *_: None, is_alive=lambda: False)  # type: ignore[attr-defined]
+    pool.fakes[3].dismiss = lambda: None  # type: ignore[attr-defined]
+    pool.says(3, POSTPONED)
+    assert [each.number for each in pool.waiting] == [3]
+    assert pool.choices(1) == [], "it is not started to find out what is known"
+    pool.says(0, Over())
+    assert pool.choices(1) == [1, 2, 3]
 
 
 def test_what_a_job_needs_beside_its_stage_is_done_for_it_by_another_process() -> None:
-    crew = Choosing((0, 0, None))
-    crew.says(0, replace(TEACHER, beside=(ALONE,)))
-    crew._hand_out()
-    assert [(each.number, each.only) for each in crew.begun] == [(0, "baseline")]
+    pool = Choosing((0, 0, None))
+    pool.says(0, replace(TEACHER, beside=(ALONE,)))
+    pool._hand_out()
+    assert [(each.number, each.only) for each in pool.begun] == [(0, "baseline")]
     helper: Any = FakeWorker(0, 1, None, only="baseline")
-    crew._listen(helper, helper.order, ALONE)
+    pool._listen(helper, helper.order, ALONE)
     assert helper.told == [GO]
-    crew.says(0, Over())
-    crew.says(0, ALONE)
-    assert crew.fakes[0].told == [GO], "it waits for what is done for it"
-    crew._listen(helper, helper.order, Over("NonFiniteLossError: x"))
-    crew._hand_out()
-    assert crew.fakes[0].told == [GO, Answer(error="NonFiniteLossError: x (in job 0, baseline)")]
+    pool.says(0, Over())
+    pool.says(0, ALONE)
+    assert pool.fakes[0].told == [GO], "it waits for what is done for it"
+    pool._listen(helper, helper.order, Over("NonFiniteLossError: x"))
+    pool._hand_out()
+    assert pool.fakes[0].told == [GO, Answer(error="NonFiniteLossError: x (in job 0, baseline)")]
 
 
 def test_what_is_done_for_a_job_leaves_its_other_offers(tmp_path: Path) -> None:
     more = Ask("pretrain/3", 20)
-    crew = Choosing((0, 0, None))
-    crew.says(0, replace(TEACHER, beside=(ALONE, more)))
+    pool = Choosing((0, 0, None))
+    pool.says(0, replace(TEACHER, beside=(ALONE, more)))
     helper: Any = FakeWorker(0, 1, None, only="baseline")
-    crew._listen(helper, helper.order, ALONE)
-    crew._close(helper.order, "failed", "its process was killed")
-    assert list(crew.offers) == ["pretrain/3"]
-    crew._close(order(0), "failed", "its process was killed")
-    assert crew.offers == {}
+    pool._listen(helper, helper.order, ALONE)
+    pool._close(helper.order, "failed", "its process was killed")
+    assert list(pool.offers) == ["pretrain/3"]
+    pool._close(order(0), "failed", "its process was killed")
+    assert pool.offers == {}
 
 
 def test_what_another_job_has_done_is_not_offered_any_more() -> None:
-    crew = Choosing((0, 0, None), (1, 1, None))
-    crew.says(1, ALONE)
-    crew.says(0, replace(TEACHER, beside=(ALONE,)))
-    crew.says(1, Over())
-    assert crew.offers == {}
+    pool = Choosing((0, 0, None), (1, 1, None))
+    pool.says(1, ALONE)
+    pool.says(0, replace(TEACHER, beside=(ALONE,)))
+    pool.says(1, Over())
+    assert pool.offers == {}
 
 
 def test_what_a_job_gets_to_first_is_not_offered_any_more() -> None:
-    crew = Choosing((0, 0, None))
-    crew.says(0, replace(TEACHER, beside=(ALONE,)))
-    assert crew.choices(1) == [0]
-    crew.says(0, Over())
-    crew.says(0, ALONE)
-    assert crew.choices(1) == []
+    pool = Choosing((0, 0, None))
+    pool.says(0, replace(TEACHER, beside=(ALONE,)))
+    assert pool.choices(1) == [0]
+    pool.says(0, Over())
+    pool.says(0, ALONE)
+    assert pool.choices(1) == []
 
 
 # -- real sweeps ------------------------------------------------------------------------------------------------------

@@ -59,12 +59,12 @@ def batch(index: Sequence[int]) -> Batch:
     return {**{name: tensor[chosen] for name, tensor in rows().items()}, "index": chosen}
 
 
-def a_job(policy: StorageFormat, net: nn.Module | None = None, taps: Sequence[str] = (), **more: Any) -> WriteJob:
+def a_job(format: StorageFormat, net: nn.Module | None = None, taps: Sequence[str] = (), **more: Any) -> WriteJob:
     """A build of all rows in shards of two batches of three rows."""
     net = network() if net is None else net
     counts = torch.bincount(rows()["targets"][rows()["mask"]], minlength=CLASSES)
     arguments = {"rows": batch, "count": ROWS, "class_rows": counts, "batch_size": 3, **more}
-    resolved = policy.resolved(net, TASK, {path: path for path in taps})
+    resolved = format.resolved(net, TASK, {path: path for path in taps})
     job = WriteJob(net.eval(), TASK, resolved, sorted(taps), shard_bytes=1, **arguments)
     return WriteJob(**{**vars_of(job), "shard_bytes": job.layout.row_bytes * 6})
 
@@ -75,25 +75,25 @@ def vars_of(job: WriteJob) -> dict[str, Any]:
 
 
 def built(
-    folder: Path, policy: StorageFormat, net: nn.Module | None = None, taps: Sequence[str] = (), **more: Any
+    folder: Path, format: StorageFormat, net: nn.Module | None = None, taps: Sequence[str] = (), **more: Any
 ) -> Shards:
     """All rows, written."""
     entry = Entry(folder / "teacher_outputs" / "key")
     entry.clear()
-    write_outputs(a_job(policy, net, taps, **more), entry, {}, lambda _: None, lambda *_: None)
+    write_outputs(a_job(format, net, taps, **more), entry, {}, lambda _: None, lambda *_: None)
     assert entry.problem() is None
     return Shards(entry.folder)
 
 
 def teachers(
-    folder: Path, policy: StorageFormat, net: nn.Module | None = None, taps: Mapping[str, str] | None = None
+    folder: Path, format: StorageFormat, net: nn.Module | None = None, taps: Mapping[str, str] | None = None
 ) -> tuple[CachedTeacher, LiveTeacher]:
     """The stored teacher and the live one, connected."""
     taps = taps or {}
     net = network() if net is None else net
     live = LiveTeacher(net, TASK)
-    shards = built(folder, policy, net, list(taps.values()))
-    cached = policy(net, TASK, shards)
+    shards = built(folder, format, net, list(taps.values()))
+    cached = format(net, TASK, shards)
     for teacher in (live, cached):
         teacher.connect(taps)
     return cached, live

@@ -282,7 +282,7 @@ def sick(value: float) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("value", "policy", "message"),
+    ("value", "format", "message"),
     [
         (float("nan"), Hidden(), "not finite"),
         (float("inf"), AllLogits(), "not finite"),
@@ -290,11 +290,11 @@ def sick(value: float) -> Any:
         (1e6, Hidden(), "too large.*another dtype"),
     ],
 )
-def test_what_cannot_be_kept_names_its_rows(value: float, policy: Any, message: str, tmp_path: Path) -> None:
+def test_what_cannot_be_kept_names_its_rows(value: float, format: Any, message: str, tmp_path: Path) -> None:
     """The last position does not count in row 1, but in row 4."""
     place = entry(tmp_path)
     with pytest.raises(TeacherOutputError, match=rf"{message}") as error:
-        write_outputs(a_job(policy, sick(value)), place, {}, lambda _: None, lambda *_: None)
+        write_outputs(a_job(format, sick(value)), place, {}, lambda _: None, lambda *_: None)
     assert "index [4]" in str(error.value)
     assert place.problem() == ""
     assert not place.path("shard-00000.npy").exists()

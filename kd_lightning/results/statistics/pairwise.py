@@ -23,7 +23,8 @@ import numpy as np
 from kd_lightning.results.statistics.critical_values import range_within, solve_increasing
 from kd_lightning.results.statistics.over_seeds import Configuration
 from kd_lightning.results.statistics.seed_groups import SeedGroup, explain_unfit, split_by_task
-from kd_lightning.results.statistics.simultaneous_test import CONFIDENCE_LEVEL, FEWEST_POOLED, TwoWayLayout
+from kd_lightning.results.statistics.simultaneous_test import FEWEST_POOLED, TwoWayLayout
+from kd_lightning.results.statistics.verdict import CONFIDENCE_LEVEL
 
 
 @dataclass(frozen=True)

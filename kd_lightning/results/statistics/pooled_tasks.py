@@ -14,16 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from kd_lightning.results.statistics.seed_groups import SeedGroup, compute_mean
+from kd_lightning.results.statistics.verdict import BOOTSTRAP_RESAMPLES, CONFIDENCE_LEVEL, Array
 
-RESAMPLES = 2000
-LEVEL = 0.95
-
-Array = np.ndarray[Any, np.dtype[Any]]
 Estimate = tuple[float, float, float]
 """A value and the two ends of its interval."""
 
@@ -85,10 +81,10 @@ def with_interval(tasks: Sequence[TaskRuns], statistic: Callable[[Sequence[TaskR
     """A statistic with its percentile interval, seeds drawn again within each task."""
     rng = np.random.default_rng(0)
     values = []
-    for _ in range(RESAMPLES):
+    for _ in range(BOOTSTRAP_RESAMPLES):
         picks = [rng.integers(len(task.alone), size=len(task.alone)) for task in tasks]
         values.append(
             statistic([TaskRuns(t.distilled[p], t.alone[p], t.gap) for t, p in zip(tasks, picks, strict=True)])
         )
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(values, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
     return statistic(tasks), float(low), float(high)

@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 
 from kd_lightning.results.statistics.critical_values import SHARES, NullDistribution, solve_increasing, spread_nodes
+from kd_lightning.results.statistics.verdict import CONFIDENCE_LEVEL
 
-LEVEL, POWER = 0.95, 0.8
+POWER = 0.8
 SHARED = 0.5
 MOST_SEEDS = 1000
 
@@ -34,7 +35,7 @@ def expect_null_gain(sd: float, seeds: int, comparisons: int, shared: float) -> 
 
 
 def compute_power(
-    gain: float, sd: float, seeds: int, comparisons: int = 1, shared: float = SHARED, level: float = LEVEL
+    gain: float, sd: float, seeds: int, comparisons: int = 1, shared: float = SHARED, level: float = CONFIDENCE_LEVEL
 ) -> float:
     """The chance that a sweep shows a gain of this size.
 
@@ -61,7 +62,7 @@ def smallest_gain(
     seeds: int,
     comparisons: int = 1,
     shared: float = SHARED,
-    level: float = LEVEL,
+    level: float = CONFIDENCE_LEVEL,
     power: float = POWER,
 ) -> float:
     """The smallest gain that so many seeds show with this power, in the unit of ``sd``; at least two seeds.
@@ -73,7 +74,7 @@ def smallest_gain(
     return smallest_gain_of(expect_null_gain(sd, seeds, comparisons, shared), level, power)
 
 
-def smallest_gain_of(null: NullDistribution, level: float = LEVEL, power: float = POWER) -> float:
+def smallest_gain_of(null: NullDistribution, level: float = CONFIDENCE_LEVEL, power: float = POWER) -> float:
     """The smallest gain that is shown with this power where luck is as it was found."""
     error = math.hypot(null.shared, null.own)
     low, high = 0.0, null.critical(level) + error
@@ -96,7 +97,7 @@ def count_seeds_needed(
     sd: float,
     comparisons: int = 1,
     shared: float = SHARED,
-    level: float = LEVEL,
+    level: float = CONFIDENCE_LEVEL,
     power: float = POWER,
 ) -> int | None:
     """How many seeds show a gain of this size with this power; None where ``MOST_SEEDS`` do not.

@@ -12,7 +12,8 @@ from kd_lightning.results.statistics.seed_groups import (
     compute_sample_sd,
     explain_unfit,
 )
-from kd_lightning.results.statistics.simultaneous_test import CONFIDENCE_LEVEL, GainTest
+from kd_lightning.results.statistics.simultaneous_test import GainTest
+from kd_lightning.results.statistics.verdict import CONFIDENCE_LEVEL
 
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
 ONE_SEED, NO_STATEMENT = "one seed shows nothing", "no statement"

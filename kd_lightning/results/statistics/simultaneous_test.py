@@ -26,20 +26,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from kd_lightning.results.statistics.critical_values import NullDistribution
+from kd_lightning.results.statistics.verdict import CONFIDENCE_LEVEL, Array
 
-CONFIDENCE_LEVEL = 0.95
 PLAINLY = 0.1
 """Spreads differ plainly where luck gives a largest share like theirs less often than this."""
 DRAWS = 1000
 FEWEST_POOLED = 3
 """Of two configurations nothing tells which of them spreads more."""
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Gains = dict[int, float]
 """Seed -> paired gain, of one configuration."""
 

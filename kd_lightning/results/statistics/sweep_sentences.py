@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from kd_lightning.results.numbers import format_metric, shorten_name
 from kd_lightning.results.statistics.over_seeds import Configuration, list_configurations, list_confirmations
 from kd_lightning.results.statistics.pairwise import compare_with_chosen
-from kd_lightning.results.statistics.pooled_tasks import RESAMPLES, TaskRuns, probability_of_improvement, share_closed
+from kd_lightning.results.statistics.pooled_tasks import TaskRuns, probability_of_improvement, share_closed
 from kd_lightning.results.statistics.power import (
     MOST_SEEDS,
     POWER,
@@ -34,7 +34,8 @@ from kd_lightning.results.statistics.seed_sentences import (
     format_fine_difference,
     format_mean_sd,
 )
-from kd_lightning.results.statistics.simultaneous_test import CONFIDENCE_LEVEL, FEWEST_POOLED
+from kd_lightning.results.statistics.simultaneous_test import FEWEST_POOLED
+from kd_lightning.results.statistics.verdict import BOOTSTRAP_RESAMPLES, CONFIDENCE_LEVEL
 from kd_lightning.results.sweep_folder import DONE, PRUNED, Job
 
 NAMED = 6
@@ -236,9 +237,9 @@ def task_sentences(
     )
     said.append(
         f"Over {len(usable)} of {len(tasks)} tasks, distillation closes {closed[0]:.0%} of the gap between student alone and "
-        f"teacher (interquartile mean; {CONFIDENCE_LEVEL:.0%} interval {closed[1]:.0%} to {closed[2]:.0%}); a distilled student beats one "
-        f"alone with probability {improved[0]:.2f} ({improved[1]:.2f} to {improved[2]:.2f}); {RESAMPLES} resamples of the "
-        f"seeds within each task.{luck}"
+        f"teacher (interquartile mean; {CONFIDENCE_LEVEL:.0%} interval {closed[1]:.0%} to {closed[2]:.0%}); a distilled "
+        f"student beats one alone with probability {improved[0]:.2f} ({improved[1]:.2f} to {improved[2]:.2f}); "
+        f"{BOOTSTRAP_RESAMPLES} resamples of the seeds within each task.{luck}"
     )
     return said
 

@@ -16,7 +16,7 @@ from kd_lightning.results.roles import ALONE, DISTILLED, count_total_steps
 
 BOOTSTRAP_RESAMPLES = 2000
 CONFIDENCE_LEVEL = 0.95
-Array = Any
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def compute_paired_interval(
 
 @lru_cache(maxsize=1)  # jobs of one process have the same test set
 def draw_resamples(groups: int) -> Array:
-    """How often each group is in each resample, [RESAMPLES, groups]; the same for every caller, who must not write there."""
+    """How often each group is in each resample, [BOOTSTRAP_RESAMPLES, groups]; the same for all, who must not write there."""
     return (
         np.random.default_rng(0)
         .multinomial(groups, np.full(groups, 1 / groups), size=BOOTSTRAP_RESAMPLES)

@@ -91,7 +91,7 @@ class Worker:
     def take(self, order: Order) -> None:
         """Begin a job."""
         self.order = order
-        with suppress(OSError):  # it may be dead; `Crew` sees that and says so
+        with suppress(OSError):  # it may be dead; `WorkerPool` sees that and says so
             self.orders.send(order)
 
     def hear(self) -> int | Ask | Over | None:

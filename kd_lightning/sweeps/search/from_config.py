@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import optuna
 from hydra.core.config_loader import ConfigLoader
@@ -26,17 +25,17 @@ from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.instantiate import build_node, check_arguments
 from kd_lightning.config.resolve import resolve_config
 from kd_lightning.errors import ConfigError, MissingExtraError
+from kd_lightning.experiment.settings import Settings
 from kd_lightning.fingerprint import code_fingerprint, targets_of
 from kd_lightning.safety.error_text import one_line
 from kd_lightning.store import content_key, safe_name
+from kd_lightning.sweeps.confirmation import LaunchJobs
 from kd_lightning.sweeps.search.grid import Grid
-from kd_lightning.sweeps.search.loop import Launch, Search
+from kd_lightning.sweeps.search.loop import Search
 from kd_lightning.sweeps.search.objectives import Objective, read_objectives
 from kd_lightning.sweeps.search.space import Space, read_space
 from kd_lightning.sweeps.search.storage import choose_storage, first_line
 from kd_lightning.sweeps.search.study import SharedStudy, silence_optuna
-
-Settings = dict[str, Any]
 
 FREE_SETTINGS = frozenset({"outputs", "progress", "logger", "log_every", "checkpoint_every"})
 """Settings that change nothing in what a trial finds: a command that differs in them alone goes on with the study."""
@@ -46,7 +45,7 @@ REHEARSED = 3
 """Trials in memory before the first real one."""
 
 
-def run_search(config: DictConfig, loader: ConfigLoader, launch: Launch, words: Sequence[str]) -> Search:
+def run_search(config: DictConfig, loader: ConfigLoader, launch: LaunchJobs, words: Sequence[str]) -> Search:
     """Search as the configuration says; what was done.
 
     Args:

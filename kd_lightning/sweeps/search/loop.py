@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import TrialState
 
@@ -15,6 +14,7 @@ from kd_lightning.process.stopping import defer_sigterm
 from kd_lightning.results.sweep_folder import DONE, JOB, PRUNED, UNDER_WAY, list_job_numbers, read_job
 from kd_lightning.results.sweep_records import adopt_job, plan_jobs
 from kd_lightning.safety.terminal import escape_unprintable
+from kd_lightning.sweeps.confirmation import LaunchJobs
 from kd_lightning.sweeps.search.files import describe_best_trials, write_files, write_trial
 from kd_lightning.sweeps.search.pruning import Watch
 from kd_lightning.sweeps.search.study import (
@@ -29,7 +29,6 @@ from kd_lightning.sweeps.search.study import (
 )
 from kd_lightning.training.callbacks.pruning_files import TRIAL
 
-Launch = Callable[[Sequence[Sequence[str]], int], Any]
 """Runs the jobs with these overrides, numbered from the second argument on, and returns when all have ended."""
 
 
@@ -50,7 +49,7 @@ class Search:
     """
 
     shared: SharedStudy
-    launch: Launch
+    launch: LaunchJobs
     folder: Path
     n_jobs: int
     pruning: bool

@@ -25,15 +25,15 @@ class StorageDtype:
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
 
-    def kept(self, name: str, values: Tensor) -> dict[str, Tensor]:
+    def encode(self, name: str, values: Tensor) -> dict[str, Tensor]:
         """What stands on disk for values [..., D], by column name."""
         return {name: values.to(self.dtype)}
 
-    def read(self, name: str, columns: Mapping[str, Tensor]) -> Tensor:
+    def decode(self, name: str, columns: Mapping[str, Tensor]) -> Tensor:
         """The values [..., D] float32 again."""
         return columns[name].float()
 
-    def holds(self, values: Tensor) -> Tensor:
+    def representable(self, values: Tensor) -> Tensor:
         """[..., D] bool: values that are finite on disk, too."""
         return values.to(self.dtype).isfinite()
 
@@ -44,16 +44,16 @@ class Int8Dtype(StorageDtype):
     def __init__(self) -> None:
         super().__init__(torch.int8)
 
-    def kept(self, name: str, values: Tensor) -> dict[str, Tensor]:
+    def encode(self, name: str, values: Tensor) -> dict[str, Tensor]:
         values = values.float()
         scale = values.abs().amax(dim=-1, keepdim=True) / 127
         steps = values / torch.where(scale > 0, scale, 1.0)
         return {name: steps.round().clamp(-127, 127).to(torch.int8), _scale(name): scale}
 
-    def read(self, name: str, columns: Mapping[str, Tensor]) -> Tensor:
+    def decode(self, name: str, columns: Mapping[str, Tensor]) -> Tensor:
         return columns[name] * columns[_scale(name)]
 
-    def holds(self, values: Tensor) -> Tensor:
+    def representable(self, values: Tensor) -> Tensor:
         return values.float().isfinite()
 
 

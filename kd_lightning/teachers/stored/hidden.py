@@ -1,4 +1,4 @@
-"""Policy ``hidden``: the last hidden states, from which the teacher's own head makes the logits again.
+"""Format ``hidden``: the last hidden states, from which the teacher's own head makes the logits again.
 
     logits = hidden W^T + b
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kd_lightning.tasks.base import Task, why_whole
 from kd_lightning.teachers.stored.dtypes import StorageDtype, find_storage_dtype
-from kd_lightning.teachers.stored.reader import StorageFormat, make_policy_error
+from kd_lightning.teachers.stored.reader import StorageFormat, make_format_error
 from kd_lightning.types import Batch, LinearLogits, Logits
 
 
@@ -30,7 +30,7 @@ class Hidden(StorageFormat):
 
     def __init__(self, dtype: str = "fp16") -> None:
         self.dtype = dtype
-        self._numbers = find_storage_dtype(dtype)
+        self._storage_dtype = find_storage_dtype(dtype)
 
     def settings(self) -> dict[str, Any]:
         return {"_target_": f"{__name__}.Hidden", "dtype": self.dtype}
@@ -38,20 +38,20 @@ class Hidden(StorageFormat):
     def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> StorageFormat:
         reason = why_whole(network, taps.values())
         if reason:
-            raise make_policy_error(
+            raise make_format_error(
                 f"hidden states cannot stand for the logits: the teacher: {reason}", "use teacher_outputs=logits"
             )
         return self
 
     @property
-    def numbers(self) -> StorageDtype:
-        return self._numbers
+    def storage_dtype(self) -> StorageDtype:
+        return self._storage_dtype
 
-    def said(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
+    def read(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
         return task.linear_logits(network, batch).hidden
 
-    def kept(self, said: Tensor) -> dict[str, Tensor]:
-        return self.numbers.kept("hidden", said)
+    def encode(self, values: Tensor) -> dict[str, Tensor]:
+        return self.storage_dtype.encode("hidden", values)
 
     def part(self, network: nn.Module) -> nn.Module | None:
         head = network.head
@@ -60,5 +60,5 @@ class Hidden(StorageFormat):
 
     def logits(self, columns: Mapping[str, Tensor], part: nn.Module | None, extras: Mapping[str, Tensor]) -> Logits:
         assert isinstance(part, nn.Linear)
-        hidden = self.numbers.read("hidden", columns).to(part.weight.dtype)
+        hidden = self.storage_dtype.decode("hidden", columns).to(part.weight.dtype)
         return LinearLogits(hidden, part.weight, part.bias)

@@ -1,4 +1,4 @@
-"""The usual policy: hidden states where the teacher has a linear head, else all logits."""
+"""The usual format: hidden states where the teacher has a linear head, else all logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy ``logits``: all logits of every position. Large, and possible for every network."""
+"""Format ``logits``: all logits of every position. Large, and possible for every network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class AllLogits(StorageFormat):
 
     def __init__(self, dtype: str = "fp16") -> None:
         self.dtype = dtype
-        self._numbers = find_storage_dtype(dtype, DTYPES)
+        self._storage_dtype = find_storage_dtype(dtype, DTYPES)
 
     def settings(self) -> dict[str, Any]:
         return {"_target_": f"{__name__}.AllLogits", "dtype": self.dtype}
@@ -37,16 +37,16 @@ class AllLogits(StorageFormat):
         return self
 
     @property
-    def numbers(self) -> StorageDtype:
-        return self._numbers
+    def storage_dtype(self) -> StorageDtype:
+        return self._storage_dtype
 
-    def said(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
+    def read(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
         return task.logits(network, batch)
 
-    def kept(self, said: Tensor) -> dict[str, Tensor]:
-        return self.numbers.kept("logits", said)
+    def encode(self, values: Tensor) -> dict[str, Tensor]:
+        return self.storage_dtype.encode("logits", values)
 
     def logits(
         self, columns: Mapping[str, Tensor], part: nn.Module | None, extras: Mapping[str, Tensor]
     ) -> DenseLogits:
-        return DenseLogits(self.numbers.read("logits", columns))
+        return DenseLogits(self.storage_dtype.decode("logits", columns))

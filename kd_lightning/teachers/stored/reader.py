@@ -1,6 +1,6 @@
-"""The teacher's outputs read from disk, and what a policy is: which of them are kept, and how.
+"""The teacher's outputs read from disk, and what a format is: which of them are kept, and how.
 
-A policy says what of the teacher is read (hidden states, logits), how that is kept for each row, and how logits are made
+A format says what of the teacher is read (hidden states, logits), how that is kept for each row, and how logits are made
 of it again. The rows are written once (``building.py``) and found by ``batch["index"]``, never by position.
 """
 
@@ -33,11 +33,11 @@ class StorageFormat:
         return CachedTeacher(network, task, self, shards)
 
     def settings(self) -> dict[str, Any]:
-        """All that the kept numbers depend on, as a settings node that builds an equal policy."""
+        """All that the kept numbers depend on, as a settings node that builds an equal format."""
         raise NotImplementedError
 
     def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> StorageFormat:
-        """The policy that is possible for a network and these taps: this one, where it is.
+        """The format that is possible for a network and these taps: this one, where it is.
 
         Raises:
             ConfigError: None is.
@@ -45,21 +45,21 @@ class StorageFormat:
         raise NotImplementedError
 
     @property
-    def numbers(self) -> StorageDtype:
+    def storage_dtype(self) -> StorageDtype:
         """How features are kept."""
         return STORAGE_DTYPES["fp16"]
 
-    def said(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
-        """What the network says and the policy reads, [..., W]."""
+    def read(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
+        """What the network says and the format reads, [..., W]."""
         raise NotImplementedError
 
-    def kept(self, said: Tensor) -> dict[str, Tensor]:
-        """What stands on disk, [..., *] by column name; finite wherever ``holds`` is true."""
+    def encode(self, values: Tensor) -> dict[str, Tensor]:
+        """What stands on disk, [..., *] by column name; finite wherever ``representable`` is true."""
         raise NotImplementedError
 
-    def holds(self, said: Tensor) -> Tensor:
+    def representable(self, values: Tensor) -> Tensor:
         """[..., W] bool: values that can be kept."""
-        return self.numbers.holds(said)
+        return self.storage_dtype.representable(values)
 
     def part(self, network: nn.Module) -> nn.Module | None:
         """What of the network is needed to make logits again."""
@@ -87,15 +87,15 @@ class CachedTeacher(TeacherOutputs):
     Args:
         network: The trained teacher. Where there are ``shards``, only what makes logits again is kept of it.
         task: Knows how to get logits from a network and a batch.
-        policy: What is kept.
-        shards: Rows of this network, under this policy.
+        format: What is kept.
+        shards: Rows of this network, under this format.
     """
 
-    def __init__(self, network: nn.Module, task: Task, policy: StorageFormat, shards: Shards | None = None) -> None:
+    def __init__(self, network: nn.Module, task: Task, format: StorageFormat, shards: Shards | None = None) -> None:
         super().__init__()
         self.network: nn.Module | None = network.requires_grad_(False)
         self.task = task
-        self.policy = policy
+        self.format = format
         self.shards = shards
         self.paths: dict[str, str] = {}
         self.part: nn.Module | None = None
@@ -107,24 +107,24 @@ class CachedTeacher(TeacherOutputs):
         """See the base class. Logits can be read by rows whether that is asked for or not.
 
         Raises:
-            ConfigError: The policy is not possible for the network or the taps.
+            ConfigError: The format is not possible for the network or the taps.
             TapError: A tap is not there.
         """
         assert self.network is not None
         check_taps(self.network, taps, "teacher")
         self.paths = dict(taps)
-        self.policy = self.policy.resolved(self.network, self.task, taps)
+        self.format = self.format.resolved(self.network, self.task, taps)
         if self.shards is not None:
-            self.part, self.network = self.policy.part(self.network), None
+            self.part, self.network = self.format.part(self.network), None
             self._extras = dict(self.shards.extras)
             self._opened = self._digest()
 
     @property
     def keeps_logits(self) -> bool:
-        return self.policy.keeps_logits
+        return self.format.keeps_logits
 
     def counted(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self.policy.settings()
+        return self.format.settings()
 
     def train(self, mode: bool = True) -> CachedTeacher:
         """Stays in eval mode whatever ``mode`` says."""
@@ -138,9 +138,10 @@ class CachedTeacher(TeacherOutputs):
         columns = self.shards.read(batch.get(HOST_INDEX, batch["index"]), device)
         self._extras = {name: extra.to(device) for name, extra in self._extras.items()}
         features = {
-            name: self.policy.numbers.read(name_feature_column(path), columns) for name, path in self.paths.items()
+            name: self.format.storage_dtype.decode(name_feature_column(path), columns)
+            for name, path in self.paths.items()
         }
-        return Outputs(self.policy.logits(columns, self.part, self._extras), features)
+        return Outputs(self.format.logits(columns, self.part, self._extras), features)
 
     def content_hash(self) -> str:
         """The teacher's own hash, as long as all that was opened is as it was then."""
@@ -161,6 +162,6 @@ def name_feature_column(path: str) -> str:
     return f"feature/{path}"
 
 
-def make_policy_error(reason: str, fix: str) -> ConfigError:
-    """The error for a policy that is not possible."""
+def make_format_error(reason: str, fix: str) -> ConfigError:
+    """The error for a format that is not possible."""
     return ConfigError(f"teacher_outputs: {reason}: {fix}")

@@ -1,4 +1,4 @@
-"""Policy ``topk``: the k likeliest classes of every position at T = 1, and how much mass the others have.
+"""Format ``topk``: the k likeliest classes of every position at T = 1, and how much mass the others have.
 
 For very wide teachers and black boxes; where the teacher has a linear head, ``hidden`` is smaller and exact.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.tasks.base import Task
-from kd_lightning.teachers.stored.reader import StorageFormat, make_policy_error
+from kd_lightning.teachers.stored.reader import StorageFormat, make_format_error
 from kd_lightning.teachers.stored.topk_logits import LOWEST, MISSING_MASS, TopKLogits, UnigramMass
 from kd_lightning.types import Batch
 
@@ -53,29 +53,29 @@ class TopK(StorageFormat):
 
     def resolved(self, network: nn.Module, task: Task, taps: Mapping[str, str]) -> StorageFormat:
         if self.k > task.num_classes:
-            raise make_policy_error(
+            raise make_format_error(
                 f"k={self.k} of {task.num_classes} classes", f"set teacher_outputs.k={task.num_classes} or less"
             )
         with torch.no_grad():
             classes = task.logits(network, task.example_batch()).shape[-1]
         if classes != task.num_classes:
-            raise make_policy_error(
+            raise make_format_error(
                 f"the top k of a teacher with {classes} classes, where the data has {task.num_classes}, are not kept",
                 "use teacher_outputs=cached or live",
             )
         self.classes = task.num_classes
         return self
 
-    def said(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
+    def read(self, network: nn.Module, task: Task, batch: Batch) -> Tensor:
         return task.logits(network, batch)
 
-    def holds(self, said: Tensor) -> Tensor:
-        return said < torch.inf  # -inf forbids a class, NaN is no number
+    def representable(self, values: Tensor) -> Tensor:
+        return values < torch.inf  # -inf forbids a class, NaN is no number
 
-    def kept(self, said: Tensor) -> dict[str, Tensor]:
-        log_probs = said.float().log_softmax(dim=-1)
+    def encode(self, values: Tensor) -> dict[str, Tensor]:
+        log_probs = values.float().log_softmax(dim=-1)
         top, classes = log_probs.topk(self.k, dim=-1)
-        narrow = torch.int16 if said.shape[-1] <= NARROW else torch.int32
+        narrow = torch.int16 if values.shape[-1] <= NARROW else torch.int32
         columns = {"classes": classes.to(narrow), "log_probs": top.clamp(min=LOWEST).half()}
         if self.missing.has_mass:
             rest = log_probs.scatter(-1, classes, -torch.inf).logsumexp(dim=-1, keepdim=True)

@@ -42,7 +42,7 @@ class WriteJob:
     Attributes:
         network: The trained teacher, on the device where it is to run.
         task: Knows how to get logits from it.
-        policy: What is kept; resolved.
+        format: What is kept; resolved.
         taps: Module paths in the teacher whose features are kept as well.
         rows: Ids -> their batch, of the training split.
         count: How many rows there are; their ids are 0 to count - 1.
@@ -54,7 +54,7 @@ class WriteJob:
 
     network: nn.Module
     task: Task
-    policy: StorageFormat
+    format: StorageFormat
     taps: Sequence[str]
     rows: Callable[[Sequence[int]], Batch]
     count: int
@@ -104,23 +104,23 @@ class WriteJob:
         with torch.no_grad():
             said, features = self._said(batch)
             mask = self.task.align(batch, said).mask
-            columns = self.policy.kept(self._checked("outputs", said, self.policy.holds, mask, batch))
+            columns = self.format.encode(self._checked("outputs", said, self.format.representable, mask, batch))
             for path, feature in features.items():
                 self._check_rows(path, feature, len(batch["index"]))
-                numbers = self.policy.numbers
+                dtype = self.format.storage_dtype
                 counts = mask if feature.shape[: mask.dim()] == mask.shape else None
                 if bool((feature == torch.finfo(feature.dtype).min).any()):
                     raise TeacherOutputError(
                         f"the feature at {path!r} holds scores of positions that are not attended to, for which no dtype on "
                         "disk has a place: use teacher_outputs=live"
                     )
-                feature = self._checked(f"feature at {path!r}", feature, numbers.holds, counts, batch)
-                columns |= numbers.kept(name_feature_column(path), feature)
+                feature = self._checked(f"feature at {path!r}", feature, dtype.representable, counts, batch)
+                columns |= dtype.encode(name_feature_column(path), feature)
         return columns
 
     def _said(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         with tap_network(self.network, {path: path for path in self.taps}) as features:
-            said = self.policy.said(self.network, self.task, batch)
+            said = self.format.read(self.network, self.task, batch)
         return said, features
 
     @staticmethod
@@ -191,7 +191,7 @@ def write_outputs(
             write_shard(job, entry, number, start, stop, progress)
         progress(stop, job.count)
         names.append(shard_name(number))
-    extras = job.policy.extras(job.class_rows)
+    extras = job.format.extras(job.class_rows)
     for name, extra in extras.items():
         publish(entry.path(extra_name(name)), to_npy_bytes(extra.numpy()))
     manifest = {

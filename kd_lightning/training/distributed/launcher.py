@@ -174,7 +174,7 @@ class RankLauncher(_Launcher):
 
 
 def join_ranks(crew: Sequence[Rank], hear: Callable[[Any], None]) -> None:
-    """Wait until all have ended. SIGTERM is handed on to them; when one has failed, the others have ``RANK_GRACE_SECONDS`` seconds.
+    """Wait until all have ended. SIGTERM is handed on to them; when one has failed, the others have ``RANK_GRACE_SECONDS``.
 
     A process that fails after its work is done has done its work.
 

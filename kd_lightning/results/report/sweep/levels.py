@@ -1,7 +1,8 @@
 """One swept parameter: the values it took, in order, and which job took which. Free of pixels and colors.
 
 A parameter whose values all read as numbers is ordered and placed by size; else by first appearance. Many different
-numbers (a random search) fall into intervals of equal width, in the logarithm where they span more than WIDE.
+numbers (a random search) fall into intervals of equal width, in the logarithm where they span more than
+LOG_AXIS_RATIO.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def describe_charts(report: Report) -> Iterator[str]:
     pool = report.pool
     if report.heat:
         yield f"## {escape_markdown(report.heat.rows.name)} by {escape_markdown(report.heat.columns.name)}"
-        yield f"{escape_markdown(heat_table.write_heat_caption(report.heat, pool, report.gains))}, mean over the jobs of each cell."
+        caption = heat_table.write_heat_caption(report.heat, pool, report.gains)
+        yield f"{escape_markdown(caption)}, mean over the jobs of each cell."
         yield format_markdown_table(*heat_table.list_heat_rows(report.heat, pool, report.gains, report.chosen))
     if pool.scored:
         yield "## Quality against size and speed"

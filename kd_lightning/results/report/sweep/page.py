@@ -36,7 +36,8 @@ def render_sweep_page(report: Report, into: Path) -> str:
     """The whole page, to lie in the folder ``into``: jobs below it are linked."""
     heading = escape(sweep_facts.make_sweep_title(report.pool))
     style, script = read_style("page.css", "charts.css", "sweep.css"), read_style("sweep.js")
-    policy = f"default-src 'none'; style-src '{hash_inline_text(style)}'; script-src '{hash_inline_text(script)}'; form-action 'none'"
+    allowed = f"style-src '{hash_inline_text(style)}'; script-src '{hash_inline_text(script)}'"
+    policy = f"default-src 'none'; {allowed}; form-action 'none'"
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',

@@ -1,7 +1,7 @@
 """From a number to a step of a color scale. The colors themselves stand in the style sheet.
 
-sequential   0 (worst) to STEPS - 1 (best), equal widths, in the logarithm where values span more than WIDE
-diverging    0 (much worse) over the middle (0) to STEPS - 1 (much better), symmetric about 0
+sequential   0 (worst) to COLOR_STEPS - 1 (best), equal widths, in the logarithm where values span more than WIDE
+diverging    0 (much worse) over the middle (0) to COLOR_STEPS - 1 (much better), symmetric about 0
 """
 
 from __future__ import annotations

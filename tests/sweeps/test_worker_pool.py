@@ -1,4 +1,4 @@
-"""How a crew closes the jobs of workers that it has to end itself."""
+"""How the worker pool closes the jobs of workers that it has to end itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from kd_lightning.results.sweep_folder import read_job
 from kd_lightning.results.sweep_records import begin_job
-from kd_lightning.sweeps.launchers import worker_pool as crew
+from kd_lightning.sweeps.launchers import worker_pool
 from kd_lightning.sweeps.launchers.worker import Order
 from kd_lightning.sweeps.launchers.worker_pool import WorkerPool
 
@@ -42,7 +42,7 @@ class Unwilling:
 def test_who_is_killed_for_not_ending_was_asked_to_end(
     number: signal.Signals, state: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "SHUTDOWN_GRACE_SECONDS", -1.0)
+    monkeypatch.setattr(worker_pool, "SHUTDOWN_GRACE_SECONDS", -1.0)
     begin_job(tmp_path / "0", 0, ["alpha=0.5"])
     order = Order("sweep", 0, str(tmp_path / "0"), [], ["alpha=0.5"], ".")
     worker: Any = SimpleNamespace(process=Unwilling(), order=order, slot=0)

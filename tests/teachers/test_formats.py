@@ -1,4 +1,4 @@
-"""What is read from disk is what the live teacher says, as exactly as each policy promises."""
+"""What is read from disk is what the live teacher says, as exactly as each format promises."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.teachers.cache_support import CLASSES, ROWS, TASK, NoHead, batch, net
 
 SHUFFLED = [17, 3, 22, 0, 9, 9]
 """Rows of several shards, out of order, one twice."""
-POLICIES: list[tuple[StorageFormat, float]] = [
+FORMATS: list[tuple[StorageFormat, float]] = [
     (Hidden("fp16"), 1e-3),
     (Hidden("bf16"), 1e-2),
     (Hidden("int8"), 2e-2),
@@ -34,7 +34,7 @@ POLICIES: list[tuple[StorageFormat, float]] = [
     (TopK(CLASSES, "none"), 1e-2),
     (TopK(CLASSES, "unigram"), 1e-2),
 ]
-"""Policies that keep all, with the largest relative error of the student's gradient."""
+"""Formats that keep all, with the largest relative error of the student's gradient."""
 
 
 def gradient(teacher: Logits, temperature: float, mask: Tensor) -> Tensor:
@@ -47,21 +47,21 @@ def gradient(teacher: Logits, temperature: float, mask: Tensor) -> Tensor:
     return hidden.grad
 
 
-@pytest.mark.parametrize(("policy", "bound"), POLICIES, ids=lambda value: str(getattr(value, "__dict__", value))[:40])
+@pytest.mark.parametrize(("format", "bound"), FORMATS, ids=lambda value: str(getattr(value, "__dict__", value))[:40])
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
 def test_gradients_of_the_student_are_those_of_the_live_teacher(
-    policy: StorageFormat, bound: float, temperature: float, tmp_path: Path
+    format: StorageFormat, bound: float, temperature: float, tmp_path: Path
 ) -> None:
-    cached, live = teachers(tmp_path, policy)
+    cached, live = teachers(tmp_path, format)
     some = batch(SHUFFLED)
     got, expected = (gradient(teacher(some).source, temperature, some["mask"]) for teacher in (cached, live))
     assert float((got - expected).norm() / expected.norm()) < bound
     assert float(torch.cosine_similarity(got.flatten(), expected.flatten(), dim=0)) > 0.999
 
 
-@pytest.mark.parametrize(("policy", "bound"), POLICIES, ids=lambda value: str(getattr(value, "__dict__", value))[:40])
-def test_rows_are_found_by_index_in_any_order(policy: StorageFormat, bound: float, tmp_path: Path) -> None:
-    cached, live = teachers(tmp_path, policy)
+@pytest.mark.parametrize(("format", "bound"), FORMATS, ids=lambda value: str(getattr(value, "__dict__", value))[:40])
+def test_rows_are_found_by_index_in_any_order(format: StorageFormat, bound: float, tmp_path: Path) -> None:
+    cached, live = teachers(tmp_path, format)
     for index in ([*range(ROWS)], [*reversed(range(ROWS))], SHUFFLED, [ROWS - 1]):
         some = batch(index)
         got, expected = (teacher(some).logits[some["mask"]].log_softmax(-1) for teacher in (cached, live))
@@ -104,10 +104,10 @@ def test_a_position_takes_the_bytes_that_its_numbers_need(dtype: str, bytes_per_
     assert 0 <= cached.shards.layout.row_bytes - 5 * bytes_per_position < 16
 
 
-@pytest.mark.parametrize("policy", [Hidden(), AllLogits(), Hidden("int8")], ids=["fp16", "logits", "int8"])
-def test_features_of_taps_are_stored_as_well(policy: StorageFormat, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", [Hidden(), AllLogits(), Hidden("int8")], ids=["fp16", "logits", "int8"])
+def test_features_of_taps_are_stored_as_well(format: StorageFormat, tmp_path: Path) -> None:
     taps = {"hint/one": "embedding", "hint/two": "projection", "other/two": "projection"}
-    cached, live = teachers(tmp_path, policy, taps=taps)
+    cached, live = teachers(tmp_path, format, taps=taps)
     some = batch(SHUFFLED)
     got, expected = cached(some).features, live(some).features
     assert set(got) == set(taps)
@@ -128,13 +128,13 @@ def test_usually_hidden_states_and_all_logits_where_there_is_no_linear_head() ->
 
 
 def test_what_is_not_possible_is_refused_when_connected() -> None:
-    for policy, net, taps in (
+    for format, net, taps in (
         (Hidden(), NoHead(), {}),
         (Hidden(), network(), {"a": "head:input"}),
         (TopK(CLASSES + 1), network(), {}),
     ):
         with pytest.raises(ConfigError, match="teacher_outputs"):
-            policy(net, TASK).connect(taps)
+            format(net, TASK).connect(taps)
     with pytest.raises(TapError, match="teacher"):
         Hidden()(network(), TASK).connect({"a": "nowhere"})
 
@@ -225,9 +225,9 @@ def test_renormalized_top_k_turns_the_gradient_when_it_is_hot() -> None:
 
 
 def test_the_top_k_of_a_teacher_that_forbids_classes_are_kept() -> None:
-    policy, said = TopK(3, "uniform"), torch.tensor([[2.0, -torch.inf, 1.0, -torch.inf, -torch.inf]])
-    assert policy.holds(said).all()
-    assert not policy.holds(torch.tensor([torch.nan, torch.inf])).any()
-    policy.classes = 5
-    found = policy.logits(policy.kept(said), None, {}).dense().softmax(dim=-1)
+    format, said = TopK(3, "uniform"), torch.tensor([[2.0, -torch.inf, 1.0, -torch.inf, -torch.inf]])
+    assert format.representable(said).all()
+    assert not format.representable(torch.tensor([torch.nan, torch.inf])).any()
+    format.classes = 5
+    found = format.logits(format.encode(said), None, {}).dense().softmax(dim=-1)
     torch.testing.assert_close(found, said.softmax(dim=-1), atol=1e-3, rtol=0)
