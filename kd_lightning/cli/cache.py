@@ -31,7 +31,7 @@ kd cache prune --max-size 10GB  remove the least recently used until the rest is
 kd cache prune --older-than 30d remove what was not used for so long
 kd cache prune --all            remove all; what is being written at the moment always stays
                --outputs DIR    where `outputs` lies, if elsewhere"""
-OUTPUTS, STAGE, MANIFEST = "outputs", "teacher_outputs", "manifest.json"
+DEFAULT_OUTPUTS, CACHE_STAGE, CACHE_MANIFEST = "outputs", "teacher_outputs", "manifest.json"
 FIELDS: Fields = {"rows": WHOLE, "of": {"outputs": {}}}
 SPANS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -54,7 +54,7 @@ class Cached:
     def manifest(self) -> dict[str, Any]:
         """What the bytes mean; empty where that is not written yet."""
         try:
-            return read_record(self.entry.path(MANIFEST), FIELDS)
+            return read_record(self.entry.path(CACHE_MANIFEST), FIELDS)
         except (OSError, KDError):
             return {}
 
@@ -86,7 +86,7 @@ class Cached:
             return "in work"
         problem = self.entry.problem(digests=False)
         if problem is None and not self.manifest:
-            problem = f"{MANIFEST} is damaged"
+            problem = f"{CACHE_MANIFEST} is damaged"
         return {None: "whole", "": "unfinished"}.get(problem, f"damaged: {problem}")
 
     def locked(self) -> bool:
@@ -127,9 +127,9 @@ def run_cache_verb(words: list[str]) -> int:
         print(CACHE_USAGE)
         return 0 if words else 2
     given = parse_cache_arguments(words)
-    if given.outputs != OUTPUTS and not Path(given.outputs).is_dir():
+    if given.outputs != DEFAULT_OUTPUTS and not Path(given.outputs).is_dir():
         raise ConfigError(f"kd cache: --outputs {given.outputs}: there is no such folder")
-    found = all_cached(check_inside(Path(given.outputs), Path(given.outputs) / "store" / STAGE))
+    found = all_cached(check_inside(Path(given.outputs), Path(given.outputs) / "store" / CACHE_STAGE))
     if given.action == "ls":
         return list_cache(found)
     return verify_cache(found) if given.action == "verify" else prune_cache(found, given)
@@ -148,7 +148,7 @@ def parse_cache_arguments(words: Sequence[str]) -> argparse.Namespace:
     """
     parser = _Parser(add_help=False)
     parser.add_argument("action", choices=("ls", "verify", "prune"))
-    parser.add_argument("--outputs", default=OUTPUTS)
+    parser.add_argument("--outputs", default=DEFAULT_OUTPUTS)
     parser.add_argument("--max-size", type=amount_of("10GB", UNITS))
     parser.add_argument("--older-than", type=amount_of("30d", SPANS))
     parser.add_argument("--all", action="store_true")

@@ -15,10 +15,10 @@ from kd_lightning.experiment.console import make_console
 from kd_lightning.results.sweep_folder import (
     DONE,
     FINAL,
-    JOB,
+    JOB_FILE,
     LOST,
     PRUNED,
-    RESULTS,
+    RESULTS_FILE,
     RUNNING,
     UNDER_WAY,
     WAITING,
@@ -87,7 +87,7 @@ def choose_folder(words: list[str]) -> Path:
 
 def is_run_folder(folder: Path) -> bool:
     """The folder is a run's; older ones have recorded no state."""
-    return any((folder / name).is_file() for name in (JOB, RESULTS, "overrides.txt"))
+    return any((folder / name).is_file() for name in (JOB_FILE, RESULTS_FILE, "overrides.txt"))
 
 
 class SweepView:
@@ -154,7 +154,7 @@ class RunView:
         self.running = self.job.state in UNDER_WAY and bool(self.job.record)
         state = self.job.state
         if not self.job.record:
-            state = DONE if (folder / RESULTS).is_file() else "unfinished (an older version ran it)"
+            state = DONE if (folder / RESULTS_FILE).is_file() else "unfinished (an older version ran it)"
         self.state = "interrupted" if was_interrupted(self.job) else state
         self.head = f"{folder}: {self.state}"
 

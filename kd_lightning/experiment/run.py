@@ -20,7 +20,7 @@ from kd_lightning.experiment.run_summary import print_summary
 from kd_lightning.experiment.tracking.track import track_job
 from kd_lightning.process.allocator import keep_freed_memory
 from kd_lightning.results.report.run.run_report import write_report
-from kd_lightning.results.sweep_folder import PROGRESS, settings_digest
+from kd_lightning.results.sweep_folder import PROGRESS_FILE, settings_digest
 from kd_lightning.results.sweep_records import ProgressFile
 from kd_lightning.safety.error_text import describe_error
 from kd_lightning.safety.inside import check_appendable
@@ -73,7 +73,7 @@ def execution(
     started = clock()
     with run_log(folder / "run.log") as log:
         with track_job(settings, build, folder, overrides, sweep) as tracked:
-            progress = ProgressFile(folder / PROGRESS)
+            progress = ProgressFile(folder / PROGRESS_FILE)
             with TerminalBoard(bars=settings["progress"], log=log, progress=progress) as board:
                 experiment = Experiment(tracked.settings, build, packages, board, sweep or folder.name, claims, made)
                 board.expect(experiment.lines)

@@ -18,7 +18,7 @@ from kd_lightning.experiment.stored_outputs import teacher_cache
 from kd_lightning.experiment.train_stage import stored
 from kd_lightning.process.sizes import format_bytes, free_bytes
 from kd_lightning.results.numbers import shorten_hash
-from kd_lightning.results.sweep_folder import SWEEP, read_json_or_none
+from kd_lightning.results.sweep_folder import SWEEP_FILE, read_json_or_none
 from kd_lightning.store import Entry
 from kd_lightning.teachers.auto import Use
 from kd_lightning.teachers.stored.writer import fits_on_disk
@@ -109,7 +109,7 @@ def weigh_costs(
 def planned_jobs(builder: Builder) -> int:
     """Of the sweep that the run belongs to, as far as they share its teacher; 1 for a single run."""
     folder = builder.settings["folder"]
-    sweep = (read_json_or_none(Path(folder).parent / SWEEP) if folder else None) or {}
+    sweep = (read_json_or_none(Path(folder).parent / SWEEP_FILE) if folder else None) or {}
     if any(name.startswith(TEACHERS_OWN) for name in sweep.get("differing", [])):
         return 1  # other teachers, or other rows: how many share this one is not known
     return max(sweep.get("jobs") or 1, 1)

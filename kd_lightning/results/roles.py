@@ -9,15 +9,15 @@ from typing import Any
 from kd_lightning.results.numbers import as_finite
 from kd_lightning.safety.terminal import escape_unprintable
 
-TEACHER, ALONE, DISTILLED = "teacher", "baseline", "distilled"
+TEACHER_MODEL, BASELINE_MODEL, DISTILLED_MODEL = "teacher", "baseline", "distilled"
 """Names of the models that every run has."""
 PRETRAINED = "pretrained"
 """Name of the student that was trained on the soft loss alone, where distillation goes on from it."""
 EARLIER = {
-    TEACHER: ("teacher", "teacher"),
-    ALONE: ("student alone", "baseline"),
+    TEACHER_MODEL: ("teacher", "teacher"),
+    BASELINE_MODEL: ("student alone", "baseline"),
     PRETRAINED: ("pre-trained", "pretrain"),
-    DISTILLED: ("distilled", "distill"),
+    DISTILLED_MODEL: ("distilled", "distill"),
 }
 """Name -> label and stage, in the order of the table: of runs of earlier versions, which did not record them."""
 LONGEST_LABEL = 40
@@ -65,13 +65,13 @@ def find_role(results: dict[str, Any], name: str) -> Role:
     label, stage = EARLIER.get(name, (name, name))
     stage = found.get("stage") or stage
     start, before = found.get("start"), found.get("steps_before")
-    if name == DISTILLED and "label" not in found and (first := read_model_record(results, PRETRAINED)):
+    if name == DISTILLED_MODEL and "label" not in found and (first := read_model_record(results, PRETRAINED)):
         start, before = find_role(results, PRETRAINED).stage, first.get("steps")
     return Role(
         key=name,
         label=shorten_label(found.get("label") or label),
         stage=stage if STAGE_NAME.fullmatch(stage) else "",
-        is_student=(found.get("role") or (TEACHER if name == TEACHER else "student")) == "student",
+        is_student=(found.get("role") or (TEACHER_MODEL if name == TEACHER_MODEL else "student")) == "student",
         start=start or "",
         steps_before=max(0, int(as_finite(before) or 0)),
     )

@@ -23,7 +23,7 @@ from kd_lightning.safety import record_fields
 from kd_lightning.safety.inside import is_plain_file, is_plain_folder
 from kd_lightning.safety.json_files import Fields, read_json, read_record
 
-SWEEP, JOB, PROGRESS, RESULTS = "sweep.json", "job.json", "progress.json", "results.json"
+SWEEP_FILE, JOB_FILE, PROGRESS_FILE, RESULTS_FILE = "sweep.json", "job.json", "progress.json", "results.json"
 CONFIRMATION = "confirmation"
 """Key of ``sweep.json``: which jobs confirm what validation chose, once that is known."""
 
@@ -136,7 +136,7 @@ def read_sweep(folder: Path) -> Sweep:
 
     Jobs that an earlier sweep left in the folder are not among its jobs.
     """
-    info, problem = read_or_say(folder / SWEEP, record_fields.SWEEP_FIELDS)
+    info, problem = read_or_say(folder / SWEEP_FILE, record_fields.SWEEP_FIELDS)
     jobs = [read_job(folder / str(number)) for number in list_job_numbers(folder)]
     if problem:
         return Sweep(folder, {"state": UNREADABLE, "error": problem}, jobs)
@@ -158,15 +158,15 @@ def list_job_numbers(folder: Path) -> list[int]:
 
 def has_begun(folder: Path) -> bool:
     """There is a record of a job, readable or not."""
-    return any(os.path.lexists(folder / name) for name in (JOB, RESULTS))
+    return any(os.path.lexists(folder / name) for name in (JOB_FILE, RESULTS_FILE))
 
 
 def read_job(folder: Path) -> Job:
     """One job's folder."""
-    record, problem = read_or_say(folder / JOB, record_fields.JOB_FIELDS)
+    record, problem = read_or_say(folder / JOB_FILE, record_fields.JOB_FIELDS)
     results: dict[str, Any] = {}
     if record.get("state") == DONE:
-        results, problem = read_or_say(folder / RESULTS, record_fields.RESULTS_FIELDS)
+        results, problem = read_or_say(folder / RESULTS_FILE, record_fields.RESULTS_FIELDS)
         problem = problem or (find_missing_field(results) if results else "")
     if problem:
         record, results = {**record, "state": UNREADABLE, "error": problem}, {}
@@ -176,7 +176,7 @@ def read_job(folder: Path) -> Job:
         folder=folder,
         record=record,
         results=None if refused else results or None,
-        progress=read_or_say(folder / PROGRESS, record_fields.PROGRESS_FIELDS)[0] or None,
+        progress=read_or_say(folder / PROGRESS_FILE, record_fields.PROGRESS_FIELDS)[0] or None,
         refused=refused,
     )
 
@@ -200,9 +200,9 @@ def find_missing_field(results: dict[str, Any]) -> str:
     }
     missing = [name for name, value in needed.items() if value is None]
     if missing:
-        return f"{RESULTS}: lacks {', '.join(missing)}"
+        return f"{RESULTS_FILE}: lacks {', '.join(missing)}"
     if results["mode"] not in ("min", "max"):
-        return f"{RESULTS}: field 'mode' is {results['mode']!r}, min or max is expected"
+        return f"{RESULTS_FILE}: field 'mode' is {results['mode']!r}, min or max is expected"
     return ""
 
 
@@ -226,7 +226,9 @@ def read_key(results: dict[str, Any]) -> str:
 
 def is_sweep(folder: Path) -> bool:
     """The folder is a sweep's, also an empty or old one's."""
-    return is_plain_file(folder / SWEEP) or any(path.parent.name.isdecimal() for path in folder.glob(f"[0-9]*/{JOB}"))
+    return is_plain_file(folder / SWEEP_FILE) or any(
+        path.parent.name.isdecimal() for path in folder.glob(f"[0-9]*/{JOB_FILE}")
+    )
 
 
 def read_json_or_none(path: Path, fields: Fields | None = None) -> dict[str, Any] | None:

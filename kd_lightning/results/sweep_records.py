@@ -14,11 +14,11 @@ from typing import Any
 from kd_lightning.results.sweep_folder import (
     CONFIRMATION,
     FINAL,
-    JOB,
-    PROGRESS,
-    RESULTS,
+    JOB_FILE,
+    PROGRESS_FILE,
+    RESULTS_FILE,
     RUNNING,
-    SWEEP,
+    SWEEP_FILE,
     Job,
     read_json_or_none,
     read_process_start,
@@ -78,7 +78,7 @@ def begin_sweep(
         "state": RUNNING,
         "stamp": secrets.token_hex(4),
     }
-    publish_record(folder / SWEEP, record)
+    publish_record(folder / SWEEP_FILE, record)
 
 
 def plan_jobs(folder: Path, jobs: int, differing: Sequence[str] = ()) -> None:
@@ -89,11 +89,11 @@ def plan_jobs(folder: Path, jobs: int, differing: Sequence[str] = ()) -> None:
         jobs: How many.
         differing: Names of the overrides that tell the jobs apart.
     """
-    record = read_json_or_none(folder / SWEEP) or {}
+    record = read_json_or_none(folder / SWEEP_FILE) or {}
     known = record.get("differing", [])
     names = list(dict.fromkeys([*known, *differing]))
     if jobs > (record.get("jobs") or 0) or names != known:
-        publish_record(folder / SWEEP, {**record, "jobs": max(jobs, record.get("jobs") or 0), "differing": names})
+        publish_record(folder / SWEEP_FILE, {**record, "jobs": max(jobs, record.get("jobs") or 0), "differing": names})
 
 
 def plan_confirmation(folder: Path, jobs: Sequence[int], **more: Any) -> None:
@@ -104,14 +104,15 @@ def plan_confirmation(folder: Path, jobs: Sequence[int], **more: Any) -> None:
         jobs: Their numbers; none = there is nothing to confirm.
         more: What they confirm: ``name``, ``overrides``, ``seeds``; or the ``reason`` why there are none.
     """
-    record = read_json_or_none(folder / SWEEP) or {}
-    publish_record(folder / SWEEP, {**record, CONFIRMATION: {"jobs": list(jobs), **more}})
+    record = read_json_or_none(folder / SWEEP_FILE) or {}
+    publish_record(folder / SWEEP_FILE, {**record, CONFIRMATION: {"jobs": list(jobs), **more}})
 
 
 def end_sweep(folder: Path, state: str) -> None:
     """The sweep is over."""
     publish_record(
-        folder / SWEEP, {**(read_json_or_none(folder / SWEEP) or {}), "state": state, "finished": format_time_now()}
+        folder / SWEEP_FILE,
+        {**(read_json_or_none(folder / SWEEP_FILE) or {}), "state": state, "finished": format_time_now()},
     )
 
 
@@ -120,7 +121,7 @@ def end_sweep(folder: Path, state: str) -> None:
 
 def withdraw_job(folder: Path) -> None:
     """The job has not begun after all: it will be started again."""
-    (folder / JOB).unlink(missing_ok=True)
+    (folder / JOB_FILE).unlink(missing_ok=True)
 
 
 def begin_job(folder: Path, number: int, overrides: Sequence[str], state: str = RUNNING) -> None:
@@ -140,8 +141,12 @@ def begin_job(folder: Path, number: int, overrides: Sequence[str], state: str = 
         "started": format_time_now(),
     }
     publish_record(
-        folder / JOB,
-        {**record, "clock": time.time(), **inherit_from_sweep(read_json_or_none(folder.parent / SWEEP) or {}, number)},
+        folder / JOB_FILE,
+        {
+            **record,
+            "clock": time.time(),
+            **inherit_from_sweep(read_json_or_none(folder.parent / SWEEP_FILE) or {}, number),
+        },
     )
 
 
@@ -159,15 +164,17 @@ def end_job(folder: Path, state: str, **more: Any) -> None:
         state: One of the final states.
         more: ``error``, ``traceback``, ``reused``, ``key``; ``waited``, seconds that are not the job's own.
     """
-    record = read_json_or_none(folder / JOB) or {"number": int(folder.name), "overrides": []}
+    record = read_json_or_none(folder / JOB_FILE) or {"number": int(folder.name), "overrides": []}
     seconds = round(time.time() - record.pop("clock", time.time()) - more.pop("waited", 0.0), 1)
-    publish_record(folder / JOB, {**record, "state": state, "finished": format_time_now(), "seconds": seconds, **more})
-    (folder / PROGRESS).unlink(missing_ok=True)
+    publish_record(
+        folder / JOB_FILE, {**record, "state": state, "finished": format_time_now(), "seconds": seconds, **more}
+    )
+    (folder / PROGRESS_FILE).unlink(missing_ok=True)
 
 
 def end_job_that_did_not(folder: Path, overrides: Sequence[str], state: str, error: str) -> None:
     """For a job whose process has ended: a last word in its place, if it has left none."""
-    record = read_json_or_none(folder / JOB) or {}
+    record = read_json_or_none(folder / JOB_FILE) or {}
     if record.get("state") in FINAL:
         return
     if not record:
@@ -186,14 +193,14 @@ def adopt_job(job: Job, sweep: Path, number: int) -> None:
     folder = sweep / str(number)
     if job.folder.resolve() != folder.resolve():
         if job.results:
-            publish_record(folder / RESULTS, job.results)
+            publish_record(folder / RESULTS_FILE, job.results)
         for path in job.folder.glob("metrics/*.csv"):
             if path.is_file() and not path.is_symlink():
                 copy_text(path, folder / "metrics" / path.name)
     record = {key: value for key, value in job.record.items() if key not in ("stamp", "confirm")}
-    info = read_json_or_none(sweep / SWEEP) or {}
+    info = read_json_or_none(sweep / SWEEP_FILE) or {}
     publish_record(
-        folder / JOB, {"from": str(job.folder), **record, "number": number, **inherit_from_sweep(info, number)}
+        folder / JOB_FILE, {"from": str(job.folder), **record, "number": number, **inherit_from_sweep(info, number)}
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kd_lightning.results.numbers import format_metric, format_significant, format_size, format_whole
 from kd_lightning.results.report.gap import format_gap_closed
-from kd_lightning.results.roles import ALONE, list_models
+from kd_lightning.results.roles import BASELINE_MODEL, list_models
 
 
 def list_columns(results: dict[str, Any]) -> list[str]:
@@ -30,7 +30,7 @@ def list_model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]
             role.label,
             format_metric(model.get("val"), metric, mode),
             format_metric(model.get("test"), metric, mode),
-            format_gap_closed(results, model.get("test")) if role.is_student and role.key != ALONE else "",
+            format_gap_closed(results, model.get("test")) if role.is_student and role.key != BASELINE_MODEL else "",
             format_whole(model.get("parameters")),
             format_size(model.get("megabytes")),
             format_whole(model.get("steps")),

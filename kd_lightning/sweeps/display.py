@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kd_lightning.results.numbers import format_metric, shorten_number
-from kd_lightning.results.roles import DISTILLED, list_models
+from kd_lightning.results.roles import DISTILLED_MODEL, list_models
 from kd_lightning.results.sweep_folder import (
     DONE,
     FAILED,
@@ -107,7 +107,7 @@ def all_reused(job: Job) -> bool:
 
 def describe_best_so_far(jobs: Sequence[Job], names: Sequence[str]) -> str:
     """The job with the best validation, in words."""
-    values = {job.number: float(job.results["models"][DISTILLED]["val"]) for job in jobs if job.results}
+    values = {job.number: float(job.results["models"][DISTILLED_MODEL]["val"]) for job in jobs if job.results}
     known = [job for job in jobs if job.results and math.isfinite(values[job.number])]
     if not known:
         return ""
@@ -174,7 +174,7 @@ def describe_ending(job: Job, names: Sequence[str]) -> str:
     text = f"{make_job_title(job, names)}: {INTERRUPTED if has_vanished(job) else escape_unprintable(job.state)}"
     if job.results:
         metric, mode = job.results["metric"], job.results["mode"]
-        value = format_metric(job.results["models"][DISTILLED]["val"], metric, mode)
+        value = format_metric(job.results["models"][DISTILLED_MODEL]["val"], metric, mode)
         text += f", validation {escape_unprintable(metric)} {value}"
     elif job.error:
         text += f": {escape_unprintable(job.error)}"

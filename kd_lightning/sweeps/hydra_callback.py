@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from kd_lightning.config.shorthands import explain_shorthands
 from kd_lightning.errors import ConfigError, KDError
-from kd_lightning.results.sweep_folder import SWEEP, read_json_or_none
+from kd_lightning.results.sweep_folder import SWEEP_FILE, read_json_or_none
 from kd_lightning.results.sweep_records import begin_sweep
 from kd_lightning.safety.redaction import HiddenValues, redacted_override
 from kd_lightning.safety.terminal import escape_unprintable
@@ -50,7 +50,7 @@ class SweepWatch(Callback):
         folder = Path(config.hydra.sweep.dir)
         lock = FolderLock(folder)
         if not lock.acquire():
-            holder = describe_holder(read_json_or_none(folder / SWEEP))
+            holder = describe_holder(read_json_or_none(folder / SWEEP_FILE))
             raise ConfigError(
                 f"{folder}: another sweep is at work here ({holder}); follow it with "
                 f"kd status {folder} --watch, or give this one a folder of its own: hydra.sweep.dir={folder}-2"
@@ -89,7 +89,7 @@ class SweepWatch(Callback):
     def withdraw(cls) -> None:
         """The sweep of this process is refused before its first job: it leaves no record, and no folder if that was all."""
         if cls.folder is not None:
-            (cls.folder / SWEEP).unlink(missing_ok=True)
+            (cls.folder / SWEEP_FILE).unlink(missing_ok=True)
         if cls.lock is not None:
             cls.lock.discard()
         cls.folder = cls.lock = None

@@ -29,7 +29,7 @@ from kd_lightning.results.sweep_folder import (
     DONE,
     FAILED,
     INTERRUPTED,
-    JOB,
+    JOB_FILE,
     PREEMPTED,
     PRUNED,
     is_sweep,
@@ -153,7 +153,7 @@ def perform_alone(config: DictConfig, folder: Path, overrides: list[str]) -> Non
     refuse_jobs_place(folder)
     lock = FolderLock(folder)
     if not lock.acquire():
-        holder = describe_holder(read_json_or_none(folder / JOB))
+        holder = describe_holder(read_json_or_none(folder / JOB_FILE))
         raise ConfigError(
             f"{folder}: another run is at work here ({holder}); follow it with kd status "
             f"{folder} --watch, or give this one a folder of its own: hydra.run.dir={folder}-2"

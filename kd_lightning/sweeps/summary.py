@@ -19,7 +19,7 @@ from kd_lightning.results.numbers import (
 )
 from kd_lightning.results.report.gap import format_gap_closed
 from kd_lightning.results.report.sweep.files import is_usable, read_job_model
-from kd_lightning.results.roles import ALONE, DISTILLED
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL
 from kd_lightning.results.statistics.configuration_table import configuration_rows
 from kd_lightning.results.statistics.over_seeds import list_configurations
 from kd_lightning.results.statistics.sweep_sentences import sweep_sentences
@@ -67,7 +67,7 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
 
     def cells(job: Job) -> list[str]:
         results: dict[str, Any] = job.results or {}
-        baseline, student = read_job_model(job, ALONE), read_job_model(job, DISTILLED)
+        baseline, student = read_job_model(job, BASELINE_MODEL), read_job_model(job, DISTILLED_MODEL)
         shown = [format_metric(v, metric, mode) for v in (student["val"], student["test"], baseline["test"])]
         gain = as_finite(results.get("gain_over_baseline"))
         gained = MISSING_TEXT if gain is None else format_difference(gain, student["test"], metric, mode)
@@ -89,7 +89,7 @@ def sweep_group_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
     groups, names = list_group_names(job.results for job in done), set(list_varied_names(jobs))
 
     def cells(job: Job) -> list[str]:
-        shown = (format_percent(read_group_accuracy(name, read_job_model(job, DISTILLED)), 2) for name in groups)
+        shown = (format_percent(read_group_accuracy(name, read_job_model(job, DISTILLED_MODEL)), 2) for name in groups)
         return [str(job.number), list_own_overrides(job, names), *shown]
 
     return ["job", "overrides", *groups], [cells(job) for job in best_first(done)] if groups else []
@@ -98,7 +98,7 @@ def sweep_group_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
 def best_first(done: list[Job]) -> list[Job]:
     """Ordered by the validation value."""
     sign = 1 if find_mode(done) == "min" else -1
-    return sorted(done, key=lambda job: sign * float(read_job_model(job, DISTILLED)["val"]))
+    return sorted(done, key=lambda job: sign * float(read_job_model(job, DISTILLED_MODEL)["val"]))
 
 
 def list_own_overrides(job: Job, names: Collection[str]) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from kd_lightning.cli.main import main as kd
-from kd_lightning.results.sweep_folder import DONE, JOB, RUNNING, Job, Sweep, read_job, read_sweep
+from kd_lightning.results.sweep_folder import DONE, JOB_FILE, RUNNING, Job, Sweep, read_job, read_sweep
 from kd_lightning.store import Entry
 from scripts.faults.processes import (
     FORK,
@@ -95,12 +95,12 @@ def sweeps_in(outputs: Path) -> list[Path]:
 
 def begun(outputs: Path) -> bool:
     """The first job has."""
-    return any(outputs.glob(f"sweeps/*/*/{JOB}"))
+    return any(outputs.glob(f"sweeps/*/*/{JOB_FILE}"))
 
 
 def working(outputs: Path) -> list[int]:
     """The processes of jobs at work."""
-    jobs = [read_job(path.parent) for path in outputs.glob(f"sweeps/*/*/{JOB}")]
+    jobs = [read_job(path.parent) for path in outputs.glob(f"sweeps/*/*/{JOB_FILE}")]
     return [
         int(job.record["pid"]) for job in jobs if job.record.get("state") == RUNNING and is_there(job.record["pid"])
     ]
@@ -268,7 +268,7 @@ def span_of(launcher: str, warm: Warm, outputs: Path) -> float:
     began = time.time()
     code = warm.code()
     assert code == 0, f"the sweep without a fault ends with {code}"
-    return max(path.stat().st_mtime for path in outputs.glob(f"sweeps/*/*/{JOB}")) - began
+    return max(path.stat().st_mtime for path in outputs.glob(f"sweeps/*/*/{JOB_FILE}")) - began
 
 
 def jobs(rng: random.Random, n: int, folder: Path) -> Outcome:

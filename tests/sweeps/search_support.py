@@ -16,7 +16,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from kd_lightning.results.sweep_folder import DONE, FAILED, RESULTS, parse_params
+from kd_lightning.results.sweep_folder import DONE, FAILED, RESULTS_FILE, parse_params
 from kd_lightning.results.sweep_records import begin_job, end_job
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.search.loop import Search
@@ -54,7 +54,7 @@ def results(val: float, size: int = 10) -> dict[str, Any]:
 
 def succeed(folder: Path, values: dict[str, str]) -> None:
     """A job that finds the bowl's depth."""
-    publish_json(folder / RESULTS, results(bowl(values)))
+    publish_json(folder / RESULTS_FILE, results(bowl(values)))
     end_job(folder, DONE)
 
 

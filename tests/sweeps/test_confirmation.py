@@ -12,7 +12,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from kd_lightning.cli.main import main
-from kd_lightning.results.sweep_folder import DONE, FAILED, RESULTS, Sweep, has_process_ended, parse_params, read_sweep
+from kd_lightning.results.sweep_folder import (
+    DONE,
+    FAILED,
+    RESULTS_FILE,
+    Sweep,
+    has_process_ended,
+    parse_params,
+    read_sweep,
+)
 from kd_lightning.results.sweep_records import begin_job, begin_sweep, end_job, plan_confirmation, plan_jobs
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.confirmation import drop_confirm, parse_confirm, run_confirmation
@@ -152,7 +160,7 @@ def explore(folder: Path, *jobs: tuple[str, float | None]) -> Any:
         begin_job(place, number, words.split())
         if val is not None:
             seed, teacher = (int(parse_params(words.split()).get(name, 0)) for name in ("seed", "teacher.seed"))
-            publish_json(place / RESULTS, results(seed, val, val + 1, 48.0, teacher_seed=teacher))
+            publish_json(place / RESULTS_FILE, results(seed, val, val + 1, 48.0, teacher_seed=teacher))
         end_job(place, FAILED if val is None else DONE, **({"error": "RuntimeError: no"} if val is None else {}))
     return OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.results.sweep_folder import JOB, RESULTS, SWEEP, read_job, settings_digest
+from kd_lightning.results.sweep_folder import JOB_FILE, RESULTS_FILE, SWEEP_FILE, read_job, settings_digest
 from kd_lightning.results.sweep_records import begin_job, begin_sweep, end_job
 from kd_lightning.sweeps.folder_lock import FolderLock
 from tests.support.cli import DIGITS, kd
@@ -36,7 +36,7 @@ def hold_folder() -> int:
 def held(folder: Path) -> Command:
     """Such a process, at work."""
     child = warm(hold_folder, [str(folder)])
-    eventually(lambda: (folder / JOB).is_file())
+    eventually(lambda: (folder / JOB_FILE).is_file())
     return child
 
 
@@ -46,14 +46,14 @@ def test_a_second_sweep_in_a_folder_is_refused_and_a_dead_leader_s_is_taken_over
     folder = tmp_path / "both"
     words = ("run", "-m", *WRONG, f"outputs={tmp_path}", f"hydra.sweep.dir={folder}")
     child = held(folder)
-    before = (folder / SWEEP).read_bytes()
+    before = (folder / SWEEP_FILE).read_bytes()
     refused = kd(capsys, *words)
     assert (refused.code, refused.out) == (2, "")
     (line,) = refused.err.splitlines()
     assert f"{folder}: another sweep is at work here (process {child.pid} on " in line
     assert f"kd status {folder} --watch" in line
     assert f"hydra.sweep.dir={folder}-2" in line
-    assert (folder / SWEEP).read_bytes() == before
+    assert (folder / SWEEP_FILE).read_bytes() == before
     assert not (folder / "0").exists()
     child.kill()
     child.wait()
@@ -81,20 +81,20 @@ def test_results_under_other_settings_are_refused(change: str, tmp_path: Path) -
     found = {**results(0, 44.0, 45.0, 48.0), "settings": settings_digest(["temperature=1"])}
     found["models"]["distilled"]["store_key"] = "abc"
     begin_job(place, 0, ["temperature=1"])
-    (place / RESULTS).write_text(json.dumps(found))
+    (place / RESULTS_FILE).write_text(json.dumps(found))
     end_job(place, "done", key="abc")
     assert read_job(place).results == found, "positive control: its own results count"
-    record = json.loads((place / JOB).read_text())
+    record = json.loads((place / JOB_FILE).read_text())
     other = {"overrides": ["temperature=5"]} if change == "overrides" else {"key": "def"}
-    (place / JOB).write_text(json.dumps({**record, **other}))
+    (place / JOB_FILE).write_text(json.dumps({**record, **other}))
     job = read_job(place)
     assert (job.results, job.state) == (None, "failed")
     assert "belongs to a job with other settings; the same command runs it again" in job.error
     for name in ("settings", "key"):
         found.pop(name, None)
         record.pop(name, None)
-    (place / RESULTS).write_text(json.dumps(found))
-    (place / JOB).write_text(json.dumps({**record, **({} if change == "key" else other)}))
+    (place / RESULTS_FILE).write_text(json.dumps(found))
+    (place / JOB_FILE).write_text(json.dumps({**record, **({} if change == "key" else other)}))
     assert read_job(place).results == found, "older ones do not tell"
 
 

@@ -13,7 +13,7 @@ from optuna.samplers import CmaEsSampler, GPSampler, NSGAIISampler, RandomSample
 from optuna.trial import TrialState
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.results.sweep_folder import DONE, FAILED, INTERRUPTED, KILLED, PRUNED, RESULTS, read_json_or_none
+from kd_lightning.results.sweep_folder import DONE, FAILED, INTERRUPTED, KILLED, PRUNED, RESULTS_FILE, read_json_or_none
 from kd_lightning.results.sweep_records import begin_sweep, end_job
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.search.grid import Grid
@@ -97,7 +97,7 @@ def test_failed_trials_do_not_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_value_that_is_not_finite_is_a_failure(bad: float, tmp_path: Path) -> None:
     def diverge(folder: Path, values: dict[str, str]) -> None:
-        publish_json(folder / RESULTS, results(bad))
+        publish_json(folder / RESULTS_FILE, results(bad))
         end_job(folder, DONE)
 
     shared = shared_study(n_trials=2)
@@ -233,7 +233,7 @@ def test_an_objective_that_leads_to_nothing_stops_the_search(tmp_path: Path) -> 
 def test_several_objectives_end_in_a_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def job(folder: Path, values: dict[str, str]) -> None:
         size = int(values["student.hidden"])
-        publish_json(folder / RESULTS, results(1 / size + (size % 2), size))
+        publish_json(folder / RESULTS_FILE, results(1 / size + (size % 2), size))
         end_job(folder, DONE)
 
     words = ("student.model.hidden=range(1,7)", "alpha=0.5")
@@ -275,11 +275,11 @@ def test_a_combination_whose_job_is_cut_short_is_tried_again_at_once(tmp_path: P
 
 def test_importances_tell_what_matters_and_nothing_where_nothing_can_be_told(tmp_path: Path) -> None:
     def only_temperature(folder: Path, values: dict[str, str]) -> None:
-        publish_json(folder / RESULTS, results((float(values["temperature"]) - 2) ** 2))
+        publish_json(folder / RESULTS_FILE, results((float(values["temperature"]) - 2) ** 2))
         end_job(folder, DONE)
 
     def nothing(folder: Path, values: dict[str, str]) -> None:
-        publish_json(folder / RESULTS, results(1.0))
+        publish_json(folder / RESULTS_FILE, results(1.0))
         end_job(folder, DONE)
 
     search_in(tmp_path / "one", shared_study(n_trials=30), only_temperature)

@@ -18,7 +18,7 @@ from kd_lightning.results.sweep_folder import (
     DONE,
     FAILED,
     INTERRUPTED,
-    JOB,
+    JOB_FILE,
     PREEMPTED,
     PRUNED,
     RUNNING,
@@ -28,7 +28,15 @@ from kd_lightning.results.sweep_records import begin_job, describe_process, end_
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.search.grid import Grid
 from kd_lightning.sweeps.search.storage import Journal, Sqlite, Storage
-from kd_lightning.sweeps.search.study import ATTEMPTS, BEAT, FOLDER, OWNER, SILENCE, Outcome, SharedStudy
+from kd_lightning.sweeps.search.study import (
+    ATTEMPTS,
+    FOLDER_ATTRIBUTE,
+    HEARTBEAT_ATTRIBUTE,
+    OWNER_ATTRIBUTE,
+    SILENCE,
+    Outcome,
+    SharedStudy,
+)
 from tests.sweeps.search_support import SIZE, VAL, WORDS, in_state, results, search_in, shared_study, space_of
 
 DEAD = {"pid": 2**22 + 1, "host": socket.gethostname(), "born": "1"}
@@ -38,10 +46,10 @@ def orphan(shared: SharedStudy, folder: Path | None, owner: dict[str, Any] | Non
     """A running trial of another process; its number."""
     trial = shared.study.ask(shared.space.distributions)
     if folder is not None:
-        trial.set_user_attr(FOLDER, str(folder))
-    trial.set_user_attr(BEAT, beat)
+        trial.set_user_attr(FOLDER_ATTRIBUTE, str(folder))
+    trial.set_user_attr(HEARTBEAT_ATTRIBUTE, beat)
     if owner is not None:
-        trial.set_user_attr(OWNER, owner)
+        trial.set_user_attr(OWNER_ATTRIBUTE, owner)
     return trial.number
 
 
@@ -63,8 +71,8 @@ def test_a_claim_holds_what_its_job_needs(tmp_path: Path) -> None:
     params = claimed.trial.params
     assert claimed.overrides == [WORDS[0], f"temperature={params['temperature']}", f"alpha={params['alpha']}"]
     attributes = shared.study.get_trials()[0].user_attrs
-    assert attributes[FOLDER] == str(tmp_path / "0")
-    assert attributes[OWNER] == describe_process()
+    assert attributes[FOLDER_ATTRIBUTE] == str(tmp_path / "0")
+    assert attributes[OWNER_ATTRIBUTE] == describe_process()
 
 
 def test_an_orphan_whose_job_is_done_is_complete(tmp_path: Path) -> None:
@@ -85,7 +93,7 @@ def test_an_orphan_is_failed_and_tried_again_where_its_job_was_cut_short(
     number = orphan(shared, tmp_path / "0", DEAD)
     if ended == RUNNING:
         (tmp_path / "0").mkdir()
-        publish_json(tmp_path / "0" / JOB, {"number": 0, "overrides": ["a=1"], "state": RUNNING, **DEAD})
+        publish_json(tmp_path / "0" / JOB_FILE, {"number": 0, "overrides": ["a=1"], "state": RUNNING, **DEAD})
     elif ended:
         begin_job(tmp_path / "0", 0, ["a=1"])
         end_job(tmp_path / "0", ended, error="so it was")
@@ -111,7 +119,7 @@ def test_values_that_are_cut_short_again_and_again_are_given_up(tmp_path: Path) 
     for number in range(ATTEMPTS):
         (claimed,) = shared.claim(1, tmp_path, number)
         tried.append(claimed.trial.params)
-        claimed.trial.set_user_attr(OWNER, DEAD)
+        claimed.trial.set_user_attr(OWNER_ATTRIBUTE, DEAD)
     (other,) = shared.claim(1, tmp_path, ATTEMPTS)
     assert tried == [tried[0]] * ATTEMPTS
     assert other.trial.params != tried[0]
@@ -149,7 +157,7 @@ def test_a_job_that_outlives_its_owner_is_left_alone(tmp_path: Path) -> None:
             "born": read_process_start(child.pid),
             "state": RUNNING,
         }
-        publish_json(tmp_path / "0" / JOB, {"number": 0, "overrides": [], **record})
+        publish_json(tmp_path / "0" / JOB_FILE, {"number": 0, "overrides": [], **record})
         assert state_after_claim(shared, number, tmp_path) == TrialState.RUNNING
     finally:
         child.kill()

@@ -11,13 +11,13 @@ from optuna.exceptions import StorageInternalError
 from optuna.pruners import HyperbandPruner, MedianPruner
 from optuna.trial import TrialState
 
-from kd_lightning.results.sweep_folder import DONE, PRUNED, RESULTS, read_json_or_none
+from kd_lightning.results.sweep_folder import DONE, PRUNED, RESULTS_FILE, read_json_or_none
 from kd_lightning.results.sweep_records import end_job
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.search import pruning as search_watch
 from kd_lightning.sweeps.search.pruning import Watch, read_reports
 from kd_lightning.sweeps.search.storage import Journal, Memory, Sqlite, Storage
-from kd_lightning.sweeps.search.study import BEAT
+from kd_lightning.sweeps.search.study import HEARTBEAT_ATTRIBUTE
 from kd_lightning.training.callbacks.pruning_files import PRUNE, REPORTS, TRIAL
 from tests.sweeps.search_support import in_state, results, search_in, shared_study, space_of
 
@@ -45,7 +45,7 @@ def a_job(folder: Path, values: dict[str, str]) -> None:
             wait_for(folder / PRUNE)
         if (folder / PRUNE).is_file() and step != STEPS[-1]:
             return end_job(folder, PRUNED, error="TrialPruned: others were better")
-    publish_json(folder / RESULTS, results(quality))
+    publish_json(folder / RESULTS_FILE, results(quality))
     return end_job(folder, DONE)
 
 
@@ -86,7 +86,7 @@ def test_hyperband_goes_with_a_search(tmp_path: Path) -> None:
             time.sleep(0.05)
             if (folder / PRUNE).is_file():
                 return end_job(folder, PRUNED)
-        publish_json(folder / RESULTS, results(float(values["alpha"])))
+        publish_json(folder / RESULTS_FILE, results(float(values["alpha"])))
         return end_job(folder, DONE)
 
     words = ("alpha=interval(0,1)",)
@@ -134,12 +134,12 @@ def test_without_pruning_nothing_is_reported_but_there_are_signs_of_life(
     claimed = shared.claim(1, tmp_path, 0)
     claimed[0].folder.mkdir()
     report(claimed[0].folder, 10, 0.5)
-    before = shared.study.get_trials()[0].user_attrs[BEAT]
+    before = shared.study.get_trials()[0].user_attrs[HEARTBEAT_ATTRIBUTE]
     with Watch(claimed, pruning=False):
         time.sleep(0.3)
     (trial,) = shared.study.get_trials()
     assert trial.intermediate_values == {}
-    assert trial.user_attrs[BEAT] > before
+    assert trial.user_attrs[HEARTBEAT_ATTRIBUTE] > before
 
 
 def test_a_storage_in_trouble_stops_no_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +148,7 @@ def test_a_storage_in_trouble_stops_no_job(tmp_path: Path, capsys: pytest.Captur
     def job(folder: Path, values: dict[str, str]) -> None:
         report(folder, 10, 0.5)
         time.sleep(0.2)
-        publish_json(folder / RESULTS, results(1.0))
+        publish_json(folder / RESULTS_FILE, results(1.0))
         end_job(folder, DONE)
 
     def out_of_order(*given: object) -> None:

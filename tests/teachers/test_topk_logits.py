@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.teachers.stored.topk_logits import FLOOR, MISSING_MASS, TopKLogits
+from kd_lightning.teachers.stored.topk_logits import LOG_PROB_FLOOR, MISSING_MASS, TopKLogits
 
 CLASSES, K = 11, 3
 SHAPE = (2, 4)
@@ -68,7 +68,7 @@ def test_at_any_temperature_the_logits_are_those_of_temperature_one(missing: str
 def test_without_missing_mass_the_rest_has_none_even_when_it_is_hot() -> None:
     probs = topk("none").rows(0, 8, 1 / 100).softmax(-1)
     assert (probs > 1e-40).sum(-1).tolist() == [K] * 8
-    assert float(topk("none").dense().amax() - topk("none").dense().amin()) < FLOOR + 100
+    assert float(topk("none").dense().amax() - topk("none").dense().amin()) < LOG_PROB_FLOOR + 100
 
 
 @pytest.mark.parametrize("missing", MISSING_MASS)

@@ -15,7 +15,7 @@ import pytest
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.tracking.mlflow_curves import ENVIRONMENT, MLflowCurves, load_client
-from kd_lightning.experiment.tracking.mlflow_runs import JOB, NOTE, PARENT, SWEEP, clean
+from kd_lightning.experiment.tracking.mlflow_runs import JOB_TAG, NOTE_TAG, PARENT_TAG, SWEEP_TAG, clean
 from kd_lightning.experiment.tracking.track import track_job
 from kd_lightning.experiment.tracking.values import metrics_of, params_of
 from kd_lightning.process.stopping import Terminated
@@ -65,8 +65,8 @@ class Runs:
         self.client = MlflowClient(f"sqlite:///{outputs}/mlflow.db")
         experiment = self.client.get_experiment_by_name("kd_lightning")
         self.all = list(self.client.search_runs([experiment.experiment_id])) if experiment else []
-        self.parents = [run for run in self.all if SWEEP in run.data.tags]
-        self.jobs = {run.data.tags[JOB]: run for run in self.all if JOB in run.data.tags}
+        self.parents = [run for run in self.all if SWEEP_TAG in run.data.tags]
+        self.jobs = {run.data.tags[JOB_TAG]: run for run in self.all if JOB_TAG in run.data.tags}
 
     def curve(self, job: str, key: str) -> dict[int, float]:
         points = self.client.get_metric_history(self.jobs[job].info.run_id, key)
@@ -101,11 +101,11 @@ def test_a_sweep_is_a_parent_with_a_child_for_each_job(swept: tuple[Path, Path, 
     (parent,) = runs.parents
     assert len(runs.all) == 3
     assert set(runs.jobs) == {"night/0", "night/1"}
-    assert {run.data.tags[PARENT] for run in runs.jobs.values()} == {parent.info.run_id}
+    assert {run.data.tags[PARENT_TAG] for run in runs.jobs.values()} == {parent.info.run_id}
     assert {run.info.status for run in runs.all} == {"FINISHED"}
-    assert (parent.data.tags[SWEEP], parent.info.run_name) == ("night", "night")
-    assert "2 configurations with one seed each" in parent.data.tags[NOTE]
-    assert "Provisional" not in parent.data.tags[NOTE]
+    assert (parent.data.tags[SWEEP_TAG], parent.info.run_name) == ("night", "night")
+    assert "2 configurations with one seed each" in parent.data.tags[NOTE_TAG]
+    assert "Provisional" not in parent.data.tags[NOTE_TAG]
 
 
 def test_children_carry_the_numbers_of_the_results(swept: tuple[Path, Path, list[dict[str, Any]]]) -> None:
@@ -120,7 +120,7 @@ def test_children_carry_the_numbers_of_the_results(swept: tuple[Path, Path, list
         words = [f"temperature={(1.0, 4.0)[number]}", "student=tiny"]
         assert run.data.params == {clean(name): str(value) for name, value in params_of(made, words).items()}
         assert run.data.params["model_student.model"] == "tiny"
-        assert run.data.tags[NOTE] == results["verdict"]
+        assert run.data.tags[NOTE_TAG] == results["verdict"]
         files = {file.path for file in runs.client.list_artifacts(run.info.run_id)}
         assert files == {"results.json", "report.md", "report.html"}
 
@@ -144,7 +144,7 @@ def test_a_single_run_has_no_parent(tmp_path: Path) -> None:
     assert said == []
     runs = Runs(tmp_path)
     (run,) = runs.all
-    assert PARENT not in run.data.tags
+    assert PARENT_TAG not in run.data.tags
     assert (run.info.run_name, run.info.status) == ("alone", "FINISHED")
     assert run.data.metrics["gain"] == results["gain_over_baseline"]
 
@@ -283,7 +283,7 @@ def test_jobs_in_several_processes_share_one_parent(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     (parent,) = runs.parents
     assert set(runs.jobs) == {"s/0", "s/1"}
-    assert {run.data.tags[PARENT] for run in runs.jobs.values()} == {parent.info.run_id}
+    assert {run.data.tags[PARENT_TAG] for run in runs.jobs.values()} == {parent.info.run_id}
     assert len(runs.all) == count + 1
 
 

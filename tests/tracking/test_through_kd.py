@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.cli import DIGITS, kd
 from tests.tracking.test_hparams import Tab
-from tests.tracking.test_mlflow_runs import PARENT, Runs, metrics_csv
+from tests.tracking.test_mlflow_runs import PARENT_TAG, Runs, metrics_csv
 
 pytest.importorskip("mlflow")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -29,7 +29,7 @@ def test_a_sweep_with_both_trackers(
         results = json.loads((folder / str(number) / "results.json").read_text())
         test = results["models"]["distilled"]["test"]
         run = runs.jobs[f"{folder.name}/{number}"]
-        assert (run.info.status, run.data.tags[PARENT]) == ("FINISHED", parent.info.run_id)
+        assert (run.info.status, run.data.tags[PARENT_TAG]) == ("FINISHED", parent.info.run_id)
         assert (run.data.metrics["test_accuracy"], run.data.params["temperature"]) == (test, str(temperature))
         assert rows[temperature]["test_accuracy"] == pytest.approx(test)
         for name in ("loss", "kd"):

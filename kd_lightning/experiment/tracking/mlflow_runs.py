@@ -20,11 +20,11 @@ from kd_lightning.experiment.tracking.job import TrackedJob
 from kd_lightning.experiment.tracking.mlflow_curves import MLflowCurves, load_client
 from kd_lightning.experiment.tracking.values import metrics_of, params_of
 from kd_lightning.results.statistics.sweep_sentences import sweep_sentences
-from kd_lightning.results.sweep_folder import DONE, RESULTS, Job, read_json_or_none, read_sweep
+from kd_lightning.results.sweep_folder import DONE, RESULTS_FILE, Job, read_json_or_none, read_sweep
 from kd_lightning.safety.inside import check_appendable
 from kd_lightning.safety.redaction import without_secrets
 
-SWEEP, JOB, PARENT, NOTE = "kd.sweep", "kd.job", "mlflow.parentRunId", "mlflow.note.content"
+SWEEP_TAG, JOB_TAG, PARENT_TAG, NOTE_TAG = "kd.sweep", "kd.job", "mlflow.parentRunId", "mlflow.note.content"
 ARTIFACTS = ("results.json", "report.md", "report.html")
 LONGEST_PARAM = 500
 PARAMS_AT_ONCE = 100
@@ -78,7 +78,7 @@ class MLflowRuns:
         """Log the numbers, what curves are missing and the report; close the run."""
         for metric, value in metrics_of(results).items():
             self.client.log_metric(self.run, metric, value)
-        self.client.set_tag(self.run, NOTE, results["verdict"])
+        self.client.set_tag(self.run, NOTE_TAG, results["verdict"])
         self._add_missing_curves()
         for name in ARTIFACTS:
             if (self.job.folder / name).is_file():
@@ -115,22 +115,22 @@ class MLflowRuns:
         sweep = self.job.sweep
         if sweep is None:
             return None
-        found = self._tagged(SWEEP, clean(sweep))
+        found = self._tagged(SWEEP_TAG, clean(sweep))
         if found:
             parent = found[0].info.run_id
             self.client.update_run(parent, "RUNNING")
         else:
-            parent = self.client.create_run(self.experiment, tags={SWEEP: clean(sweep)}, run_name=sweep).info.run_id
+            parent = self.client.create_run(self.experiment, tags={SWEEP_TAG: clean(sweep)}, run_name=sweep).info.run_id
         return str(parent)
 
     def _open_run(self) -> str:
         name = clean(self.job.name)
         if self.parent:
-            for run in self._tagged(JOB, name):
+            for run in self._tagged(JOB_TAG, name):
                 if run.data.params == self.params:  # else it is not this job's, but that of another one in its folder
                     self.client.update_run(run.info.run_id, "RUNNING")
                     return str(run.info.run_id)
-        tags = {JOB: name, **({PARENT: self.parent} if self.parent else {})}
+        tags = {JOB_TAG: name, **({PARENT_TAG: self.parent} if self.parent else {})}
         run = self.client.create_run(self.experiment, tags=tags, run_name=self.job.name).info.run_id
         self._log_params(run)
         return str(run)
@@ -158,11 +158,11 @@ class MLflowRuns:
         if self.parent is None:
             return
         with self._lock():
-            children = self.client.search_runs([self.experiment], f"tags.`{PARENT}` = '{self.parent}'")
+            children = self.client.search_runs([self.experiment], f"tags.`{PARENT_TAG}` = '{self.parent}'")
             states = {child.info.status for child in children}
             if "RUNNING" not in states:
                 self.client.set_terminated(self.parent, "FINISHED" if states == {"FINISHED"} else "FAILED")
-            self.client.set_tag(self.parent, NOTE, "\n\n".join(sentences_so_far(self.job.folder.parent)))
+            self.client.set_tag(self.parent, NOTE_TAG, "\n\n".join(sentences_so_far(self.job.folder.parent)))
 
 
 def sentences_so_far(folder: Path) -> list[str]:
@@ -170,7 +170,7 @@ def sentences_so_far(folder: Path) -> list[str]:
     sweep = read_sweep(folder)
     jobs = []
     for job in sweep.jobs:
-        results = read_json_or_none(job.folder / RESULTS)
+        results = read_json_or_none(job.folder / RESULTS_FILE)
         jobs.append(Job(job.number, job.folder, {**job.record, "state": DONE}, results) if results else job)
     return sweep_sentences(jobs, sweep.planned)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL
 from kd_lightning.results.statistics.seed_groups import UNCOUNTED
 from kd_lightning.results.sweep_folder import parse_params
 from kd_lightning.safety.redaction import redact_settings
@@ -88,23 +88,23 @@ def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of ``results.json`` that jobs are compared by; those that are missing or not finite are left out."""
     models, metric = results["models"], results["metric"]
     found = {
-        f"val_{metric}": models[DISTILLED]["val"],
-        f"test_{metric}": models[DISTILLED]["test"],
-        f"baseline_val_{metric}": models[ALONE]["val"],
-        f"baseline_test_{metric}": models[ALONE]["test"],
-        f"teacher_test_{metric}": models[TEACHER]["test"],
+        f"val_{metric}": models[DISTILLED_MODEL]["val"],
+        f"test_{metric}": models[DISTILLED_MODEL]["test"],
+        f"baseline_val_{metric}": models[BASELINE_MODEL]["val"],
+        f"baseline_test_{metric}": models[BASELINE_MODEL]["test"],
+        f"teacher_test_{metric}": models[TEACHER_MODEL]["test"],
         "gain": results["gain_over_baseline"],
         "gap_closed": results["gap_closed"],
     }
-    for model, before in ((DISTILLED, ""), (ALONE, "baseline_"), (TEACHER, "teacher_")):
+    for model, before in ((DISTILLED_MODEL, ""), (BASELINE_MODEL, "baseline_"), (TEACHER_MODEL, "teacher_")):
         predictions = models[model].get("predictions") or {}
         found |= {
             f"{before}test_{name}": predictions.get(name) for name in ("agreement", "calibration_error", "macro_f1")
         }
     for name in [f"accuracy_{group}" for group in results.get("class_groups", ())]:
         found |= {
-            f"test_{name}": models[DISTILLED]["metrics"][name],
-            f"baseline_test_{name}": models[ALONE]["metrics"][name],
-            f"teacher_test_{name}": models[TEACHER]["metrics"][name],
+            f"test_{name}": models[DISTILLED_MODEL]["metrics"][name],
+            f"baseline_test_{name}": models[BASELINE_MODEL]["metrics"][name],
+            f"teacher_test_{name}": models[TEACHER_MODEL]["metrics"][name],
         }
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}

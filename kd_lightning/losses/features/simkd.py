@@ -11,7 +11,7 @@ from kd_lightning.losses.features.base import FeatureLoss, TapPair, mean_over_ro
 from kd_lightning.losses.features.projections import channels_last
 from kd_lightning.losses.functional.precision import at_least_float32
 
-SIDE = ":input"
+INPUT_SUFFIX = ":input"
 
 
 class SimKD(FeatureLoss):
@@ -42,8 +42,8 @@ class SimKD(FeatureLoss):
     def attach(self, student: nn.Module, teacher: nn.Module) -> None:
         super().attach(student, teacher)
         for own, its in self.taps.values():
-            if not (own.endswith(SIDE) and its.endswith(SIDE)):
-                raise ConfigError(f"loss.simkd.match: {own!r}, {its!r}: name what layers read, as head{SIDE}")
+            if not (own.endswith(INPUT_SUFFIX) and its.endswith(INPUT_SUFFIX)):
+                raise ConfigError(f"loss.simkd.match: {own!r}, {its!r}: name what layers read, as head{INPUT_SUFFIX}")
             layers = [_layer(network, path) for network, path in ((student, own), (teacher, its))]
             if None not in layers and _shapes(layers[0]) != _shapes(layers[1]):
                 width = getattr(layers[1], "in_features", "WHAT_THE_TEACHER_S_READS")
@@ -58,15 +58,15 @@ class SimKD(FeatureLoss):
                 )
             if layers[0] is not None and _shared(student, layers[0]):
                 raise ConfigError(
-                    f"loss.simkd.match: {own.removesuffix(SIDE)!r} shares its weights with another layer, "
+                    f"loss.simkd.match: {own.removesuffix(INPUT_SUFFIX)!r} shares its weights with another layer, "
                     "which would be overwritten: set student.model.tie_weights=false"
                 )
 
     def prepare(self, student: nn.Module, teacher: Callable[[], nn.Module]) -> None:
         trained = teacher()
         for own, its in self.taps.values():
-            layer = student.get_submodule(own.removesuffix(SIDE))
-            layer.load_state_dict(trained.get_submodule(its.removesuffix(SIDE)).state_dict())
+            layer = student.get_submodule(own.removesuffix(INPUT_SUFFIX))
+            layer.load_state_dict(trained.get_submodule(its.removesuffix(INPUT_SUFFIX)).state_dict())
             layer.requires_grad_(False)
 
     def compare(self, tap: str, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class SimKD(FeatureLoss):
 
 def _layer(network: nn.Module, path: str) -> nn.Module | None:
     """The module that a tap is of; None where there is none, which is said elsewhere."""
-    return dict(network.named_modules()).get(path.removesuffix(SIDE))
+    return dict(network.named_modules()).get(path.removesuffix(INPUT_SUFFIX))
 
 
 def _shapes(layer: nn.Module | None) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,7 @@ from kd_lightning.losses.functional.chunked.terms import Divergence
 from kd_lightning.losses.functional.class_balance import ByClass
 from kd_lightning.losses.functional.divergence import ForwardKLDivergence
 
-FORWARD = ForwardKLDivergence()
+_FORWARD = ForwardKLDivergence()
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class BalancedKL(Divergence):
     log_weights: ByClass
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        return FORWARD.value(self.balanced(teacher_log_probs), student_log_probs)
+        return _FORWARD.value(self.balanced(teacher_log_probs), student_log_probs)
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
-        return FORWARD.with_flow(TemperedRows.of(self.balanced(teacher.log_probs)), student)
+        return _FORWARD.with_flow(TemperedRows.of(self.balanced(teacher.log_probs)), student)
 
     def balanced(self, teacher_log_probs: Tensor) -> Tensor:
         """log b [..., C]."""

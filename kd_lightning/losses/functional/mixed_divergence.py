@@ -11,7 +11,7 @@ from kd_lightning.losses.functional.chunked.tempered_rows import TemperedRows
 from kd_lightning.losses.functional.chunked.terms import Divergence
 from kd_lightning.losses.functional.divergence import ForwardKLDivergence, ReverseKLDivergence
 
-FORWARD, REVERSE = ForwardKLDivergence(), ReverseKLDivergence()
+_FORWARD, _REVERSE = ForwardKLDivergence(), ReverseKLDivergence()
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,14 @@ class JeffreysDivergence(Divergence):
     """
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
-        return FORWARD.value(teacher_log_probs, student_log_probs) + REVERSE.value(teacher_log_probs, student_log_probs)
+        return _FORWARD.value(teacher_log_probs, student_log_probs) + _REVERSE.value(
+            teacher_log_probs, student_log_probs
+        )
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
-        (forward, to_forward), (reverse, to_reverse) = (each.with_flow(teacher, student) for each in (FORWARD, REVERSE))
+        (forward, to_forward), (reverse, to_reverse) = (
+            each.with_flow(teacher, student) for each in (_FORWARD, _REVERSE)
+        )
         return forward + reverse, to_forward + to_reverse
 
 
@@ -56,12 +60,14 @@ class AdaptiveKLDivergence(Divergence):
 
     def value(self, teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
         head = self.head_share(teacher_log_probs.exp(), student_log_probs.exp())
-        forward, reverse = (each.value(teacher_log_probs, student_log_probs) for each in (FORWARD, REVERSE))
+        forward, reverse = (each.value(teacher_log_probs, student_log_probs) for each in (_FORWARD, _REVERSE))
         return head * forward + (1 - head) * reverse
 
     def with_flow(self, teacher: TemperedRows, student: TemperedRows) -> tuple[Tensor, Tensor]:
         head = self.head_share(teacher.probs, student.probs)
-        (forward, to_forward), (reverse, to_reverse) = (each.with_flow(teacher, student) for each in (FORWARD, REVERSE))
+        (forward, to_forward), (reverse, to_reverse) = (
+            each.with_flow(teacher, student) for each in (_FORWARD, _REVERSE)
+        )
         return torch.lerp(reverse, forward, head), torch.lerp(to_reverse, to_forward, head.unsqueeze(-1))
 
     @torch.no_grad()

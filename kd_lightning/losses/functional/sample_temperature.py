@@ -27,7 +27,7 @@ from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.shapes import check_same_shape
 
-LOWEST, HIGHEST = 0.1, 10.0
+LOWEST_FACTOR, HIGHEST_FACTOR = 0.1, 10.0
 """Times T: the limits of a position's temperature. Far from the mean the formula goes below 0; with many classes, where w is
 large, it goes to thousands, and of T^2 times a loss that is nearly 0 there only rounding is left."""
 
@@ -70,7 +70,7 @@ class SampleTemperature:
         difficulty = self.difficulty(at_least_float32(student_logits), at_least_float32(teacher_logits))
         apart = self.beta * (masked_mean(difficulty, mask) - difficulty)
         # As a factor, so that the run's T may be a number or a tensor of one.
-        factors = (1 + apart / temperature).clamp(LOWEST, HIGHEST)
+        factors = (1 + apart / temperature).clamp(LOWEST_FACTOR, HIGHEST_FACTOR)
         return torch.where(mask, factors, 1.0) * temperature
 
     def difficulty(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

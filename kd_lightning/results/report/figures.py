@@ -17,7 +17,7 @@ from kd_lightning.errors import CheckpointWriteError, KDError
 from kd_lightning.results.report.replacing import replace_file
 from kd_lightning.results.report.standalone import LegendEntry, standalone_svg
 
-FOLDER = "figures"
+FIGURES_FOLDER = "figures"
 NO_PDF = "PDF files of the figures need fpdf2: pip install 'kd-lightning[figures]', then kd report FOLDER."
 # The standard fonts of PDF know Latin-1 alone.
 LATIN = str.maketrans({"\u2013": "-", "\u2212": "-", "\u2026": "...", "\u2605": "*", "\u2019": "'"})
@@ -60,7 +60,7 @@ def write_figures(figures: Sequence[Figure], page_folder: Path) -> None:
     """
     if not figures:
         return
-    folder = page_folder / FOLDER
+    folder = page_folder / FIGURES_FOLDER
     if folder.is_symlink():
         raise KDError(f"{folder}: is a link, and a report writes into its own folder alone; remove it: rm {folder}")
     try:
@@ -100,5 +100,5 @@ def draw_pdf(svg: str) -> bytes:
 def link_files(name: str) -> Iterator[str]:
     """Links to a figure's files, for its caption."""
     suffixes = ("svg", "pdf") if can_write_pdf() else ("svg",)
-    links = " ".join(f'<a href="{FOLDER}/{escape(name)}.{suffix}">{suffix.upper()}</a>' for suffix in suffixes)
+    links = " ".join(f'<a href="{FIGURES_FOLDER}/{escape(name)}.{suffix}">{suffix.upper()}</a>' for suffix in suffixes)
     yield f'<p class="files soft">{links}</p>'

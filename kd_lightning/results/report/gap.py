@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kd_lightning.results.numbers import MISSING_TEXT, as_finite, format_difference, format_metric, format_percent
-from kd_lightning.results.roles import ALONE, TEACHER, read_model_record
+from kd_lightning.results.roles import BASELINE_MODEL, TEACHER_MODEL, read_model_record
 
 NO_GAP = "no gap"
 BETTER_TEACHER = "give the teacher more steps (teacher.steps) or a larger network (teacher=NAME)"
@@ -17,7 +17,9 @@ BETTER_TEACHER = "give the teacher more steps (teacher.steps) or a larger networ
 
 def measure_gap(results: dict[str, Any]) -> float | None:
     """How much better the teacher is than the student alone, in the metric's unit; None where a value is not known."""
-    teacher, alone = (as_finite(read_model_record(results, name).get("test")) for name in (TEACHER, ALONE))
+    teacher, alone = (
+        as_finite(read_model_record(results, name).get("test")) for name in (TEACHER_MODEL, BASELINE_MODEL)
+    )
     if teacher is None or alone is None:
         return None
     return teacher - alone if results["mode"] == "max" else alone - teacher
@@ -42,7 +44,7 @@ def measure_share_closed(results: dict[str, Any], test: object) -> float | None:
     value = as_finite(test)
     if value is None or not has_gap(results):
         return None
-    teacher, alone = (read_model_record(results, name)["test"] for name in (TEACHER, ALONE))
+    teacher, alone = (read_model_record(results, name)["test"] for name in (TEACHER_MODEL, BASELINE_MODEL))
     return (value - alone) / (teacher - alone)
 
 
@@ -59,7 +61,7 @@ def describe_weak_teacher(results: dict[str, Any]) -> str | None:
     if gap is None or has_gap(results):
         return None
     metric, mode = results["metric"], results["mode"]
-    teacher, alone = (read_model_record(results, name)["test"] for name in (TEACHER, ALONE))
+    teacher, alone = (read_model_record(results, name)["test"] for name in (TEACHER_MODEL, BASELINE_MODEL))
     pair = f"{format_metric(teacher, metric, mode)} against {format_metric(alone, metric, mode)} test {metric}"
     if gap <= 0:
         return f"The teacher is no better than the student alone: {pair}; {BETTER_TEACHER}."

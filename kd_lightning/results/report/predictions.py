@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from kd_lightning.results.numbers import MISSING_TEXT, as_finite, format_percent, format_whole
-from kd_lightning.results.roles import TEACHER, list_models, read_model_record
+from kd_lightning.results.roles import TEACHER_MODEL, list_models, read_model_record
 
 SCORES = ("recall", "precision", "f1")
 COLUMNS = {
@@ -72,7 +72,7 @@ def format_score(found: dict[str, Any], score: str, number: int) -> str:
 
 def describe_chance(results: dict[str, Any]) -> str | None:
     """A sentence on a teacher that has learned nothing to hand down, or on labels that ask for nothing; else None."""
-    found = read_model_record(results, TEACHER).get("predictions")
+    found = read_model_record(results, TEACHER_MODEL).get("predictions")
     if not found:
         return None
     accuracy, most_frequent = as_finite(found["accuracy"]), as_finite(found["majority_share"])

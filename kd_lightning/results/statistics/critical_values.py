@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
-PROBABILITIES, SHARES = (NODES + 1) / 2, WEIGHTS / 2
+QUADRATURE_NODES, QUADRATURE_WEIGHTS = np.polynomial.legendre.leggauss(32)
+PROBABILITIES, SHARES = (QUADRATURE_NODES + 1) / 2, QUADRATURE_WEIGHTS / 2
 LARGEST_CRITICAL_VALUE = 1e6
 """Of a critical value in standard errors: 95 % of t with one degree of freedom and 10,000 comparisons lie within."""
 

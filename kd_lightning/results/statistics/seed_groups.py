@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, count_total_steps
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL, count_total_steps
 from kd_lightning.results.statistics.verdict import compute_gain
 from kd_lightning.results.sweep_folder import PRUNED, Job, list_varied_names, parse_params
 
@@ -172,7 +172,7 @@ def _seeds(job: Job) -> tuple[str | None, str | None]:
 def read_seed_run(number: int, results: dict[str, Any]) -> SeedRun:
     """What counts of a job's ``results.json``."""
     models = results["models"]
-    student, alone = models[DISTILLED], models[ALONE]
+    student, alone = models[DISTILLED_MODEL], models[BASELINE_MODEL]
     return SeedRun(
         job=number,
         seed=results["seed"],
@@ -184,9 +184,9 @@ def read_seed_run(number: int, results: dict[str, Any]) -> SeedRun:
         baseline_val=alone["val"],
         baseline=alone["test"],
         gain=compute_gain(alone["test"], student["test"], results["mode"]),
-        steps=(count_total_steps(results, ALONE), count_total_steps(results, DISTILLED)),
+        steps=(count_total_steps(results, BASELINE_MODEL), count_total_steps(results, DISTILLED_MODEL)),
         baseline_key=alone.get("store_key", ""),
-        teacher=(models.get(TEACHER) or {}).get("test", math.nan),
+        teacher=(models.get(TEACHER_MODEL) or {}).get("test", math.nan),
     )
 
 

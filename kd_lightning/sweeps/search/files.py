@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kd_lightning.results.report.cells import quote_cell
 from kd_lightning.safety.inside import check_inside
 from kd_lightning.store import publish, publish_json
-from kd_lightning.sweeps.search.study import FOLDER, SharedStudy, best_trials, job_of, params_text
+from kd_lightning.sweeps.search.study import FOLDER_ATTRIBUTE, SharedStudy, best_trials, job_of, params_text
 
 TRIALS, STUDY = "trials.csv", "study.json"
 LEAST_TRIALS = 4
@@ -68,9 +68,9 @@ def seconds_of(trial: FrozenTrial) -> float | str:
 
 def shown_folder(trial: FrozenTrial, sweep: Path) -> str:
     """The job's folder, from the sweep's on where it lies inside."""
-    path = Path(trial.user_attrs.get(FOLDER, ""))
+    path = Path(trial.user_attrs.get(FOLDER_ATTRIBUTE, ""))
     here = sweep.absolute()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(trial.user_attrs.get(FOLDER, ""))
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(trial.user_attrs.get(FOLDER_ATTRIBUTE, ""))
 
 
 def make_study_record(shared: SharedStudy) -> dict[str, Any]:

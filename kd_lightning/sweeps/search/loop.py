@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from kd_lightning.errors import KDError
 from kd_lightning.process.stopping import defer_sigterm
-from kd_lightning.results.sweep_folder import DONE, JOB, PRUNED, UNDER_WAY, list_job_numbers, read_job
+from kd_lightning.results.sweep_folder import DONE, JOB_FILE, PRUNED, UNDER_WAY, list_job_numbers, read_job
 from kd_lightning.results.sweep_records import adopt_job, plan_jobs
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.sweeps.confirmation import LaunchJobs
@@ -185,6 +185,6 @@ class Search:
 
 def remove_unused(folder: Path) -> None:
     """A job that never began leaves no folder, which a reader would take for one that is about to."""
-    if not (folder / JOB).is_file() and [path.name for path in folder.iterdir()] == [TRIAL]:
+    if not (folder / JOB_FILE).is_file() and [path.name for path in folder.iterdir()] == [TRIAL]:
         (folder / TRIAL).unlink()
         folder.rmdir()

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kd_lightning.store import publish_json
 from kd_lightning.sweeps.search.storage import first_line
-from kd_lightning.sweeps.search.study import BEAT, Claimed
+from kd_lightning.sweeps.search.study import HEARTBEAT_ATTRIBUTE, Claimed
 from kd_lightning.training.callbacks.pruning_files import PRUNE, REPORTS
 
 PRUNING_POLL_SECONDS = 0.3
@@ -65,7 +65,7 @@ class Watch:
         for each in self.followed:
             try:
                 if beats:
-                    each.claimed.trial.set_user_attr(BEAT, time.time())
+                    each.claimed.trial.set_user_attr(HEARTBEAT_ATTRIBUTE, time.time())
                 if self.pruning:
                     each.look(stop_poor_ones)
             except (OptunaError, SQLAlchemyError, OSError) as error:  # the jobs go on; they only cannot be pruned

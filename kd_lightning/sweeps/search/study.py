@@ -46,7 +46,7 @@ from kd_lightning.sweeps.search.pickles import load_states_as_data
 from kd_lightning.sweeps.search.space import Space
 from kd_lightning.sweeps.search.storage import Storage, explain_storage_errors
 
-OWNER, FOLDER, BEAT, ATTEMPT = "owner", "folder", "beat", "attempt"
+OWNER_ATTRIBUTE, FOLDER_ATTRIBUTE, HEARTBEAT_ATTRIBUTE, ATTEMPT_ATTRIBUTE = "owner", "folder", "beat", "attempt"
 """User attributes of a trial: whose it is, its job's folder, its owner's last sign of life, which try it is."""
 SILENCE = 300.0
 """Seconds without a sign of life after which an owner on another machine counts as gone."""
@@ -181,15 +181,17 @@ class SharedStudy:
         here = str(sweep.absolute())
         queued = self.trials(TrialState.WAITING)
         had = self.trials(*FINISHED, TrialState.RUNNING)
-        failed = [t for t in self.trials(TrialState.FAIL) if str(t.user_attrs.get(FOLDER, "")).startswith(here)]
+        failed = [
+            t for t in self.trials(TrialState.FAIL) if str(t.user_attrs.get(FOLDER_ATTRIBUTE, "")).startswith(here)
+        ]
         taken = [*(t.system_attrs.get(FIXED, {}) for t in queued), *(t.params for t in (*had, *failed))]
         return grid.leave_out(taken) + len(queued)
 
     def _ask(self, folder: Path) -> Claimed:
         trial = self.study.ask(self.space.distributions)
-        trial.set_user_attr(BEAT, time.time())
-        trial.set_user_attr(FOLDER, str(folder.absolute()))
-        trial.set_user_attr(OWNER, describe_process())
+        trial.set_user_attr(HEARTBEAT_ATTRIBUTE, time.time())
+        trial.set_user_attr(FOLDER_ATTRIBUTE, str(folder.absolute()))
+        trial.set_user_attr(OWNER_ATTRIBUTE, describe_process())
         self.mine.add(trial.number)
         return Claimed(trial, folder, self.space.overrides(trial.params))
 
@@ -204,11 +206,11 @@ class SharedStudy:
 
         One without an owner was asked for by a process that died at once: nobody else asks while we hold the lock.
         """
-        owner = trial.user_attrs.get(OWNER)
+        owner = trial.user_attrs.get(OWNER_ATTRIBUTE)
         if owner is None:
             return False
         if owner.get("host") != socket.gethostname():
-            return time.time() - float(trial.user_attrs.get(BEAT, 0)) < SILENCE
+            return time.time() - float(trial.user_attrs.get(HEARTBEAT_ATTRIBUTE, 0)) < SILENCE
         if owner.get("pid") == os.getpid() and not has_process_ended(owner):
             return trial.number in self.mine
         return not has_process_ended(owner) or is_still_running(job_of(trial))
@@ -223,9 +225,9 @@ class SharedStudy:
         with explain_storage_errors(self.storage), silence_optuna():
             try:
                 self.study.tell(number, outcome.values, outcome.state, skip_if_finished=True)
-                attempt = int(before.user_attrs.get(ATTEMPT, 1))
+                attempt = int(before.user_attrs.get(ATTEMPT_ATTRIBUTE, 1))
                 if outcome.again and attempt < ATTEMPTS and self.space.holds(before.params):
-                    self.study.enqueue_trial(before.params, {ATTEMPT: attempt + 1})
+                    self.study.enqueue_trial(before.params, {ATTEMPT_ATTRIBUTE: attempt + 1})
             finally:
                 self.mine.discard(number)
 
@@ -253,7 +255,7 @@ def read_outcome(job: Job | None, objectives: Sequence[Objective]) -> Outcome:
 
 def job_of(trial: FrozenTrial) -> Job | None:
     """The trial's job, if it has a folder."""
-    folder = trial.user_attrs.get(FOLDER)
+    folder = trial.user_attrs.get(FOLDER_ATTRIBUTE)
     return read_job(Path(folder)) if folder else None
 
 

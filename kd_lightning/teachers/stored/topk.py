@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.tasks.base import Task
 from kd_lightning.teachers.stored.reader import StorageFormat, make_format_error
-from kd_lightning.teachers.stored.topk_logits import LOWEST, MISSING_MASS, TopKLogits, UnigramMass
+from kd_lightning.teachers.stored.topk_logits import LOWEST_LOG_PROB, MISSING_MASS, TopKLogits, UnigramMass
 from kd_lightning.types import Batch
 
 NARROW = 2**16
@@ -76,10 +76,10 @@ class TopK(StorageFormat):
         log_probs = values.float().log_softmax(dim=-1)
         top, classes = log_probs.topk(self.k, dim=-1)
         narrow = torch.int16 if values.shape[-1] <= NARROW else torch.int32
-        columns = {"classes": classes.to(narrow), "log_probs": top.clamp(min=LOWEST).half()}
+        columns = {"classes": classes.to(narrow), "log_probs": top.clamp(min=LOWEST_LOG_PROB).half()}
         if self.missing.has_mass:
             rest = log_probs.scatter(-1, classes, -torch.inf).logsumexp(dim=-1, keepdim=True)
-            columns["log_missing"] = rest.clamp(min=LOWEST)
+            columns["log_missing"] = rest.clamp(min=LOWEST_LOG_PROB)
         return columns
 
     def extras(self, class_rows: Tensor) -> dict[str, Tensor]:

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from kd_lightning.types import Peaks
 
-LOWEST = -30_000.0
-"""Log-probabilities are kept from here on: in fp16, and with ``FLOOR`` below it, it is finite."""
-FLOOR = 10_000.0
+LOWEST_LOG_PROB = -30_000.0
+"""Log-probabilities are kept from here on: in fp16, and with ``LOG_PROB_FLOOR`` below it, it is finite."""
+LOG_PROB_FLOOR = 10_000.0
 """Below the lowest known logit; even at T = 100 the rest of any vocabulary then has no mass (exp(-100))."""
 
 
@@ -75,7 +75,7 @@ class NoMass(MissingMass):
     has_mass = False
 
     def level(self, top: TopKLogits) -> Tensor:
-        return top.log_probs.amin(dim=-1, keepdim=True) - FLOOR
+        return top.log_probs.amin(dim=-1, keepdim=True) - LOG_PROB_FLOOR
 
 
 MISSING_MASS: dict[str, MissingMass] = {"uniform": UniformMass(), "unigram": UnigramMass(), "none": NoMass()}

@@ -6,7 +6,7 @@ import pickle
 from multiprocessing.connection import Connection
 from typing import Any
 
-SEAT, PROGRESS, DONE, FAILED = "seat", "progress", "done", "failed"
+RANK_SEAT, RANK_PROGRESS, RANK_DONE, RANK_FAILED = "seat", "progress", "done", "failed"
 
 
 def send_message(channel: Connection, kind: str, content: Any) -> None:

@@ -33,7 +33,7 @@ from torch.distributed import TCPStore
 from kd_lightning.errors import ConfigError, DeadProcessError, KDError
 from kd_lightning.process import stopping
 from kd_lightning.store import TEMPORARY, write_error
-from kd_lightning.training.distributed.channel import DONE, PROGRESS, SEAT, receive_message, send_message
+from kd_lightning.training.distributed.channel import RANK_DONE, RANK_PROGRESS, RANK_SEAT, receive_message, send_message
 from kd_lightning.training.distributed.rank import RankTask, Seat, list_progress_callbacks, run_rank
 
 POLL = 0.5  # seconds between two looks at whether we were asked to end
@@ -73,16 +73,16 @@ class Rank:
         """Tell it its place; it waits for that before anything else."""
         level = logging.getLogger("pytorch_lightning").level
         with suppress(OSError):  # it is gone already, which ``listen`` finds
-            send_message(self.channel, SEAT, Seat(self.number, world, port, level, dict(os.environ)))
+            send_message(self.channel, RANK_SEAT, Seat(self.number, world, port, level, dict(os.environ)))
 
     def listen(self, hear: Callable[[Any], None]) -> None:
         """Take in everything it has told so far."""
         self.ended = not self.process.is_alive()  # asked first: what it said before its end is read below
         while (message := receive_message(self.channel)) is not None:
             kind, content = message
-            if kind == PROGRESS:
+            if kind == RANK_PROGRESS:
                 hear(content)
-            elif kind == DONE:
+            elif kind == RANK_DONE:
                 self.done, self.result = True, content
             else:
                 self.failed_at, self.error = content

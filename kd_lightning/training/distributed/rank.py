@@ -26,7 +26,7 @@ from kd_lightning.process import stopping
 from kd_lightning.process.allocator import keep_freed_memory
 from kd_lightning.safety.trust import import_trusted_packages
 from kd_lightning.training.callbacks.progress import StageProgress
-from kd_lightning.training.distributed.channel import DONE, FAILED, PROGRESS, send_message
+from kd_lightning.training.distributed.channel import RANK_DONE, RANK_FAILED, RANK_PROGRESS, send_message
 from kd_lightning.training.fit import lightning_is_quiet
 
 
@@ -104,7 +104,7 @@ class Told:
     def update(self, stage: str, step: int, note: str) -> None:
         """See ``callbacks.progress.Board``."""
         if self.channel is not None:
-            send_message(self.channel, PROGRESS, (stage, step, note))
+            send_message(self.channel, RANK_PROGRESS, (stage, step, note))
 
 
 def run_rank(parcel: RankTask | Path, channel: Connection) -> None:
@@ -121,10 +121,10 @@ def run_rank(parcel: RankTask | Path, channel: Connection) -> None:
         for watcher in list_progress_callbacks(task.trainer):
             watcher.board = Told(channel if seat.rank == 0 else None)
         result = task.run()
-        send_message(channel, DONE, result if seat.rank == 0 else None)
+        send_message(channel, RANK_DONE, result if seat.rank == 0 else None)
     except BaseException as error:
         with suppress(OSError):
-            send_message(channel, FAILED, (time.monotonic(), make_portable(error, seat.rank)))
+            send_message(channel, RANK_FAILED, (time.monotonic(), make_portable(error, seat.rank)))
         for child in multiprocessing.active_children():
             child.kill()
         # Not through the interpreter's end: its libraries would wait for processes that wait for this one.

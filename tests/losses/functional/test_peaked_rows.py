@@ -17,7 +17,7 @@ from kd_lightning.losses.functional.chunked.tempered_rows import TemperedRows
 from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
 from kd_lightning.losses.functional.divergence import ForwardKLDivergence, ReverseKLDivergence
 from kd_lightning.losses.functional.mixed_divergence import JeffreysDivergence
-from kd_lightning.teachers.stored.topk_logits import LOWEST, MISSING_MASS, TopKLogits
+from kd_lightning.teachers.stored.topk_logits import LOWEST_LOG_PROB, MISSING_MASS, TopKLogits
 from kd_lightning.types import DenseLogits, LinearLogits
 from tests.losses.functional.test_chunked import FEWER, SOME, C, N, compare, flags, gradients, head, random, targets
 
@@ -33,7 +33,7 @@ def top(missing: str, k: int = 3, rows: int = N, dtype: torch.dtype = torch.floa
     """The k highest of a teacher that prefers frequent classes."""
     log_probs = (random(rows, C, seed=9, scale=1.5) + frequencies().log()).log_softmax(-1)
     highest, classes = log_probs.topk(k, dim=-1)
-    rest = log_probs.scatter(-1, classes, -torch.inf).logsumexp(dim=-1, keepdim=True).clamp(min=LOWEST)
+    rest = log_probs.scatter(-1, classes, -torch.inf).logsumexp(dim=-1, keepdim=True).clamp(min=LOWEST_LOG_PROB)
     return TopKLogits(classes, highest.to(dtype), rest.to(dtype), MISSING_MASS[missing], C, frequencies())
 
 
@@ -221,7 +221,9 @@ def test_a_frequent_class_of_little_mass_keeps_its_gradient_in_float32() -> None
 def test_a_teacher_without_doubt_and_extreme_students_stay_finite(missing: str) -> None:
     teacher = top(missing, dtype=torch.float32)
     sure = replace(
-        teacher, log_probs=torch.full_like(teacher.log_probs, LOWEST), log_missing=teacher.log_missing * 0 + LOWEST
+        teacher,
+        log_probs=torch.full_like(teacher.log_probs, LOWEST_LOG_PROB),
+        log_missing=teacher.log_missing * 0 + LOWEST_LOG_PROB,
     )
     sure.log_probs[:, 0] = 0.0
     student = head(dtype=torch.float32)

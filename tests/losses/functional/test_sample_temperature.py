@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.losses.functional.sample_temperature import CWSM, FLSW, LOWEST, SampleTemperature
+from kd_lightning.losses.functional.sample_temperature import CWSM, FLSW, LOWEST_FACTOR, SampleTemperature
 from kd_lightning.losses.logits.base import LogitLoss
 from kd_lightning.losses.logits.binary_kd import BinaryKD
 from kd_lightning.losses.logits.dist import DIST
@@ -56,7 +56,7 @@ def test_temperatures_are_the_formula_and_their_mean_is_the_runs(scheme: str, sh
     student, teacher, aligned = example(shape)
     found = SCHEMES[scheme](student, teacher, aligned.mask, T)
     expected = naive(scheme, positions(student, teacher, aligned))
-    assert min(expected) > LOWEST * T  # nothing is cut off here
+    assert min(expected) > LOWEST_FACTOR * T  # nothing is cut off here
     assert found[aligned.mask].tolist() == pytest.approx(expected, rel=1e-9)
     assert found[aligned.mask].mean().item() == pytest.approx(T)
     assert set(found[~aligned.mask].tolist()) <= {T}
@@ -95,7 +95,7 @@ def test_extremes_stay_above_zero_and_finite(scheme: SampleTemperature, temperat
     student[0] = 0.0
     found = scheme(student, teacher, aligned.mask, temperature)
     assert found.dtype == torch.float32
-    assert found.min().item() >= LOWEST * temperature * (1 - 1e-6)
+    assert found.min().item() >= LOWEST_FACTOR * temperature * (1 - 1e-6)
     assert bool(found.isfinite().all())
     loss = KD(temperature=scheme)
     with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):

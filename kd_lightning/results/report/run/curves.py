@@ -18,9 +18,9 @@ from kd_lightning.results.numbers import is_share
 from kd_lightning.results.report.charts.chart import Chart, Point, Series
 from kd_lightning.results.report.run.run_files import RunFiles
 from kd_lightning.results.roles import (
-    ALONE,
-    DISTILLED,
-    TEACHER,
+    BASELINE_MODEL,
+    DISTILLED_MODEL,
+    TEACHER_MODEL,
     Role,
     find_role,
     list_lineage,
@@ -31,7 +31,11 @@ from kd_lightning.results.roles import (
 # Training values that are logged beside the loss terms and are none.
 NOT_A_LOSS = ("lr", "learning_rate", "temperature", "alpha", "grad_norm", "epoch", "accuracy", "perplexity", "seconds")
 MOST_LOSS_POINTS = 200  # of one line of the second chart; beyond it neighbors are averaged
-MODEL_STYLES = {TEACHER: 0, ALONE: 1, DISTILLED: 3}  # what every run has looks the same in all of them
+MODEL_STYLES = {
+    TEACHER_MODEL: 0,
+    BASELINE_MODEL: 1,
+    DISTILLED_MODEL: 3,
+}  # what every run has looks the same in all of them
 OTHER_STYLES = (2, 4, 5, 6, 7)  # the other models in turn
 TERM_STYLES = (7, 4, 5, 6, 1, 2, 3, 0)  # not those of the stages first
 LEARNING_NOTE = (
@@ -88,7 +92,7 @@ def chart_loss_terms(run: RunFiles) -> Chart | None:
     styles = dict(zip(_terms(run), cycle(TERM_STYLES), strict=False))
     series = tuple(
         Series(name, style, thin_points(points))
-        for role in list_lineage(run.results, DISTILLED)
+        for role in list_lineage(run.results, DISTILLED_MODEL)
         for name, style in styles.items()
         if (points := read_logged(run, role, "train", name))
     )
@@ -100,7 +104,7 @@ def chart_loss_terms(run: RunFiles) -> Chart | None:
 
 def _terms(run: RunFiles) -> list[str]:
     """Names of the loss terms in the order in which they were first logged."""
-    stages = [run.metrics.get(role.stage, []) for role in list_lineage(run.results, DISTILLED)]
+    stages = [run.metrics.get(role.stage, []) for role in list_lineage(run.results, DISTILLED_MODEL)]
     names = dict.fromkeys(row.name for rows in stages for row in rows if row.split == "train")
     return [
         name for name in names if name not in (*NOT_A_LOSS, run.results["metric"]) and not name.startswith("weight_")
@@ -109,7 +113,7 @@ def _terms(run: RunFiles) -> list[str]:
 
 def _boundary(run: RunFiles) -> int | None:
     """Where distillation takes over, when there is something to see on both sides."""
-    role = find_role(run.results, DISTILLED)
+    role = find_role(run.results, DISTILLED_MODEL)
     both = run.metrics.get(role.start) and run.metrics.get(role.stage)
     return role.steps_before or None if both else None
 

@@ -17,10 +17,10 @@ from kd_lightning.results.numbers import (
 from kd_lightning.results.report.gap import describe_weak_teacher, measure_share_closed
 from kd_lightning.results.report.run.run_files import RunFiles
 from kd_lightning.results.roles import (
-    ALONE,
-    DISTILLED,
+    BASELINE_MODEL,
+    DISTILLED_MODEL,
     PRETRAINED,
-    TEACHER,
+    TEACHER_MODEL,
     count_steps_before,
     list_models,
     read_model_record,
@@ -81,7 +81,7 @@ def describe_run_gain(results: dict[str, Any]) -> str:
     size = f"{format_amount(abs(number), results)} {name_unit(results)} {side} than the student alone."
     weak, closed = (
         describe_weak_teacher(results),
-        measure_share_closed(results, read_model_record(results, DISTILLED).get("test")),
+        measure_share_closed(results, read_model_record(results, DISTILLED_MODEL).get("test")),
     )
     if closed is not None and closed > 0:
         return f"{size} Of the gap between the student alone and the teacher, {format_percent(closed, 0)} is closed."
@@ -90,7 +90,7 @@ def describe_run_gain(results: dict[str, Any]) -> str:
 
 def is_in_points(results: dict[str, Any]) -> bool:
     """Whether differences of the metric are told in percentage points."""
-    return is_share(read_model_record(results, ALONE).get("test"), results["metric"], results["mode"])
+    return is_share(read_model_record(results, BASELINE_MODEL).get("test"), results["metric"], results["mode"])
 
 
 def format_amount(value: float, results: dict[str, Any]) -> str:
@@ -123,13 +123,13 @@ def describe_seed(results: dict[str, Any]) -> str:
 def describe_training_budget(results: dict[str, Any]) -> str:
     """Batch times steps of both students, and whether these are the same."""
     batch = results["batch_size"]
-    alone, parts = _steps(results, ALONE), _steps(results, DISTILLED)
+    alone, parts = _steps(results, BASELINE_MODEL), _steps(results, DISTILLED_MODEL)
     sentences = [
         f"{name}: {batch} rows x {_sum(steps)} steps = {format_whole(batch * sum(steps))} rows."
         for name, steps in (("Student alone", alone), ("Distilled student", parts))
         if steps
     ]
-    if not (alone and parts and read_model_record(results, DISTILLED)):
+    if not (alone and parts and read_model_record(results, DISTILLED_MODEL)):
         return " ".join(sentences) or "No student was trained."
     same = "The same for both students." if sum(alone) == sum(parts) else "NOT the same for both students."
     return " ".join([same, *sentences, "The teacher's training and its forward passes come on top."])
@@ -190,7 +190,9 @@ def describe_frozen_teacher(results: dict[str, Any]) -> str:
         frozen += f" Hash {shorten_hash(results['teacher_hash'])}." if unchanged and results.get("teacher_hash") else ""
     trained = f" Trained with the hard loss {results['teacher_hard_loss']}." if results.get("teacher_hard_loss") else ""
     reused = (
-        " Taken from the store, trained by an earlier run." if read_model_record(results, TEACHER).get("reused") else ""
+        " Taken from the store, trained by an earlier run."
+        if read_model_record(results, TEACHER_MODEL).get("reused")
+        else ""
     )
     return frozen + trained + reused
 

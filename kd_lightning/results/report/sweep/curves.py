@@ -29,7 +29,7 @@ from kd_lightning.results.report.charts.svg import (
 from kd_lightning.results.report.sweep.files import Curve, Pool, mean_of_finite, read_job_curve, read_job_model
 from kd_lightning.results.report.sweep.numbers import format_mean_and_sd
 from kd_lightning.results.report.sweep.ramp import LINES, make_sequential_scale
-from kd_lightning.results.roles import ALONE, DISTILLED, count_steps_before
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, count_steps_before
 from kd_lightning.results.statistics.over_seeds import Configuration
 
 MOST_STYLES = 8
@@ -114,7 +114,7 @@ def read_sweep_curves(pool: Pool, found: Sequence[Configuration]) -> SweepCurves
         )
         for (c, jobs), points, style in zip(drawn, merged, styles, strict=True)
     ]
-    begin = min(count_steps_before(job.results or {}, DISTILLED) for job in pool.scored if job.number in curves)
+    begin = min(count_steps_before(job.results or {}, DISTILLED_MODEL) for job in pool.scored if job.number in curves)
     thin = f" Of {longest} logged values, {most} at most are drawn for each line, the best among them." * (
         longest > most
     )
@@ -191,7 +191,7 @@ def list_curve_legend(lines: Sequence[SeedCurve]) -> tuple[tuple[str, str], ...]
 
 def read_alone_mean(pool: Pool) -> float | None:
     """Mean validation of the student alone; None where the jobs' students differ in size."""
-    records = [read_job_model(job, ALONE) for job in pool.scored]
+    records = [read_job_model(job, BASELINE_MODEL) for job in pool.scored]
     if len({record.get("parameters") for record in records}) != 1:
         return None
     return mean_of_finite([record.get("val") for record in records])

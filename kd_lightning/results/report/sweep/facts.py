@@ -29,7 +29,7 @@ def list_sweep_facts(pool: Pool, found: Sequence[Configuration]) -> list[evidenc
     all_of_them = [
         ("Metric", join_statements(pool, evidence.describe_metric)),
         ("Choice", describe_choice(pool)),
-        ("Test", TEST),
+        ("Test", TEST_NOTE),
         ("Comparisons", describe_comparisons(found)),
         ("Seeds", describe_seeds(pool, found)),
         ("Budget", join_statements(pool, evidence.describe_training_budget)),
@@ -41,7 +41,7 @@ def list_sweep_facts(pool: Pool, found: Sequence[Configuration]) -> list[evidenc
     return [(about, sentences) for about, sentences in all_of_them if sentences]
 
 
-TEST = (
+TEST_NOTE = (
     "Measured once for each model, after its checkpoint had been chosen, and never used to choose between configurations. "
     "The best test value of the table is not the result: the largest of many numbers flatters."
 )

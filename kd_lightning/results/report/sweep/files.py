@@ -17,7 +17,7 @@ from kd_lightning.results.groups import list_group_names
 from kd_lightning.results.numbers import as_finite
 from kd_lightning.results.report.run.curves import read_logged
 from kd_lightning.results.report.run.run_files import REQUIRED_RESULTS, RunFiles, read_metrics, read_text_or_nothing
-from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, find_role, read_model_record
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL, find_role, read_model_record
 from kd_lightning.results.statistics.seed_groups import SEED_KEYS, UNCOUNTED
 from kd_lightning.results.sweep_folder import (
     DONE,
@@ -168,7 +168,7 @@ def read_single(folder: Path) -> Job:
 def is_usable(job: Job) -> bool:
     """The job's ``results.json`` holds what every statement needs."""
     results = job.results or {}
-    students = [read_job_model(job, name) for name in (ALONE, DISTILLED)]
+    students = [read_job_model(job, name) for name in (BASELINE_MODEL, DISTILLED_MODEL)]
     return all(results.get(key) is not None for key in COMPARED) and all(
         isinstance(student.get(name), int | float) for student in students for name in REQUIRED_NUMBERS
     )
@@ -203,7 +203,11 @@ def read_job_model(job: Job, name: str) -> dict[str, Any]:
 
 def read_measure(job: Job, name: str) -> object:
     """``val`` or ``test`` of the distilled student, or its ``gain`` over the student alone: as recorded, or None."""
-    return (job.results or {}).get("gain_over_baseline") if name == "gain" else read_job_model(job, DISTILLED).get(name)
+    return (
+        (job.results or {}).get("gain_over_baseline")
+        if name == "gain"
+        else read_job_model(job, DISTILLED_MODEL).get(name)
+    )
 
 
 def read_job_seconds(job: Job) -> object:
@@ -215,7 +219,11 @@ def list_reused_stages(job: Job) -> list[str]:
     """Stages that the job found in the store; older sweeps tell it in the results alone."""
     if job.reused or not is_usable(job):
         return job.reused
-    return [find_stage(job, name) for name in (TEACHER, ALONE, DISTILLED) if read_job_model(job, name).get("reused")]
+    return [
+        find_stage(job, name)
+        for name in (TEACHER_MODEL, BASELINE_MODEL, DISTILLED_MODEL)
+        if read_job_model(job, name).get("reused")
+    ]
 
 
 def find_stage(job: Job, name: str) -> str:
@@ -225,7 +233,7 @@ def find_stage(job: Job, name: str) -> str:
 
 def has_stored_student(job: Job) -> bool:
     """The job is done, and its distilled student came from the store."""
-    return job.state == DONE and find_stage(job, DISTILLED) in list_reused_stages(job)
+    return job.state == DONE and find_stage(job, DISTILLED_MODEL) in list_reused_stages(job)
 
 
 def read_value(job: Job, name: str) -> str | None:
@@ -238,7 +246,7 @@ def read_job_curve(job: Job, pool: Pool) -> Curve:
     if not is_usable(job):
         return ()
     results = job.results or {}
-    role = find_role(results, DISTILLED)
+    role = find_role(results, DISTILLED_MODEL)
     rows, _ = read_metrics(job.folder / "metrics" / f"{role.stage}.csv")
     return read_logged(
         RunFiles(job.folder.name, results, {role.stage: rows}, "", None, {}, []), role, "val", pool.metric

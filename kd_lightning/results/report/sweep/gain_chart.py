@@ -20,7 +20,7 @@ from kd_lightning.results.report.sweep.table import sort_best_first
 from kd_lightning.results.statistics.over_seeds import Configuration
 
 MOST_ROWS = 10
-TOP, ROW_HEIGHT, FLOOR, SIDE = 22, 36, 44, 14  # pixels
+_TOP, ROW_HEIGHT, _FLOOR, _SIDE = 22, 36, 44, 14  # pixels
 DIAMOND = "M0 -6l6 6l-6 6l-6 -6z"
 DOT = "M-2.5 0a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0z"
 LEGEND = (
@@ -126,9 +126,9 @@ def draw_gain_chart(chart: GainChart, name: str, kind: str, width: int) -> str:
         kind: CSS class, ``wide`` or ``narrow``.
         width: Of the view box, pixels.
     """
-    height = TOP + ROW_HEIGHT * len(chart.rows) + FLOOR
+    height = _TOP + ROW_HEIGHT * len(chart.rows) + _FLOOR
     axis = gain_axis(chart.rows, max(3, width // 70))
-    floor = height - FLOOR
+    floor = height - _FLOOR
     parts = [
         f'<svg class="chart {kind} scatter" viewBox="0 0 {width} {height}" role="img" '
         f'aria-labelledby="{name}-title {name}-desc">',
@@ -137,13 +137,16 @@ def draw_gain_chart(chart: GainChart, name: str, kind: str, width: int) -> str:
     ]
     for value in axis.ticks:
         x = to_pixels(axis, value, width)
-        parts += [f'<path class="grid" d="M{x:g} {TOP}V{floor}"/>', draw_text(x, floor + 18, format_tick(value), "mid")]
+        parts += [
+            f'<path class="grid" d="M{x:g} {_TOP}V{floor}"/>',
+            draw_text(x, floor + 18, format_tick(value), "mid"),
+        ]
     zero = to_pixels(axis, 0.0, width)
     side = " end" if zero > width / 2 else ""
-    parts.append(f'<path class="axis" d="M{zero:g} {TOP - 4}V{floor}"/>')
-    parts.append(draw_text(zero + (-4 if side else 4), TOP - 8, "student alone", "note" + side))
+    parts.append(f'<path class="axis" d="M{zero:g} {_TOP - 4}V{floor}"/>')
+    parts.append(draw_text(zero + (-4 if side else 4), _TOP - 8, "student alone", "note" + side))
     for number, row in enumerate(chart.rows):
-        parts += draw_row(row, axis, width, TOP + ROW_HEIGHT * number)
+        parts += draw_row(row, axis, width, _TOP + ROW_HEIGHT * number)
     parts.append(
         draw_text(width / 2, height - 6, shorten_words(f"gain on test, {chart.unit}", width // 8), "label mid")
     )
@@ -192,7 +195,7 @@ def draw_interval(row: GainRow, axis: Axis, width: int, y: int) -> str:
 
 def to_pixels(axis: Axis, value: float, width: int) -> float:
     """Pixels from the left."""
-    return round(SIDE + axis.position(value) * (width - 2 * SIDE), 1)
+    return round(_SIDE + axis.position(value) * (width - 2 * _SIDE), 1)
 
 
 def describe_gain_chart(chart: GainChart) -> str:

@@ -15,7 +15,7 @@ from kd_lightning.results.report.sweep.heat_table import (
 )
 from kd_lightning.results.report.sweep.numbers import Differences
 
-WIDTH, HEIGHT, GAP, TOP, LONGEST = 92, 32, 2, 62, 24  # pixels, pixels, pixels, pixels, letters of a row's name
+WIDTH, HEIGHT, GAP, _TOP, LONGEST = 92, 32, 2, 62, 24  # pixels, pixels, pixels, pixels, letters of a row's name
 
 
 def draw_heat_map(found: HeatMap, pool: Pool, gains: Differences, chosen: frozenset[int]) -> str:
@@ -29,7 +29,7 @@ def draw_heat_map(found: HeatMap, pool: Pool, gains: Differences, chosen: frozen
     """
     names = [shorten_words(level, LONGEST) for level in found.rows.levels]
     left = round(LETTER_WIDTH * max(len(name) for name in (*names, shorten_words(found.rows.name, LONGEST)))) + 14
-    width, height = left + WIDTH * len(found.columns.levels), TOP + HEIGHT * len(names) + 26
+    width, height = left + WIDTH * len(found.columns.levels), _TOP + HEIGHT * len(names) + 26
     title = f"{found.rows.name} by {found.columns.name}"
     parts = [
         f'<svg viewBox="0 0 {width} {height}"><title>{escape(title)}</title>',
@@ -44,7 +44,7 @@ def draw_heat_map(found: HeatMap, pool: Pool, gains: Differences, chosen: frozen
             )
         )
     for row, (name, line) in enumerate(zip(names, found.cells, strict=True)):
-        y = TOP + HEIGHT * row
+        y = _TOP + HEIGHT * row
         parts.append(draw_text(left - 10, y + 20, name, "end strong"))
         for column, cell in enumerate(line):
             x = left + WIDTH * column

@@ -16,7 +16,7 @@ from kd_lightning.results.statistics.over_seeds import Configuration
 
 FOOT = 0.08  # height below which jobs that did not set a number lie
 MOST_OWN_TICKS = 8  # different numbers that each get a tick of their own
-TOP, FLOOR, SIDE = 50, 30, 110  # margins in pixels
+_TOP, _FLOOR, _SIDE = 50, 30, 110  # margins in pixels
 LONGEST_TICK = 13  # letters of a label
 TICK_LETTER_WIDTH = 8.5  # a generous width of a letter of an axis name
 
@@ -144,9 +144,9 @@ def draw_parallel_chart(chart: Parallel, name: str, height: int = 380) -> str:
     """The chart as an SVG element of fixed size, which scrolls in its box on a narrow screen."""
     gaps = len(chart.uprights) - 1
     step = max(125, min(300, 800 // gaps))
-    width = 2 * SIDE + gaps * step
-    places = [SIDE + k * step for k in range(gaps + 1)]
-    inner = height - TOP - FLOOR
+    width = 2 * _SIDE + gaps * step
+    places = [_SIDE + k * step for k in range(gaps + 1)]
+    inner = height - _TOP - _FLOOR
     parts = [
         f'<svg class="chart fixed lines" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-labelledby="{name}-title {name}-desc">',
@@ -156,7 +156,7 @@ def draw_parallel_chart(chart: Parallel, name: str, height: int = 380) -> str:
         *(
             part
             for upright, x in zip(chart.uprights, places, strict=True)
-            for part in axis_parts(upright, x, inner, step, x == SIDE)
+            for part in axis_parts(upright, x, inner, step, x == _SIDE)
         ),
         "</svg>",
     ]
@@ -167,7 +167,7 @@ def draw_job(chart: Parallel, line: tuple[int, str, str, float], places: Sequenc
     """One job's line, through the axes that know the job."""
     job, kind, said, value = line
     points = [(x, u.heights[job]) for u, x in zip(chart.uprights, places, strict=True) if job in u.heights]
-    joined = " ".join(f"{x},{round(TOP + (1 - height) * inner, 1):g}" for x, height in points)
+    joined = " ".join(f"{x},{round(_TOP + (1 - height) * inner, 1):g}" for x, height in points)
     return (
         f'<polyline class="line job {kind}" data-jobs="{job}" data-value="{value!r}" points="{joined}">'
         f"<title>{escape(said)}</title></polyline>"
@@ -178,14 +178,14 @@ def axis_parts(upright: Upright, x: int, inner: int, step: int, first: bool) -> 
     """An axis with its name above and its labels on the right; the first one's on the left, where no lines are."""
     title = escape(upright.name + upright.scale)
     name = (
-        shorten_words(upright.name, int(min(step, 2 * SIDE) / TICK_LETTER_WIDTH) - len(upright.scale)) + upright.scale
+        shorten_words(upright.name, int(min(step, 2 * _SIDE) / TICK_LETTER_WIDTH) - len(upright.scale)) + upright.scale
     )
     parts = [
-        f"<g><title>{title}</title>{draw_text(x, TOP - 22, name, 'axis-name mid')}</g>",
-        f'<path class="axis upright" d="M{x} {TOP}v{inner}"/>',
+        f"<g><title>{title}</title>{draw_text(x, _TOP - 22, name, 'axis-name mid')}</g>",
+        f'<path class="axis upright" d="M{x} {_TOP}v{inner}"/>',
     ]
     for height, label in upright.ticks:
-        y = round(TOP + (1 - height) * inner, 1)
+        y = round(_TOP + (1 - height) * inner, 1)
         parts += [
             f'<path class="axis" d="M{x - 4} {y:g}h8"/>',
             draw_text(

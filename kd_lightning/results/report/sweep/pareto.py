@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from kd_lightning.results.numbers import as_finite, format_metric, format_size
 from kd_lightning.results.report.sweep.files import Pool, mean_of_finite, read_job_model
-from kd_lightning.results.roles import ALONE, DISTILLED, TEACHER, find_role
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL, find_role
 from kd_lightning.results.statistics.over_seeds import Configuration
 from kd_lightning.results.sweep_folder import Job
 
@@ -88,7 +88,7 @@ def scored_jobs(configuration: Configuration, pool: Pool) -> list[Job]:
 
 def identify_network(job: Job) -> tuple[object, object]:
     """What tells one student network from another in the numbers."""
-    record = read_job_model(job, DISTILLED)
+    record = read_job_model(job, DISTILLED_MODEL)
     return record.get("parameters"), record.get("megabytes")
 
 
@@ -100,7 +100,7 @@ def make_tradeoff(
     """One chart from the mean size over each configuration's jobs."""
     heading, x_label, y_label = "Quality against size", "size, MB", f"validation {pool.metric}"
     costs = [
-        (c, jobs, mean_of_finite([read_job_model(job, DISTILLED).get("megabytes") for job in jobs]))
+        (c, jobs, mean_of_finite([read_job_model(job, DISTILLED_MODEL).get("megabytes") for job in jobs]))
         for c, jobs in known
     ]
     placed = [(c, jobs, cost, float(c.val_mean)) for c, jobs, cost in costs if cost is not None]
@@ -138,7 +138,7 @@ def explain_no_tradeoff(count: int) -> str:
 def list_references(pool: Pool, jobs: Sequence[Job]) -> list[Candidate]:
     """The teachers, and the students alone: one mark for each network, at its mean."""
     marks = []
-    for name, kind in ((TEACHER, "teacher"), (ALONE, "alone")):
+    for name, kind in ((TEACHER_MODEL, "teacher"), (BASELINE_MODEL, "alone")):
         groups: dict[object, list[Job]] = {}
         for job in jobs:
             groups.setdefault(

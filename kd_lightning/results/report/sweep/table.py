@@ -42,7 +42,7 @@ from kd_lightning.results.report.sweep.files import (
 )
 from kd_lightning.results.report.sweep.numbers import Differences, choose_difference_format, format_mean_and_sd
 from kd_lightning.results.report.sweep.states import describe_state, state_word
-from kd_lightning.results.roles import ALONE, DISTILLED
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL
 from kd_lightning.results.statistics.over_seeds import Configuration
 from kd_lightning.results.sweep_folder import Job
 
@@ -89,8 +89,8 @@ def job_row(job: Job, pool: Pool, configuration: Configuration | None) -> TableR
     results = job.results or {}
     name, mode = results.get("metric", pool.metric), results.get("mode", pool.mode)
     student, alone, shown = (
-        read_job_model(job, DISTILLED),
-        read_job_model(job, ALONE),
+        read_job_model(job, DISTILLED_MODEL),
+        read_job_model(job, BASELINE_MODEL),
         choose_gain_format(pool, name, mode),
     )
     values = [
@@ -136,7 +136,7 @@ def make_metric_cell(value: object, name: str, mode: str) -> TableCell:
 
 def make_share_closed_cell(jobs: Sequence[Job]) -> TableCell:
     """The mean share of the gap to the teacher that the jobs closed; ``no gap`` where one of them had none to close."""
-    shares = [measure_share_closed(job.results or {}, read_job_model(job, DISTILLED).get("test")) for job in jobs]
+    shares = [measure_share_closed(job.results or {}, read_job_model(job, DISTILLED_MODEL).get("test")) for job in jobs]
     if None in shares:
         return TableCell(NO_GAP)
     share = mean_of_finite(shares)
@@ -224,7 +224,7 @@ def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Po
         make_share_closed_cell(done),
         *(
             make_accuracy_cell(
-                mean_of_finite([read_group_accuracy(name, read_job_model(job, DISTILLED)) for job in done])
+                mean_of_finite([read_group_accuracy(name, read_job_model(job, DISTILLED_MODEL)) for job in done])
             )
             for name in pool.class_groups
         ),
@@ -306,7 +306,7 @@ def format_probability(p: float | None) -> str:
 
 def list_size_cells(jobs: Sequence[Job]) -> list[TableCell]:
     """Parameters and size of the configuration's student."""
-    record = read_job_model(jobs[0], DISTILLED) if jobs else {}
+    record = read_job_model(jobs[0], DISTILLED_MODEL) if jobs else {}
     return [
         make_number_cell(record.get("parameters"), format_whole(record.get("parameters"))),
         make_number_cell(record.get("megabytes"), format_size(record.get("megabytes"))),
