@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.cli.cache import all_cached
+from kd_lightning.cli.cache import list_cached
 from kd_lightning.store import Entry, publish, publish_json
 from tests.support.cli import Answer
 from tests.support.cli import kd as answered
@@ -55,7 +55,7 @@ def cached(key: str, megabytes: int, days: float, whole: bool = True) -> Entry:
 
 
 def left() -> set[str]:
-    return {name_of(each.entry.key) for each in all_cached(Path("outputs/store/teacher_outputs"))}
+    return {name_of(each.entry.key) for each in list_cached(Path("outputs/store/teacher_outputs"))}
 
 
 def test_ls_shows_what_there_is_the_least_recently_used_first(capsys: pytest.CaptureFixture[str]) -> None:

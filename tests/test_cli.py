@@ -13,7 +13,7 @@ import pytest
 from kd_lightning import __version__
 from kd_lightning.cli.completion import COMPLETED_VERBS
 from kd_lightning.cli.main import main
-from kd_lightning.config.conf_files import conf_dir, list_groups, search_dirs
+from kd_lightning.config.conf_files import conf_dir, list_groups, list_search_dirs
 from tests.support.cli import kd
 
 ROOT = Path(__file__).parents[1]
@@ -123,7 +123,7 @@ def test_cp_copies_to_the_same_place(capsys: pytest.CaptureFixture[str]) -> None
     assert (answer.code, answer.out) == (0, "conf/model/lstm_lm.yaml\nconf/config.yaml\n")
     for name in answer.out.split():
         assert Path(name).read_bytes() == (conf_dir().parent / name).read_bytes()
-    assert search_dirs() == [Path.cwd() / "conf", conf_dir()]
+    assert list_search_dirs() == [Path.cwd() / "conf", conf_dir()]
 
 
 def test_cp_overwrites_nothing(capsys: pytest.CaptureFixture[str]) -> None:

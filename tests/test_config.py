@@ -183,18 +183,18 @@ def test_trust_by_entry_point(package: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         importlib.metadata, "entry_points", lambda group: [point] if group == "kd_lightning.trust" else []
     )
-    allowlist.trusted_distributions.cache_clear()
+    allowlist.list_trusted_distributions.cache_clear()
     try:
-        assert allowlist.trusted_packages() == ["foreign_pkg"]
+        assert allowlist.list_trusted_packages() == ["foreign_pkg"]
         assert build_node({"_target_": "foreign_pkg.make", "size": 2}).size == 2
     finally:
-        allowlist.trusted_distributions.cache_clear()
+        allowlist.list_trusted_distributions.cache_clear()
 
 
 def test_trust_never_comes_from_a_configuration(package: Path) -> None:
     with pytest.raises(UntrustedTargetError):
         build_node({"_target_": "kd_lightning.config.allowlist.register_package", "package": "foreign_pkg"})
-    assert allowlist.trusted_packages() == []
+    assert allowlist.list_trusted_packages() == []
 
 
 def test_named_transformers_are_allowed_without_their_authors_code() -> None:

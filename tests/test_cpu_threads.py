@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from kd_lightning.process import cpu_threads, machine_load
-from kd_lightning.process.cpu_threads import THREAD_COUNT_VARIABLES, chosen_threads, fix_threads
+from kd_lightning.process.cpu_threads import THREAD_COUNT_VARIABLES, adapt_threads, fix_threads
 from kd_lightning.process.machine_load import (
     LoadMeter,
     Reading,
@@ -47,7 +47,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 def threads_of_a_training(recorded: int | None = None) -> tuple[int, list[str]]:
     lines: list[str] = []
-    with chosen_threads(recorded, lines.append):
+    with adapt_threads(recorded, lines.append):
         count = torch.get_num_threads()
     return count, lines
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from kd_lightning.process import openmp
-from kd_lightning.process.cpu_threads import chosen_threads
+from kd_lightning.process.cpu_threads import adapt_threads
 from kd_lightning.process.machine_load import usable_cores
 from kd_lightning.process.openmp import WAIT_POLICY_VARIABLES, shorten_waits_beside_others
 
@@ -73,7 +73,7 @@ def eventually(what: Callable[[], bool]) -> None:
 
 
 def test_as_long_as_the_machine_is_busy(others: list[float]) -> None:
-    with chosen_threads(2, print):
+    with adapt_threads(2, print):
         assert not crowded()
         others[0] = 1.0
         eventually(crowded)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.safety.redaction import HiddenValues, redact_settings, redacted_override, without_secrets
+from kd_lightning.safety.redaction import HiddenValues, redact_override, redact_settings, without_secrets
 from tests.support.cli import DIGITS, kd
 
 NAMES = (
@@ -141,7 +141,7 @@ def test_a_secret_that_another_setting_repeats_is_hidden_there_too() -> None:
     ],
 )
 def test_overrides(word: str, shown: str) -> None:
-    assert redacted_override(word) == shown
+    assert redact_override(word) == shown
 
 
 def test_jobs_that_differ_in_a_hidden_value_stay_apart() -> None:

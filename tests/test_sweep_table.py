@@ -14,7 +14,7 @@ import pytest
 from kd_lightning.cli.main import main
 from kd_lightning.results.sweep_folder import Job, read_sweep
 from kd_lightning.sweeps.hydra_callback import SweepWatch
-from kd_lightning.sweeps.summary import describe_lost_jobs, sweep_rows
+from kd_lightning.sweeps.summary import describe_lost_jobs, list_sweep_rows
 from tests.support.cli import DIGITS, Answer, kd
 
 SMALL = (*DIGITS, "teacher=mlp", "student=mlp_tiny")
@@ -78,7 +78,7 @@ def test_one_failed_job_fails_alone(first: tuple[Path, Answer]) -> None:
 
 def test_the_table_holds_every_job_the_failed_ones_last(first: tuple[Path, Answer]) -> None:
     folder, answer = first
-    header, rows = sweep_rows(jobs_of(folder))
+    header, rows = list_sweep_rows(jobs_of(folder))
     assert header[:4] == ["job", "overrides", "val accuracy", "test accuracy"]
     assert {row[0] for row in rows} == {"0", "1", "2", "3"}
     assert rows[-1][0] == "2"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.config.allowlist import locate_target, trusted_packages
+from kd_lightning.config.allowlist import list_trusted_packages, locate_target
 from kd_lightning.errors import UntrustedTargetError
 from kd_lightning.safety import trust
 from tests.support.cli import kd
@@ -43,15 +43,15 @@ def test_a_package_is_trusted_from_any_folder_until_it_is_removed(settings: Path
     assert locate_target("kd_mine.thing.Thing").__name__ == "Thing"
     assert "kd_mine  from" in kd(capsys, "trust", "ls").out
     assert kd(capsys, "trust", "remove", "kd_mine").code == 0
-    assert trusted_packages() == []
+    assert list_trusted_packages() == []
     with pytest.raises(UntrustedTargetError):
         locate_target("kd_mine.thing.Thing")
 
 
 def test_an_installed_package_is_trusted_by_name(settings: Path, capsys: Capsys) -> None:
     assert kd(capsys, "trust", "add", "safetensors").code == 0
-    assert trusted_packages() == ["safetensors"]
-    assert trust.trusted_folders() == {}, "and is not looked for in the working folder"
+    assert list_trusted_packages() == ["safetensors"]
+    assert trust.list_trusted_folders() == {}, "and is not looked for in the working folder"
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ def test_without_a_home_nothing_is_remembered_and_nothing_is_looked_for_here(
     (here / "trust.json").write_text('{"packages": {"kd_mine": null}}')
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
     monkeypatch.setenv("HOME", "~")
-    assert trusted_packages() == []
+    assert list_trusted_packages() == []
     assert "set XDG_CONFIG_HOME" in kd(capsys, "trust", "add", "safetensors").err

@@ -13,13 +13,13 @@ from scipy import stats
 
 from kd_lightning.experiment.collect_results import results_of
 from kd_lightning.results.numbers import format_significant
-from kd_lightning.results.statistics.configuration_table import configuration_rows
+from kd_lightning.results.statistics.configuration_table import list_configuration_rows
 from kd_lightning.results.statistics.over_seeds import Configuration, list_configurations, list_confirmations
 from kd_lightning.results.statistics.power import count_seeds_needed, smallest_gain
 from kd_lightning.results.statistics.sweep_sentences import sweep_sentences
 from kd_lightning.results.sweep_folder import Job
 from kd_lightning.sweeps.display import make_job_title
-from kd_lightning.sweeps.summary import describe_lost_jobs, sweep_rows
+from kd_lightning.sweeps.summary import describe_lost_jobs, list_sweep_rows
 from tests.support.sweeps import job, results
 from tests.support.tiny import experiment
 
@@ -154,7 +154,7 @@ def test_what_is_not_finite_is_not_judged(bad: float) -> None:
     assert found["alpha=0.9"].comparisons == 2  # it was tried, so it counts
     alone = only(jobs[3:])
     assert found["alpha=0.9"].interval[0] < alone.interval[0] < alone.interval[1] < found["alpha=0.9"].interval[1]
-    configuration_rows(list(found.values()))
+    list_configuration_rows(list(found.values()))
 
 
 def test_a_diverged_or_pruned_seed_is_not_passed_over_in_silence() -> None:
@@ -270,11 +270,11 @@ def test_a_search_s_settings_have_four_significant_digits() -> None:
     jobs = [*seeds(one, 0, GOOD[:3]), *seeds(two, 3, SAME[:3], val=46.0)]
     shown = [
         *sweep_sentences(jobs),
-        *(cell for row in configuration_rows(list_configurations(jobs))[1] for cell in row),
+        *(cell for row in list_configuration_rows(list_configurations(jobs))[1] for cell in row),
     ]
     shown += [
         make_job_title(jobs[0], ["optimizer.lr"]),
-        *(row[1] for row in sweep_rows(jobs)[1]),
+        *(row[1] for row in list_sweep_rows(jobs)[1]),
         *describe_lost_jobs([job(6, one)]),
     ]
     text = "\n".join(shown)
@@ -478,7 +478,7 @@ def test_tasks_are_judged_each_by_itself(other: dict[str, str]) -> None:
     said = sweep_sentences(jobs)
     assert said[0] == "2 tasks, told apart by task, metric or data; each has a verdict of its own."
     assert said[1].startswith("Language modeling (perplexity), data=a: Better than the student alone")
-    configuration_rows(found)
+    list_configuration_rows(found)
 
 
 def test_several_tasks_are_pooled_on_the_share_of_the_gap_that_is_closed() -> None:
@@ -511,7 +511,7 @@ def test_one_teacher_seed_is_said_and_several_are_not() -> None:
 def test_an_empty_sweep_says_nothing() -> None:
     assert list_configurations([]) == []
     assert sweep_sentences([]) == ["No job has finished: no statement."]
-    assert configuration_rows([])[1] == []
+    assert list_configuration_rows([])[1] == []
 
 
 def test_missing_jobs_make_it_provisional() -> None:
@@ -544,7 +544,7 @@ def test_many_configurations_of_one_seed() -> None:
 
 def test_the_table_has_a_row_for_each_configuration_best_validation_first() -> None:
     jobs = [*seeds("alpha=0.5", 0, SAME[:3], val=46.0), *seeds("alpha=0.9", 3, GOOD[:3], val=44.0)]
-    header, rows = configuration_rows(list_configurations(jobs))
+    header, rows = list_configuration_rows(list_configurations(jobs))
     assert header[:4] == ["configuration", "seeds", "val perplexity", "test perplexity"]
     assert [row[0] for row in rows] == ["alpha=0.9 (chosen)", "alpha=0.5"]
     assert {len(row) for row in rows} == {len(header)}

@@ -129,7 +129,7 @@ def run_cache_verb(words: list[str]) -> int:
     given = parse_cache_arguments(words)
     if given.outputs != DEFAULT_OUTPUTS and not Path(given.outputs).is_dir():
         raise ConfigError(f"kd cache: --outputs {given.outputs}: there is no such folder")
-    found = all_cached(check_inside(Path(given.outputs), Path(given.outputs) / "store" / CACHE_STAGE))
+    found = list_cached(check_inside(Path(given.outputs), Path(given.outputs) / "store" / CACHE_STAGE))
     if given.action == "ls":
         return list_cache(found)
     return verify_cache(found) if given.action == "verify" else prune_cache(found, given)
@@ -175,7 +175,7 @@ def amount_of(example: str, units: dict[str, float] | dict[str, int]) -> Any:
     return amount
 
 
-def all_cached(folder: Path) -> list[Cached]:
+def list_cached(folder: Path) -> list[Cached]:
     """All of a store, the least recently used first."""
     # By the name that an entry has, and no link: nothing else in the folder is ours to count or to remove.
     found = [Cached(Entry(path)) for path in folder.glob("*") if is_entry(path.name) and is_plain_folder(path)]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kd_lightning.cli.report import existing_folder
+from kd_lightning.cli.report import require_folder
 from kd_lightning.errors import KDError
 from kd_lightning.experiment.console import TerminalBoard
 from kd_lightning.results.report.sweep.files import read_pool
@@ -23,7 +23,7 @@ from kd_lightning.results.statistics.seed_groups import (
 )
 from kd_lightning.results.statistics.seed_sentences import format_fine_difference
 from kd_lightning.results.sweep_folder import Job
-from kd_lightning.safety.error_text import one_line
+from kd_lightning.safety.error_text import to_one_line
 
 NOISE_HELP = """\
 kd noise FOLDER [...] [--seeds 3,5,10] [--configurations 9]
@@ -89,7 +89,7 @@ def run_noise_verb(words: list[str]) -> int:
         request = parse_noise_arguments(words)
         found = measure_noise(request.folders)
     except KDError as error:
-        print(f"kd noise: {one_line(error)}", file=sys.stderr)
+        print(f"kd noise: {to_one_line(error)}", file=sys.stderr)
         return 2
     print_noise(found, request)
     return 0
@@ -112,7 +112,7 @@ def parse_noise_arguments(words: Sequence[str]) -> NoiseArguments:
         elif name.startswith("-"):
             raise KDError(f"no option {name!r} (see kd noise --help)")
         else:
-            folders.append(existing_folder(name + equals + value))
+            folders.append(require_folder(name + equals + value))
     if not folders:
         raise KDError("which folder? Name a sweep, or runs that differ in their seed, as outputs/sweeps/SWEEP")
     return NoiseArguments(folders, options["--seeds"], next(iter(options["--configurations"]), None))

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd_lightning.cli.run import put_multirun_first
-from kd_lightning.config.allowlist import trusted_packages
+from kd_lightning.config.allowlist import list_trusted_packages
 from kd_lightning.config.instantiate import build_node
 from kd_lightning.errors import KDError
 from kd_lightning.safety.error_text import describe_error
@@ -65,7 +65,7 @@ def compose_experiment(config: DictConfig, overrides: list[str]) -> Experiment:
     from kd_lightning.experiment.experiment import Experiment
 
     settings = check_job_settings(config, Path(HydraConfig.get().runtime.output_dir), overrides)
-    return Experiment(settings, build_node, trusted_packages(), QuietBoard())
+    return Experiment(settings, build_node, list_trusted_packages(), QuietBoard())
 
 
 def print_plan(experiments: Sequence[Experiment]) -> None:

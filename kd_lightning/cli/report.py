@@ -13,7 +13,7 @@ from kd_lightning.results.report.run.run_report import write_report
 from kd_lightning.results.report.sweep.files import explain_no_jobs, is_run
 from kd_lightning.results.report.sweep.report import write_sweep_report
 from kd_lightning.results.sweep_folder import is_sweep
-from kd_lightning.safety.error_text import one_line
+from kd_lightning.safety.error_text import to_one_line
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.safety.verbs import print_line
 
@@ -84,15 +84,15 @@ def folder_or_line(word: str, several: bool) -> Path | None:
         KDError: It is the only one, or there is nothing of that name.
     """
     try:
-        return existing_folder(word)
+        return require_folder(word)
     except KDError as error:
         if not several or not Path(word).exists():
             raise
-        print_line(f"kd report: skipped {one_line(error)}")
+        print_line(f"kd report: skipped {to_one_line(error)}")
         return None
 
 
-def existing_folder(word: str) -> Path:
+def require_folder(word: str) -> Path:
     """An existing folder.
 
     Raises:

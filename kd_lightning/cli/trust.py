@@ -6,7 +6,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from kd_lightning.errors import ConfigError, did_you_mean
-from kd_lightning.safety.trust import check_owner, remembered_packages, settings_file
+from kd_lightning.safety.trust import check_owner, list_remembered_packages, settings_file
 from kd_lightning.store import publish_json
 
 TRUST_USAGE = """\
@@ -53,12 +53,12 @@ def follow_trust_words(words: list[str]) -> None:
 
 def add_package(word: str) -> None:
     """Remember a package, by its path or, where it is installed, by its name."""
-    name, folder = package_at(Path(word)) if Path(word).exists() else (installed_package(word), None)
-    write_packages({**remembered_packages(), name: folder})
+    name, folder = find_package_at(Path(word)) if Path(word).exists() else (find_installed_package(word), None)
+    write_packages({**list_remembered_packages(), name: folder})
     print(f"{name} is trusted, {describe_import_path(folder)}: its code may run whenever a configuration names it")
 
 
-def package_at(path: Path) -> tuple[str, str]:
+def find_package_at(path: Path) -> tuple[str, str]:
     """Name and folder of the package or module at a path.
 
     Raises:
@@ -73,7 +73,7 @@ def package_at(path: Path) -> tuple[str, str]:
     return name, str(path.parent)
 
 
-def installed_package(word: str) -> str:
+def find_installed_package(word: str) -> str:
     """The name itself, if an installed package or module has it.
 
     Raises:
@@ -92,7 +92,7 @@ def remove_package(name: str) -> None:
     Raises:
         ConfigError: It is not remembered.
     """
-    packages = remembered_packages()
+    packages = list_remembered_packages()
     if name not in packages:
         raise ConfigError(f"kd trust remove {name}: not trusted{did_you_mean(name, packages)}; see kd trust ls")
     del packages[name]
@@ -102,7 +102,7 @@ def remove_package(name: str) -> None:
 
 def list_packages() -> None:
     """One line for each package."""
-    packages = remembered_packages()
+    packages = list_remembered_packages()
     for name, folder in sorted(packages.items()):
         print(f"{name}  {describe_import_path(folder)}")
     print(f"{len(packages)} in {settings_file()}")

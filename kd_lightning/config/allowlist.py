@@ -11,7 +11,12 @@ from functools import cache
 from typing import Any
 
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError
-from kd_lightning.safety.trust import TRUST_VARIABLE, missing_beside, packages_in_environment, remembered_packages
+from kd_lightning.safety.trust import (
+    TRUST_VARIABLE,
+    explain_missing_neighbor,
+    list_packages_in_environment,
+    list_remembered_packages,
+)
 
 TRUST_GROUP = "kd_lightning.trust"
 
@@ -69,16 +74,16 @@ def register_package(package: str) -> None:
     _registered.add(package)
 
 
-def trusted_packages() -> list[str]:
+def list_trusted_packages() -> list[str]:
     """The user's trusted packages: from ``register_package``, the environment variable, ``kd trust`` and entry points; never a
     config."""
     named = read_named_packages() if _named is None else _named
-    return sorted(_registered | named | trusted_distributions())
+    return sorted(_registered | named | list_trusted_distributions())
 
 
 def read_named_packages() -> frozenset[str]:
     """What the environment variable names now, and what ``kd trust`` remembers."""
-    return frozenset({*packages_in_environment(), *remembered_packages()})
+    return frozenset({*list_packages_in_environment(), *list_remembered_packages()})
 
 
 @contextmanager
@@ -93,7 +98,7 @@ def freeze_trust() -> Iterator[None]:
 
 
 @cache
-def trusted_distributions() -> frozenset[str]:
+def list_trusted_distributions() -> frozenset[str]:
     """Packages that installed distributions name in their entry points. Read once: it opens every one's files."""
     points = importlib.metadata.entry_points(group=TRUST_GROUP)
     return frozenset(point.value.split(":")[0].split(".")[0] for point in points)
@@ -106,7 +111,7 @@ def check_target(target: str) -> None:
         UntrustedTargetError: It may not; says how to allow it.
     """
     top = target.split(".")[0]
-    if target in ALLOWED_CALLS or top in trusted_packages() or _is_allowed_class(target):
+    if target in ALLOWED_CALLS or top in list_trusted_packages() or _is_allowed_class(target):
         return
     if top == "kd_lightning":
         raise UntrustedTargetError(
@@ -137,14 +142,14 @@ def locate_target(target: str) -> Any:
         raise
     except (ImportError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"_target_ {target!r} cannot be found: {str(error).splitlines()[0]}{missing_beside(error)}"
+            f"_target_ {target!r} cannot be found: {str(error).splitlines()[0]}{explain_missing_neighbor(error)}"
         ) from error
     if target in ALLOWED_CALLS or target in ALLOWED_CLASSES:
         return found
     # Where it is defined counts, too: a module's attributes include all that it imports.
     home = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
-    if target.split(".")[0] in trusted_packages():
-        if home.split(".")[0] not in trusted_packages():
+    if target.split(".")[0] in list_trusted_packages():
+        if home.split(".")[0] not in list_trusted_packages():
             raise UntrustedTargetError(
                 f"_target_ {target!r} is {home}, which is not your package's own: wrap it in a function of yours"
             )

@@ -22,7 +22,7 @@ def user_conf_dir() -> Path | None:
     return own if own.is_dir() and own.resolve() != conf_dir().resolve() else None
 
 
-def search_dirs() -> list[Path]:
+def list_search_dirs() -> list[Path]:
     """All folders that are searched, first match first."""
     own = user_conf_dir()
     return [*([own] if own else []), conf_dir()]
@@ -36,7 +36,7 @@ SHARED = "_"
 def list_groups() -> dict[str, dict[str, Path]]:
     """Group -> choice -> file; the user's files hide ours of the same name."""
     found: dict[str, dict[str, Path]] = {}
-    for folder in reversed(search_dirs()):
+    for folder in reversed(list_search_dirs()):
         for path in sorted(folder.glob("*/**/*.yaml")):
             group = path.parent.relative_to(folder).as_posix()
             if not path.stem.startswith(SHARED):
@@ -48,7 +48,7 @@ def read_purpose(path: Path) -> str:
     """The first comment line of a file that is not Hydra's package directive; after a command, the next one too."""
     comments = head_comments(path)
     shown = comments[:2] if comments and comments[0].startswith("kd run") and ":" not in comments[0] else comments[:1]
-    task = fitting_task(path)
+    task = read_fitting_task(path)
     return ": ".join(shown) + (f" (fits task={task})" if task else "")
 
 
@@ -62,6 +62,6 @@ def head_comments(path: Path) -> list[str]:
     return [line.removeprefix("#").strip() for line in lines if not line.startswith("# @package")]
 
 
-def fitting_task(path: Path) -> str:
+def read_fitting_task(path: Path) -> str:
     """The one task that a preset fits, from its line ``# Fits: task=NAME``; empty where it fits any."""
     return next((line.removeprefix(FITS) for line in head_comments(path) if line.startswith(FITS)), "")

@@ -12,7 +12,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from kd_lightning.config.allowlist import trusted_packages
+from kd_lightning.config.allowlist import list_trusted_packages
 from kd_lightning.config.conf_files import conf_dir, user_conf_dir
 from kd_lightning.config.hydra_guard import guard_hydra
 
@@ -32,7 +32,7 @@ class UserConfSearchPath(SearchPathPlugin):
 
 def register_with_hydra() -> None:
     """Make our resolver, the user's ``./conf`` and our distrust known to Hydra, in this process."""
-    guard_hydra(trusted_packages)
+    guard_hydra(list_trusted_packages)
     if not OmegaConf.has_resolver("kd_unique"):
         # Two runs in one second must not share a folder.
         OmegaConf.register_new_resolver("kd_unique", lambda: secrets.token_hex(2), use_cache=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from kd_lightning.config.shorthands import UNDER
 from kd_lightning.errors import ConfigError, did_you_mean
-from kd_lightning.safety.redaction import redacted_override
+from kd_lightning.safety.redaction import redact_override
 
 RENAMED = {
     "objective": "loss",
@@ -51,7 +51,7 @@ def refuse_old_words(words: Iterable[str]) -> None:
     found = [in_new_words(word) for word in words]
     old = dict.fromkeys(each for rows, _ in found for each in rows)
     if old:
-        now = " ".join(redacted_override(word) for rows, word in found if rows)
+        now = " ".join(redact_override(word) for rows, word in found if rows)
         raise ConfigError(f"{', '.join(f'{each} is now {renamed(each)}' for each in old)}: kd run {now}")
 
 

@@ -11,7 +11,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from kd_lightning.config.resolution import SettingsTooLargeError, resolve_node
 from kd_lightning.errors import ConfigError
-from kd_lightning.safety.error_text import one_line
+from kd_lightning.safety.error_text import to_one_line
 
 
 def resolve_config(config: DictConfig) -> dict[str, Any]:
@@ -25,13 +25,13 @@ def resolve_config(config: DictConfig) -> dict[str, Any]:
     try:
         settings = resolve_node(config)
     except SettingsTooLargeError as error:
-        raise ConfigError(one_line(error)) from error
+        raise ConfigError(to_one_line(error)) from error
     except InterpolationKeyError as error:
         raise ConfigError(
-            f"{error.full_key}: {one_line(error)}: choose data, task and models that fit together"
+            f"{error.full_key}: {to_one_line(error)}: choose data, task and models that fit together"
         ) from error
     except OmegaConfBaseException as error:
-        raise ConfigError(one_line(error)) from error
+        raise ConfigError(to_one_line(error)) from error
     assert isinstance(settings, dict)
     return typing.cast("dict[str, Any]", settings)
 

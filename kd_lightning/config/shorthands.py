@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.safety.redaction import redacted_override
+from kd_lightning.safety.redaction import redact_override
 
 PARTS = ("model", "optimizer", "scheduler", "hard_loss")
 """What teacher and student each choose a file of, from the group of that name."""
@@ -57,7 +57,7 @@ def explain_shorthands(words: Iterable[str]) -> str:
     """
     composed = {word: expand(word) for word in words}
     return ", ".join(
-        f"{redacted_override(word)} is {redacted_override(whole)}" for word, whole in composed.items() if word != whole
+        f"{redact_override(word)} is {redact_override(whole)}" for word, whole in composed.items() if word != whole
     )
 
 

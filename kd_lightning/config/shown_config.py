@@ -12,12 +12,12 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_lightning.safety.redaction import HIDDEN, PRIVATE, is_secret, redacted_override, without_secrets
+from kd_lightning.safety.redaction import HIDDEN, PRIVATE, is_secret, redact_override, without_secrets
 from kd_lightning.safety.terminal import escape_unprintable
 
 
 @contextmanager
-def composed_without_secrets(arguments: Sequence[str]) -> Iterator[None]:
+def compose_without_secrets(arguments: Sequence[str]) -> Iterator[None]:
     """Inside, what Hydra composes only to print it holds no secrets, and nothing that a terminal obeys is printed.
 
     Args:
@@ -74,6 +74,6 @@ def hide_secrets(node: Container, private: bool) -> None:
         if is_secret(key, value, private) if isinstance(key, str) else private and isinstance(value, str):
             node[key] = HIDDEN
         elif isinstance(value, str):
-            shown = redacted_override(value) if isinstance(key, int) else without_secrets(value)
+            shown = redact_override(value) if isinstance(key, int) else without_secrets(value)
             if shown != value:
                 node[key] = shown

@@ -15,12 +15,12 @@ from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.outputs_work import OutputsWork
 from kd_lightning.experiment.preflight import (
-    building,
     check_callbacks,
     check_counted_classes,
     check_curve,
     check_network,
     check_parts,
+    explain_build_errors,
     splits_networks,
     world_size,
 )
@@ -50,11 +50,11 @@ def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) 
     )
     check_callbacks(builder.task, settings["callbacks"])
     for name in settings["callbacks"]:
-        with building(f"callbacks.{name}"):
+        with explain_build_errors(f"callbacks.{name}"):
             builder.build(settings["callbacks"][name])
-    with building("logger"):
+    with explain_build_errors("logger"):
         builder.trainer.loggers("check")
-    with building("trainer"):
+    with explain_build_errors("trainer"):
         trainer = builder.trainer.trainer(logger=False, **QUIET)
     check_curves(builder, planned["distilled"].steps)
     builder.context.once(("checked", stage_keys.likeness(settings)), partial(check_networks, builder, stages, trainer))
@@ -68,7 +68,7 @@ def check_curves(builder: Builder, steps: int) -> None:
     weights = {f"weight.{name}": curve for name, curve in mixed.weight_curves.items()}
     for name, curve in {"alpha": mixed.alpha, "temperature": mixed.temperature, **weights}.items():
         allowed = WEIGHT if name in weights else RANGES[name]
-        with building(f"annealing.{name}"):
+        with explain_build_errors(f"annealing.{name}"):
             check_curve(builder.build(curve), steps, name, allowed)
 
 
@@ -82,11 +82,11 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
         parts = builder.network(role), builder.task, dataset.prepared
         classes = check_network(*parts, role, at_once, classwise, bool(settings["channels_last"]))
         dataset.rows(role, 1, only_labeled=True)
-        with building(f"{role}.hard_loss"):
+        with explain_build_errors(f"{role}.hard_loss"):
             builder.trained_task(role)
         if settings[role]["hard_loss"]:
             check_counted_classes(classes, builder.task.num_classes)
-        with building(f"{role}.optimizer"):
+        with explain_build_errors(f"{role}.optimizer"):
             builder.supervised(role, 1).configure_optimizers()
     teaching = sorted({stage.role for stage in stages if isinstance(stage.work, OutputsWork)})
     for role, source in itertools.product(teaching, builder.sources()):

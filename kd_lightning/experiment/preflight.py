@@ -284,7 +284,7 @@ def splits_networks(trainer: pl.Trainer) -> bool:
 
 
 @contextmanager
-def building(name: str) -> Iterator[None]:
+def explain_build_errors(name: str) -> Iterator[None]:
     """What a library says of a setting's value while something is built from it becomes a ``ConfigError``."""
     try:
         yield

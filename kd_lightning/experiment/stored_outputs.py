@@ -131,9 +131,9 @@ def open_source(
     board = builder.context.board
     cache = teacher_cache(builder, role, source, network())
     ready = replace(source, shards=cache.ready(board, stage))
-    temperature = hottest(builder)
+    temperature = find_highest_temperature(builder)
     if cache.job.format.renormalizes() and temperature > 1:
-        cosine = measured_cosine(builder, ready, network(), temperature)
+        cosine = measure_cosine(builder, ready, network(), temperature)
         board.say(
             f"warning: teacher_outputs.missing_mass=none at temperature {temperature:g}: the student's gradient has a cosine "
             f"of {cosine:.2f} with the one that the whole teacher gives ({SAMPLE} rows): use missing_mass=unigram, or "
@@ -142,7 +142,7 @@ def open_source(
     return ready
 
 
-def hottest(builder: Builder) -> float:
+def find_highest_temperature(builder: Builder) -> float:
     """The highest temperature at which the run compares teacher and student; where each position has its own, that of one
     whose difficulty is 1 below the mean."""
     curve = builder.build(softness(builder.settings).temperature)
@@ -154,7 +154,7 @@ def hottest(builder: Builder) -> float:
 
 
 @torch.no_grad()
-def measured_cosine(builder: Builder, source: TeacherSource, network: nn.Module, temperature: float) -> float:
+def measure_cosine(builder: Builder, source: TeacherSource, network: nn.Module, temperature: float) -> float:
     """Between the untrained student's gradients from what is kept and from the whole teacher, on some training rows."""
     rows = builder.dataset.rows(STUDENT, 1, only_labeled=False).train_set
     batch = rows.__getitems__(list(range(min(SAMPLE, len(rows)))))

@@ -46,7 +46,7 @@ def on_cpu(accelerator: object) -> bool:
 
 
 @contextmanager
-def chosen_threads(recorded: int | None, say: Callable[[str], None]) -> Iterator[None]:
+def adapt_threads(recorded: int | None, say: Callable[[str], None]) -> Iterator[None]:
     """Around a training on the CPU: it has a thread for each core that is free, at least one, and at most torch's number.
 
     Args:

@@ -6,7 +6,7 @@ import re
 import traceback
 from collections.abc import Iterable
 
-from kd_lightning.safety.redaction import HIDDEN, SECRET, redacted_override, split_words, without_secrets
+from kd_lightning.safety.redaction import HIDDEN, SECRET, redact_override, split_words, without_secrets
 from kd_lightning.safety.terminal import escape_unprintable
 
 OMEGACONF_NOISE = ("full_key:", "object_type=", "See https", "To append to your", "reference_type=")
@@ -24,7 +24,7 @@ def hide_command_secrets(words: Iterable[str]) -> None:
     """From now on, no error repeats what is secret in these words of the command line, whatever a parser makes of them."""
     _of_command.clear()
     for word in words:
-        shown, (name, _, value) = redacted_override(word), word.partition("=")
+        shown, (name, _, value) = redact_override(word), word.partition("=")
         if shown != word:
             _of_command[word] = shown
             if len(value) >= 4 and SECRET.search(split_words(name)):
@@ -38,7 +38,7 @@ def without_command_secrets(text: str) -> str:
     return without_secrets(text)
 
 
-def one_line(error: BaseException) -> str:
+def to_one_line(error: BaseException) -> str:
     """The message without line breaks and without pointers to documentation."""
     lines = [line.strip() for line in UNSAFE_ADVICE.sub(REFUSED, without_command_secrets(str(error))).splitlines()]
     text = "; ".join(line for line in lines if line and not line.startswith(OMEGACONF_NOISE))
@@ -49,9 +49,9 @@ def describe_error(error: BaseException) -> str:
     """The error in one line, its class first."""
     if isinstance(error, SystemExit):
         return f"something in the run called sys.exit({error.code!r})"
-    return f"{type(error).__name__}: {one_line(error)}"
+    return f"{type(error).__name__}: {to_one_line(error)}"
 
 
-def traceback_text(error: BaseException) -> str:
+def format_traceback(error: BaseException) -> str:
     """The error with where it came from."""
     return escape_unprintable(without_command_secrets("".join(traceback.format_exception(error))), lines=True)

@@ -61,7 +61,7 @@ def redact_settings(node: Any) -> Any:
         >>> redact_settings({"vars": {"kind": "x", "name": "x", "size": 3}, "kind": "x"})
         {'vars': {'kind': '***', 'name': 'x', 'size': 3}, 'kind': 'x'}
     """
-    repeated = sorted(named_secrets(node), key=len, reverse=True)
+    repeated = sorted(find_secrets(node), key=len, reverse=True)
 
     def replace(value: Any, private: bool) -> Any:
         if isinstance(value, dict):
@@ -80,14 +80,14 @@ def redact_settings(node: Any) -> Any:
     return replace(node, False)
 
 
-def named_secrets(node: Any) -> set[str]:
+def find_secrets(node: Any) -> set[str]:
     """Values under names of secrets that are long enough to be told from words."""
     if isinstance(node, list):
-        return {found for each in node for found in named_secrets(each)}
+        return {found for each in node for found in find_secrets(each)}
     if not isinstance(node, dict):
         return set()
     own = {each for key, each in node.items() if SECRET.search(split_words(str(key))) and isinstance(each, str)}
-    return {each for each in own if len(each) >= 6} | {found for each in node.values() for found in named_secrets(each)}
+    return {each for each in own if len(each) >= 6} | {found for each in node.values() for found in find_secrets(each)}
 
 
 def is_secret(name: str, value: Any, private: bool) -> bool:
@@ -118,11 +118,11 @@ def split_words(name: str) -> str:
     return CAMEL.sub("_", name)
 
 
-def redacted_override(word: str) -> str:
+def redact_override(word: str) -> str:
     """A word of the command line, its value replaced where it is a secret.
 
     Example:
-        >>> [redacted_override(word) for word in ("+vars.api_key=x", "+vars={token: x}", "+vars.n=3", "logger=csv", "seed=1")]
+        >>> [redact_override(word) for word in ("+vars.api_key=x", "+vars={token: x}", "+vars.n=3", "logger=csv", "seed=1")]
         ['+vars.api_key=***', '+vars=***', '+vars.n=3', 'logger=csv', 'seed=1']
     """
     key, equals, value = word.partition("=")
@@ -190,8 +190,8 @@ class HiddenValues:
         self.seen: dict[str, list[str]] = {}
 
     def redact(self, word: str) -> str:
-        """As ``redacted_override``, with a number from the second value of a setting on."""
-        shown = redacted_override(word)
+        """As ``redact_override``, with a number from the second value of a setting on."""
+        shown = redact_override(word)
         key, _, value = word.partition("=")
         if shown == word or shown != f"{key}={HIDDEN}":
             return shown

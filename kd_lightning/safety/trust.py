@@ -21,16 +21,16 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 def import_trusted_packages() -> None:
     """Make the trusted packages importable in this process, and nothing else that lies beside them."""
-    import_from(trusted_folders())
+    import_from(list_trusted_folders())
 
 
-def trusted_folders() -> dict[str, Path]:
+def list_trusted_folders() -> dict[str, Path]:
     """Top-level package -> the folder to import it from, where it is not installed."""
-    named = dict.fromkeys(packages_in_environment(), Path.cwd())
-    return named | {name: Path(folder) for name, folder in remembered_packages().items() if folder is not None}
+    named = dict.fromkeys(list_packages_in_environment(), Path.cwd())
+    return named | {name: Path(folder) for name, folder in list_remembered_packages().items() if folder is not None}
 
 
-def packages_in_environment() -> list[str]:
+def list_packages_in_environment() -> list[str]:
     """The packages that the environment variable names."""
     return [name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",") if name.strip()]
 
@@ -47,7 +47,7 @@ def settings_file() -> Path:
     raise ConfigError("there is no home folder to remember settings in: set XDG_CONFIG_HOME to a folder of your own")
 
 
-def remembered_packages() -> dict[str, str | None]:
+def list_remembered_packages() -> dict[str, str | None]:
     """Package -> the folder that holds it; None = it is installed.
 
     Raises:
@@ -83,13 +83,13 @@ def check_owner(path: Path) -> None:
         raise ConfigError(f"{path} can be written by others, who could put code there: chmod go-w {path}")
 
 
-def missing_beside(error: BaseException) -> str:
+def explain_missing_neighbor(error: BaseException) -> str:
     """What to type where a trusted package wants another module that lies beside it; empty where that is not so."""
     top = str(getattr(error, "name", None) or "").partition(".")[0]
-    beside = [folder for folder in {Path.cwd(), *trusted_folders().values()} if top and lies_in(folder, top)]
+    beside = [folder for folder in {Path.cwd(), *list_trusted_folders().values()} if top and lies_in(folder, top)]
     if not beside:
         return ""
-    names = ",".join(dict.fromkeys([*packages_in_environment(), top]))
+    names = ",".join(dict.fromkeys([*list_packages_in_environment(), top]))
     return f"; {top} lies in {beside[0]}, where only trusted packages are imported from: set {TRUST_VARIABLE}={names}"
 
 

@@ -56,18 +56,18 @@ def say_error(error: Exception, verb: str, traceback: bool | None = None) -> int
     """
     from kd_lightning.safety.error_text import (  # only here: most commands have no errors
         describe_error,
-        one_line,
-        traceback_text,
+        format_traceback,
+        to_one_line,
     )
 
     if os.environ.get(TRACEBACK) == "1" if traceback is None else traceback:
-        print_line(traceback_text(error).rstrip("\n"))
+        print_line(format_traceback(error).rstrip("\n"))
     if type(error) is KDError:
-        print_line(f"kd {verb}: {one_line(error)}")
+        print_line(f"kd {verb}: {to_one_line(error)}")
     elif isinstance(error, KDError):
         print_line(f"kd: {describe_error(error)}")
     elif isinstance(error, OSError):
-        print_line(f"kd {verb}: {os_error_text(error)}")
+        print_line(f"kd {verb}: {describe_os_error(error)}")
     elif isinstance(error, DeadProcessError):
         print_line(f"kd: {describe_error(error)}")
         return DEFECT
@@ -77,14 +77,14 @@ def say_error(error: Exception, verb: str, traceback: bool | None = None) -> int
     return USER_ERROR
 
 
-def os_error_text(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """What the system refused, and of which file."""
-    from kd_lightning.safety.error_text import one_line
+    from kd_lightning.safety.error_text import to_one_line
 
     if error.strerror is None:
-        return one_line(error) or type(error).__name__
+        return to_one_line(error) or type(error).__name__
     where = f"{error.filename}: " if error.filename is not None else ""
-    return one_line(OSError(f"{where}{error.strerror}"))
+    return to_one_line(OSError(f"{where}{error.strerror}"))
 
 
 def say_ended(word: str, code: int) -> int:

@@ -16,7 +16,7 @@ from kd_lightning.config.shorthands import explain_shorthands
 from kd_lightning.errors import ConfigError, KDError
 from kd_lightning.results.sweep_folder import SWEEP_FILE, read_json_or_none
 from kd_lightning.results.sweep_records import begin_sweep
-from kd_lightning.safety.redaction import HiddenValues, redacted_override
+from kd_lightning.safety.redaction import HiddenValues, redact_override
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.sweeps.folder_lock import FolderLock, describe_holder
 
@@ -57,7 +57,7 @@ class SweepWatch(Callback):
             )
         SweepWatch.folder, SweepWatch.lock, SweepWatch.hidden = folder, lock, HiddenValues()
         say_shorthands(sys.argv[1:])
-        words = [redacted_override(word) for word in sys.argv[1:]]
+        words = [redact_override(word) for word in sys.argv[1:]]
         choices = config.hydra.runtime.choices
         begin_sweep(
             folder,

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.config.allowlist import trusted_packages
+from kd_lightning.config.allowlist import list_trusted_packages
 from kd_lightning.config.chosen_rates import list_foreign_rates
 from kd_lightning.config.hydra_setup import CONFIG_NAME
 from kd_lightning.config.instantiate import build_node, check_arguments
@@ -37,8 +37,8 @@ from kd_lightning.results.sweep_folder import (
     read_key,
 )
 from kd_lightning.results.sweep_records import begin_job, end_job, withdraw_job
-from kd_lightning.safety.error_text import describe_error, traceback_text
-from kd_lightning.safety.redaction import redacted_override
+from kd_lightning.safety.error_text import describe_error, format_traceback
+from kd_lightning.safety.redaction import redact_override
 from kd_lightning.safety.write_places import check_places
 from kd_lightning.sweeps.confirmation import refuse_confirm
 from kd_lightning.sweeps.folder_lock import FolderLock, describe_holder
@@ -107,7 +107,7 @@ def check_forced(settings: dict[str, Any]) -> None:
     from kd_lightning.experiment.console import QuietBoard
     from kd_lightning.experiment.experiment import Experiment
 
-    Experiment(settings, build_node, trusted_packages(), QuietBoard())
+    Experiment(settings, build_node, list_trusted_packages(), QuietBoard())
 
 
 def carry_out(settings: dict[str, Any], folder: Path, overrides: list[str], sweep: str | None, **more: Any) -> Results:
@@ -133,7 +133,7 @@ def execution_arguments(
     return {
         "settings": settings,
         "build": build_node,
-        "packages": trusted_packages(),
+        "packages": list_trusted_packages(),
         "folder": folder,
         "config_text": yaml_text,
         "overrides": overrides,
@@ -214,7 +214,7 @@ def perform_stage(config: DictConfig, folder: Path, place: Place) -> None:
     collector.resume_collection()
     settings = check_job_settings(config, folder, list(place.overrides))
     experiment = Experiment(
-        settings, build_node, trusted_packages(), QuietBoard(), place.sweep, **shared_with(place, folder)
+        settings, build_node, list_trusted_packages(), QuietBoard(), place.sweep, **shared_with(place, folder)
     )
     with suppress(KDError):
         experiment.obtain(place.only)
@@ -270,7 +270,7 @@ def record_end(folder: Path) -> Iterator[End]:
         raise
     except (Exception, SystemExit) as error:
         with suppress(CheckpointWriteError):  # on a full disk, what ended the job says more than this does
-            end_job(folder, describe_end_state(error), error=describe_error(error), traceback=traceback_text(error))
+            end_job(folder, describe_end_state(error), error=describe_error(error), traceback=format_traceback(error))
         raise
     else:
         if end.results is not None:
@@ -296,7 +296,7 @@ def describe_end_state(error: BaseException) -> str:
 def overrides_of_job() -> list[str]:
     """The words that Hydra composed the job at work from, secrets out."""
     words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    return [redacted_override(word) for word in words]
+    return [redact_override(word) for word in words]
 
 
 def in_multirun() -> bool:

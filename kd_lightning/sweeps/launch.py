@@ -22,7 +22,7 @@ from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.config.hydra_errors import explain_choices, explain_hydra_error, is_of_defaults_list
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.config.old_words import refuse_old_words
-from kd_lightning.config.shown_config import composed_without_secrets
+from kd_lightning.config.shown_config import compose_without_secrets
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError, Postponed
 from kd_lightning.process.stopping import Terminated, raise_on_sigterm
 from kd_lightning.safety.error_text import describe_error, hide_command_secrets
@@ -84,7 +84,7 @@ def compose_and_run_job(arguments: list[str], work: Callable[[DictConfig], None]
         refuse_pickled_run(arguments)
         refuse_old_words(arguments)
         import_trusted_packages()
-        with freeze_trust(), composed_without_secrets(arguments):
+        with freeze_trust(), compose_without_secrets(arguments):
             compose_and_run(arguments, work or run_hydra_job)
         if _errors:
             raise _errors.pop()

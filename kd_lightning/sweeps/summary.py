@@ -20,7 +20,7 @@ from kd_lightning.results.numbers import (
 from kd_lightning.results.report.gap import format_gap_closed
 from kd_lightning.results.report.sweep.files import is_usable, read_job_model
 from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL
-from kd_lightning.results.statistics.configuration_table import configuration_rows
+from kd_lightning.results.statistics.configuration_table import list_configuration_rows
 from kd_lightning.results.statistics.over_seeds import list_configurations
 from kd_lightning.results.statistics.sweep_sentences import sweep_sentences
 from kd_lightning.results.sweep_folder import DONE, LOST, PRUNED, Job, list_varied_names, read_sweep
@@ -38,16 +38,16 @@ def print_sweep_summary(folder: Path) -> int:
     sweep = read_sweep(folder)
     jobs = [job if is_usable(job) else replace(job, results=None) for job in sweep.jobs]
     board = TerminalBoard()
-    header, rows = sweep_rows(jobs)
+    header, rows = list_sweep_rows(jobs)
     more = f", the first {JOBS_SHOWN}" if len(rows) > JOBS_SHOWN else ""
     jobs_found = "1 job" if len(rows) == 1 else f"{len(rows)} jobs, best validation first"
     board.table(f"{jobs_found}{more}", header, rows[:JOBS_SHOWN])
-    header, rows = sweep_group_rows(jobs)
+    header, rows = list_sweep_group_rows(jobs)
     if rows:
         board.table("distilled: test accuracy by group of classes", header, rows[:JOBS_SHOWN])
     found = list_configurations(jobs)
     if any(len(each.seeds) > 1 for each in found):
-        board.table("configurations, best validation first", *configuration_rows(found))
+        board.table("configurations, best validation first", *list_configuration_rows(found))
     for sentence in sweep_sentences(jobs, sweep.planned):
         board.say(sentence)
     for sentence in describe_lost_jobs(sweep.jobs):
@@ -55,7 +55,7 @@ def print_sweep_summary(folder: Path) -> int:
     return sum(job.state in LOST for job in sweep.jobs)
 
 
-def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
+def list_sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
     """Header and cells: a row for each job, ordered by the validation value, those without a result last.
 
     Choosing is done on validation; the test columns say what the chosen one is worth.
@@ -83,7 +83,7 @@ def sweep_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
     return header, [cells(job) for job in best_first(done)] + rest
 
 
-def sweep_group_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
+def list_sweep_group_rows(jobs: list[Job]) -> tuple[list[str], list[list[str]]]:
     """The same of the distilled students' accuracies on groups of classes; no row where no data was long-tailed."""
     done = [job for job in jobs if job.results]
     groups, names = list_group_names(job.results for job in done), set(list_varied_names(jobs))

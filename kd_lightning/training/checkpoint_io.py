@@ -13,7 +13,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from kd_lightning.errors import CheckpointCorruptError
-from kd_lightning.safety.error_text import one_line
+from kd_lightning.safety.error_text import to_one_line
 from kd_lightning.safety.inside import is_plain_file
 from kd_lightning.store import TEMPORARY, file_digest, publish, publish_file, write_error
 
@@ -41,7 +41,7 @@ class AtomicCheckpointIO(CheckpointIO):
         try:
             return torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except Exception as error:  # somebody else's, with a digest of its own: unpickling knows no common base
-            why = f"cannot be read: {one_line(error)}"
+            why = f"cannot be read: {to_one_line(error)}"
             raise CheckpointCorruptError(f"checkpoint {path} {why}: remove it to start again without it") from error
 
     def remove_checkpoint(self, path: Any) -> None:

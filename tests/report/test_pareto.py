@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.results.report.sweep.files import read_pool
-from kd_lightning.results.report.sweep.pareto import list_tradeoffs, pareto_front
+from kd_lightning.results.report.sweep.pareto import find_pareto_front, list_tradeoffs
 from kd_lightning.results.report.sweep.scatter import draw_tradeoff
 from kd_lightning.results.statistics.over_seeds import list_configurations
 from tests.report.sweep_sample import pool_of, write_grid, write_students
@@ -18,9 +18,9 @@ from tests.report.sweep_sample import pool_of, write_grid, write_students
 def test_the_front_by_hand() -> None:
     #          beaten by b   b          front       equal to b   the best
     points = [(3.0, 5.0), (2.0, 4.0), (1.0, 6.0), (2.0, 4.0), (9.0, 1.0)]
-    assert pareto_front(points, less_cost=True, less_quality=True) == [False, True, True, True, True]
+    assert find_pareto_front(points, less_cost=True, less_quality=True) == [False, True, True, True, True]
     # More throughput is better, more accuracy is better: (3, 5) beats (2, 4), nothing beats the others.
-    assert pareto_front(points, less_cost=False, less_quality=False) == [True, False, True, False, True]
+    assert find_pareto_front(points, less_cost=False, less_quality=False) == [True, False, True, False, True]
 
 
 @pytest.mark.parametrize("less_cost", [True, False])
@@ -37,7 +37,7 @@ def test_the_front_against_the_definition(less_cost: bool, less_quality: bool) -
                 better = (u < x if less_cost else u > x) or (v < y if less_quality else v > y)
                 beaten = beaten or (as_good and better)
             expected.append(not beaten)
-        assert pareto_front(points, less_cost, less_quality) == expected
+        assert find_pareto_front(points, less_cost, less_quality) == expected
 
 
 def test_a_larger_student_is_better(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kd_lightning.results.report.sweep.files import read_pool
-from kd_lightning.results.report.sweep.heat_map import MEASURES, heat_map
+from kd_lightning.results.report.sweep.heat_map import MEASURES, make_heat_map
 from kd_lightning.results.report.sweep.heat_table import render_heat_table
 from kd_lightning.results.report.sweep.model import Report
 from kd_lightning.results.report.sweep.report import write_sweep_report
@@ -324,7 +324,7 @@ SHOWN = """[...document.querySelectorAll('.heat tr')].map(row => [...row.childre
 def expected(report: Report, rows: str, columns: str, measure: str) -> list[list[list[Any]]]:
     """The same table as Python draws it, read by a parser."""
     swept = {found.name: found for found in report.swept}
-    found = heat_map(report.pool, swept[rows], swept[columns], measure)
+    found = make_heat_map(report.pool, swept[rows], swept[columns], measure)
     parsed = Parsed("<div>" + "".join(render_heat_table(found, report.pool, report.gains, report.chosen)) + "</div>")
     texts = iter(text for tag, text in parsed.texts if tag in ("th", "td"))
     table: list[list[list[Any]]] = []

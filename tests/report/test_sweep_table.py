@@ -19,8 +19,8 @@ from kd_lightning.results.report.sweep.markdown import render_sweep_markdown
 from kd_lightning.results.report.sweep.model import Report
 from kd_lightning.results.report.sweep.numbers import MINUS
 from kd_lightning.results.report.sweep.page import render_sweep_page
-from kd_lightning.results.report.sweep.states import describe_state, explain_state, state_line
-from kd_lightning.results.report.sweep.table import configuration_table, job_table, join_labels
+from kd_lightning.results.report.sweep.states import describe_state, explain_state, summarize_states
+from kd_lightning.results.report.sweep.table import join_labels, make_configuration_table, make_job_table
 from kd_lightning.results.statistics.over_seeds import list_configurations
 from tests.report.sweep_sample import jobs_of, pool_of, results, write_grid, write_job, write_sweep, write_troubled
 
@@ -32,7 +32,7 @@ def cells(table: Any) -> list[dict[str, str]]:
 
 
 def jobs_table(pool: Pool) -> Any:
-    return job_table(pool, list_configurations(pool.judged))
+    return make_job_table(pool, list_configurations(pool.judged))
 
 
 WORDS = [
@@ -78,7 +78,7 @@ def test_rows_sort_by_numbers_and_missing_ones_are_last() -> None:
 def test_a_configurations_row() -> None:
     pool = pool_of(WORDS, [40.0, 41.0, 38.0, 38.5])
     found = list_configurations(pool.judged)
-    first, second = cells(configuration_table(pool, found))
+    first, second = cells(make_configuration_table(pool, found))
     assert (first["jobs"], first["temperature"], first["seeds"], first["state"]) == ("2, 3", "2", "2", "done")
     assert first["validation perplexity"] == f"38.25 ± {statistics.stdev([38.0, 38.5]):.2f}"
     assert first["test perplexity"] == f"39.25 ± {statistics.stdev([39.0, 39.5]):.2f}"
@@ -92,7 +92,7 @@ def test_a_configurations_row() -> None:
     )
     assert first["verdict"] == chosen.verdict
     assert second["gain, perplexity"].startswith("+1.62 ± ")
-    rows = configuration_table(pool, found).rows
+    rows = make_configuration_table(pool, found).rows
     assert [row.chosen for row in rows] == [True, False]
     assert rows[0].command == "kd run -m temperature=2 seed=0,1"
     assert rows[0].jobs == (2, 3)
@@ -100,7 +100,7 @@ def test_a_configurations_row() -> None:
 
 def test_a_configuration_without_a_result_is_listed_too() -> None:
     pool = pool_of(WORDS, [40.0, 41.0, None, None])
-    rows = cells(configuration_table(pool, list_configurations(pool.judged)))
+    rows = cells(make_configuration_table(pool, list_configurations(pool.judged)))
     assert [row["jobs"] for row in rows] == ["0, 1", "2, 3"]
     assert (rows[1]["state"], rows[1]["seeds"], rows[1]["verdict"]) == ("failed", "0", "")
     assert rows[1]["validation perplexity"] == rows[1]["p, adjusted"] == "–"  # noqa: RUF001
@@ -122,7 +122,7 @@ def test_accuracy_is_sorted_the_other_way_and_gains_are_points(tmp_path: Path) -
 
 def test_states_and_reasons_while_the_sweep_runs(tmp_path: Path) -> None:
     pool = read_pool([write_troubled(tmp_path)])
-    assert state_line(pool) == (
+    assert summarize_states(pool) == (
         "18 of 20 jobs: 14 done, 1 running, 1 starting, 1 failed, 1 killed. "
         "The sweep is still running: make this report again later."
     )
@@ -133,7 +133,7 @@ def test_states_and_reasons_while_the_sweep_runs(tmp_path: Path) -> None:
     assert said[5] == "running: distill 120 of 400, validation 41.2"
     assert said[7] == "starting"
     assert explain_state(pool.jobs[3]).endswith("lower optimizer.lr")
-    rows = {row["jobs"]: row for row in cells(configuration_table(pool, list_configurations(pool.judged)))}
+    rows = {row["jobs"]: row for row in cells(make_configuration_table(pool, list_configurations(pool.judged)))}
     assert rows["3–5"]["state"] == "1 failed, 1 killed, 1 running"  # noqa: RUF001
 
 
@@ -149,15 +149,15 @@ def test_reuse_is_counted(tmp_path: Path) -> None:
     write_job(tmp_path, 0, ["seed=0"], results(40.0, 0), reused=["teacher", "baseline", "distill"])
     write_job(tmp_path, 1, ["seed=1"], results(41.0, 1), reused=["teacher"])
     pool = read_pool([tmp_path])
-    assert state_line(pool) == "2 jobs: 2 done (1 taken from the store)."
-    (row,) = cells(configuration_table(pool, list_configurations(pool.judged)))
+    assert summarize_states(pool) == "2 jobs: 2 done (1 taken from the store)."
+    (row,) = cells(make_configuration_table(pool, list_configurations(pool.judged)))
     assert row["reused"] == "1 of 2 jobs"
 
 
 def test_a_finished_grid(tmp_path: Path) -> None:
     pool = read_pool([write_grid(tmp_path)])
-    assert state_line(pool) == "18 jobs: 18 done."
-    rows = cells(configuration_table(pool, list_configurations(pool.judged)))
+    assert summarize_states(pool) == "18 jobs: 18 done."
+    rows = cells(make_configuration_table(pool, list_configurations(pool.judged)))
     assert rows[0]["jobs"] == "9–11"  # noqa: RUF001
     assert rows[0]["seconds, all seeds"] == "36.9"
 

@@ -52,7 +52,7 @@ def evaluated(by_parts: bool) -> tuple[dict[str, float], list[int]]:
 
 def test_predictions_are_those_of_whole_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked, "FEWEST_ROWS", 10)
-    monkeypatch.setitem(chunked.CHUNK_BYTES, "cpu", 1)
+    monkeypatch.setitem(chunked.LOGIT_CHUNK_BYTES, "cpu", 1)
 
     def predictions(by_parts: bool) -> Predictions:
         found = Predictions()
@@ -72,7 +72,7 @@ def test_predictions_are_those_of_whole_logits(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(("fewest", "lengths"), [(1, [1] * 7), (10, [2, 2, 2, 1]), (64, [7])])
 def test_metrics_are_those_of_whole_logits(fewest: int, lengths: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked, "FEWEST_ROWS", fewest)
-    monkeypatch.setitem(chunked.CHUNK_BYTES, "cpu", 1)
+    monkeypatch.setitem(chunked.LOGIT_CHUNK_BYTES, "cpu", 1)
     whole, one = evaluated(by_parts=False)
     found, parts = evaluated(by_parts=True)
     assert (one, parts) == ([ROWS], lengths)
@@ -81,7 +81,7 @@ def test_metrics_are_those_of_whole_logits(fewest: int, lengths: list[int], monk
 
 def test_logits_of_a_part_are_those_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked, "FEWEST_ROWS", 10)
-    monkeypatch.setitem(chunked.CHUNK_BYTES, "cpu", 1)
+    monkeypatch.setitem(chunked.LOGIT_CHUNK_BYTES, "cpu", 1)
     whole = network()(batch()["inputs"])
     parts = list(logits_by_parts(TASK, network(), batch(), chunked=True))
     torch.testing.assert_close(torch.cat([logits for _, logits in parts]), whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_lightning.data.sources.arrays import CsvImages
-from kd_lightning.data.sources.packaged import packaged_path
+from kd_lightning.data.sources.packaged import find_packaged_path
 
 
 class Digits(CsvImages):
@@ -19,5 +19,5 @@ class Digits(CsvImages):
     """
 
     def __init__(self, val: int = 300, test: int = 497, split_seed: int = 0) -> None:
-        path = packaged_path("sklearn", "datasets/data/digits.csv.gz", extra="vision")
+        path = find_packaged_path("sklearn", "datasets/data/digits.csv.gz", extra="vision")
         super().__init__(path, (1, 8, 8), scale=16.0, val=val, test=test, split_seed=split_seed)

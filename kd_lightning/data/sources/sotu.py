@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kd_lightning.data.sources.packaged import packaged_path
+from kd_lightning.data.sources.packaged import find_packaged_path
 from kd_lightning.data.sources.text import TextFiles
 
 
@@ -21,5 +21,5 @@ class Sotu(TextFiles):
     """
 
     def __init__(self, vocab_size: int, context: int, val: float = 0.1, test: float = 0.1, split_seed: int = 0) -> None:
-        root = packaged_path("sotu", "data/speeches", extra="text")
+        root = find_packaged_path("sotu", "data/speeches", extra="text")
         super().__init__(str(root), vocab_size, context, val, test, split_seed, pattern="*.txt")

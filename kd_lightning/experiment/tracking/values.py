@@ -40,7 +40,9 @@ def params_of(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
         "teacher.seed": settings["teacher"]["seed"],
     }
     words = parse_params(overrides).items()
-    changed = {CHOICES.get(name, name): typed(text) for name, text in words if name.split(".")[0] not in UNCOUNTED}
+    changed = {
+        CHOICES.get(name, name): parse_value(text) for name, text in words if name.split(".")[0] not in UNCOUNTED
+    }
     return {name: value for name, value in {**changed, **knobs}.items() if value is not None}
 
 
@@ -70,11 +72,11 @@ def teacher_hard_loss_name(settings: Mapping[str, Any]) -> str | None:
     return None if teacher["checkpoint"] else hard_loss_name(teacher["hard_loss"])
 
 
-def typed(text: str) -> Value:
+def parse_value(text: str) -> Value:
     """A number where the text is one: trackers draw axes of numbers.
 
     Example:
-        >>> typed("2"), typed("1e-3"), typed("mlp_tiny"), typed("nan")
+        >>> parse_value("2"), parse_value("1e-3"), parse_value("mlp_tiny"), parse_value("nan")
         (2.0, 0.001, 'mlp_tiny', 'nan')
     """
     try:

@@ -10,7 +10,7 @@ from kd_lightning.results.statistics.over_seeds import Configuration
 from kd_lightning.results.statistics.seed_sentences import format_fine_difference
 
 
-def configuration_rows(found: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
+def list_configuration_rows(found: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
     """Header and cells for the terminal: a row per configuration, best validation first."""
     metrics = {(one.metric, one.mode) for one in found}
     metric = next(iter(metrics))[0] if len(metrics) == 1 else "metric"

@@ -31,7 +31,7 @@ from kd_lightning.safety.inside import check_appendable
 from kd_lightning.sweeps.cohort.limits import students_that_fit, unfit
 from kd_lightning.sweeps.job import carry_out, check_job_settings, execution_arguments, record_end_of_job
 from kd_lightning.sweeps.launch import compose_and_run_job, make_single_run
-from kd_lightning.sweeps.launchers.worker import OUTPUT, Order, output_to
+from kd_lightning.sweeps.launchers.worker import OUTPUT, Order, send_output_to
 from kd_lightning.training.callbacks.checkpoints import newest_resume_point, step_of
 from kd_lightning.training.fit import PendingTraining
 from kd_lightning.training.matmul import matmul_precision
@@ -164,7 +164,7 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
     fitting = [job for job in jobs if reasons[job.order.number] is None]
     for place in dict.fromkeys(place_of(job.settings) for job in fitting):
         chosen = [job for job in fitting if place_of(job.settings) == place]
-        with output_to(chosen[0].folder.with_name(LOG)), matmul_precision(chosen[0].settings["matmul_precision"]):
+        with send_output_to(chosen[0].folder.with_name(LOG)), matmul_precision(chosen[0].settings["matmul_precision"]):
             fit = max(1, students_that_fit([job.settings for job in chosen], build_node) // at_once)
             if fit < len(chosen):
                 print(
@@ -173,7 +173,7 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
             advance_all(chosen, fit if most is None else min(most, fit), stack)
     for job in jobs:
         if reason := reasons[job.order.number]:
-            with output_to(job.folder / OUTPUT), record_end_of_job(job.folder, job.order.number) as end:
+            with send_output_to(job.folder / OUTPUT), record_end_of_job(job.folder, job.order.number) as end:
                 begin_job(job.folder, job.order.number, job.overrides)
                 print(f"by itself, not in the cohort: {reason}", flush=True)
                 end.results = carry_out(job.settings, job.folder, job.overrides, job.order.sweep)
@@ -201,7 +201,7 @@ def composed(order: Order) -> Composed | None:
         with record_end_of_job(folder, order.number):
             found.append(Composed(order, check_job_settings(config, folder, overrides), overrides))
 
-    with output_to(folder / OUTPUT), make_single_run():
+    with send_output_to(folder / OUTPUT), make_single_run():
         compose_and_run_job(order.words, check)
     return found[0] if found else None
 

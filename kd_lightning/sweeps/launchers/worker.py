@@ -105,12 +105,12 @@ def carry_out_order(order: Order, leader: Connection | None = None) -> int:
         return as_jobs(lambda: run_together(order.all, order.most, order.stack, order.at_once))
     folder = Path(order.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with output_to(folder / (STAGE_LOG.format(order.only) if order.only else OUTPUT)):
+    with send_output_to(folder / (STAGE_LOG.format(order.only) if order.only else OUTPUT)):
         return run_as_job(order.words, Place(order.sweep, order.number, order.overrides, leader, order.only))
 
 
 @contextmanager
-def output_to(path: Path) -> Iterator[None]:
+def send_output_to(path: Path) -> Iterator[None]:
     """All that the process prints, from C code, too, is appended to a file."""
     sys.stdout.flush()
     sys.stderr.flush()

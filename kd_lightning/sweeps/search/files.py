@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kd_lightning.results.report.cells import quote_cell
 from kd_lightning.safety.inside import check_inside
 from kd_lightning.store import publish, publish_json
-from kd_lightning.sweeps.search.study import FOLDER_ATTRIBUTE, SharedStudy, best_trials, job_of, params_text
+from kd_lightning.sweeps.search.study import FOLDER_ATTRIBUTE, SharedStudy, format_params, job_of, list_best_trials
 
 TRIALS, STUDY = "trials.csv", "study.json"
 LEAST_TRIALS = 4
@@ -84,7 +84,7 @@ def make_study_record(shared: SharedStudy) -> dict[str, Any]:
         "objectives": [{"value": each.value, "direction": each.direction} for each in shared.objectives],
         "n_trials": shared.n_trials,
         "trials": {name: len(shared.trials(*states)) for name, states in COUNTED.items()},
-        "best": [trial.number for trial in best_trials(study)],
+        "best": [trial.number for trial in list_best_trials(study)],
         "importances": measure_importances(shared),
         "dashboard": shared.storage.dashboard,
     }
@@ -116,7 +116,7 @@ def measure_importances(shared: SharedStudy) -> dict[str, float] | None:
 
 def describe_best_trials(shared: SharedStudy) -> list[str]:
     """The best trials, what repeats them, and how to look at the study."""
-    best = best_trials(shared.study)
+    best = list_best_trials(shared.study)
     counts = {name: len(shared.trials(*states)) for name, states in COUNTED.items()}
     told = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     lines = [f"study {shared.name}: {told or 'no trials'} of {shared.n_trials}"]
@@ -140,7 +140,7 @@ def describe_trial(shared: SharedStudy, trial: FrozenTrial) -> str:
     """A trial's values and parameters."""
     values = zip(shared.objectives, trial.values or (), strict=False)
     told = ", ".join(f"{objective.value} {value:.6g}" for objective, value in values)
-    return f"{told} with {params_text(trial.params)}"
+    return f"{told} with {format_params(trial.params)}"
 
 
 def write_trial_command(trial: FrozenTrial) -> str:

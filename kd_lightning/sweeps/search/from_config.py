@@ -20,14 +20,14 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler
 
 from kd_lightning import __version__
-from kd_lightning.config.allowlist import locate_target, trusted_packages
+from kd_lightning.config.allowlist import list_trusted_packages, locate_target
 from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.instantiate import build_node, check_arguments
 from kd_lightning.config.resolve import resolve_config
 from kd_lightning.errors import ConfigError, MissingExtraError
 from kd_lightning.experiment.settings import Settings
 from kd_lightning.fingerprint import code_fingerprint, targets_of
-from kd_lightning.safety.error_text import one_line
+from kd_lightning.safety.error_text import to_one_line
 from kd_lightning.store import content_key, safe_name
 from kd_lightning.sweeps.confirmation import LaunchJobs
 from kd_lightning.sweeps.search.grid import Grid
@@ -64,7 +64,7 @@ def run_search(config: DictConfig, loader: ConfigLoader, launch: LaunchJobs, wor
     objectives = read_objectives(settings["objectives"], mode=lambda: build_node(composed["task"]).mode)
     sampler, pruner = build_sampler(settings, space, objectives), build_pruner(settings, objectives)
     rehearse_trials(sampler, pruner, space, objectives)
-    name = str(settings["study_name"] or derived_name(settings, space, objectives))
+    name = str(settings["study_name"] or derive_study_name(settings, space, objectives))
     storage = choose_storage(
         settings["storage"], Path(str(config.outputs)), safe_name(name, "hydra.sweeper.study_name")
     )
@@ -92,7 +92,7 @@ def read_search_settings(config: DictConfig) -> Settings:
     try:
         settings = OmegaConf.to_container(config.hydra.sweeper, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"hydra.sweeper: {one_line(error)}") from error
+        raise ConfigError(f"hydra.sweeper: {to_one_line(error)}") from error
     assert isinstance(settings, dict)
     found = {str(key): value for key, value in settings.items()}
     for name, least in {"n_trials": 1, "n_jobs": 1, "seed": 0}.items():
@@ -123,9 +123,9 @@ def compose_samples(config: DictConfig, loader: ConfigLoader, space: Space) -> S
     return resolve_config(first)
 
 
-def derived_name(settings: Settings, space: Space, objectives: Sequence[Objective]) -> str:
+def derive_study_name(settings: Settings, space: Space, objectives: Sequence[Objective]) -> str:
     """A study's name that is the same for the same search, however long it is to be and wherever it runs."""
-    fixed = fixed_words(space)
+    fixed = list_fixed_words(space)
     key = content_key(
         {
             "fixed": fixed,
@@ -246,10 +246,10 @@ def note_code(shared: SharedStudy, composed: Settings, space: Space) -> None:
     """Say so where the study was begun by other code or with other settings: its values may not compare."""
     now = {
         "version": __version__,
-        "code": code_fingerprint(["kd_lightning.experiment.experiment", *targets_of(composed)], trusted_packages())[
-            :12
-        ],
-        "fixed": hashlib.sha256(repr(fixed_words(space)).encode()).hexdigest()[:12],
+        "code": code_fingerprint(
+            ["kd_lightning.experiment.experiment", *targets_of(composed)], list_trusted_packages()
+        )[:12],
+        "fixed": hashlib.sha256(repr(list_fixed_words(space)).encode()).hexdigest()[:12],
     }
     begun = shared.study.user_attrs.get(BEGUN_WITH)
     if begun is None:
@@ -266,7 +266,7 @@ def note_code(shared: SharedStudy, composed: Settings, space: Space) -> None:
         )
 
 
-def fixed_words(space: Space) -> list[str]:
+def list_fixed_words(space: Space) -> list[str]:
     """The fixed words that change what a trial finds."""
     return sorted(word for word in space.fixed if word.lstrip("+~").partition("=")[0] not in FREE_SETTINGS)
 

@@ -22,9 +22,9 @@ from kd_lightning.sweeps.search.study import (
     Claimed,
     Outcome,
     SharedStudy,
-    best_trials,
+    format_params,
     job_of,
-    params_text,
+    list_best_trials,
     read_outcome,
 )
 from kd_lightning.training.callbacks.pruning_files import TRIAL
@@ -155,7 +155,7 @@ class Search:
 
     def tell(self, claimed: Claimed, outcome: Outcome) -> None:
         """A line about a trial that has ended."""
-        number, values = claimed.trial.number, params_text(claimed.trial.params)
+        number, values = claimed.trial.number, format_params(claimed.trial.params)
         if outcome.state == TrialState.FAIL:
             how, more = ("was cut short", "; its values will be tried again") if outcome.again else ("failed", "")
             print(escape_unprintable(f"trial {number} {how}: {outcome.why} ({values}){more}"), flush=True)
@@ -168,7 +168,7 @@ class Search:
 
     def best_so_far(self, number: int) -> str:
         """The best of one objective, where that is another trial."""
-        best = best_trials(self.shared.study)
+        best = list_best_trials(self.shared.study)
         if len(self.shared.objectives) > 1 or not best:
             return ""
         return "; the best so far" if best[0].number == number else f"; best so far: trial {best[0].number}"

@@ -16,7 +16,7 @@ from optuna.samplers import _cmaes
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.safety.seal import add_seal, split_seal
-from kd_lightning.safety.trust import packages_in_environment, remembered_packages
+from kd_lightning.safety.trust import list_packages_in_environment, list_remembered_packages
 
 TRUSTED = "cmaes"
 """What a user trusts who goes on with states of others."""
@@ -57,7 +57,7 @@ class StatePickle:
             ConfigError: It is something else, or somebody else's.
         """
         content, own = split_seal(data)
-        if not own and TRUSTED not in {*packages_in_environment(), *remembered_packages()}:
+        if not own and TRUSTED not in {*list_packages_in_environment(), *list_remembered_packages()}:
             raise ConfigError(
                 "the study's CMA-ES state was not written by you, or in another home: choose another "
                 "hydra.sweeper.study_name or hydra.sweeper.storage, or "

@@ -315,14 +315,14 @@ def silence_optuna() -> Iterator[None]:
         yield
 
 
-def best_trials(study: Study) -> list[FrozenTrial]:
+def list_best_trials(study: Study) -> list[FrozenTrial]:
     """The best complete trial, or with several objectives all that no other one beats in every respect."""
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         return []
     return [study.best_trial] if len(study.directions) == 1 else sorted(study.best_trials, key=lambda t: t.number)
 
 
-def params_text(params: dict[str, Any]) -> str:
+def format_params(params: dict[str, Any]) -> str:
     """A trial's values in one line."""
     return " ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()

@@ -12,7 +12,7 @@ from kd_lightning.teachers.stored.dtypes import StorageDtype, find_storage_dtype
 from kd_lightning.teachers.stored.reader import StorageFormat
 from kd_lightning.types import Batch, DenseLogits
 
-DTYPES = ("fp16", "int8")
+LOGIT_DTYPES = ("fp16", "int8")
 """Not bf16: as large as fp16, and eight times as coarse for numbers of a logit's size."""
 
 
@@ -28,7 +28,7 @@ class AllLogits(StorageFormat):
 
     def __init__(self, dtype: str = "fp16") -> None:
         self.dtype = dtype
-        self._storage_dtype = find_storage_dtype(dtype, DTYPES)
+        self._storage_dtype = find_storage_dtype(dtype, LOGIT_DTYPES)
 
     def settings(self) -> dict[str, Any]:
         return {"_target_": f"{__name__}.AllLogits", "dtype": self.dtype}

@@ -111,17 +111,17 @@ class RankLauncher(_Launcher):
     def __init__(self, world: int, start_method: str) -> None:
         self.world = world
         self.start_method = start_method
-        self._crew: list[Rank] = []
+        self._ranks: list[Rank] = []
 
     @property
     def is_interactive_compatible(self) -> bool:
         return self.start_method == "fork"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_crew": []}
+        return {**self.__dict__, "_ranks": []}
 
     def kill(self, signum: Any) -> None:
-        for rank in self._crew:
+        for rank in self._ranks:
             if rank.process.is_alive():
                 os.kill(rank.process.pid, signum)
 
@@ -141,24 +141,24 @@ class RankLauncher(_Launcher):
         with hand_over_task(task, self.start_method, Path(trainer.default_root_dir)) as parcel:
             try:
                 for number in range(self.world):
-                    self._crew.append(self._start(number, parcel))
+                    self._ranks.append(self._start(number, parcel))
                 # Here and not in rank 0: a port that the kernel picks cannot be somebody else's by the time it is used.
                 # Not before, and not kept by a traceback: a forked process that inherits it waits at its end for a thread
                 # that it has not inherited (measured).
                 store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-                for rank in self._crew:
+                for rank in self._ranks:
                     rank.seat(self.world, store.port)
-                join_ranks(self._crew, progress_of(trainer))
+                join_ranks(self._ranks, progress_of(trainer))
             finally:
                 store = None
-                for rank in self._crew:
+                for rank in self._ranks:
                     rank.kill()
                     rank.process.join()
-                crew, self._crew = self._crew, []
-        cause = first_cause(crew)
+                ranks, self._ranks = self._ranks, []
+        cause = first_cause(ranks)
         if cause is not None:
             raise cause
-        trainer.state, metrics, result = crew[0].result
+        trainer.state, metrics, result = ranks[0].result
         trainer.callback_metrics.update(metrics)
         return result
 
@@ -173,56 +173,56 @@ class RankLauncher(_Launcher):
         return Rank(number, process, ours)
 
 
-def join_ranks(crew: Sequence[Rank], hear: Callable[[Any], None]) -> None:
+def join_ranks(ranks: Sequence[Rank], hear: Callable[[Any], None]) -> None:
     """Wait until all have ended. SIGTERM is handed on to them; when one has failed, the others have ``RANK_GRACE_SECONDS``.
 
     A process that fails after its work is done has done its work.
 
     Args:
-        crew: The processes.
+        ranks: The processes.
         hear: Gets the progress that they tell.
     """
     deadline = float("inf")
-    while alive := [rank for rank in crew if rank.process.is_alive()]:
+    while alive := [rank for rank in ranks if rank.process.is_alive()]:
         wait([*(rank.process.sentinel for rank in alive), *(rank.channel for rank in alive)], timeout=POLL)
-        for rank in crew:
+        for rank in ranks:
             rank.listen(hear)
         if stopping.is_stop_requested():  # again and again: one that has only begun may not listen yet
             for rank in alive:
                 with suppress(ProcessLookupError):
                     os.kill(rank.process.pid, signal.SIGTERM)
         now = time.monotonic()
-        if any(rank.failed for rank in crew):
+        if any(rank.failed for rank in ranks):
             deadline = min(deadline, now + RANK_GRACE_SECONDS)
-        elif all(rank.done for rank in crew):
+        elif all(rank.done for rank in ranks):
             deadline = min(deadline, now + FAREWELL)
         if now >= deadline:
-            for rank in crew:
+            for rank in ranks:
                 rank.kill()
-    for rank in crew:
+    for rank in ranks:
         rank.listen(hear)
 
 
-def first_cause(crew: Sequence[Rank]) -> BaseException | None:
-    """Why the crew failed: what to raise; None = it did not.
+def first_cause(ranks: Sequence[Rank]) -> BaseException | None:
+    """Why the ranks failed: what to raise; None = they did not.
 
     When one process ends the others lose their connection to it, and fail as well: theirs is not what to tell. An error
     of ours is never such a consequence, an end without a word neither; of the rest the earliest counts.
     """
-    errors = [rank.error for rank in sorted(crew, key=lambda rank: rank.failed_at) if rank.error is not None]
+    errors = [rank.error for rank in sorted(ranks, key=lambda rank: rank.failed_at) if rank.error is not None]
     ours = [error for error in errors if isinstance(error, KDError)]
     if ours:
         return ours[0]
-    dead = [rank for rank in crew if rank.error is None and not rank.done and rank.spared]
+    dead = [rank for rank in ranks if rank.error is None and not rank.done and rank.spared]
     ended = any(isinstance(error, stopping.Terminated) for error in errors)
     if ended or (stopping.is_stop_requested() and (errors or dead)):
         return stopping.Terminated()
     gone = [rank for rank in dead if rank.process.exitcode != CONSEQUENCE]
     if gone:
-        return _death(gone[0], len(crew))
+        return _death(gone[0], len(ranks))
     if errors:
         return errors[0]
-    return _death(dead[0], len(crew)) if dead else None
+    return _death(dead[0], len(ranks)) if dead else None
 
 
 def _death(rank: Rank, world: int) -> DeadProcessError:

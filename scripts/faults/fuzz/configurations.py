@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd_lightning.config.conf_files import conf_dir
-from kd_lightning.config.hydra_errors import known_settings
+from kd_lightning.config.hydra_errors import list_known_settings
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.safety.verbs import run_verb
 from kd_lightning.sweeps.job import check_job_settings, overrides_of_job
@@ -65,7 +65,7 @@ class Configurations:
 
     def __init__(self) -> None:
         register_with_hydra()
-        self.settings = [name for name in known_settings(list(SMALL), CONFIG_NAME) if not name.startswith("hydra")]
+        self.settings = [name for name in list_known_settings(list(SMALL), CONFIG_NAME) if not name.startswith("hydra")]
         self.files = [path for path in sorted(conf_dir().rglob("*.yaml")) if "hydra" not in path.parts]
 
     def case(self, rng: random.Random, folder: Path) -> tuple[str, list[str]]:

@@ -35,7 +35,7 @@ from kd_lightning.losses.functional.chunked.tempered_rows import BITS
 from kd_lightning.losses.functional.chunked.terms import HardTerm, SoftTerm
 from kd_lightning.types import LinearLogits, Logits
 
-CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 128 * 2**20}
+LOGIT_CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 128 * 2**20}
 """Of one [n, C] buffer, of which three or four are alive at once. On the CPU they should stay in its cache."""
 WIDE_SUMS = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 8)
 """On GPUs, torch adds products of narrow numbers to a wide sum without a copy of the product."""
@@ -65,9 +65,9 @@ def chunk_rows(classes: int, device: str, element_size: int = 4, budget: int | N
         classes: C.
         device: ``cpu``, ``cuda``, ...
         element_size: Bytes of a logit.
-        budget: Bytes; None = the device's in ``CHUNK_BYTES``.
+        budget: Bytes; None = the device's in ``LOGIT_CHUNK_BYTES``.
     """
-    budget = CHUNK_BYTES.get(device, CHUNK_BYTES["cuda"]) if budget is None else budget
+    budget = LOGIT_CHUNK_BYTES.get(device, LOGIT_CHUNK_BYTES["cuda"]) if budget is None else budget
     return max(FEWEST_ROWS, budget // (classes * element_size))
 
 

@@ -74,16 +74,16 @@ class GainChart:
         return f"On the test set, best validation first; right of zero is better than the student alone.{more}{own}"
 
 
-def gain_chart(
+def make_gain_chart(
     pool: Pool, found: Sequence[Configuration], gains: Differences, confirmed: bool = False
 ) -> GainChart | None:
     """The chart; None where no configuration has a gain. ``confirmed``: the headline rests on fresh seeds."""
     known = [c for c in sort_best_first(found, pool.mode) if as_finite(c.gain_mean) is not None]
-    rows = [gain_row(c, pool, gains) for c in known[:MOST_ROWS]]
+    rows = [make_gain_row(c, pool, gains) for c in known[:MOST_ROWS]]
     return GainChart(tuple(rows), gains.unit, len(known) - len(rows), confirmed) if rows else None
 
 
-def gain_row(c: Configuration, pool: Pool, gains: Differences) -> GainRow:
+def make_gain_row(c: Configuration, pool: Pool, gains: Differences) -> GainRow:
     """One configuration."""
     seeds = [
         value
@@ -104,7 +104,7 @@ def gain_row(c: Configuration, pool: Pool, gains: Differences) -> GainRow:
     )
 
 
-def gain_axis(rows: Sequence[GainRow], most: int) -> Axis:
+def make_gain_axis(rows: Sequence[GainRow], most: int) -> Axis:
     """Holds zero, all seeds and means, and of the intervals what lies not farther out than the seeds' own span.
 
     With two seeds an interval is some ten times as wide as the seeds lie apart: in full it would flatten all others.
@@ -127,7 +127,7 @@ def draw_gain_chart(chart: GainChart, name: str, kind: str, width: int) -> str:
         width: Of the view box, pixels.
     """
     height = _TOP + ROW_HEIGHT * len(chart.rows) + _FLOOR
-    axis = gain_axis(chart.rows, max(3, width // 70))
+    axis = make_gain_axis(chart.rows, max(3, width // 70))
     floor = height - _FLOOR
     parts = [
         f'<svg class="chart {kind} scatter" viewBox="0 0 {width} {height}" role="img" '

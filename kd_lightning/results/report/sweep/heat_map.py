@@ -35,7 +35,7 @@ class HeatMap:
     scale: Scale | None
 
 
-def heat_map(pool: Pool, rows: SweptParameter, columns: SweptParameter, name: str = "val") -> HeatMap:
+def make_heat_map(pool: Pool, rows: SweptParameter, columns: SweptParameter, name: str = "val") -> HeatMap:
     """Aggregate one measure over two parameters.
 
     Args:
@@ -66,7 +66,7 @@ def _sharing(rows: SweptParameter, row: int, columns: SweptParameter, column: in
     return tuple(n for n, level in rows.level.items() if level == row and columns.level.get(n) == column)
 
 
-def default_pair(swept: Sequence[SweptParameter]) -> tuple[SweptParameter, SweptParameter] | None:
+def choose_default_pair(swept: Sequence[SweptParameter]) -> tuple[SweptParameter, SweptParameter] | None:
     """Temperature and alpha where both were swept, else the first two; a seed only where nothing else is left."""
     by_name = {p.name: p for p in swept}
     if all(name in by_name for name in FIRST):

@@ -12,7 +12,7 @@ from kd_lightning.results.report.sweep.commands import write_job_command, write_
 from kd_lightning.results.report.sweep.heat_table import CHOSEN_MARK
 from kd_lightning.results.report.sweep.model import Report
 from kd_lightning.results.report.sweep.pair_table import CAPTION
-from kd_lightning.results.report.sweep.states import explain_state, find_lost_jobs, state_line
+from kd_lightning.results.report.sweep.states import explain_state, find_lost_jobs, summarize_states
 
 
 def render_sweep_markdown(report: Report) -> str:
@@ -26,7 +26,7 @@ def render_parts(report: Report) -> Iterator[str]:
     yield f"# {escape_markdown(sweep_facts.make_sweep_title(pool))}"
     sentences = [escape_markdown(sentence) for sentence in report.sentences]
     yield "\n".join(f"- {sentence}" for sentence in sentences)
-    yield escape_markdown(state_line(pool))
+    yield escape_markdown(summarize_states(pool))
     if report.configurations:
         yield "## Configurations"
         yield format_rows(report.means)

@@ -8,14 +8,14 @@ from functools import cached_property
 from kd_lightning.results.report.sweep.cells import SortedTable
 from kd_lightning.results.report.sweep.curves import SweepCurves, read_sweep_curves
 from kd_lightning.results.report.sweep.files import Pool
-from kd_lightning.results.report.sweep.gain_chart import GainChart, gain_chart
-from kd_lightning.results.report.sweep.heat_map import HeatMap, default_pair, heat_map
+from kd_lightning.results.report.sweep.gain_chart import GainChart, make_gain_chart
+from kd_lightning.results.report.sweep.heat_map import HeatMap, choose_default_pair, make_heat_map
 from kd_lightning.results.report.sweep.levels import SweptParameter, read_parameters
 from kd_lightning.results.report.sweep.numbers import Differences
-from kd_lightning.results.report.sweep.pair_table import pair_table
+from kd_lightning.results.report.sweep.pair_table import make_pair_table
 from kd_lightning.results.report.sweep.parallel import Parallel, make_parallel_chart
 from kd_lightning.results.report.sweep.pareto import Tradeoff, list_tradeoffs
-from kd_lightning.results.report.sweep.table import choose_gain_format, configuration_table, job_table
+from kd_lightning.results.report.sweep.table import choose_gain_format, make_configuration_table, make_job_table
 from kd_lightning.results.statistics.over_seeds import Configuration, list_configurations, list_confirmations
 from kd_lightning.results.statistics.pairwise import compare_with_chosen
 from kd_lightning.results.statistics.seed_groups import group_exploring_jobs
@@ -54,19 +54,19 @@ class Report:
     @cached_property
     def jobs(self) -> SortedTable:
         """One row a job."""
-        return job_table(self.pool, [*self.configurations, *self.confirmations])
+        return make_job_table(self.pool, [*self.configurations, *self.confirmations])
 
     @cached_property
     def means(self) -> SortedTable:
         """One row a configuration."""
-        return configuration_table(self.pool, self.configurations)
+        return make_configuration_table(self.pool, self.configurations)
 
     @cached_property
     def pairs(self) -> SortedTable | None:
         """The other configurations against the chosen one; None where there is nothing to compare."""
         found = compare_with_chosen(group_exploring_jobs(self.pool.judged), self.configurations)
         shown = {c.metric: choose_gain_format(self.pool, c.metric, c.mode) for c in self.configurations}
-        return pair_table(found, self.pool.metric, shown) if found else None
+        return make_pair_table(found, self.pool.metric, shown) if found else None
 
     @cached_property
     def swept(self) -> list[SweptParameter]:
@@ -76,14 +76,14 @@ class Report:
     @cached_property
     def heat(self) -> HeatMap | None:
         """The default heat map; None where fewer than two parameters were swept or nothing was measured."""
-        pair = default_pair(self.swept)
-        return heat_map(self.pool, *pair) if pair and self.pool.scored else None
+        pair = choose_default_pair(self.swept)
+        return make_heat_map(self.pool, *pair) if pair and self.pool.scored else None
 
     @cached_property
     def gain_chart(self) -> GainChart | None:
         """Each configuration's gain."""
         found = [c for c in self.configurations if c.metric == self.pool.metric]
-        return gain_chart(self.pool, found, self.gains, bool(self.confirmations))
+        return make_gain_chart(self.pool, found, self.gains, bool(self.confirmations))
 
     @cached_property
     def tradeoffs(self) -> list[Tradeoff]:

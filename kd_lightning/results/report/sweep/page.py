@@ -25,7 +25,7 @@ from kd_lightning.results.report.sweep.figures import TRADEOFFS, line_legend
 from kd_lightning.results.report.sweep.model import Report
 from kd_lightning.results.report.sweep.pair_table import CAPTION, render_pair_table
 from kd_lightning.results.report.sweep.pareto import Tradeoff
-from kd_lightning.results.report.sweep.states import explain_state, find_lost_jobs, state_line
+from kd_lightning.results.report.sweep.states import explain_state, find_lost_jobs, summarize_states
 from kd_lightning.results.report.sweep.tables_html import render_table
 from kd_lightning.results.sweep_folder import Job
 
@@ -93,7 +93,7 @@ def render_sentences(report: Report) -> Iterator[str]:
     said = [sentence for sentence in report.sentences if not sentence.startswith("Provisional")]
     parts = [f'<p class="said">{escape(sentence)}</p>' for sentence in said]
     yield from render_section("shown", "What the sweep shows", parts)
-    yield f'<p class="state-line">{escape(state_line(report.pool))}</p>'
+    yield f'<p class="state-line">{escape(summarize_states(report.pool))}</p>'
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from kd_lightning.results.statistics.pairwise import ConfigurationPair
 CAPTION = "Differences on test from the chosen one, by seeds that both have; the intervals hold for all pairs at once"
 
 
-def pair_table(pairs: Sequence[ConfigurationPair], metric: str, shown: Mapping[str, Differences]) -> SortedTable:
+def make_pair_table(pairs: Sequence[ConfigurationPair], metric: str, shown: Mapping[str, Differences]) -> SortedTable:
     """A row for each pair, the best on test first; pairs in another metric than the table's last.
 
     Args:
@@ -28,7 +28,7 @@ def pair_table(pairs: Sequence[ConfigurationPair], metric: str, shown: Mapping[s
         TableColumn("on test", numeric=False),
     )
     ordered = sorted(pairs, key=lambda pair: (pair.configuration.metric != metric, -pair.difference))
-    rows = [pair_row(pair, metric, shown[pair.configuration.metric]) for pair in ordered]
+    rows = [make_pair_row(pair, metric, shown[pair.configuration.metric]) for pair in ordered]
     return SortedTable(columns, tuple(rows), 1, ascending=False)
 
 
@@ -43,7 +43,7 @@ def render_pair_table(found: SortedTable) -> Iterator[str]:
     yield "</tbody></table>\n</div>"
 
 
-def pair_row(pair: ConfigurationPair, metric: str, shown: Differences) -> TableRow:
+def make_pair_row(pair: ConfigurationPair, metric: str, shown: Differences) -> TableRow:
     """One pair."""
     name, ends = shorten_name(pair.configuration.name) or MISSING_TEXT, pair.interval
     unit = "" if pair.configuration.metric == metric else f" {shown.unit}"

@@ -54,7 +54,7 @@ class Tradeoff:
         return sorted((c for c in self.candidates if c.kind == "front"), key=lambda c: c.cost)
 
 
-def pareto_front(points: Sequence[tuple[float, float]], less_cost: bool, less_quality: bool) -> list[bool]:
+def find_pareto_front(points: Sequence[tuple[float, float]], less_cost: bool, less_quality: bool) -> list[bool]:
     """Which points no other point beats.
 
     Args:
@@ -63,7 +63,7 @@ def pareto_front(points: Sequence[tuple[float, float]], less_cost: bool, less_qu
         less_quality: Less of the quality metric is better.
 
     Example:
-        >>> pareto_front([(1, 5.0), (2, 4.0), (2, 6.0), (3, 4.0)], less_cost=True, less_quality=True)
+        >>> find_pareto_front([(1, 5.0), (2, 4.0), (2, 6.0), (3, 4.0)], less_cost=True, less_quality=True)
         [True, True, False, False]
     """
     good = [(x if less_cost else -x, y if less_quality else -y) for x, y in points]
@@ -75,13 +75,13 @@ def list_tradeoffs(pool: Pool, found: Sequence[Configuration]) -> list[Tradeoff]
 
     Not against the measured throughput: one and the same network measured 39,039 to 97,413 rows/s.
     """
-    known = [(c, jobs) for c in found if (jobs := scored_jobs(c, pool)) and as_finite(c.val_mean) is not None]
+    known = [(c, jobs) for c in found if (jobs := list_scored_jobs(c, pool)) and as_finite(c.val_mean) is not None]
     kinds = {identify_network(jobs[0]) for _, jobs in known}
     one = len(kinds) < 2 and not any(name.startswith("model") for name in pool.plain)
     return [make_tradeoff(pool, known, one)]
 
 
-def scored_jobs(configuration: Configuration, pool: Pool) -> list[Job]:
+def list_scored_jobs(configuration: Configuration, pool: Pool) -> list[Job]:
     """Its jobs with comparable numbers."""
     return [job for job in pool.scored if job.number in configuration.jobs]
 
@@ -106,7 +106,7 @@ def make_tradeoff(
     placed = [(c, jobs, cost, float(c.val_mean)) for c, jobs, cost in costs if cost is not None]
     if len(placed) < 2 or one_network:
         return Tradeoff(heading, x_label, y_label, (), explain_no_tradeoff(len(placed)))
-    on_front = pareto_front([(cost, quality) for *_, cost, quality in placed], True, pool.mode == "min")
+    on_front = find_pareto_front([(cost, quality) for *_, cost, quality in placed], True, pool.mode == "min")
     candidates = [
         Candidate(
             name=c.name or "the configuration",

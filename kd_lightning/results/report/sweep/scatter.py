@@ -39,7 +39,7 @@ def draw_tradeoff(chart: Tradeoff, name: str, kind: str, width: int, height: int
         f'<desc id="{name}-desc">{escape(describe_tradeoff(chart))}</desc>',
         draw_text(0, 14, shorten_words(f"{chart.y_label}{', %' if percent else ''}{scales[1]}", width // 8), "label"),
         *draw_grid(frame),
-        front_line(chart, frame, factor),
+        draw_front_line(chart, frame, factor),
         *(draw_mark(c, *frame.place((c.cost, factor * c.quality))) for c in order),
         draw_text(
             (50 + width - 18) / 2,
@@ -52,7 +52,7 @@ def draw_tradeoff(chart: Tradeoff, name: str, kind: str, width: int, height: int
     return "\n".join(parts)
 
 
-def front_line(chart: Tradeoff, frame: Frame, factor: float) -> str:
+def draw_front_line(chart: Tradeoff, frame: Frame, factor: float) -> str:
     """The members of the front, joined."""
     places = [frame.place((c.cost, factor * c.quality)) for c in chart.front]
     return f'<polyline class="front-line" points="{" ".join(f"{x:g},{y:g}" for x, y in places)}"/>'

@@ -27,12 +27,12 @@ STOPPED = "stopped early by the search, for its results"
 LONGEST_REASON = 70  # letters of a reason in a table
 
 
-def state_line(pool: Pool) -> str:
+def summarize_states(pool: Pool) -> str:
     """How many jobs are done, run, failed, ...; how many of these came from the store, and how many are to come.
 
     Example: ``12 of 18 jobs: 9 done (3 taken from the store), 1 running, 2 failed. The sweep is still running.``
     """
-    states = Counter(state_word(job) for job in pool.jobs)
+    states = Counter(choose_state_word(job) for job in pool.jobs)
     kept = sum(map(has_stored_student, pool.jobs))
     parts = [f"{states[state]} {state}" for state in (*ORDER, *(s for s in states if s not in ORDER)) if states[state]]
     if kept:
@@ -46,7 +46,7 @@ def state_line(pool: Pool) -> str:
     return f"{head}: {', '.join(parts) or 'none begun'}.{running}"
 
 
-def state_word(job: Job) -> str:
+def choose_state_word(job: Job) -> str:
     """A job's state in one word; ``starting`` for one that has written nothing yet."""
     return job.state if job.record else STARTING
 
@@ -56,7 +56,7 @@ def describe_state(job: Job) -> str:
     if job.state in (*LOST, PRUNED):
         return f"{job.state}: {textwrap.shorten(explain_state(job), LONGEST_REASON, placeholder=' …')}"
     if job.state != RUNNING or not job.progress:
-        return state_word(job)
+        return choose_state_word(job)
     step, steps = as_finite(job.progress.get("step")), as_finite(job.progress.get("steps"))
     place = f" {format_whole(step)} of {format_whole(steps)}" if step is not None and steps else ""
     note = job.progress.get("note")

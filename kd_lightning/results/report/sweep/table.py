@@ -41,7 +41,7 @@ from kd_lightning.results.report.sweep.files import (
     read_value,
 )
 from kd_lightning.results.report.sweep.numbers import Differences, choose_difference_format, format_mean_and_sd
-from kd_lightning.results.report.sweep.states import describe_state, state_word
+from kd_lightning.results.report.sweep.states import choose_state_word, describe_state
 from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL
 from kd_lightning.results.statistics.over_seeds import Configuration
 from kd_lightning.results.sweep_folder import Job
@@ -66,7 +66,7 @@ def in_unit(cell: TableCell, unit: str) -> TableCell:
 # -- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def job_table(pool: Pool, found: Sequence[Configuration]) -> SortedTable:
+def make_job_table(pool: Pool, found: Sequence[Configuration]) -> SortedTable:
     """A row for each job, those without a number last."""
     of = {number: configuration for configuration in found for number in configuration.jobs}
     gain = f"gain, {choose_gain_format(pool).unit}"
@@ -79,11 +79,11 @@ def job_table(pool: Pool, found: Sequence[Configuration]) -> SortedTable:
         *map(TableColumn, ("student alone", "gap closed", *on_groups(pool), *SIZES, "seconds")),
         *(TableColumn(name, numeric=False) for name in ("reused", "verdict over seeds")),
     ]
-    rows = [job_row(job, pool, of.get(job.number)) for job in pool.jobs]
+    rows = [make_job_row(job, pool, of.get(job.number)) for job in pool.jobs]
     return sort_table(columns, rows, 1, pool.mode)
 
 
-def job_row(job: Job, pool: Pool, configuration: Configuration | None) -> TableRow:
+def make_job_row(job: Job, pool: Pool, configuration: Configuration | None) -> TableRow:
     """One job."""
     comparable = job in pool.scored
     results = job.results or {}
@@ -186,7 +186,7 @@ def sort_best_first(found: Sequence[Configuration], mode: str) -> list[Configura
 # -- configurations ---------------------------------------------------------------------------------------------------
 
 
-def configuration_table(pool: Pool, found: Sequence[Configuration]) -> SortedTable:
+def make_configuration_table(pool: Pool, found: Sequence[Configuration]) -> SortedTable:
     """A row for each configuration: means and standard deviations over its seeds."""
     results = [f"{name} {pool.metric}" for name in ("validation", "test")]
     columns = [
@@ -201,13 +201,13 @@ def configuration_table(pool: Pool, found: Sequence[Configuration]) -> SortedTab
     ]
     of = {number: configuration for configuration in found for number in configuration.jobs}
     rows = [
-        configuration_row(jobs, next((of[j.number] for j in jobs if j.number in of), None), pool)
+        make_configuration_row(jobs, next((of[j.number] for j in jobs if j.number in of), None), pool)
         for jobs in pool.groups
     ]
     return sort_table(columns, rows, 1, pool.mode)
 
 
-def configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Pool) -> TableRow:
+def make_configuration_row(jobs: Sequence[Job], found: Configuration | None, pool: Pool) -> TableRow:
     """One configuration; without numbers where none of its jobs has finished."""
     numbers = tuple(job.number for job in jobs)
     times = [time for job in jobs if (time := as_finite(read_job_seconds(job))) is not None]
@@ -282,7 +282,7 @@ def join_labels(jobs: Sequence[Job], pool: Pool) -> str:
 
 def make_states_cell(jobs: Sequence[Job]) -> TableCell:
     """``done``, or how many are in which state."""
-    found = Counter(map(state_word, jobs))
+    found = Counter(map(choose_state_word, jobs))
     if len(found) == 1:
         (only,) = found
         return TableCell(only, only, f"state {only}")
