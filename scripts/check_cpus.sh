@@ -3,12 +3,12 @@
 # those that fork no process on two threads: a process forked after OpenMP has begun hangs with more than one.
 #
 #     scripts/check_cpus.sh                      # a few minutes on 2 cores
-#     scripts/check_cpus.sh tests/test_cohort.py # these files instead
+#     scripts/check_cpus.sh tests/training/together/test_one_fit.py  # these files instead
 set -euo pipefail
 cd "$(dirname "$0")/.."
 alone=(tests/losses/functional tests/tasks tests/losses/test_training.py tests/losses/test_formulas.py)
-numeric=("${alone[@]}" tests/weighting tests/modules tests/test_stacking.py tests/test_cohort.py)
-numeric+=(tests/losses/test_feature_training.py)
+numeric=("${alone[@]}" tests/losses/weighting tests/losses/test_feature_training.py tests/training/vectorized)
+numeric+=(tests/training/together tests/training/test_{chunked_losses,compilation,distillation,sharding}.py)
 if [ $# -gt 0 ]; then
     alone=("$@")
     numeric=("$@")

@@ -17,11 +17,11 @@ from kd_lightning.models.weights import load_weights
 from kd_lightning.training.callbacks.checkpoints import save_weights
 from kd_lightning.types import LinearLogits
 from tests.losses.functional.test_chunked import ALL, DIVERGENCES, SOME, N, head, targets, teacher_head
-from tests.modules.test_chunked_losses import NETWORKS
 from tests.support.tiny import experiment
 from tests.teachers.test_inference import BATCH, folded, norms, residual
-from tests.test_cohort import JOBS, one, side_by_side, stored
-from tests.test_resume import STAGES, Stop, StopAfter, run
+from tests.training.test_chunked_losses import NETWORKS
+from tests.training.test_resume import STAGES, Stop, StopAfter, run
+from tests.training.together.test_one_fit import JOBS, one, side_by_side, stored
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),

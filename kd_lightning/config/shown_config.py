@@ -39,7 +39,7 @@ def compose_without_secrets(arguments: Sequence[str]) -> Iterator[None]:
             hide_secrets(config, private=False)
         return config
 
-    # Hydra 1.3 has no hook between composing and printing; `tests/test_secrets.py` fails if the method goes.
+    # Hydra 1.3 has no hook between composing and printing; `tests/safety/test_secrets.py` fails if the method goes.
     Hydra.compose_config = compose_to_show  # type: ignore[method-assign]
     shown = StringIO()
     try:

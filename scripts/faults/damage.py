@@ -15,7 +15,7 @@ from kd_lightning.training.callbacks.checkpoints import newest_resume_point, ste
 from kd_lightning.training.checkpoint_io import AtomicCheckpointIO, digest_path
 from scripts.faults.processes import Outcome, difference, finish
 from scripts.faults.runs import tiny_run
-from tests.test_resume import stored
+from tests.training.test_resume import stored
 
 KINDS = ("flip", "truncate", "empty", "swap")
 

@@ -35,7 +35,7 @@ from scripts.faults.processes import (
 )
 from scripts.faults.sweeps import sweeps_in
 from scripts.faults.writers import SOURCE, WRITERS, Writer, text
-from tests.test_resume import stored
+from tests.training.test_resume import stored
 
 ROOM = 16 * 1024
 """Bytes that a full disk still takes, and the largest file under a limit."""

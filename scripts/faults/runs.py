@@ -16,7 +16,7 @@ import torch
 
 from scripts.faults.processes import WORDS, Outcome, command, difference, end, finish, last_line, start, wait_for
 from tests.support.tiny import SilentBoard, experiment
-from tests.test_resume import stored
+from tests.training.test_resume import stored
 
 
 def tiny_run(outputs: Path) -> None:

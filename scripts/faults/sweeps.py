@@ -38,7 +38,7 @@ from scripts.faults.processes import (
     wait_for,
 )
 from tests.support.processes import is_there
-from tests.test_resume import stored
+from tests.training.test_resume import stored
 
 ORPHANS_END = 150.0
 """Seconds within which the workers of a dead leader must be gone."""

@@ -19,7 +19,7 @@ from kd_lightning.types import Aligned, Outputs
 from tests.losses.relations import MASK, PAIR, features
 from tests.support.processes import in_two
 from tests.support.tiny import experiment
-from tests.test_resume import Stop, StopAfter, run, stored
+from tests.training.test_resume import Stop, StopAfter, run, stored
 
 ROWS = 8
 INDEX = torch.tensor([6, 0, 3, 5, 1])

@@ -27,7 +27,7 @@ from kd_lightning.tasks.metrics import CrossEntropy
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.training.loss_setup import attach_losses
 from kd_lightning.types import Aligned, Outputs
-from tests.test_loss_laws import NAMES, build, on_attention
+from tests.losses.test_laws import NAMES, build, on_attention
 
 # Ranges are of 20 starts on one thread (``python -m scripts.measure_training_margins``).
 STEPS, BATCH, FALL = 200, 64, 0.1

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.types import Aligned, Outputs
-from tests.test_loss_laws import NAMES, build, raw
+from tests.losses.test_laws import NAMES, build, raw
 
 SHAPES = [(7, 5), (3, 4, 6), (5, 2)]
 TEMPERATURES = [0.5, 1.0, 3.0]

@@ -13,7 +13,7 @@ from kd_lightning.losses.functional.wsld import soft_label_weights
 from kd_lightning.losses.labels import usable_labels
 from kd_lightning.types import Aligned, Outputs
 from tests.losses.test_formulas import example
-from tests.test_loss_laws import EXCUSED, READS_LABELS, build
+from tests.losses.test_laws import EXCUSED, READS_LABELS, build
 
 READERS = sorted(name for name, laws in EXCUSED.items() if READS_LABELS in laws and not build(name).taps)
 FALL_BACK = ["dkd", "nkd", "wsld"]

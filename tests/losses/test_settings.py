@@ -10,7 +10,7 @@ import torch
 from kd_lightning.errors import ConfigError
 from kd_lightning.types import Outputs
 from tests.losses.test_formulas import ON_LOGITS, example
-from tests.test_loss_laws import build, raw
+from tests.losses.test_laws import build, raw
 
 
 @pytest.mark.parametrize("name", [name for name in ON_LOGITS if "temperature" in raw(name)])

@@ -19,7 +19,7 @@ from tests.support.parts import CLASSES, FEATURES
 from tests.support.processes import DDP, FSDP, in_two
 from tests.support.rounding import tolerance
 from tests.support.tiny import entries, experiment
-from tests.test_resume import Stop, StopAfter, run, stored
+from tests.training.test_resume import Stop, StopAfter, run, stored
 
 LAST = [{"student": "last:input", "teacher": "last:input"}]
 SIMKD = {"_target_": "kd_lightning.losses.features.simkd.SimKD", "match": LAST, "weight": 1.0}

@@ -11,8 +11,8 @@ import torch
 from kd_lightning.types import Outputs
 from tests.losses.functional.test_divergence import EXTREMES
 from tests.losses.test_formulas import FORMULAS, STANDARDIZING, Row, example, mean, positions
-from tests.modules.test_chunked_losses import both, ours
-from tests.test_loss_laws import build
+from tests.losses.test_laws import build
+from tests.training.test_chunked_losses import both, ours
 
 
 def z_score(row: Row) -> Row:

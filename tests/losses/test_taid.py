@@ -20,9 +20,9 @@ from kd_lightning.losses.logits.taid import TAID
 from kd_lightning.types import Outputs
 from tests.losses.functional.test_chunked import SOME, head, teacher_head
 from tests.losses.test_formulas import example
-from tests.modules.test_distillation import STEPS, At, data, distilling, fit
 from tests.support.processes import FSDP, in_two
-from tests.test_resume import Stop, StopAfter, run, stored
+from tests.training.test_distillation import STEPS, At, data, distilling, fit
+from tests.training.test_resume import Stop, StopAfter, run, stored
 
 
 def naive_shares(values: list[float], start: float, end: float, alpha: float, beta: float) -> list[float]:

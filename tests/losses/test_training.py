@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from kd_lightning.losses.base import Loss
 from kd_lightning.types import Aligned, Outputs
-from tests.test_loss_laws import NAMES, build
+from tests.losses.test_laws import NAMES, build
 
 ROWS, FEATURES, CLASSES, STEPS = 256, 8, 6, 200
 FALL, RISE, APART = 0.1, 0.25, 0.25

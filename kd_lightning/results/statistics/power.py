@@ -7,7 +7,7 @@
              ``critical_values.NullDistribution``
 
 For one comparison this is the power of the paired t test. For several it is near: the distance's own luck enters through
-degrees of freedom by Satterthwaite (``tests/test_power.py`` compares it with simulated sweeps).
+degrees of freedom by Satterthwaite (``tests/results/statistics/test_power.py`` compares it with simulated sweeps).
 """
 
 from __future__ import annotations

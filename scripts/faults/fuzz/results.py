@@ -14,7 +14,7 @@ from kd_lightning.results.sweep_folder import UNREADABLE
 from kd_lightning.safety.json_files import read_json
 from scripts.faults.fuzz.case import HTML, answer, working_in
 from scripts.faults.fuzz.spoil import spoil
-from tests.report.sweep_sample import GONE, results, write_grid, write_json, write_sweep, write_troubled
+from tests.results.report.sweep_sample import GONE, results, write_grid, write_json, write_sweep, write_troubled
 
 
 class Results:

@@ -22,9 +22,9 @@ from kd_lightning.losses.logits.kd import KD
 from kd_lightning.losses.logits.universal_logit import UniversalLogit
 from kd_lightning.types import Outputs
 from tests.losses.test_formulas import FORMULAS, ON_LOGITS, SHAPES, Position, cosine, example, positions, softmax
-from tests.modules.test_chunked_losses import both, ours
+from tests.losses.test_laws import build, raw
 from tests.support.tiny import experiment
-from tests.test_loss_laws import build, raw
+from tests.training.test_chunked_losses import both, ours
 
 T = 3.0
 FLSW_NODE, CWSM_NODE = ({"_target_": f"{FLSW.__module__}.{name}"} for name in ("FLSW", "CWSM"))
