@@ -32,16 +32,16 @@ COPIES = 5
 def students_that_fit(settings: Sequence[dict[str, Any]], build: Callable[[Any], Any]) -> int:
     """How many students may train side by side: their weights, gradients and optimizers in half of the free memory.
 
-    Activations do not count: students take turns, so that only one has any; those that are stacked are small.
+    Activations do not count: students are stepped one by one, and only one has any; those that are stacked are small.
 
     Args:
         settings: Of the jobs.
         build: Turns a settings node with a ``_target_`` into the object it describes.
     """
     biggest = 1
-    for node in {repr(each["student"]): each["student"] for each in settings}.values():
+    for node in {repr(node): node for node in (each["student"]["model"] for each in settings)}.values():
         with suppress(Exception), torch.device("meta"):  # one that cannot be built is its own job's concern
-            network = build({name: value for name, value in node.items() if name != "checkpoint"})
+            network = build(node)
             biggest = max(biggest, sum(p.numel() * p.element_size() for p in network.parameters()))
     return max(1, free_memory(settings[0]["trainer"].get("accelerator")) // 2 // (COPIES * biggest))
 

@@ -33,7 +33,7 @@ from kd_lightning.sweeps.job import carry_out, check_job_settings, execution_arg
 from kd_lightning.sweeps.launch import compose_and_run_job, make_single_run
 from kd_lightning.sweeps.launchers.worker import OUTPUT, Order, send_output_to
 from kd_lightning.training.callbacks.checkpoints import newest_resume_point, step_of
-from kd_lightning.training.fit import PendingTraining
+from kd_lightning.training.fit import PendingTraining, recorded_threads
 from kd_lightning.training.matmul import matmul_precision
 from kd_lightning.training.together.fit import train_together
 
@@ -110,26 +110,30 @@ class CohortJob:
         """
         self._idle += time.perf_counter() - self._stopped - own_seconds
         before, self.pending, self.group = self.pending, None, None
-        try:
-            with redirect_stdout(self.output), redirect_stderr(self.output):
+        with redirect_stdout(self.output), redirect_stderr(self.output):
+            self.over = True  # unless it yields
+            with suppress(StopIteration):
                 self.pending = next(self._steps) if error is None else self._steps.throw(error)
-                if isinstance(self.pending, PendingTraining):
-                    self.group = group_of(self.pending)
-                    self.pending.board.update(self.pending.stage.name, 0, WAITS if self.group else "")
-                elif not isinstance(before, BusyEntry):
-                    self.pending.waiting()
-        except StopIteration:
-            self.over = True
-        except BaseException:
-            self.over = True
-            raise
-        finally:
+                self.over = False
             self._stopped = time.perf_counter()
+            try:
+                self._look(announced=isinstance(before, BusyEntry))
+            except (Exception, SystemExit) as problem:  # with the folder, or the terminal
+                self.go_on(problem)
+
+    def _look(self, announced: bool) -> None:
+        """See what it waits for, and say so."""
+        if isinstance(self.pending, PendingTraining):
+            self.group = group_of(self.pending)
+            self.pending.board.update(self.pending.stage.name, 0, WAITS if self.group else "")
+        elif self.pending is not None and not announced:
+            self.pending.waiting()
 
 
-def work(job: Composed, made: dict[Hashable, Any], clock: Callable[[], float]) -> Steps[None]:
-    """The steps of a job, whose end is recorded; ``made`` is as for ``Experiment``."""
+def work(job: Composed, begun: set[int], made: dict[Hashable, Any], clock: Callable[[], float]) -> Steps[None]:
+    """The steps of a job, whose beginning is noted and whose end is recorded; ``made`` is as for ``Experiment``."""
     with record_end_of_job(job.folder, job.order.number) as end:
+        begun.add(job.order.number)
         begin_job(job.folder, job.order.number, job.overrides)  # its time begins now
         began, own = time.perf_counter(), clock()
         end.waited = lambda: time.perf_counter() - began - (clock() - own)
@@ -143,7 +147,8 @@ def group_of(pending: PendingTraining) -> Hashable:
     if "teacher" not in contents:
         return None
     resume, _ = newest_resume_point(pending.entry.folder)
-    return repr(([contents[name] for name in SAME], step_of(resume) if resume else 0))
+    threads = recorded_threads(pending.entry) if pending.settings.on_cpu else None
+    return repr(([contents[name] for name in SAME], step_of(resume) if resume else 0, threads))
 
 
 def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once: int = 1) -> None:
@@ -160,6 +165,19 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
         Terminated: Likewise.
     """
     jobs = [job for order in orders if (job := composed(order))]
+    begun: set[int] = set()
+    try:
+        run_composed(jobs, begun, most, stack, at_once)
+    except BaseException as error:
+        for job in jobs:
+            if job.order.number not in begun:
+                with suppress(type(error)), record_end_of_job(job.folder, job.order.number):
+                    raise error
+        raise
+
+
+def run_composed(jobs: Sequence[Composed], begun: set[int], most: int | None, stack: bool, at_once: int) -> None:
+    """As ``run_together``, once its jobs are composed; notes the numbers of those that have begun."""
     reasons = {job.order.number: unfit(job.settings) for job in jobs}
     fitting = [job for job in jobs if reasons[job.order.number] is None]
     for place in dict.fromkeys(place_of(job.settings) for job in fitting):
@@ -170,10 +188,11 @@ def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once
                 print(
                     f"{fit} of {len(chosen)} jobs at a time: more do not fit into half of the free memory", flush=True
                 )
-            advance_all(chosen, fit if most is None else min(most, fit), stack)
+            advance_all(chosen, begun, fit if most is None else min(most, fit), stack)
     for job in jobs:
         if reason := reasons[job.order.number]:
             with send_output_to(job.folder / OUTPUT), record_end_of_job(job.folder, job.order.number) as end:
+                begun.add(job.order.number)
                 begin_job(job.folder, job.order.number, job.overrides)
                 print(f"by itself, not in the cohort: {reason}", flush=True)
                 end.results = carry_out(job.settings, job.folder, job.overrides, job.order.sweep)
@@ -206,12 +225,13 @@ def composed(order: Order) -> Composed | None:
     return found[0] if found else None
 
 
-def advance_all(chosen: Sequence[Composed], most: int, stack: bool) -> None:
+def advance_all(chosen: Sequence[Composed], begun: set[int], most: int, stack: bool) -> None:
     """Run the jobs to their ends, at most so many in one fit."""
     collector.resume_collection()
     made: dict[Hashable, Any] = {}
     with ExitStack() as files:
-        jobs = [CohortJob(partial(work, job, made), files.enter_context(output_of(job.folder))) for job in chosen]
+        outputs = [files.enter_context(output_of(job.folder)) for job in chosen]
+        jobs = [CohortJob(partial(work, job, begun, made), output) for job, output in zip(chosen, outputs, strict=True)]
         try:
             advance_in_turn(jobs, most, stack)
         except BaseException as error:  # a wish to end, which one of them, or a fit, has heard
@@ -244,7 +264,10 @@ def train_group(jobs: Sequence[CohortJob], stack: bool) -> None:
     """Do the trainings that jobs wait for in one fit, and let them go on."""
     pending = [job.pending for job in jobs]
     began = time.perf_counter()
-    ends = train_together([each for each in pending if isinstance(each, PendingTraining)], stack)
+    try:
+        ends = train_together([each for each in pending if isinstance(each, PendingTraining)], stack)
+    except (Exception, SystemExit) as error:  # no other group's concern
+        ends = [error] * len(jobs)
     share = (time.perf_counter() - began) / len(jobs)
     for job, end in zip(jobs, ends, strict=True):
         advance(job, end, share)

@@ -74,7 +74,7 @@ def called(
     try:
         for callback in chosen(student):
             getattr(callback, hook)(student.trainer, own, *arguments)
-    except (stopping.Terminated, Exception) as error:
+    except (stopping.Terminated, Exception, SystemExit) as error:
         return error
     return None
 

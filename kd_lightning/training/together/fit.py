@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
+from pytorch_lightning.callbacks import EarlyStopping
 
-from kd_lightning.errors import KDError
 from kd_lightning.training.fit import PendingTraining, Training, fit
 from kd_lightning.training.together.callbacks import OneByOneCallbacks
 from kd_lightning.training.together.one_by_one import OneByOneModule, ResumePoints
-from kd_lightning.training.together.run import run_students
+from kd_lightning.training.together.run import Ends, FitOutcome, run_students
 from kd_lightning.training.together.student import Student
 from kd_lightning.training.together.teachers import share_teachers
 from kd_lightning.training.vectorized.eligibility import why_not_stacked
 from kd_lightning.training.vectorized.fit import train_stacked
 
-Ends = list[BaseException | None]
-"""For each training what ended it before its time; None = it is done."""
-SHARED_CALLBACKS = (EarlyStopping, LearningRateMonitor)
-"""Callbacks that ask their trainer for nothing but what each student has of its own."""
+SHARED_CALLBACKS = (EarlyStopping,)
+"""Classes of callbacks that ask their trainer for nothing but what each student has of its own."""
 
 
 def train_together(pending: Sequence[PendingTraining], stack: bool) -> Ends:
@@ -39,9 +36,9 @@ def train_together(pending: Sequence[PendingTraining], stack: bool) -> Ends:
                 share_teachers(list(trainings.values()))  # now: there may be no room for a teacher each
             else:
                 ends[place] = found
-        for place, reason in {place: why_by_itself(training) for place, training in trainings.items()}.items():
-            if reason:
-                training = trainings.pop(place)
+        for place, training in list(trainings.items()):
+            if reason := why_by_itself(training):
+                del trainings[place]
                 training.board.say(f"{training.stage.name}: by itself ({reason})")
                 ends[place] = fitted(training)
         together = trained([pending[place] for place in trainings], list(trainings.values()), stack)
@@ -60,18 +57,26 @@ def trained(pending: Sequence[PendingTraining], trainings: Sequence[Training], s
     for each in trainings:
         jobs = f"{others} other job{'s' * (others > 1)}"
         each.board.say(f"{each.stage.name}: in step with {jobs}, one pass of the teacher for all; {how}")
-    if not reason:
-        return [done_alone(*each) for each in zip(pending, train_stacked(trainings), strict=True)]
+    try:
+        outcome = step_one_by_one(trainings) if reason else train_stacked(trainings)
+    except (Exception, SystemExit) as error:  # before the first step
+        outcome = FitOutcome({}, frozenset(range(len(trainings))), error)
+    return [done_alone(each, outcome, number) for number, each in enumerate(pending)]
+
+
+def step_one_by_one(trainings: Sequence[Training]) -> FitOutcome:
+    """Train all, one student after the other on each batch."""
     students = [Student(training) for training in trainings]
     module = OneByOneModule(students)
     return run_students(students, module, OneByOneCallbacks(students), ResumePoints(module))
 
 
-def done_alone(pending: PendingTraining, end: BaseException | None) -> BaseException | None:
-    """How a training ended in one pass; where the pass itself failed, on memory for example, it goes on alone."""
-    if not isinstance(end, Exception) or isinstance(end, KDError):
+def done_alone(pending: PendingTraining, outcome: FitOutcome, number: int) -> BaseException | None:
+    """How a student has ended; where the fit itself failed, on memory for example, it goes on alone."""
+    end = outcome.end_of(number)
+    if number not in outcome.cut_off or not isinstance(end, (Exception, SystemExit)):
         return end
-    pending.board.say(f"stacked, it failed: {type(end).__name__}: {end}; goes on alone")
+    pending.board.say(f"the common fit failed: {type(end).__name__}: {end}; goes on alone")
     again = begun(pending)
     return fitted(again) if isinstance(again, Training) else again
 
@@ -96,7 +101,7 @@ def fitted(training: Training) -> BaseException | None:
 def why_by_itself(training: Training) -> str | None:
     """Why a training cannot have a part in a fit of several."""
     for callback in training.settings.callbacks():
-        if not isinstance(callback, SHARED_CALLBACKS):
+        if type(callback) not in SHARED_CALLBACKS:
             return f"{type(callback).__name__} may ask for the whole trainer"
     return None
 
@@ -105,5 +110,5 @@ def why_not(trainings: Sequence[Training]) -> str | None:
     """``why_not_stacked``; what cannot even be tried cannot be stacked."""
     try:
         return why_not_stacked(trainings)
-    except Exception as error:  # of networks and losses that are not ours
+    except (Exception, SystemExit) as error:  # of networks and losses that are not ours
         return f"{type(error).__name__}: {error}"

@@ -32,26 +32,25 @@ class OneByOneModule(StudentsModule):
         self.students = students
         self.networks = nn.ModuleList(members)  # so that they follow from device to device, and from train to eval
         self.nothing = nn.Parameter(torch.zeros(()))
-        self.points: list[dict[str, Any]] = []
+        self.points: dict[int, dict[str, Any]] = {}
         """The resume points from which the students go on; empty = from the beginning."""
-        self.steppers: list[tuple[Optimizer, LRScheduler]] = []
+        self.steppers: dict[int, tuple[Optimizer, LRScheduler]] = {}
 
     def configure_optimizers(self) -> Optimizer:
-        for member in self.members:
-            found = member.configure_optimizers()
-            self.steppers.append((found["optimizer"], found["lr_scheduler"]["scheduler"]))
-        for (optimizer, scheduler), point in zip(self.steppers, self.points, strict=False):
-            optimizer.load_state_dict(point["optimizer_states"][0])
-            scheduler.load_state_dict(point["lr_schedulers"][0])
+        for student in self.running:
+            with self.guarded(student):
+                found = self.members[student].configure_optimizers()
+                optimizer, scheduler = found["optimizer"], found["lr_scheduler"]["scheduler"]
+                if point := self.points.get(student):
+                    optimizer.load_state_dict(point["optimizer_states"][0])
+                    scheduler.load_state_dict(point["lr_schedulers"][0])
+                self.steppers[student] = optimizer, scheduler
         return torch.optim.SGD([self.nothing], lr=0.0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         for student in self.running:
-            with self.time_of(student):
-                try:
-                    self._step(student, batch, batch_idx)
-                except (Exception, SystemExit) as error:
-                    self.end(student, error)
+            with self.guarded(student):
+                self._step(student, batch, batch_idx)
         return torch.zeros(())
 
     def _step(self, student: int, batch: Batch, batch_idx: int) -> None:
@@ -95,18 +94,13 @@ class OneByOneModule(StudentsModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         for student in self.running:
-            with self.time_of(student):
-                try:
-                    self.members[student].validation_step(batch, batch_idx)
-                except (Exception, SystemExit) as error:
-                    self.end(student, error)
+            with self.guarded(student):
+                self.members[student].validation_step(batch, batch_idx)
 
     def check_finite(self, batch: Batch | None = None) -> None:
         for student in self.running:
-            try:
+            with self.guarded(student):
                 self.members[student].check_finite(batch)
-            except Exception as error:
-                self.end(student, error)
 
     def bring_up_to_date(self, student: int) -> SupervisedModule:
         return self.members[student]
@@ -130,10 +124,11 @@ class ResumePoints(AtomicCheckpointIO):
         self.module = module
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
-        students = self.module.students
-        self.module.points = [AtomicCheckpointIO().load_checkpoint(student.training.resume) for student in students]
-        for student, point in zip(students, self.module.points, strict=True):
-            student.training.module.load_state_dict(point["state_dict"])
-            student.restore(point)
-        own = {"state_dict": self.module.state_dict(), "optimizer_states": [], "lr_schedulers": [], "callbacks": {}}
-        return {**self.module.points[0], **own}
+        module = self.module
+        for number, student in enumerate(module.students):
+            with module.guarded(number):
+                point = module.points[number] = AtomicCheckpointIO().load_checkpoint(student.training.resume)
+                student.training.module.load_state_dict(point["state_dict"])
+                student.restore(point)
+        own = {"state_dict": module.state_dict(), "optimizer_states": [], "lr_schedulers": [], "callbacks": {}}
+        return {**module.points[module.running[0]], **own}

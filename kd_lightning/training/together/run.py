@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
@@ -12,10 +13,32 @@ from kd_lightning.training.together.student import Student
 from kd_lightning.training.together.students import AllEnded, StudentsModule
 from kd_lightning.training.together.teachers import share_teachers
 
+Ends = list[BaseException | None]
+"""For each training what ended it before its time; None = it is done."""
+
+
+@dataclass(frozen=True)
+class FitOutcome:
+    """How a fit of several students has ended.
+
+    Attributes:
+        errors: What ended a student before its time, as it would have ended alone, by number.
+        cut_off: Students that were at work when the fit itself ended. After SIGTERM they have a resume point.
+        cause: What ended the fit; None = all students are done or have ended.
+    """
+
+    errors: dict[int, BaseException]
+    cut_off: frozenset[int] = field(default_factory=frozenset)
+    cause: BaseException | None = None
+
+    def end_of(self, student: int) -> BaseException | None:
+        """What ended a student before its time; None = it is done."""
+        return self.cause if student in self.cut_off else self.errors.get(student)
+
 
 def run_students(
     students: Sequence[Student], module: StudentsModule, callbacks: StudentsCallback, checkpoint_io: CheckpointIO
-) -> list[BaseException | None]:
+) -> FitOutcome:
     """Train all; every folder ends as after a training of its own.
 
     Args:
@@ -23,10 +46,6 @@ def run_students(
         module: Of all.
         callbacks: Call those of each student.
         checkpoint_io: Reads the resume points of all.
-
-    Returns:
-        For each student what ended it before its time, as it would have ended alone; None = it is done. What is no single
-        student's has ended all that were still at work: after SIGTERM (``Terminated``) they have a resume point.
     """
     share_teachers([student.training for student in students])
     first = students[0].training
@@ -37,8 +56,10 @@ def run_students(
         assert not module.running
     except BaseException as error:
         cause = error
-    done = set(module.finished)
-    ends = [module.errors.get(number, None if number in done else cause) for number in range(len(students))]
-    for student, end in zip(students, ends, strict=True):
-        student.conclude("success" if end is None else "failed")
-    return ends
+    outcome = FitOutcome(dict(module.errors), frozenset(module.running if cause else ()), cause)
+    for number, student in enumerate(students):
+        try:
+            student.conclude("failed" if outcome.end_of(number) else "success")
+        except (Exception, SystemExit) as error:
+            outcome.errors.setdefault(number, error)
+    return outcome

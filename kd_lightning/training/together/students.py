@@ -61,6 +61,19 @@ class StudentsModule(QuickModule):
             raise AllEnded
 
     @contextmanager
+    def guarded(self, student: int) -> Iterator[None]:
+        """Around what is done for one student alone: what goes wrong ends that one alone.
+
+        Raises:
+            AllEnded: It was the last.
+        """
+        try:
+            with self.time_of(student):
+                yield
+        except (Exception, SystemExit) as error:
+            self.end(student, error)
+
+    @contextmanager
     def time_of(self, student: int) -> Iterator[None]:
         """Around what is done for one student alone."""
         began = time.perf_counter()
@@ -95,13 +108,16 @@ class StudentsModule(QuickModule):
 
     def on_train_start(self) -> None:
         for student in self.running:
-            self.members[student].on_train_start()
+            with self.guarded(student):
+                self.members[student].on_train_start()
 
     def on_validation_epoch_start(self) -> None:
         for student in self.running:
-            self.members[student].metrics.reset()
+            with self.guarded(student):
+                self.members[student].metrics.reset()
 
     def on_validation_epoch_end(self) -> None:
         for student in self.running:  # in the precision in which Lightning logs
-            found = self.members[student].metrics.compute()
-            self.values[student] = {f"val_{name}": torch.tensor(float(value)) for name, value in found.items()}
+            with self.guarded(student):
+                found = self.members[student].metrics.compute()
+                self.values[student] = {f"val_{name}": torch.tensor(float(value)) for name, value in found.items()}

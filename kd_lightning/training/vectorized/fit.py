@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kd_lightning.store import content_key
 from kd_lightning.training.fit import Training
 from kd_lightning.training.together.callbacks import VectorizedCallbacks
-from kd_lightning.training.together.run import run_students
+from kd_lightning.training.together.run import FitOutcome, run_students
 from kd_lightning.training.together.student import Student
 from kd_lightning.training.vectorized.module import StackedModule
 from kd_lightning.training.vectorized.optimizer import spans_of
@@ -15,22 +15,20 @@ from kd_lightning.training.vectorized.probe import fits_side_by_side
 from kd_lightning.training.vectorized.resume import JoinedResumePoints
 
 
-def train_stacked(trainings: Sequence[Training]) -> list[BaseException | None]:
+def train_stacked(trainings: Sequence[Training]) -> FitOutcome:
     """Train all at once. ``why_not_stacked`` has found nothing against it.
 
     Args:
         trainings: About to start.
-
-    Returns:
-        As from ``run_students``.
     """
     order = sorted(range(len(trainings)), key=lambda place: optimizer_kind(trainings[place]))
     students = [Student(trainings[place]) for place in order]
     modules = [student.training.module for student in students]
     spans = spans_of([optimizer_kind(student.training) for student in students])
     module = StackedModule(modules, spans, wide=fits_side_by_side(modules[0].network, modules[0].task))
-    ends = run_students(students, module, VectorizedCallbacks(students), JoinedResumePoints(students, spans))
-    return [ends[order.index(place)] for place in range(len(trainings))]
+    found = run_students(students, module, VectorizedCallbacks(students), JoinedResumePoints(students, spans))
+    errors = {order[student]: error for student, error in found.errors.items()}
+    return FitOutcome(errors, frozenset(order[student] for student in found.cut_off), found.cause)
 
 
 def optimizer_kind(training: Training) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,17 +12,20 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import load
 
 from kd_lightning.data.datamodule import RowsDataset
-from kd_lightning.errors import CheckpointWriteError, KDError, NonFiniteLossError
+from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError, NonFiniteLossError
 from kd_lightning.experiment import built_checks
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.pending import Steps
+from kd_lightning.losses.logits.kd import KD
 from kd_lightning.process import stopping
 from kd_lightning.sweeps.cohort.limits import students_that_fit, unfit
 from kd_lightning.sweeps.cohort.run_cohort import CohortJob, advance_in_turn
+from kd_lightning.tasks.metrics import Accuracy
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.live import LiveTeacher
 from kd_lightning.training.together.teachers import RememberingTeacher
@@ -200,6 +204,67 @@ def test_each_student_s_loggers_are_told_what_those_of_a_separate_run_are(tmp_pa
         texts = [(tmp_path / place / str(number) / logs).read_text() for place in ("alone", "together")]
         assert texts[0] == texts[1]
         assert "val_cross_entropy" in texts[0]
+
+
+class Planted(Exception):
+    """The fault."""
+
+
+class BadLogger(CSVLogger):
+    """Fails at its end."""
+
+    def finalize(self, status: str) -> None:
+        raise Planted
+
+
+class BadMetric(Accuracy):
+    """Fails when it is asked."""
+
+    def compute(self) -> Any:
+        raise Planted
+
+
+class BadLoss(KD):
+    """Fails as a loss of the user's own may."""
+
+    def __init__(self, error: str, **more: Any) -> None:
+        super().__init__(**more)
+        self.error = error
+
+    def forward(self, *given: Any) -> torch.Tensor:
+        if self.error == "exit":
+            sys.exit(3)
+        if self.error == "error":
+            raise Planted
+        raise ConfigError("planted")
+
+
+def node(name: str, **more: Any) -> dict[str, Any]:
+    return {"_target_": f"tests.training.together.test_one_fit.{name}", **more}
+
+
+@pytest.mark.parametrize("stack", [False, True])
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        pytest.param(
+            {"logger": {"csv": node("BadLogger", save_dir="FOLDER/{stage}", version=0)}}, Planted, id="logger"
+        ),
+        pytest.param({"task__metrics__accuracy": node("BadMetric")}, Planted, id="metric"),
+        pytest.param({"loss": {"kd": node("BadLoss", error="error")}}, Planted, id="loss"),
+        pytest.param({"loss": {"kd": node("BadLoss", error="config")}}, ConfigError, id="refusal"),
+        pytest.param({"loss": {"kd": node("BadLoss", error="exit")}}, SystemExit, id="exit"),
+    ],
+)
+def test_what_goes_wrong_with_one_job_is_no_other_s_concern(
+    fault: dict[str, Any], kind: type[BaseException], stack: bool, tmp_path: Path, separate: list[Any]
+) -> None:
+    fault = json.loads(json.dumps(fault).replace("FOLDER", str(tmp_path)))
+    found, errors = side_by_side(tmp_path, [*JOBS, {"temperature": 3.0, **fault}], stack=stack)
+    assert isinstance(errors[3], kind), "positive control: the fault fired"
+    assert errors[:3] == [None] * 3
+    for each, alone in zip(found, separate, strict=False):
+        assert_near(stored(each), alone)
 
 
 def test_a_callback_that_may_ask_for_the_whole_trainer_is_trained_by_itself(tmp_path: Path) -> None:
