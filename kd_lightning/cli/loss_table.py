@@ -1,4 +1,4 @@
-"""The table of losses, read from their docstrings: ``docs/losses.md`` and ``kd ls loss``.
+"""The table of losses, read from their docstrings: ``docs/reference/losses.md`` and ``kd ls loss``.
 
 Sources are parsed, not imported, so that it takes no torch. ``python -m kd_lightning.cli.loss_table`` prints the page.
 """
@@ -64,7 +64,7 @@ def loss_rows(files: Mapping[str, Path]) -> list[LossRow]:
 
 
 def render_loss_page() -> str:
-    """``docs/losses.md``: our own losses."""
+    """``docs/reference/losses.md``: our own losses."""
     files = {path.stem: path for path in (conf_dir() / "loss").glob("*.yaml")}
     return HEAD + "".join(_markdown(row) for row in loss_rows(files))
 

@@ -7,7 +7,7 @@ from typing import Any
 from kd_lightning.errors import ConfigError
 
 WIDE_VOCABULARY = 4096
-"""Classes from which it pays; figures in docs/performance.md."""
+"""Classes from which it pays; figures in docs/reference/performance.md."""
 AUTO = "auto"
 
 

@@ -1,6 +1,6 @@
 """How cost grows: with the vocabulary, with the jobs of a cohort, with the size of the stored teacher outputs; as pictures.
 
-    python -m scripts.bench.growth --pictures docs          # about 5 minutes on 2 cores; tables on standard output
+    python -m scripts.bench.growth --pictures docs/reference          # about 5 minutes on 2 cores; tables on standard output
 
   vocabulary   one student step of W1 (LSTM 1 x 128, 700 positions, teacher's hidden states of width 512 at hand), losses from
                whole logits and by chunks, V = 1,000 to 128,000

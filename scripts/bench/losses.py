@@ -51,7 +51,7 @@ WORKS = {
 }
 COMMON = ("student.pretrain_steps=0", "alpha=0.5", "validate_every=100")
 OTHER_TASKS = {
-    "balanced_kd": "is kd where classes are equally frequent; on a long tail: docs/imbalance.md",
+    "balanced_kd": "is kd where classes are equally frequent; on a long tail: docs/how-to/long-tailed-data.md",
     "minilm": "needs the attention of transformers",
     "minilm2": "needs the attention of transformers",
     "tinybert": "needs the attention of transformers",

@@ -12,14 +12,14 @@ from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.errors import KDError
 from tests.losses.test_laws import NAMES, build
 
-PAGE = conf_dir().parent / "docs" / "losses.md"
+PAGE = conf_dir().parent / "docs" / "reference" / "losses.md"
 FILES = {name: conf_dir() / "loss" / f"{name}.yaml" for name in NAMES}
 ROWS = {row.name: row for row in loss_rows(FILES)}
 
 
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == render_loss_page(), (
-        "python -m kd_lightning.cli.loss_table > docs/losses.md"
+        "python -m kd_lightning.cli.loss_table > docs/reference/losses.md"
     )
 
 

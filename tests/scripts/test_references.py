@@ -38,4 +38,4 @@ def test_a_difference_is_expected_where_it_is_explained(differs: bool, explained
 
 def test_the_document_says_which_losses_have_no_peer() -> None:
     names = ", ".join(f"`{name}`" for name in without_peer())
-    assert f"No peer has: {names}." in (ROOT / "docs" / "references.md").read_text(encoding="utf-8")
+    assert f"No peer has: {names}." in (ROOT / "docs" / "explanation" / "references.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The headline's error rate where the truth is known, with a few hundred sweeps; docs/sweeps.md has 10,000."""
+"""The headline's error rate where the truth is known, with a few hundred sweeps; docs/explanation/verdicts.md has 10,000."""
 
 from __future__ import annotations
 
