@@ -175,7 +175,7 @@ def jobs_of(words: Iterable[str]) -> list[list[str]]:
     first, last = [], []
     for override in OverridesParser.create().parse_overrides(list(words)):
         if not override.is_sweep_override():
-            values = [override.input_line]
+            values = [str(override.input_line)]
         elif override.is_choice_sweep():
             key = override.get_key_element()
             values = [f"{key}={value}" for value in override.sweep_string_iterator()]
