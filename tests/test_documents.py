@@ -16,8 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from kd_lightning.cli.completion import VERBS, VERBS_OF
-from kd_lightning.config.conf_files import conf_dir, groups
+from kd_lightning.cli.completion import COMPLETED_VERBS, VERBS_OF
+from kd_lightning.config.conf_files import conf_dir, list_groups
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.config.old_words import refuse_old_words
 from kd_lightning.config.settings_checks import check_settings
@@ -33,7 +33,7 @@ NOTEBOOK = ROOT / "docs" / "lab-notebook.md"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
-COMMAND = re.compile(rf"((?:[A-Z_]+=\S+ )*)(kd (?:{'|'.join(VERBS)})\b.*)")
+COMMAND = re.compile(rf"((?:[A-Z_]+=\S+ )*)(kd (?:{'|'.join(COMPLETED_VERBS)})\b.*)")
 EXAMPLES = re.compile(r"mine|my_|wide_mlp|logit_mse\.yaml|born_again|blobs")
 """Files that a reader is told to write."""
 FLAGS = {
@@ -110,7 +110,7 @@ def test_every_path_in_backticks_is_there(name: str) -> None:
 
 def is_choice(path: str) -> bool:
     """``model/lstm_lm``: a file of ``conf/``."""
-    return (conf_dir() / f"{path}.yaml").is_file() or path in groups()
+    return (conf_dir() / f"{path}.yaml").is_file() or path in list_groups()
 
 
 def module_files(module: str) -> tuple[str, ...]:
@@ -165,7 +165,7 @@ def test_every_other_verb_is_one(place: tuple[str, str]) -> None:
     if verb in VERBS_OF and rest and not rest[0].startswith("-"):
         assert rest[0] in VERBS_OF[verb]
     if verb == "ls" and rest and "GROUP" not in rest[0]:
-        assert rest[0].rstrip(";") in groups()
+        assert rest[0].rstrip(";") in list_groups()
     if verb == "cp" and "FILE" not in rest[:1]:
         assert all(is_choice(each) for each in rest)
 
@@ -234,7 +234,7 @@ def test_every_knob_and_group_is_in_the_reference() -> None:
     assert isinstance(file, dict)
     knobs = set(leaves({key: value for key, value in file.items() if key not in ("defaults", "hydra")}))
     assert "teacher.steps" in knobs
-    shown = groups()
+    shown = list_groups()
     assert [name for name in sorted(knobs - set(shown)) if f"`{name}`" not in text] == []
     groups_of_ours = [name for name in shown if not name.startswith("hydra/")]
     assert [name for name in groups_of_ours if f"`{name}`" not in text and f"`{name}@" not in text] == []

@@ -1,4 +1,4 @@
-"""A tenth or less of the rows of ``scripts/faults/`` that no other test holds; the full numbers: docs/reference/fault-matrix.md.
+"""A tenth or less of the rows of ``scripts/faults/`` that no other test holds; in full: docs/reference/fault-matrix.md.
 
 Elsewhere: kill -9 of whole runs in test_kill.py, jobs of a sweep that go down in sweeps/test_faults.py, dead leaders in
 sweeps/test_leader.py, killed ranks in test_ranks.py. Eight sweeps at once, and random kills of whole sweeps and cohorts, take
