@@ -3,7 +3,7 @@
 A step has thousands of short parallel regions, and at the end of each the threads wait for the last one. GNU's libgomp, which
 torch's wheels for Linux bring along, looks 300,000 times (some milliseconds) before a thread sleeps. On a quiet machine that is
 the fastest way. Beside another busy process, the thread that waits keeps a core from the one it waits for, and a step takes
-more than three times as long: see "Beside other programs" in docs/reference/performance.md.
+more than three times as long: see "Beside other programs" in docs/explanation/speed.md.
 
 The environment fixes the number of looks when libgomp is loaded. But libgomp looks only 100 times as long as a process has more
 OpenMP threads than cores. So while others are busy, an idle thread of ours has OpenMP threads of its own. No bit depends on it.
