@@ -14,7 +14,13 @@ from kd_lightning.errors import KDError
 from kd_lightning.experiment.console import TerminalBoard
 from kd_lightning.results.report.sweep.files import read_pool
 from kd_lightning.results.statistics.over_seeds import list_configurations
-from kd_lightning.results.statistics.power import POWER, SHARED, count_seeds_needed, estimate_gain_sd, smallest_gain
+from kd_lightning.results.statistics.power import (
+    DEFAULT_SHARED,
+    POWER,
+    count_seeds_needed,
+    estimate_gain_sd,
+    smallest_gain,
+)
 from kd_lightning.results.statistics.seed_groups import (
     SeedGroup,
     compute_sample_sd,
@@ -172,7 +178,7 @@ def estimate_shared(jobs: Sequence[Job]) -> float:
     """How much of the luck all configurations of a seed share, as the sweep found it; what is usual where it has but one."""
     found = [(one.null, len(one.seeds)) for one in list_configurations(jobs) if one.null]
     shares = [estimate_gain_sd(null, seeds)[1] for null, seeds in found if null.comparisons > 1]
-    return statistics.median(shares) if shares else SHARED
+    return statistics.median(shares) if shares else DEFAULT_SHARED
 
 
 def students_alone(groups: Sequence[SeedGroup]) -> list[float]:

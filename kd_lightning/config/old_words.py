@@ -35,7 +35,7 @@ RENAMED = {
 """Old -> new, a row for each. ``NAME`` stands for the setting, for all inside of it (``NAME.x``), and for either side of
 ``GROUP@PACKAGE``; ``GROUP@PACKAGE`` and ``NAME=VALUE`` stand for just that, and come before ``NAME``. A network's settings
 need no row: ``student.hidden`` is now ``student.model.hidden``."""
-WORD = re.compile(r"([+~]*)((?:hydra\.sweeper\.params\.)?)([^=]*)(=?)(.*)", re.DOTALL)
+OVERRIDE_PATTERN = re.compile(r"([+~]*)((?:hydra\.sweeper\.params\.)?)([^=]*)(=?)(.*)", re.DOTALL)
 """Sign, where a search keeps what it tries, name, equals sign, value; fits every text."""
 
 
@@ -64,7 +64,7 @@ def in_new_words(word: str) -> tuple[Sequence[str], str]:
         >>> in_new_words("hard_loss=cross_entropy")
         ([], 'hard_loss=cross_entropy')
     """
-    split = WORD.fullmatch(word)
+    split = OVERRIDE_PATTERN.fullmatch(word)
     assert split is not None
     sign, place, name, equals, value = split.groups()
     if word.startswith("-") or not (equals or "~" in sign):  # a flag, its value, or no setting at all

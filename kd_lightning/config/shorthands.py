@@ -22,7 +22,7 @@ ROLES = tuple(UNDER)
 """``ROLE=NAME`` chooses the role's model."""
 OF_STUDENT = ("optimizer", "scheduler", "hard_loss")
 """Without a role, these are the student's: they are what sweeps vary."""
-WORD = re.compile(r"([+~]*)([^=@]*)(.*)", re.DOTALL)
+SHORTHAND_PATTERN = re.compile(r"([+~]*)([^=@]*)(.*)", re.DOTALL)
 """Sign, name up to an ``@``, the rest; fits every text."""
 
 
@@ -35,7 +35,7 @@ def expand(word: str) -> str:
         >>> expand("optimizer.lr=0.1"), expand("teacher.steps=5")
         ('student.optimizer.lr=0.1', 'teacher.steps=5')
     """
-    match = WORD.fullmatch(word)
+    match = SHORTHAND_PATTERN.fullmatch(word)
     assert match is not None
     sign, name, rest = match.groups()
     if rest.startswith("@") or not (rest or sign == "~"):  # a place is named already; no setting at all

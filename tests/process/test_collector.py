@@ -13,21 +13,21 @@ from tests.support.cli import DIGITS
 
 STATES = """
 import gc
-from kd_lightning.process.collector import at_rest, go_on
+from kd_lightning.process.collector import pause_collection, resume_collection
 
 def state():
     return gc.isenabled(), gc.get_freeze_count() > 0
 
-go_on()
+resume_collection()
 print(state())
-with at_rest():
+with pause_collection():
     print(state())
-    go_on()
+    resume_collection()
     print(state())
 print(state())
 gc.unfreeze()
 try:
-    with at_rest():
+    with pause_collection():
         raise ValueError
 except ValueError:
     print(state())
@@ -35,9 +35,9 @@ except ValueError:
 LEADING = """
 import gc
 from hydra_plugins.kd_launchers import SubmititLauncher
-from kd_lightning.process.collector import at_rest
+from kd_lightning.process.collector import pause_collection
 
-with at_rest():
+with pause_collection():
     SubmititLauncher("local", "unused").setup(hydra_context=None, task_function=None, config=None)
     print(gc.isenabled())
 """

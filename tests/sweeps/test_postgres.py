@@ -161,8 +161,8 @@ def test_a_server_that_goes_away_costs_no_result(
 def test_the_lock_of_a_killed_process_is_free(url: str, tmp_path: Path) -> None:
     """A process that is killed while it claims leaves the lock to the next one."""
     code = (
-        "import sys, time; from pathlib import Path; from kd_lightning.sweeps.search.storage import storage_of\n"
-        "with storage_of(sys.argv[1], Path(), 'made-up').lock():\n"
+        "import sys, time; from pathlib import Path; from kd_lightning.sweeps.search.storage import choose_storage\n"
+        "with choose_storage(sys.argv[1], Path(), 'made-up').lock():\n"
         "    print('held', flush=True); time.sleep(600)"
     )
     import sys

@@ -18,7 +18,7 @@ from kd_lightning.results.statistics.critical_values import SHARES, NullDistribu
 from kd_lightning.results.statistics.verdict import CONFIDENCE_LEVEL
 
 POWER = 0.8
-SHARED = 0.5
+DEFAULT_SHARED = 0.5
 MOST_SEEDS = 1000
 
 
@@ -35,7 +35,12 @@ def expect_null_gain(sd: float, seeds: int, comparisons: int, shared: float) -> 
 
 
 def compute_power(
-    gain: float, sd: float, seeds: int, comparisons: int = 1, shared: float = SHARED, level: float = CONFIDENCE_LEVEL
+    gain: float,
+    sd: float,
+    seeds: int,
+    comparisons: int = 1,
+    shared: float = DEFAULT_SHARED,
+    level: float = CONFIDENCE_LEVEL,
 ) -> float:
     """The chance that a sweep shows a gain of this size.
 
@@ -61,7 +66,7 @@ def smallest_gain(
     sd: float,
     seeds: int,
     comparisons: int = 1,
-    shared: float = SHARED,
+    shared: float = DEFAULT_SHARED,
     level: float = CONFIDENCE_LEVEL,
     power: float = POWER,
 ) -> float:
@@ -96,7 +101,7 @@ def count_seeds_needed(
     gain: float,
     sd: float,
     comparisons: int = 1,
-    shared: float = SHARED,
+    shared: float = DEFAULT_SHARED,
     level: float = CONFIDENCE_LEVEL,
     power: float = POWER,
 ) -> int | None:

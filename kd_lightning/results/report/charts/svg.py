@@ -26,7 +26,7 @@ DOTS = (  # one shape per style, about 7 px wide, so that no line is told by its
     "M-1 -3.5h2v7h-2z",
     "M-4 0l4 -2l4 2l-4 2z",
 )
-CHOSEN = "chosen on validation"
+CHOSEN_LABEL = "chosen on validation"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def legend_places(chart: Chart, width: int) -> list[tuple[float, int, str, int]]
     """Left edge in pixels, row, label and style of each entry, wrapped to ``width``; style -1 is the chosen ring."""
     entries = list(chart.legend().items())
     if any(series.chosen for series in chart.series):
-        entries.append((CHOSEN, -1))
+        entries.append((CHOSEN_LABEL, -1))
     places, left, row = [], 0.0, 0
     for label, style in entries:
         size = 44 + LETTER_WIDTH * len(label)
@@ -179,6 +179,6 @@ def draw_series(series: Series, frame: Frame, name: str) -> list[str]:
                 )
     if series.chosen:
         x, y = frame.place(series.chosen)
-        words = f"{series.label}, {CHOSEN}: step {series.chosen[0]:,}, {format_significant(series.chosen[1])}"
+        words = f"{series.label}, {CHOSEN_LABEL}: step {series.chosen[0]:,}, {format_significant(series.chosen[1])}"
         parts.append(f'<circle class="ring" cx="{x:g}" cy="{y:g}" r="6"><title>{escape(words)}</title></circle>')
     return parts
