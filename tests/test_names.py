@@ -10,14 +10,7 @@ from pathlib import Path
 import kd_lightning
 
 PACKAGE = Path(kd_lightning.__file__).parent
-EXEMPT = {
-    "T": "a type variable",
-    "Fixed": "data/columns.py: rows of one length; losses/weighting/fixed.py: fixed weights, named so by configurations",
-    "HEADER": "data/prepared.py: bytes kept free for a file's header; metrics_log.py: the first line of its CSV file",
-    "LOOK": "seconds between two looks, at a lock (store.py) and at a stage that another process makes (run_cohort.py)",
-    "OWN": "training/vectorized: settings that are a student's own, and the prefix of its tensors",
-    "begun": "training/fit.py: a training has left something; training/together/fit.py: the trainings themselves",
-}
+EXEMPT = {"T": "a type variable"}
 
 
 def top_level_statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -23,7 +23,7 @@ CHUNK_BYTES = 2**24
 """About so many bytes are read at a time where a whole column is gone through."""
 
 
-class Fixed(Protocol):
+class FixedColumn(Protocol):
     """A column whose rows all have the same shape."""
 
     dtype: torch.dtype
@@ -41,11 +41,11 @@ class Fixed(Protocol):
         """The rows from the first to before the last, not to be written into."""
         ...
 
-    def select(self, rows: Tensor) -> Fixed:
+    def select(self, rows: Tensor) -> FixedColumn:
         """The column of these rows [n] int64, in this order."""
         ...
 
-    def head(self, count: int) -> Fixed:
+    def head(self, count: int) -> FixedColumn:
         """The column of the first rows, or of all if there are fewer."""
         ...
 
@@ -200,7 +200,7 @@ class Ragged:
                 [7, 0]])
     """
 
-    def __init__(self, values: Fixed, offsets: Fixed, rows: Tensor | None = None) -> None:
+    def __init__(self, values: FixedColumn, offsets: FixedColumn, rows: Tensor | None = None) -> None:
         self.values = values
         self.offsets = offsets
         self.rows = rows

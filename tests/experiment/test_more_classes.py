@@ -79,7 +79,7 @@ def test_with_a_loss_that_compares_class_by_class_it_is_refused(tmp_path: Path) 
 
 @pytest.mark.parametrize(("role", "classes"), [("teacher", CLASSES - 1), ("student", CLASSES + 2)])
 def test_fewer_or_another_student_are_refused(role: str, classes: int, tmp_path: Path) -> None:
-    run = experiment(tmp_path, loss=UNIVERSAL, **{f"{role}__classes": classes})
+    run = experiment(tmp_path, loss=UNIVERSAL, **{f"{role}__model__classes": classes})
     with pytest.raises(ClassMismatchError, match=f"the {role} gives {classes} classes, the data has 3: set"):
         run.check()
 

@@ -56,7 +56,7 @@ def test_a_student_with_the_same_features_answers_as_its_teacher() -> None:
         (
             MLP(3, 4, (5,)),
             "head:input",
-            "Linear\\(in_features=5.*Linear\\(in_features=8.*student\\.width=8, and the same classes",
+            "Linear\\(in_features=5.*Linear\\(in_features=8.*student\\.model\\.width=8, and the same classes",
         ),
         (MLP(3, 4, (8,)), "head", "name what layers read, as head:input"),
     ],
@@ -90,7 +90,7 @@ def test_classes_that_differ_are_named_before_training(changes: dict[str, Any], 
 
 
 def test_widths_that_differ_are_named_before_training(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"loss\.simkd\.match: .*in_features=7.*student\.width=9"):
+    with pytest.raises(ConfigError, match=r"loss\.simkd\.match: .*in_features=7.*student\.model\.width=9"):
         experiment(tmp_path, **CHANGES | {"student__model__width": 7}).check()
 
 
@@ -153,7 +153,7 @@ class Tied(nn.Module):
 
 def test_weights_that_another_layer_has_as_well_are_not_overwritten() -> None:
     loss = SimKD([{"student": "head:input", "teacher": "head:input"}])
-    with pytest.raises(ConfigError, match=r"shares its weights.*student\.tie_weights=false"):
+    with pytest.raises(ConfigError, match=r"shares its weights.*student\.model\.tie_weights=false"):
         loss.attach(Tied(), Tied())
 
 

@@ -149,7 +149,7 @@ def test_trainings_of_one_fit_have_the_threads_of_one(
 ) -> None:
     busy[0] = 2.0
     found: list[int] = []
-    monkeypatch.setattr(together, "begun", lambda pending: found.append(torch.get_num_threads()) or Stop())
+    monkeypatch.setattr(together, "begin_or_explain", lambda pending: found.append(torch.get_num_threads()) or Stop())
     one = experiment(tmp_path)
     pending = PendingTraining(one.stage("teacher"), one.entry("teacher"), one.builder.trainer, one.context.board)  # type: ignore[arg-type]
     ends = together.train_together([pending, pending], stack=False)

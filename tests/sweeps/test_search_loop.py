@@ -232,7 +232,7 @@ def test_an_objective_that_leads_to_nothing_stops_the_search(tmp_path: Path) -> 
 
 def test_several_objectives_end_in_a_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def job(folder: Path, values: dict[str, str]) -> None:
-        size = int(values["student.hidden"])
+        size = int(values["student.model.hidden"])
         publish_json(folder / RESULTS_FILE, results(1 / size + (size % 2), size))
         end_job(folder, DONE)
 
@@ -241,7 +241,7 @@ def test_several_objectives_end_in_a_front(tmp_path: Path, capsys: pytest.Captur
         n_trials=6, words=words, objectives=[VAL, SIZE], sampler=lambda seed: Grid(space_of(*words).parameters)
     )
     search_in(tmp_path, shared, job)
-    front = {shared.study.trials[number].params["student.hidden"] for number in study_json(tmp_path)["best"]}
+    front = {shared.study.trials[number].params["student.model.hidden"] for number in study_json(tmp_path)["best"]}
     assert front == {1, 2, 4, 6}
     assert "4 trials that no other one beats in everything:" in capsys.readouterr().out
 

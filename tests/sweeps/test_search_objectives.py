@@ -65,7 +65,7 @@ def test_a_test_value_is_refused(path: str, direction: str | None) -> None:
         (["models.distilled.val"], "has no value"),
         ([{"direction": "minimize"}], "has no value"),
         ([{"value": "a.val", "way": "minimize"}], "unknown key 'way'"),
-        ([{"value": "a.val", "direction": "minimize"}], "did you mean 'minimize'?"),
+        ([{"value": "a.val", "direction": "minimise"}], "did you mean 'minimize'?"),
         ([{"value": "models.distilled.paramters"}], "say whether to minimize or maximize it, as direction: minimize"),
         ([{"value": "models.distilled.paramters"}], "did you mean 'parameters'?"),
     ],

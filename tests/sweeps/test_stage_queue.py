@@ -58,6 +58,12 @@ def claims(*answers: Answer) -> tuple[StageClaims, Any]:
     return StageClaims(theirs, Path("nowhere") / DONE_STAGES), ours
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that a pool gives up are recorded."""
+    monkeypatch.chdir(tmp_path)
+
+
 def test_a_job_asks_before_a_stage_and_says_when_it_is_over() -> None:
     claimed, leader = claims(GO)
     with claimed.claim("teacher/1", 40, waiting=lambda: pytest.fail("the answer was there")):

@@ -141,7 +141,7 @@ def test_log_holds_the_same_terms(tmp_path: Path) -> None:
     ids=["weights that fall", "teacher without a head", "label smoothing", "few labels", "accumulation", "ddp", "fsdp"],
 )
 def test_in_every_setting(changes: dict[str, Any], tmp_path: Path) -> None:
-    if "teacher" in changes:
+    if "teacher__model" in changes:
         with pytest.raises(ConfigError, match="chunked_loss=true: TinyNet has no `body`"):
             experiment(tmp_path, chunked_loss=True, **{**NETWORKS, **changes}).check()
         return

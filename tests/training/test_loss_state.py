@@ -143,7 +143,7 @@ def test_a_forced_distillation_begins_and_ends_the_same(remembered: tuple[Path, 
 
 def test_jobs_side_by_side_carry_what_each_carries_alone(tmp_path: Path) -> None:
     jobs = [{**REMEMBERING, "temperature": 1.0}, *({**REMEMBERING, "alpha": alpha} for alpha in (0.3, 0.9))]
-    together, errors, _ = side_by_side(tmp_path / "together", jobs)
+    together, errors = side_by_side(tmp_path / "together", jobs)
     assert errors == [None] * 3
     for job, found in zip(jobs, together, strict=True):
         alone = experiment(tmp_path / "alone", **job)

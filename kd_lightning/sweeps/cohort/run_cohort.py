@@ -38,7 +38,7 @@ from kd_lightning.training.matmul import matmul_precision
 from kd_lightning.training.together.fit import train_together
 
 LOG = "cohort.log"
-LOOK = 0.2
+LOOK_SECONDS = 0.2
 """Seconds between two looks at what another process holds."""
 SAME = (
     "teacher",
@@ -257,7 +257,7 @@ def advance_in_turn(jobs: Sequence[CohortJob], most: int, stack: bool) -> None:
             train_group(next(iter(groups.values()))[:most], stack)
         left = [job for job in jobs if not job.over]
         if left and not groups:
-            time.sleep(LOOK)
+            time.sleep(LOOK_SECONDS)
 
 
 def train_group(jobs: Sequence[CohortJob], stack: bool) -> None:

@@ -28,6 +28,7 @@ from hydra.core.override_parser.types import (
 )
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from kd_lightning.config.shorthands import expand
 from kd_lightning.errors import ConfigError, did_you_mean
 
 LOG_TAG = "log"
@@ -155,7 +156,8 @@ def read_searched_parameter(override: Override) -> SearchedParameter:
         distribution, choices = read_distribution(sweep, log=LOG_TAG in sweep.tags)
     except ValueError as error:
         raise ConfigError(f"{written}: {error}") from error
-    return SearchedParameter(override.get_key_element(), override.key_or_group, written, distribution, choices)
+    group = expand(f"{override.key_or_group}=").partition("@")[0].rstrip("=")
+    return SearchedParameter(override.get_key_element(), group, written, distribution, choices)
 
 
 Choices = tuple[tuple[Any, str], ...]

@@ -17,7 +17,7 @@ from kd_lightning.safety.inside import is_plain_file
 from kd_lightning.store import publish, write_error
 from kd_lightning.training.supervised import SupervisedModule
 
-HEADER = "step,split,name,value\n"
+METRICS_HEADER = "step,split,name,value\n"
 PREFIX = "val_"
 
 
@@ -36,7 +36,7 @@ class MetricsLog(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            publish(self.path, HEADER + "".join(lines_up_to(self.path, trainer.global_step)))
+            publish(self.path, METRICS_HEADER + "".join(lines_up_to(self.path, trainer.global_step)))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: object, batch_idx: int

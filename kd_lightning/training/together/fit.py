@@ -30,7 +30,7 @@ def train_together(pending: Sequence[PendingTraining], stack: bool) -> Ends:
         ends: Ends = [None] * len(pending)
         trainings: dict[int, Training] = {}
         for place, each in enumerate(pending):
-            found = begun(each)
+            found = begin_or_explain(each)
             if isinstance(found, Training):
                 trainings[place] = found
                 share_teachers(list(trainings.values()))  # now: there may be no room for a teacher each
@@ -77,11 +77,11 @@ def done_alone(pending: PendingTraining, outcome: FitOutcome, number: int) -> Ba
     if number not in outcome.cut_off or not isinstance(end, (Exception, SystemExit)):
         return end
     pending.board.say(f"the common fit failed: {type(end).__name__}: {end}; goes on alone")
-    again = begun(pending)
+    again = begin_or_explain(pending)
     return fitted(again) if isinstance(again, Training) else again
 
 
-def begun(pending: PendingTraining) -> Training | BaseException:
+def begin_or_explain(pending: PendingTraining) -> Training | BaseException:
     """The training; or what is wrong with it, which is no other job's concern."""
     try:
         return pending.begin()

@@ -11,7 +11,7 @@ from kd_lightning.training.checkpoint_io import AtomicCheckpointIO
 from kd_lightning.training.together.student import Student
 from kd_lightning.training.vectorized.optimizer import Span, joined_states
 
-OWN, STACKED = "network.", "stack.network."
+OWN_PREFIX, STACKED_PREFIX = "network.", "stack.network."
 """Before the names of a network's tensors in the state of a student's own module, and in that of all students'."""
 
 
@@ -40,7 +40,9 @@ class JoinedResumePoints(AtomicCheckpointIO):
         return {
             **points[0],
             "state_dict": {
-                STACKED + name.removeprefix(OWN): torch.stack([point["state_dict"][name] for point in points])
+                STACKED_PREFIX + name.removeprefix(OWN_PREFIX): torch.stack(
+                    [point["state_dict"][name] for point in points]
+                )
                 for name in names
             },
             "optimizer_states": [optimizer],

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from kd_lightning.errors import TrialPruned
+from kd_lightning.experiment.pending import run_alone
 from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.experiment.train_stage import obtain
 from kd_lightning.store import Entry
@@ -43,7 +44,7 @@ def train_teacher(tmp_path: Path, folder: Path, *more: pl.Callback) -> Entry:
     one = experiment(tmp_path)
     stage, entry = one.stage("teacher"), one.context.store.entry("teacher", "tiny")
     watched = [PruningReports(folder, MONITOR), *more]
-    obtain(stage, entry, replace(one.builder.trainer, callbacks=lambda: watched), SilentBoard())
+    run_alone(obtain(stage, entry, replace(one.builder.trainer, callbacks=lambda: watched), SilentBoard()))
     return entry
 
 
