@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kd_lightning.results.sweep_folder import Sweep
+from kd_lightning.process.stopping import Terminated
+from kd_lightning.results.sweep_folder import JOB_FILE, PREEMPTED, RUNNING, Sweep
+from kd_lightning.results.sweep_records import begin_job
+from kd_lightning.sweeps.cohort import run_cohort
+from kd_lightning.sweeps.cohort.run_cohort import Composed
 from kd_lightning.sweeps.launchers.orders_for import split_into_cohorts
 from kd_lightning.sweeps.launchers.worker import Order
 from tests.support.cli import DIGITS, kd
@@ -108,6 +114,24 @@ def test_a_limit_that_is_no_number_is_said_before_any_job(
 
 def order(number: int, *overrides: str) -> Order:
     return Order("sweep", number, f"/folder/{number}", ["run"], list(overrides), "/")
+
+
+def test_jobs_that_have_not_begun_record_the_signal_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ready(order: Order) -> Composed:
+        return Composed(replace(order, folder=str(tmp_path / str(order.number))), {}, [])
+
+    def stopped(jobs: list[Composed], begun: set[int], *limits: Any) -> None:
+        begun.add(0)  # which records its own end
+        raise Terminated
+
+    monkeypatch.setattr(run_cohort, "composed", ready)
+    monkeypatch.setattr(run_cohort, "run_composed", stopped)
+    for number in range(3):
+        begin_job(tmp_path / str(number), number, [])
+    with pytest.raises(Terminated):
+        run_cohort.run_together([order(number) for number in range(3)], most=None, stack=True)
+    states = [json.loads((tmp_path / str(number) / JOB_FILE).read_text())["state"] for number in range(3)]
+    assert states == [RUNNING, PREEMPTED, PREEMPTED]
 
 
 def test_jobs_that_can_share_come_into_the_same_cohort() -> None:

@@ -33,7 +33,7 @@ class OneByOneModule(StudentsModule):
         self.networks = nn.ModuleList(members)  # so that they follow from device to device, and from train to eval
         self.nothing = nn.Parameter(torch.zeros(()))
         self.points: dict[int, dict[str, Any]] = {}
-        """The resume points from which the students go on; empty = from the beginning."""
+        """The resume points from which the students go on, until their optimizers have them; empty = from the beginning."""
         self.steppers: dict[int, tuple[Optimizer, LRScheduler]] = {}
 
     def configure_optimizers(self) -> Optimizer:
@@ -41,7 +41,7 @@ class OneByOneModule(StudentsModule):
             with self.guarded(student):
                 found = self.members[student].configure_optimizers()
                 optimizer, scheduler = found["optimizer"], found["lr_scheduler"]["scheduler"]
-                if point := self.points.get(student):
+                if point := self.points.pop(student, None):
                     optimizer.load_state_dict(point["optimizer_states"][0])
                     scheduler.load_state_dict(point["lr_schedulers"][0])
                 self.steppers[student] = optimizer, scheduler

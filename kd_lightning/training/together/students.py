@@ -29,7 +29,7 @@ class StudentsModule(QuickModule):
 
     Attributes:
         errors: What ended a student before its time.
-        finished: Students that stopped early, as their callbacks wished.
+        finished: Students whose training is over, by its last step or because their callbacks wished so.
         values: The last validation's metrics of each student, as Lightning logs them.
     """
 

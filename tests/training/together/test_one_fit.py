@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import load
 
@@ -23,11 +24,15 @@ from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.pending import Steps
 from kd_lightning.losses.logits.kd import KD
 from kd_lightning.process import stopping
+from kd_lightning.sweeps.cohort import run_cohort
 from kd_lightning.sweeps.cohort.limits import students_that_fit, unfit
 from kd_lightning.sweeps.cohort.run_cohort import CohortJob, advance_in_turn
 from kd_lightning.tasks.metrics import Accuracy
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.live import LiveTeacher
+from kd_lightning.training.callbacks import checkpoints
+from kd_lightning.training.fit import PendingTraining
+from kd_lightning.training.together.one_by_one import OneByOneModule
 from kd_lightning.training.together.teachers import RememberingTeacher
 from kd_lightning.types import Batch, Outputs
 from tests.support.rounding import tolerance
@@ -267,11 +272,59 @@ def test_what_goes_wrong_with_one_job_is_no_other_s_concern(
         assert_near(stored(each), alone)
 
 
-def test_a_callback_that_may_ask_for_the_whole_trainer_is_trained_by_itself(tmp_path: Path) -> None:
-    timer = {"callbacks": {"timer": {"_target_": "pytorch_lightning.callbacks.Timer"}}}
-    found, errors = side_by_side(tmp_path, [timer, *({**timer, "alpha": alpha} for alpha in (0.2, 0.4))])
+class OwnStopping(EarlyStopping):
+    """May do more than its base, in any hook."""
+
+
+@pytest.mark.parametrize(
+    ("callback", "name"),
+    [
+        ({"_target_": "pytorch_lightning.callbacks.Timer"}, "Timer"),
+        ({**node("OwnStopping"), "monitor": "val_cross_entropy", "mode": "min"}, "OwnStopping"),
+    ],
+)
+def test_a_callback_that_may_ask_for_the_whole_trainer_is_trained_by_itself(
+    callback: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    watched = {"callbacks": {"own": callback}}
+    found, errors = side_by_side(tmp_path, [watched, *({**watched, "alpha": alpha} for alpha in (0.2, 0.4))])
     assert errors == [None] * 3
-    assert any("by itself (Timer" in line for line in found[0].context.board.lines)  # type: ignore[attr-defined]
+    assert any(f"by itself ({name}" in line for line in found[0].context.board.lines)  # type: ignore[attr-defined]
+
+
+def test_an_error_while_a_job_is_put_into_a_group_is_that_job_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group_of = run_cohort.group_of
+
+    def unreadable(pending: PendingTraining) -> Any:
+        if pending.stage.name == "distill" and pending.stage.contents["alpha"] == 0.3:
+            raise OSError("planted")
+        return group_of(pending)
+
+    monkeypatch.setattr(run_cohort, "group_of", unreadable)
+    _, errors = side_by_side(tmp_path, JOBS)
+    assert [type(error) for error in errors] == [type(None), OSError, type(None)]
+
+
+def test_resume_points_are_not_kept_once_they_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    start = OneByOneModule.on_train_start
+
+    def counted(module: OneByOneModule) -> None:
+        left.append(len(module.points))
+        start(module)
+
+    monkeypatch.setattr(OneByOneModule, "on_train_start", counted)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            checkpoints, "asked_to_stop", lambda trainer: trainer.max_steps == 6 and trainer.global_step == 2
+        )
+        _, errors = side_by_side(tmp_path, JOBS)
+    assert [type(error) for error in errors] == [stopping.Terminated] * 3, "positive control: there are points to load"
+    _, errors = side_by_side(tmp_path, JOBS)
+    assert errors == [None] * 3
+    assert set(left) == {0}
 
 
 def test_each_batch_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
