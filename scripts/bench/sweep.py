@@ -275,10 +275,11 @@ def prepare(name: str, place: Path) -> None:
     from kd_lightning.config.conf_files import conf_dir
     from kd_lightning.config.instantiate import build_node
     from kd_lightning.config.resolve import resolve_config
+    from kd_lightning.config.shorthands import expand
     from kd_lightning.experiment.experiment import Experiment
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        settings = resolve_config(compose("config", [*WORKS[name].words, f"outputs={place}", "folder=x"]))
+        settings = resolve_config(compose("config", [*map(expand, WORKS[name].words), f"outputs={place}", "folder=x"]))
     splits = Experiment(settings, build_node, [], Silent()).builder.dataset.prepared.splits
     rows = {split: {name: table[name].clone() for name in table.columns} for split, table in splits.items()}
     torch.save(rows, place / "rows.pt")
