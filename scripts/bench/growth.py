@@ -23,12 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 
-from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.config.instantiate import build_node
-from kd_lightning.config.resolve import resolve_config
 from kd_lightning.experiment.experiment import Experiment, Found
 from kd_lightning.experiment.pending import Steps
 from kd_lightning.experiment.settings import TEACHER
@@ -44,6 +41,7 @@ from kd_lightning.sweeps.cohort.run_cohort import CohortJob, advance_in_turn
 from kd_lightning.training.fit import lightning_is_quiet
 from kd_lightning.types import LinearLogits
 from scripts.bench.interleaved import Silent
+from scripts.bench.settings import compose_settings
 
 ROUNDS = 3
 VOCABULARIES = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000)
@@ -108,9 +106,8 @@ class Step:
 
 def settings(outputs: str, *words: str) -> dict[str, Any]:
     """Composed settings of a job with one soft stage."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        shared = ["student.pretrain_steps=0", "validate_every=100000", "checkpoint_every=100000", "folder=x"]
-        return resolve_config(compose("config", [*words, *shared, f"outputs={outputs}"]))
+    shared = ["student.pretrain_steps=0", "validate_every=100000", "checkpoint_every=100000", "folder=x"]
+    return compose_settings(*words, *shared, f"outputs={outputs}")
 
 
 def cohort(steps: int = 300) -> dict[str, Points]:

@@ -40,6 +40,7 @@ from kd_lightning.results.statistics.seed_sentences import format_fine_differenc
 from kd_lightning.results.sweep_folder import DONE, Job, parse_params, read_sweep
 from kd_lightning.safety.versions import list_versions
 from scripts.bench.interleaved import ROOT, Silent, head, row
+from scripts.bench.settings import compose_settings
 
 MNIST = ("experiment=mnist5k", "teacher.model.channels=[16,32]", "teacher.steps=600", "student.steps=400")
 WORKS = {
@@ -149,11 +150,8 @@ def json_text(found: dict[str, Any]) -> str:
 def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
     """One step of the student with a loss."""
     import torch
-    from hydra import compose, initialize_config_dir
 
-    from kd_lightning.config.conf_files import conf_dir
     from kd_lightning.config.instantiate import build_node
-    from kd_lightning.config.resolve import resolve_config
     from kd_lightning.experiment.experiment import Experiment
     from kd_lightning.experiment.settings import softness
     from kd_lightning.training.loss_setup import prepare_module
@@ -165,8 +163,7 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
         "outputs=outputs/bench_losses",
         "folder=x",
     ]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        settings = resolve_config(compose("config", overrides))
+    settings = compose_settings(*overrides)
     builder = Experiment(settings, build_node, [], Silent()).builder
     teacher = builder.teacher_outputs(builder.network("teacher"), builder.sources()[0])
     module = builder.distilling(teacher, builder.network("student"), 1000, 0, softness(settings)).train()

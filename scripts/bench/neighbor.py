@@ -24,6 +24,7 @@ from typing import Any
 
 from kd_lightning.process.machine_load import usable_cores
 from scripts.bench.interleaved import Answers, Side, Silent, head, median, ratio, rounds, row, serve
+from scripts.bench.settings import compose_settings
 
 NEIGHBORS = {"alone": 0, "beside one": 1, "beside two": 2}
 OURS, BY_HAND = "ours", "by hand"
@@ -40,17 +41,12 @@ class Teacher:
     def __init__(self, steps: int, outputs: str) -> None:
         import logging
 
-        from hydra import compose, initialize_config_dir
-
-        from kd_lightning.config.conf_files import conf_dir
         from kd_lightning.config.instantiate import build_node
-        from kd_lightning.config.resolve import resolve_config
         from kd_lightning.experiment.experiment import Experiment
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         words = [f"outputs={outputs}", "folder=x", "data.limit=6000", f"teacher.steps={steps}"]
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            self.settings = resolve_config(compose("config", words))
+        self.settings = compose_settings(*words)
         self.steps, self.outputs, self.build = steps, Path(outputs), build_node
         self.experiment = Experiment(self.settings, build_node, [], Silent())
 

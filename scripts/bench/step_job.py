@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scripts.bench.interleaved import Silent
+from scripts.bench.settings import compose_settings
 
 Weights = dict[str, Tensor]
 VOCABULARY, CONTEXT = 10_000, 35
@@ -21,7 +22,7 @@ TEACHER, STUDENT = {"embedding": 256, "hidden": 512, "layers": 2}, {"embedding":
 W1 = [
     *(f"data.vocab_size={VOCABULARY}", f"data.context={CONTEXT}", "data.batch_size=20", "data.eval_batch_size=20"),
     *(
-        f"{role}.{key}={value}"
+        f"{role}.model.{key}={value}"
         for role, sizes in (("teacher", TEACHER), ("student", STUDENT))
         for key, value in sizes.items()
     ),
@@ -66,11 +67,7 @@ class Job:
     def __init__(self, name: str, overrides: list[str], outputs: str, device: str) -> None:
         import logging
 
-        from hydra import compose, initialize_config_dir
-
-        from kd_lightning.config.conf_files import conf_dir
         from kd_lightning.config.instantiate import build_node
-        from kd_lightning.config.resolve import resolve_config
         from kd_lightning.experiment.experiment import Experiment
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -79,8 +76,7 @@ class Job:
         budget += ["teacher.optimizer.lr=0"]  # or the sides' own ways to train it would differ in the last digits
         words = [*job, *overrides, f"outputs={outputs}", "folder=x", *budget]
         words += ["trainer.accelerator=gpu"] if device == "cuda" else []
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            self.settings = resolve_config(compose("config", words))
+        self.settings = compose_settings(*words)
         source = self.settings["data"]["source"]
 
         def built(node: Any) -> Any:

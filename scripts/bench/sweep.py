@@ -52,6 +52,7 @@ from typing import Any
 import torch
 
 from scripts.bench.interleaved import Silent
+from scripts.bench.settings import compose_settings
 from scripts.bench.sweep_by_hand import script
 
 KD = [sys.executable, "-m", "kd_lightning.cli.main", "run"]
@@ -270,16 +271,10 @@ def tests(results: dict[str, Any]) -> Result:
 
 def prepare(name: str, place: Path) -> None:
     """The work's rows: in a store, as a run would have prepared them, and in a file for the script."""
-    from hydra import compose, initialize_config_dir
-
-    from kd_lightning.config.conf_files import conf_dir
     from kd_lightning.config.instantiate import build_node
-    from kd_lightning.config.resolve import resolve_config
-    from kd_lightning.config.shorthands import expand
     from kd_lightning.experiment.experiment import Experiment
 
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        settings = resolve_config(compose("config", [*map(expand, WORKS[name].words), f"outputs={place}", "folder=x"]))
+    settings = compose_settings(*WORKS[name].words, f"outputs={place}", "folder=x")
     splits = Experiment(settings, build_node, [], Silent()).builder.dataset.prepared.splits
     rows = {split: {name: table[name].clone() for name in table.columns} for split, table in splits.items()}
     torch.save(rows, place / "rows.pt")
