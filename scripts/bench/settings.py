@@ -15,8 +15,9 @@ def compose_settings(*words: str) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
 
     from kd_lightning.config.conf_files import conf_dir
+    from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
     from kd_lightning.config.resolve import resolve_config
-    from kd_lightning.config.shorthands import expand
 
+    register_with_hydra()  # from here on, Hydra knows the shorthands
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return resolve_config(compose("config", [expand(word) for word in words]))
+        return resolve_config(compose(CONFIG_NAME, list(words)))
