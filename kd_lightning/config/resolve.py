@@ -9,19 +9,26 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
+from kd_lightning.config.open_settings import fill_open_settings
 from kd_lightning.config.resolution import SettingsTooLargeError, resolve_node
 from kd_lightning.errors import ConfigError
 from kd_lightning.safety.error_text import to_one_line
 
 
 def resolve_config(config: DictConfig) -> dict[str, Any]:
-    """The composed configuration as plain, resolved data.
+    """The composed configuration as plain, resolved data; what it leaves open is read from the files that tell it.
 
     Raises:
         ConfigError: Something is missing or an interpolation leads nowhere.
+        KDError: A file cannot be read, or does not tell what is asked of it.
     """
     for missing in _unset(OmegaConf.to_container(config, resolve=False)):
         raise ConfigError(f"{missing} is not set: give it a value with {missing}=...")
+    settings = _resolve(config)
+    return _resolve(config) if fill_open_settings(config, settings) else settings
+
+
+def _resolve(config: DictConfig) -> dict[str, Any]:
     try:
         settings = resolve_node(config)
     except SettingsTooLargeError as error:

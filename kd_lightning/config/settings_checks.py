@@ -10,6 +10,7 @@ from kd_lightning.config.old_words import RENAMED
 from kd_lightning.config.shorthands import OF_STUDENT, PARTS, ROLES, UNDER
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.experiment.ranges import check_ranges
+from kd_lightning.experiment.settings import trains_teacher
 
 GROUPS = (
     "scheme",
@@ -78,13 +79,12 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     _check_named(settings)
     _check_trainer(settings["trainer"])
     teacher = settings["teacher"]
-    if teacher["checkpoint"] and "teacher" in settings["force"]:
+    brought_by = "teacher.checkpoint" if teacher["checkpoint"] else "teacher.train=false"
+    if not trains_teacher(settings) and "teacher" in settings["force"]:
+        raise ConfigError(f"force=[teacher] with {brought_by}: there is no training to run again; drop one of them")
+    if not trains_teacher(settings) and teacher["hard_loss"]:
         raise ConfigError(
-            "force=[teacher] with teacher.checkpoint: there is no training to run again; drop one of them"
-        )
-    if teacher["checkpoint"] and teacher["hard_loss"]:
-        raise ConfigError(
-            "teacher.hard_loss with teacher.checkpoint: that teacher is trained already; drop the checkpoint, or set "
+            f"teacher.hard_loss with {brought_by}: that teacher is trained already; have one trained, or set "
             "hard_loss@teacher.hard_loss=cross_entropy"
         )
     check_ranges(settings)
@@ -129,6 +129,8 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"matmul_precision={products!r}: not one of {', '.join(PRODUCTS)}{hint}")
     if not isinstance(settings["outputs"], str):
         raise ConfigError(f"outputs={settings['outputs']!r}: a folder is expected")
+    if not isinstance(settings["teacher"]["train"], bool):
+        raise ConfigError(f"teacher.train={settings['teacher']['train']!r}: true or false is expected")
     checkpoint = settings["teacher"]["checkpoint"]
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")

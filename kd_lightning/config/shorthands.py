@@ -14,7 +14,7 @@ from kd_lightning.safety.redaction import redact_override
 PARTS = ("model", "optimizer", "scheduler", "hard_loss")
 """What teacher and student each choose a file of, from the group of that name."""
 UNDER = {
-    "teacher": (*PARTS, "steps", "seed", "checkpoint", "num_labeled"),
+    "teacher": (*PARTS, "steps", "seed", "train", "checkpoint", "num_labeled"),
     "student": (*PARTS, "steps", "pretrain_steps", "num_labeled"),
 }
 """Role -> its settings."""
@@ -24,6 +24,31 @@ OF_STUDENT = ("optimizer", "scheduler", "hard_loss")
 """Without a role, these are the student's: they are what sweeps vary."""
 SHORTHAND_PATTERN = re.compile(r"([+~]*)([^=@]*)(.*)", re.DOTALL)
 """Sign, name up to an ``@``, the rest; fits every text."""
+
+
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
+"""``data=FILE`` with one of these is a table of texts."""
+HUB_PREFIX = "hf:"
+"""``teacher=hf:FOLDER`` or ``hf:NAME`` is a pretrained model."""
+
+
+def expand_files(words: Iterable[str]) -> list[str]:
+    """The words of a command, those that name a file or a model as the choice of what reads it and its path.
+
+    Example:
+        >>> expand_files(["data=reviews.csv", "teacher=hf:models/MiniLM", "seed=1"])
+        ['data=table', 'data.path=reviews.csv', 'teacher=hf', 'teacher.model.path=models/MiniLM', 'seed=1']
+    """
+    found: list[str] = []
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == "data" and value.lower().endswith(TABLE_ENDINGS):
+            found += ["data=table", f"data.path={value}"]
+        elif name in ROLES and value.startswith(HUB_PREFIX):
+            found += [f"{name}=hf", f"{name}.model.path={value.removeprefix(HUB_PREFIX)}"]
+        else:
+            found.append(word)
+    return found
 
 
 def expand(word: str) -> str:

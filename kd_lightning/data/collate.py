@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -15,16 +16,22 @@ Collate = Callable[[Table, Tensor], Batch]
 """Rows [B] int64 of a table -> their batch."""
 
 
-def collate_rows(table: Table, rows: Tensor, fill: Mapping[str, float] | None = None) -> Batch:
+def collate_rows(
+    table: Table,
+    rows: Tensor,
+    fill: Mapping[str, float] | None = None,
+    masks: Mapping[str, str] = MappingProxyType({"inputs": ATTENTION_MASK}),
+) -> Batch:
     """Some rows as a batch: every column but ``group``, and ``index``.
 
     Integers are widened to int64. Ragged columns are padded to the longest row of the batch. Then ``mask`` is False where a
-    ragged target is padding, and ``attention_mask`` [B, T] bool where ragged inputs are.
+    ragged target is padding, and ``attention_mask`` [B, T] bool where ragged inputs are, unless the table has it.
 
     Args:
         table: The rows of a split.
         rows: [B] int64.
         fill: name -> what a ragged column of that name is padded with; else 0.
+        masks: name -> what the mask of a ragged column of that name is called in the batch.
 
     Example:
         >>> collate_rows(Table({"inputs": torch.eye(2), "targets": torch.tensor([1, 0])}), torch.tensor([1]))
@@ -38,8 +45,8 @@ def collate_rows(table: Table, rows: Tensor, fill: Mapping[str, float] | None = 
         if isinstance(values, RaggedRows):
             real = values.mask()
             values = values.pad((fill or {}).get(name, 0))
-            if name == "inputs" and ATTENTION_MASK not in table:
-                batch[ATTENTION_MASK] = real
+            if name in masks and masks[name] not in table:
+                batch[masks[name]] = real
             if name == "targets":
                 batch["mask"] = _combine(batch["mask"], real) if "mask" in batch else real
         elif name == "mask" and "mask" in batch:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kd_lightning.data.collate import Collate
-from kd_lightning.data.labels import LABELED, draw_labeled_rows
+from kd_lightning.data.labels import LABELED, flag_labeled_rows
 from kd_lightning.data.loader import InMemoryLoader
 from kd_lightning.data.samplers import EvaluationBatches, TrainingBatches
 from kd_lightning.data.source import Prepared
@@ -66,7 +66,7 @@ class ExperimentData(pl.LightningDataModule):
         steps: Optimizer steps of the stage.
         first_step: Optimizer steps of earlier stages on the same stream of rows.
         seed: Order of the rows and choice of the labeled ones.
-        labeled: How many training rows have a label, None = all. Stratified by class.
+        labeled: How many training rows have a label, None = all that the data has. Stratified by class.
         only_labeled: True = train on the labeled rows alone (a supervised stage); False = on all rows, flagged.
         eval_batch_size: Rows of one validation or test batch on each device.
         accumulate: Batches for each optimizer step.
@@ -105,9 +105,9 @@ class ExperimentData(pl.LightningDataModule):
         self.accumulate = accumulate
         self.workers = workers
         train = prepared.splits["train"]
-        flags = None if labeled is None else draw_labeled_rows(train, labeled, seed)
+        flags = flag_labeled_rows(train, labeled, seed)
         self.train_ids = flags.nonzero().flatten() if only_labeled and flags is not None else None
-        shape = train.column("inputs").row_shape
+        shape = train.column("inputs").row_shape if channels_last else ()
         if channels_last and len(shape) != 3:
             raise ConfigError(
                 f"channels_last=true is for images [channels, height, width], and the data's rows have the shape "

@@ -55,18 +55,27 @@ def class_rows(table: Table, num_classes: int) -> Tensor:
     return counts
 
 
-def draw_labeled_rows(table: Table, count: int, seed: int) -> Tensor:
-    """Which rows keep their label: see ``labeled_rows``. Targets are read where each row has one, and no others.
+def flag_labeled_rows(table: Table, count: int | None, seed: int) -> Tensor | None:
+    """Which rows have a label that may be read, [N] bool; None = all.
 
     Args:
-        table: Training rows.
-        count: As in ``labeled_rows``.
+        table: Training rows; those of a transfer set have ``labeled`` False already.
+        count: How many keep it, drawn as in ``labeled_rows``; None = all that have one. Targets are read where each row has
+            one, and no others.
         seed: As in ``labeled_rows``.
 
     Raises:
         ConfigError: ``count`` is not possible.
     """
-    return labeled_rows(table["targets"] if has_one_class_each(table) else torch.zeros(len(table), 1), count, seed)
+    flags = table[LABELED] if LABELED in table else None
+    if count is None:
+        return flags
+    targets = table["targets"] if has_one_class_each(table) else torch.zeros(len(table), 1)
+    if flags is None:
+        return labeled_rows(targets, count, seed)
+    rows = flags.nonzero().flatten()
+    kept = rows[labeled_rows(targets[rows], count, seed)]
+    return torch.zeros_like(flags).index_fill(0, kept, True)
 
 
 def has_one_class_each(table: Table) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from kd_lightning.data.labels import class_rows, has_one_class_each
+from kd_lightning.data.labels import LABELED, class_rows, has_one_class_each
 from kd_lightning.data.source import Prepared
 from kd_lightning.errors import ConfigError
 from kd_lightning.seeds import derive_seed
@@ -48,6 +48,9 @@ def long_tailed(prepared: Prepared, ratio: float, num_classes: int) -> Prepared:
     if "mask" in train:
         targets = targets.masked_fill(~train["mask"], -1)
     kept = torch.zeros(len(targets), dtype=torch.bool)
+    if LABELED in train:  # rows without a label have no class to be frequent or rare: all of them stay
+        kept = ~train[LABELED]
+        targets = targets.masked_fill(kept, -1)
     for label, count in enumerate(wanted):
         kept[order[targets[order] == label][:count]] = True
     splits = {**prepared.splits, "train": train.select(kept.nonzero().flatten())}

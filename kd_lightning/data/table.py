@@ -1,7 +1,8 @@
 """The rows of a split: named columns of equal length, with a number for each row and, where needed, groups of rows.
 
 Columns that every task knows: ``inputs`` and ``targets``; where needed ``mask`` (bool, True = the target counts) and ``group``
-([N] int64: rows of one group, a speech or a speaker, are not independent, and comparisons resample whole groups).
+([N] int64: rows of one group, a speech or a speaker, are not independent, and comparisons resample whole groups). Rows of texts
+have ``text`` instead of ``inputs``: see ``data/texts.py``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from kd_lightning.data.columns import Column, InMemory, Ragged, RaggedRows, rows
 from kd_lightning.errors import TableError
 
 GROUP = "group"
+TEXT, TEXT_PAIR = "text", "text_pair"
+"""Columns of raw texts, ragged uint8: the UTF-8 bytes of each row."""
 
 
 class Table:

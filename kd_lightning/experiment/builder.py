@@ -29,7 +29,7 @@ from kd_lightning.losses.base import Loss, lasting, teacher_taps
 from kd_lightning.losses.weighting.base import Weighting
 from kd_lightning.process.cpu_threads import on_cpu
 from kd_lightning.seeds import derive_seed
-from kd_lightning.tasks.base import CountsClasses, Task, why_whole
+from kd_lightning.tasks.base import CountsClasses, ReadsTexts, Task, why_whole
 from kd_lightning.tasks.chunking import chunks
 from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
@@ -76,13 +76,18 @@ class Builder:
             self._grouped = self._task.with_class_groups(self.dataset.training_rows)
         return self._grouped
 
+    def task_of(self, role: str) -> Task:
+        """The task as the networks of the teacher or the student read it."""
+        task = self.task
+        return task.for_role(role) if isinstance(task, ReadsTexts) else task
+
     def trained_task(self, role: str) -> Task:
         """The task with the hard loss that the teacher, or the student in all of its stages, is trained with.
 
         Raises:
             ConfigError: It cannot have that one.
         """
-        node, task = self.settings[role]["hard_loss"], self.task
+        node, task = self.settings[role]["hard_loss"], self.task_of(role)
         if not node:
             return task
         if not isinstance(task, CountsClasses):
@@ -125,7 +130,8 @@ class Builder:
     def network(self, role: str) -> nn.Module:
         """The untrained network of a role; its start depends on the role's seed alone."""
         torch.manual_seed(derive_seed(seed_of(self.settings, role), "init"))
-        return with_all_sizes(self.build(self.settings[role]["model"]), self._task, role)
+        task = self._task.for_role(role) if isinstance(self._task, ReadsTexts) else self._task
+        return with_all_sizes(self.build(self.settings[role]["model"]), task, role)
 
     def losses(self) -> dict[str, Loss]:
         """The soft terms by name, untrained."""
@@ -135,7 +141,7 @@ class Builder:
         for term in found.values():
             if term.counts_classes:
                 term.expect_classes(self.dataset.class_rows(STUDENT))
-        attach_losses(found, self.network, self.task, seed, rows=len(self.dataset))
+        attach_losses(found, self.network, self.task_of, seed, rows=len(self.dataset))
         return found
 
     @property
@@ -163,10 +169,10 @@ class Builder:
         """The teacher's outputs may be written to disk."""
         return isinstance(self.build(self.settings["teacher_outputs"]), STORING)
 
-    def teacher_outputs(self, network: nn.Module, source: TeacherSource) -> TeacherOutputs:
-        """The teacher's outputs from a source, not connected yet."""
+    def teacher_outputs(self, role: str, network: nn.Module, source: TeacherSource) -> TeacherOutputs:
+        """The outputs of a teaching network of that role from a source, not connected yet."""
         rows = {} if source.shards is None else {"shards": source.shards}
-        outputs: TeacherOutputs = self.build(source.node)(network=network, task=self.task, **rows)
+        outputs: TeacherOutputs = self.build(source.node)(network=network, task=self.task_of(role), **rows)
         return outputs
 
     def counted_source(self, role: str, source: TeacherSource) -> Settings:
@@ -181,7 +187,7 @@ class Builder:
         """
         text = repr((role, source.node))
         if text not in self._counted:
-            outputs = self.teacher_outputs(self.network(role), TeacherSource(source.node))
+            outputs = self.teacher_outputs(role, self.network(role), TeacherSource(source.node))
             outputs.connect(teacher_taps(self.losses()), by_rows=self.chunked(STUDENT, soft=True))
             self._counted[text] = dict(outputs.counted(source.node))
         return self._counted[text]

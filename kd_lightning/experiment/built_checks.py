@@ -79,7 +79,7 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
     at_once = settings["data"]["batch_size"] // (accumulated_batches(settings) * world)
     for role in (TEACHER, STUDENT):
         classwise = builder.classwise() if role == TEACHER else None
-        parts = builder.network(role), builder.task, dataset.prepared
+        parts = builder.network(role), builder.task_of(role), dataset.prepared
         classes = check_network(*parts, role, at_once, classwise, bool(settings["channels_last"]))
         dataset.rows(role, 1, only_labeled=True)
         with explain_build_errors(f"{role}.hard_loss"):
@@ -90,7 +90,7 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
             builder.supervised(role, 1).configure_optimizers()
     teaching = sorted({stage.role for stage in stages if isinstance(stage.work, OutputsWork)})
     for role, source in itertools.product(teaching, builder.sources()):
-        teacher = builder.teacher_outputs(builder.network(role), source)
+        teacher = builder.teacher_outputs(role, builder.network(role), source)
         module = builder.distilling(teacher, builder.network(STUDENT), 1, 0, softness(settings))
         if splits_networks(trainer):
             module.refuse_splitting()

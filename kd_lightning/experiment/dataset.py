@@ -13,15 +13,18 @@ from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import SPLITS, Prepared, Source
+from kd_lightning.data.table import TEXT
+from kd_lightning.data.texts import CUT, IDS, encode_rows, with_ids
+from kd_lightning.data.tokenizers.base import TextTokenizer
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.preflight import check_row_shape
-from kd_lightning.experiment.settings import accumulated_batches, seed_of
+from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, seed_of
 from kd_lightning.experiment.stage import DATA
 from kd_lightning.process.sizes import parse_size
 from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.store import Entry, content_key
-from kd_lightning.tasks.base import Task
+from kd_lightning.tasks.base import ReadsTexts, Task
 
 
 class Dataset:
@@ -40,6 +43,7 @@ class Dataset:
         self.task = task
         self.num_classes = task.num_classes
         self._map_above = parse_memory_map_above(context.settings["data"])
+        self._reads_texts = isinstance(task, ReadsTexts)
         self._class_rows: dict[str, Tensor] = {}
 
     @property
@@ -106,6 +110,7 @@ class Dataset:
         board.start(DATA)
         prepared, fingerprint, reused = context.once(made_of, lambda: self._read_entry(entry, source))
         prepared.check(self.num_classes)
+        self._check_kind(prepared)
         check_row_shape(prepared, data.get("shape"))
         sizes = ", ".join(f"{split} {len(prepared.splits[split])}" for split in SPLITS)
         board.done(DATA, f"{sizes} rows" + (f" (reused {shorten_hash(entry.key)})" if reused else ""))
@@ -113,7 +118,53 @@ class Dataset:
             board.say(
                 "warning: all training rows have the same class, so there is nothing to learn: look at data.source"
             )
+        if self._reads_texts:
+            encoded = {role: self._encode(role, entry) for role in (TEACHER, STUDENT)}
+            prepared = with_ids(prepared, encoded)
         return prepared, fingerprint
+
+    def _check_kind(self, prepared: Prepared) -> None:
+        """The task reads texts where the rows are texts.
+
+        Raises:
+            ConfigError: Not so.
+        """
+        are_texts = TEXT in prepared.splits["train"]
+        if are_texts and not self._reads_texts:
+            raise ConfigError("the rows are texts, and the task reads numbers: set task=text_classification")
+        if self._reads_texts and not are_texts:
+            raise ConfigError("the task reads texts, and the rows have no column text: set data=table data.path=FILE.csv")
+
+    def _encode(self, role: str, raw: Entry) -> Prepared:
+        """The rows of an entry as ids of a role's tokenizer, from the store or made now.
+
+        Raises:
+            ConfigError: The role's network has no tokenizer.
+        """
+        context = self.context
+        node = context.settings[role]["model"].get("tokenizer")
+        if not node:
+            name = str(context.settings[role]["model"].get("_target_")).rpartition(".")[2]
+            raise ConfigError(f"{role}.model: {name} has no tokenizer to read texts with: choose one that has, as {role}=bilstm")
+        tokenizer: TextTokenizer = context.build(node)
+        key = content_key({"rows": raw.key, "tokenizer": node, "code": context.code(["kd_lightning.data.texts"], node)})
+        entry = context.store.entry(IDS, key)
+
+        def made() -> Prepared:
+            with entry.lock(waiting=lambda: context.board.say("data: another process reads the texts, waiting")):
+                if entry.problem() is not None:
+                    entry.clear()
+                    write_prepared(entry, encode_rows(read_prepared(raw, self._map_above)[0], tokenizer))
+                return read_prepared(entry, self._map_above)[0]
+
+        encoded: Prepared = context.once((IDS, str(entry.folder)), made)
+        cut = {split: count for split in SPLITS if (count := encoded.facts[f"{split} {CUT}"])}
+        if cut:
+            counts = ", ".join(f"{count} {split}" for split, count in cut.items())
+            context.board.say(
+                f"{role}: texts longer than {tokenizer.max_length} tokens are cut ({counts}): {role}.model.tokenizer.max_length"
+            )
+        return encoded
 
     def _read_entry(self, entry: Entry, source: Source) -> tuple[Prepared, str, bool]:
         """Rows, fingerprint, and whether they were there already."""

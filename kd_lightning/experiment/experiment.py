@@ -166,7 +166,7 @@ class Experiment:
             record, rows[stage.name] = evaluate_model(
                 entry=self.context.store.entry(TEST, stage_keys.tested(builder, stage)),
                 network=partial(self.parts.trained, stage),
-                task=builder.task,
+                task=builder.task_of(stage.role),
                 data=builder.dataset.rows(STUDENT, 1, only_labeled=False),
                 trainer=builder.trainer.trainer,
                 board=board,

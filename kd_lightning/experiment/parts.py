@@ -12,7 +12,7 @@ from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.driver import look_ahead
 from kd_lightning.experiment.outputs_work import OutputsWork
 from kd_lightning.experiment.pretrained_teacher import PretrainedWork
-from kd_lightning.experiment.settings import STUDENT, TEACHER, Softness, TeacherSource, soft_alone, softness
+from kd_lightning.experiment.settings import STUDENT, TEACHER, Softness, TeacherSource, soft_alone, softness, trains_teacher
 from kd_lightning.experiment.stage import Stage, Stages, TrainedStage
 from kd_lightning.experiment.training_work import TrainingWork
 from kd_lightning.models.weights import find_teacher, load_weights
@@ -44,17 +44,20 @@ class Parts:
         self._training = TrainingWork(builder)
 
     def teacher(self, name: str = "teacher", title: str = "teacher", label: str = "teacher") -> Stage:
-        """The teacher, on the labels it has; or the one that ``teacher.checkpoint`` brings."""
-        checkpoint = self.settings[TEACHER]["checkpoint"]
-        if not checkpoint:
+        """The teacher, on the labels it has; or one that is brought: by ``teacher.checkpoint``, or as the pretrained model
+        that its settings name."""
+        if trains_teacher(self.settings):
             return self._supervised(name, title, label, TEACHER, self.settings[TEACHER]["steps"])
+        checkpoint = self.settings[TEACHER]["checkpoint"]
         return Stage(
             name=name,
             title=title,
             label=label,
             role=TEACHER,
             work=PretrainedWork(self.builder, checkpoint),
-            ingredients=lambda: stage_keys.brought(self.builder, TEACHER, find_teacher(checkpoint)),
+            ingredients=lambda: stage_keys.brought(
+                self.builder, TEACHER, find_teacher(checkpoint) if checkpoint else None
+            ),
         )
 
     def student_alone(
@@ -123,7 +126,7 @@ class Parts:
 
     def outputs_of(self, outputs: Stage, teacher: Stage) -> TeacherOutputs:
         """The trained teacher's outputs, from where the run has them."""
-        return self.builder.teacher_outputs(self.trained(teacher), source_of(outputs))
+        return self.builder.teacher_outputs(teacher.role, self.trained(teacher), source_of(outputs))
 
     def _supervised(self, name: str, title: str, label: str, role: str, steps: int) -> TrainedStage:
         return TrainedStage(

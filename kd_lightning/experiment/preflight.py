@@ -92,8 +92,10 @@ def check_row_shape(prepared: Prepared, shape: Any) -> None:
     Raises:
         ConfigError: They have another.
     """
+    if shape is None:
+        return
     found = list(prepared.splits["train"].column("inputs").row_shape)
-    if shape is not None and list(shape) != found:
+    if list(shape) != found:
         raise ConfigError(
             f"data.shape={list(shape)}, and a row of the data has the shape {found}: set data.shape={found}"
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from kd_lightning.data.datamodule import RowsDataset
-from kd_lightning.errors import CheckpointCorruptError
+from kd_lightning.errors import CheckpointCorruptError, ConfigError
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.evaluation import validate_network
 from kd_lightning.experiment.pending import Steps
@@ -26,15 +26,15 @@ from kd_lightning.types import Batch
 
 @dataclass(frozen=True)
 class PretrainedWork:
-    """Takes over a file or the teacher of a run folder, once for all runs: its key is that of its bytes.
+    """Takes over a file, the teacher of a run folder or a pretrained model, once for all runs: its key is that of its bytes.
 
     Attributes:
         builder: The experiment's.
-        checkpoint: The file or the folder.
+        checkpoint: The file or the folder; None = the model of the teacher's settings comes with its weights.
     """
 
     builder: Builder
-    checkpoint: str
+    checkpoint: str | None
 
     def obtain(self, stage: Stage) -> Steps[Settings]:
         """See ``Work``.
@@ -42,35 +42,52 @@ class PretrainedWork:
         Raises:
             CheckpointCorruptError: It cannot be read.
             ClassMismatchError: Its sizes are not those configured.
-            ConfigError: It is of another architecture.
+            ConfigError: It is of another architecture; or a model that is to be taken as it is starts at random.
             VocabMismatchError: It was trained with another tokenizer.
         """
         yield from ()
-        path, board = find_teacher(self.checkpoint), self.builder.context.board
+        board = self.builder.context.board
         entry = self.builder.context.place(stage)
         with entry.lock(waiting=lambda: board.say(f"{stage.name}: another process is at it, waiting")):
             if entry.problem() is not None:
-                self._take(stage, entry, path)
+                self._take(stage, entry)
             record = entry.read_json("result.json")
-        board.done(stage.name, note(record, f"brought: {path}"))
+        board.done(stage.name, note(record, f"brought: {record['origin']}"))
         return record
 
-    def _take(self, stage: Stage, entry: Entry, path: Path) -> None:
+    def _take(self, stage: Stage, entry: Entry) -> None:
         """Check the weights, measure them and publish them."""
         builder, dataset = self.builder, self.builder.dataset
-        task, chunked = builder.task, builder.chunked(TEACHER)
-        network = load_teacher(builder.network(TEACHER), path, dataset.tokenizer_digest)
+        task, chunked = builder.task_of(TEACHER), builder.chunked(TEACHER)
+        network, origin = builder.network(TEACHER), str(builder.settings[TEACHER]["model"].get("path"))
+        if self.checkpoint:
+            path = find_teacher(self.checkpoint)
+            network, origin = load_teacher(network, path, dataset.tokenizer_digest), str(path)
+        else:
+            check_trained(network)
         rows = dataset.rows(TEACHER, 1, only_labeled=False)
         channels_last = bool(builder.settings["channels_last"])
         first = RowsDataset(dataset.prepared.splits["val"], task.collate, channels_last).__getitems__([0])
-        check_answers(network, task, first, path)
+        check_answers(network, task, first, f"teacher.{'checkpoint' if self.checkpoint else 'model.path'}={origin}")
         entry.clear()
         builder.context.board.start(stage.name)
         val = validate_network(network, task, rows, builder.trainer.trainer, entry.folder, chunked)
-        adopt(stage, entry, network, val, str(path), task.monitor)
+        adopt(stage, entry, network, val, origin, task.monitor)
 
 
-def check_answers(network: nn.Module, task: Task, batch: Batch, path: Path) -> None:
+def check_trained(network: nn.Module) -> None:
+    """A network that is to be taken as it is has all of its weights from a training.
+
+    Raises:
+        ConfigError: Not so.
+    """
+    tells: Callable[[], str | None] | None = getattr(network, "why_untrained", None)
+    why = tells() if tells else f"{type(network).__name__} starts at random"
+    if why:
+        raise ConfigError(f"teacher.train=false: {why}; or have it trained: teacher.train=true")
+
+
+def check_answers(network: nn.Module, task: Task, batch: Batch, whose: str) -> None:
     """What the network says of some rows is finite.
 
     Raises:
@@ -83,7 +100,7 @@ def check_answers(network: nn.Module, task: Task, batch: Batch, path: Path) -> N
             (float(tensor.detach().abs().max()) for tensor in network.parameters() if tensor.numel()), default=0.0
         )
         raise CheckpointCorruptError(
-            f"teacher.checkpoint={path}: its logits of the first validation rows are not finite (its largest weight is "
+            f"{whose}: its logits of the first validation rows are not finite (its largest weight is "
             f"{largest:.4g}): choose another file"
         )
 

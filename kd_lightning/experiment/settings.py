@@ -58,6 +58,12 @@ def soft_alone(settings: Settings) -> Softness:
     return Softness(alpha=1.0, temperature=settings["temperature"], weight_curves={})
 
 
+def trains_teacher(settings: Settings) -> bool:
+    """The run trains its teacher; False = it is brought, by a checkpoint or as a pretrained model."""
+    teacher = settings[TEACHER]
+    return bool(teacher["train"]) and not teacher["checkpoint"]
+
+
 def seed_of(settings: Settings, role: str) -> int:
     """The seed of a role; the student's is the run's."""
     seed: int = settings[TEACHER]["seed"] if role == TEACHER else settings["seed"]

@@ -140,15 +140,17 @@ def _computation(builder: Builder) -> Settings:
     }
 
 
-def brought(builder: Builder, role: str, weights: Path) -> Settings:
-    """Of a network whose weights the user brings."""
+def brought(builder: Builder, role: str, weights: Path | None) -> Settings:
+    """Of a network whose weights the user brings in a file; None = they come with the pretrained model, and a new part of it
+    may start at random."""
     nodes: Settings = {
         "task": _choosing_task(builder.settings),
         "network": builder.settings[role]["model"],
         **_computation(builder),
         "chunked": builder.chunked(role),
     }
-    return {**nodes, "weights": file_digest(weights), "code": builder.context.code(SUPERVISED_CODE, nodes)}
+    own = {"seed": seed_of(builder.settings, role)} if weights is None else {"weights": file_digest(weights)}
+    return {**nodes, **own, "code": builder.context.code(SUPERVISED_CODE, nodes)}
 
 
 def stored_outputs(builder: Builder, role: str, job: WriteJob) -> Settings:

@@ -90,7 +90,7 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
         source: Its settings are a storage format's.
         network: The trained teacher; moved to the trainer's device.
     """
-    outputs = builder.teacher_outputs(network, source)
+    outputs = builder.teacher_outputs(role, network, source)
     taps = teacher_taps(builder.losses())
     outputs.connect(taps)
     assert isinstance(outputs, CachedTeacher)
@@ -98,7 +98,7 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
     trainer = builder.trainer.trainer(devices=1, strategy="auto", logger=False, **QUIET)
     job = WriteJob(
         network=network.to(trainer.strategy.root_device).eval(),
-        task=builder.task,
+        task=builder.task_of(role),
         format=outputs.format,
         taps=sorted(set(taps.values())),
         rows=rows.__getitems__,
@@ -133,7 +133,7 @@ def open_source(
     ready = replace(source, shards=cache.ready(board, stage))
     temperature = find_highest_temperature(builder)
     if cache.job.format.renormalizes() and temperature > 1:
-        cosine = measure_cosine(builder, ready, network(), temperature)
+        cosine = measure_cosine(builder, role, ready, network(), temperature)
         board.say(
             f"warning: teacher_outputs.missing_mass=none at temperature {temperature:g}: the student's gradient has a cosine "
             f"of {cosine:.2f} with the one that the whole teacher gives ({SAMPLE} rows): use missing_mass=unigram, or "
@@ -154,13 +154,15 @@ def find_highest_temperature(builder: Builder) -> float:
 
 
 @torch.no_grad()
-def measure_cosine(builder: Builder, source: TeacherSource, network: nn.Module, temperature: float) -> float:
+def measure_cosine(
+    builder: Builder, role: str, source: TeacherSource, network: nn.Module, temperature: float
+) -> float:
     """Between the untrained student's gradients from what is kept and from the whole teacher, on some training rows."""
     rows = builder.dataset.rows(STUDENT, 1, only_labeled=False).train_set
     batch = rows.__getitems__(list(range(min(SAMPLE, len(rows)))))
-    full = builder.task.logits(network.eval(), batch)
-    student = builder.task.logits(builder.network(STUDENT).eval(), batch)
-    stored = builder.teacher_outputs(network, source)
+    full = builder.task_of(role).logits(network.eval(), batch)
+    student = builder.task_of(STUDENT).logits(builder.network(STUDENT).eval(), batch)
+    stored = builder.teacher_outputs(role, network, source)
     stored.connect(teacher_taps(builder.losses()))
     mask = builder.task.align(batch, full).mask
     return measure_gradient_cosine(student, full, stored(batch).logits, mask, temperature)

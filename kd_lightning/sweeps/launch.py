@@ -22,6 +22,7 @@ from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.config.hydra_errors import explain_choices, explain_hydra_error, is_of_defaults_list
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.config.old_words import refuse_old_words
+from kd_lightning.config.shorthands import expand_files
 from kd_lightning.config.shown_config import compose_without_secrets
 from kd_lightning.errors import CheckpointWriteError, ConfigError, KDError, Postponed
 from kd_lightning.process.stopping import Terminated, raise_on_sigterm
@@ -70,6 +71,7 @@ def compose_and_run_job(arguments: list[str], work: Callable[[DictConfig], None]
         work: Called with each composed configuration; None = ``run_hydra_job``.
     """
     wants_traceback = os.environ.get(TRACEBACK) == "1"
+    arguments = expand_files(arguments)
     words, sys.argv = sys.argv, [sys.argv[0], *arguments]
     # Makes Hydra hand its exceptions to us instead of printing them and exiting with 1.
     os.environ[TRACEBACK] = "1"

@@ -95,6 +95,19 @@ class CountsClasses(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsTexts(Protocol):
+    """What a task offers whose networks read texts: those of each role have a tokenizer of their own."""
+
+    def for_role(self, role: str) -> Task:
+        """The task whose networks read the ids of that role's tokenizer.
+
+        Args:
+            role: ``teacher`` or ``student``.
+        """
+        ...
+
+
 def why_whole(network: nn.Module, tapped: Iterable[str]) -> str | None:
     """Why a network's logits must be made whole; ``None`` = its ``body`` and linear ``head`` are enough.
 

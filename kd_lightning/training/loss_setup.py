@@ -17,14 +17,14 @@ from kd_lightning.training.distillation import DistillationModule
 
 
 def attach_losses(
-    losses: Mapping[str, Loss], network: Callable[[str], nn.Module], task: Task, seed: int, rows: int
+    losses: Mapping[str, Loss], network: Callable[[str], nn.Module], task: Callable[[str], Task], seed: int, rows: int
 ) -> None:
     """Settle the taps of all losses and let them build their projections.
 
     Args:
         losses: name -> term.
         network: Role -> an untrained network of its architecture; called where a term reads features.
-        task: Its example batch is run through both.
+        task: Role -> the task as that role's networks read it, whose example batch they are run on.
         seed: Of the projections' start.
         rows: Of the training split.
 
@@ -43,8 +43,8 @@ def attach_losses(
         check_taps(teacher, {tap: path for tap, (_, path) in term.taps.items()}, "teacher")
         torch.manual_seed(derive_seed(seed, "objectives", name))  # the old word: another would change every start
         term.build(
-            read_features(student, {tap: path for tap, (path, _) in term.taps.items()}, task),
-            read_features(teacher, {tap: path for tap, (_, path) in term.taps.items()}, task),
+            read_features(student, {tap: path for tap, (path, _) in term.taps.items()}, task("student")),
+            read_features(teacher, {tap: path for tap, (_, path) in term.taps.items()}, task("teacher")),
         )
 
 

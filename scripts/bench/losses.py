@@ -165,7 +165,7 @@ def stepper(words: Sequence[str], name: str) -> Callable[[], None]:
     ]
     settings = compose_settings(*overrides)
     builder = Experiment(settings, build_node, [], Silent()).builder
-    teacher = builder.teacher_outputs(builder.network("teacher"), builder.sources()[0])
+    teacher = builder.teacher_outputs("teacher", builder.network("teacher"), builder.sources()[0])
     module = builder.distilling(teacher, builder.network("student"), 1000, 0, softness(settings)).train()
     module = prepare_module(module, lambda: builder.network("teacher"))
     optimizer = module.configure_optimizers()["optimizer"]

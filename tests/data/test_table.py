@@ -21,7 +21,7 @@ from kd_lightning.data import columns
 from kd_lightning.data.collate import collate_rows
 from kd_lightning.data.columns import InMemory, Mapped, Ragged, RaggedRows
 from kd_lightning.data.datamodule import ExperimentData
-from kd_lightning.data.labels import class_rows, draw_labeled_rows, labeled_rows
+from kd_lightning.data.labels import class_rows, flag_labeled_rows, labeled_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, read_tables, write_prepared
 from kd_lightning.data.source import Prepared, PreparedPieces
@@ -299,7 +299,7 @@ def test_chosen_rows_are_the_same_wherever_they_lie(tmp_path: Path, left: bool) 
     train = cut.splits["train"]
     assert isinstance(train.column("inputs"), Mapped if left else InMemory)
     assert torch.equal(whole.splits["train"]["inputs"][train.ids], train["inputs"])
-    assert torch.equal(draw_labeled_rows(train, 9, 0), labeled_rows(expected.splits["train"]["targets"], 9, 0))
+    assert torch.equal(flag_labeled_rows(train, 9, 0), labeled_rows(expected.splits["train"]["targets"], 9, 0))
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def test_alone_and_distilled_have_the_same_hard_loss_and_the_teacher_its_own(tmp
         assert baseline["hard_loss"] == distill["hard_loss"] == one.context.settings["student"]["hard_loss"]
         keys[name] = {"teacher": teacher, "baseline": baseline, "distill": distill}
         module = one.builder.distilling(
-            one.builder.teacher_outputs(one.builder.network("teacher"), one.builder.sources()[0]),
+            one.builder.teacher_outputs("teacher", one.builder.network("teacher"), one.builder.sources()[0]),
             one.builder.network("student"),
             1,
             0,

@@ -30,7 +30,7 @@ def networks(role: str, heads: int = 2) -> nn.Module:
 
 def attached(loss: Loss, student_heads: int = 2) -> Loss:
     heads = {"student": student_heads, "teacher": 2}
-    attach_losses({"it": loss}, lambda role: networks(role, heads[role]), TASK, seed=0, rows=40)
+    attach_losses({"it": loss}, lambda role: networks(role, heads[role]), lambda role: TASK, seed=0, rows=40)
     return loss.double()
 
 

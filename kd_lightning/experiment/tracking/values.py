@@ -69,7 +69,7 @@ def hard_loss_name(node: Mapping[str, Any]) -> str:
 def teacher_hard_loss_name(settings: Mapping[str, Any]) -> str | None:
     """The same of the teacher; None of one that was trained elsewhere."""
     teacher = settings["teacher"]
-    return None if teacher["checkpoint"] else hard_loss_name(teacher["hard_loss"])
+    return None if teacher["checkpoint"] or not teacher["train"] else hard_loss_name(teacher["hard_loss"])
 
 
 def parse_value(text: str) -> Value:

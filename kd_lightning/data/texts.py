@@ -1,0 +1,153 @@
+"""Texts as columns of a table, and as the token ids of each network that reads them.
+
+A source of texts prepares raw rows: ``text``, and ``text_pair`` where two are read together, are ragged columns of UTF-8 bytes.
+Each network has a tokenizer of its own, so teacher and student may read the same rows in different vocabularies: the ids of a
+role stand in columns of their own, made once and kept in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from kd_lightning.data.columns import InMemory, Ragged, RaggedRows
+from kd_lightning.data.source import Prepared, PreparedPieces
+from kd_lightning.data.table import TEXT, TEXT_PAIR, Table
+from kd_lightning.data.tokenizers.base import TextTokenizer
+from kd_lightning.errors import MissingExtraError
+
+IDS, TYPE_IDS = "ids", "type_ids"
+"""Columns of one tokenizer's ids; the second says which of two texts a token belongs to."""
+CUT = "texts cut"
+"""Fact: how many texts of a split are longer than the tokenizer's ``max_length``; after the split's name."""
+ROWS_AT_ONCE = 4096
+
+
+def role_column(role: str, name: str) -> str:
+    """What ``ids`` or ``type_ids`` of a role's tokenizer are called among the columns of a table and of a batch.
+
+    Example:
+        >>> role_column("teacher", IDS)
+        'teacher_ids'
+    """
+    return f"{role}_{name}"
+
+
+def text_column(texts: Iterable[str]) -> Ragged:
+    """Texts as a ragged column of UTF-8 bytes."""
+    return ragged_column([text.encode() for text in texts], torch.uint8)
+
+
+def ragged_column(rows: Sequence[Sequence[int]], dtype: torch.dtype) -> Ragged:
+    """Rows of whole numbers as a ragged column."""
+    offsets = torch.tensor([0, *map(len, rows)], dtype=torch.int64).cumsum(0)
+    if dtype == torch.uint8:
+        values = torch.frombuffer(bytearray(b"".join(map(bytes, rows))), dtype=dtype) if int(offsets[-1]) else None
+    else:
+        values = torch.tensor([number for row in rows for number in row], dtype=dtype)
+    return Ragged(InMemory(torch.empty(0, dtype=dtype) if values is None else values), InMemory(offsets))
+
+
+def read_texts(rows: RaggedRows) -> list[str]:
+    """The texts of some rows of a text column."""
+    values, texts, start = rows.values.numpy().tobytes(), [], 0
+    for length in rows.lengths.tolist():
+        texts.append(values[start : start + length].decode())
+        start += length
+    return texts
+
+
+def iterate_texts(table: Table) -> Iterator[str]:
+    """All texts of a table, first ones and second ones of pairs, a few megabytes at a time."""
+    names = [name for name in (TEXT, TEXT_PAIR) if name in table]
+    for _, chunk in table.chunks(*names):
+        for name in names:
+            yield from read_texts(chunk[name])
+
+
+def encode_rows(prepared: Prepared, tokenizer: TextTokenizer) -> PreparedPieces:
+    """The ids of all splits, piece by piece; a tokenizer with a vocabulary of its own learns it from the training texts.
+
+    Args:
+        prepared: Raw rows.
+        tokenizer: Of the network that reads them.
+
+    Returns:
+        Columns ``ids`` and, of pairs where the network asks for them, ``type_ids``; facts ``SPLIT texts cut``.
+
+    Raises:
+        MissingExtraError: The ``tokenizers`` package is not installed.
+    """
+    fitted = tokenizer.fit(iterate_texts(prepared.splits["train"]))
+    facts: dict[str, Any] = {}
+    return PreparedPieces(_encode_pieces(prepared, fitted, tokenizer, facts), fitted, facts)
+
+
+def _encode_pieces(
+    prepared: Prepared, fitted: str, tokenizer: TextTokenizer, facts: dict[str, Any]
+) -> Iterator[tuple[str, Table]]:
+    encoder = TextEncoder(fitted, tokenizer.max_length, tokenizer.type_ids)
+    for split, table in prepared.splits.items():
+        names = [name for name in (TEXT, TEXT_PAIR) if name in table]
+        cut = 0
+        for start in range(0, len(table), ROWS_AT_ONCE):
+            rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(table)))
+            piece, too_long = encoder.encode(*(read_texts(table.column(name).take(rows)) for name in names))
+            cut += too_long
+            yield split, piece
+        facts[f"{split} {CUT}"] = cut
+
+
+class TextEncoder:
+    """Texts to ids, as rows are prepared and as a trained network is asked about new ones.
+
+    Args:
+        fitted: JSON of a ``tokenizers.Tokenizer``.
+        max_length: Most tokens of a row; longer ones are cut.
+        type_ids: Pairs get ``type_ids``.
+
+    Raises:
+        MissingExtraError: The ``tokenizers`` package is not installed.
+    """
+
+    def __init__(self, fitted: str, max_length: int, type_ids: bool = False) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise MissingExtraError('tokenizers is not installed: pip install "kd-lightning[text]"') from error
+        self.tokenizer = Tokenizer.from_str(fitted)
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(max_length)
+        self.type_ids = type_ids
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> tuple[Table, int]:
+        """The ids of texts, or of texts and those beside them.
+
+        Returns:
+            Columns ``ids`` and perhaps ``type_ids``, int32 and uint8; how many texts were cut.
+        """
+        found = self.tokenizer.encode_batch(list(texts if pairs is None else zip(texts, pairs, strict=True)))
+        # A text of which nothing is known has no ids, and a network needs one: the padding's, which stands for nothing.
+        columns = {IDS: ragged_column([each.ids or [0] for each in found], torch.int32)}
+        if self.type_ids and pairs is not None:
+            columns[TYPE_IDS] = ragged_column([each.type_ids or [0] for each in found], torch.uint8)
+        return Table(columns), sum(bool(each.overflowing) for each in found)
+
+
+def with_ids(raw: Prepared, encoded: dict[str, Prepared]) -> Prepared:
+    """Raw rows with the ids of each role in the place of the texts.
+
+    Args:
+        raw: Columns ``text`` and others; some of the rows of its source, or all.
+        encoded: Role -> ids of all rows of the source.
+    """
+    splits = {}
+    for split, table in raw.splits.items():
+        columns = {name: column for name, column in table.columns.items() if name not in (TEXT, TEXT_PAIR)}
+        for role, ids in encoded.items():
+            own = ids.splits[split].select(table.ids)
+            columns |= {role_column(role, name): column for name, column in own.columns.items()}
+        splits[split] = Table(columns, table.ids)
+    return Prepared(splits, raw.tokenizer, raw.facts)

@@ -1,0 +1,61 @@
+"""The tokenizer that comes with a pretrained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kd_lightning.errors import ConfigError, MissingExtraError
+
+
+class HubTokenizer:
+    """The tokenizer of a ``transformers`` model.
+
+    Args:
+        path: Its folder, or its name on the hub.
+        max_length: Most tokens of a row, those that mark its ends included.
+        revision: Of a model on the hub: branch, tag or commit; None = the main branch.
+
+    Raises:
+        ConfigError: ``max_length`` is below 1.
+    """
+
+    type_ids = True
+
+    def __init__(self, path: str, max_length: int = 128, revision: str | None = None) -> None:
+        if max_length < 1:
+            raise ConfigError(f"tokenizer.max_length={max_length}: at least 1 token is needed")
+        self.path = path
+        self.max_length = max_length
+        self.revision = revision
+
+    def fit(self, texts: Iterable[str] = ()) -> str:
+        """See ``TextTokenizer``: what the folder holds.
+
+        Raises:
+            ConfigError: There is no tokenizer, or one that only Python can run.
+            MissingExtraError: ``transformers`` is not installed.
+        """
+        try:
+            from transformers import AutoTokenizer
+        except ImportError as error:
+            raise MissingExtraError('transformers is not installed: pip install "kd-lightning[hf]"') from error
+        try:
+            found = AutoTokenizer.from_pretrained(self.path, revision=self.revision)
+        except (OSError, ValueError, KeyError) as error:
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ConfigError(
+                f"tokenizer.path={self.path}: no tokenizer can be read there ({first}); name the folder of a model with its "
+                "tokenizer.json"
+            ) from error
+        if not getattr(found, "is_fast", False):
+            raise ConfigError(
+                f"tokenizer.path={self.path}: {type(found).__name__} has no tokenizer.json: save one with "
+                "AutoTokenizer.from_pretrained(path, use_fast=True).save_pretrained(folder)"
+            )
+        backend = found.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        text: str = backend.to_str()
+        return text
+
+

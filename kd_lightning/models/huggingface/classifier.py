@@ -1,0 +1,202 @@
+"""Text classifiers made of ``transformers`` models: any ``AutoModelForSequenceClassification``, or any encoder with a new head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.data.tokenizers.base import TextTokenizer
+from kd_lightning.errors import ConfigError, did_you_mean
+from kd_lightning.models.huggingface.digest import folder_digest
+from kd_lightning.models.huggingface.loading import keep_layers, load_model, read_config
+
+
+class HubClassifier(nn.Module):
+    """``AutoModelForSequenceClassification`` with the data's classes.
+
+    A head that comes with the weights is kept if its label names are the data's, and its outputs are put into the data's order;
+    else a new one starts at random.
+
+    Args:
+        path: Folder of the model, or its name on the hub.
+        num_classes: C.
+        tokenizer: Makes the ids; kept for whoever prepares rows.
+        revision: Of a model on the hub: branch, tag or commit; None = the main branch.
+        pretrained: With its weights; False = its architecture alone, starting at random.
+        layers: Numbers, from 0, of the transformer layers that stay; None = all.
+        label_names: The data's, in the order of class numbers; None = not known.
+        labels: The model's label name -> the data's, where they differ.
+        digest: Of the model's files; part of the key of whatever is trained from them.
+
+    Returns:
+        logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool.
+
+    Raises:
+        ConfigError: There is no such model, or ``layers`` or ``labels`` do not fit it.
+        CheckpointCorruptError: The weights cannot be read.
+        MissingExtraError: ``transformers`` is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        num_classes: int,
+        tokenizer: TextTokenizer | None = None,
+        revision: str | None = None,
+        pretrained: bool = True,
+        layers: Sequence[int] | None = None,
+        label_names: Sequence[str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        digest: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        config = read_config(path, revision)
+        self.own_labels = [str(config.id2label[number]) for number in range(len(config.id2label))]
+        order = order_labels(self.own_labels, label_names, labels or {})
+        if order is None:
+            config.num_labels = num_classes
+        self.network, missing = load_model("AutoModelForSequenceClassification", config, path, revision, pretrained)
+        if layers is not None:
+            keep_layers(self.network, config, list(layers))
+        self.missing = missing
+        self.path, self.label_names = path, label_names
+        self.register_buffer("order", torch.tensor(order or range(num_classes)), persistent=False)
+
+    @staticmethod
+    def read_open_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What its settings leave open and its files tell."""
+        return {"digest": folder_digest(settings["path"], settings.get("revision"))}
+
+    def why_untrained(self) -> str | None:
+        """Why it cannot be a teacher as it is; None = it can."""
+        if not self.missing:
+            return None
+        if self.label_names is None or set(self.own_labels) == {f"LABEL_{n}" for n in range(len(self.own_labels))}:
+            return f"{self.path} has no classification head ({self.missing[0]} starts at random)"
+        return (
+            f"{self.path} classifies into {', '.join(self.own_labels)}, the data into {', '.join(self.label_names)}: say which "
+            f"is which with '+teacher.model.labels={{{self.own_labels[0]}: {self.label_names[0]}, ...}}'"
+        )
+
+    def forward(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
+        """Logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool, True = a token."""
+        logits: Tensor = self.network(input_ids=ids, attention_mask=attention_mask.long(), **more).logits
+        return logits.index_select(-1, self.order)  # type: ignore[arg-type]
+
+
+class HubEncoder(nn.Module):
+    """Any ``AutoModel`` of texts whose last hidden states are pooled, and a new linear head on top.
+
+    Args:
+        path: As in ``HubClassifier``, and so the others.
+        num_classes: Likewise.
+        tokenizer: Likewise.
+        pooling: ``mean`` over the real tokens, ``cls`` = the first token, or ``max`` over the real tokens.
+        revision: Likewise.
+        pretrained: Likewise.
+        layers: Likewise.
+        digest: Likewise.
+
+    Returns:
+        logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool.
+
+    Raises:
+        ConfigError: There is no such model, or ``layers`` or ``pooling`` is not possible.
+        CheckpointCorruptError: The weights cannot be read.
+        MissingExtraError: ``transformers`` is not installed.
+    """
+
+    read_open_settings = staticmethod(HubClassifier.read_open_settings)
+
+    def __init__(
+        self,
+        path: str,
+        num_classes: int,
+        tokenizer: TextTokenizer | None = None,
+        pooling: str = "mean",
+        revision: str | None = None,
+        pretrained: bool = True,
+        layers: Sequence[int] | None = None,
+        digest: str | None = None,
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise ConfigError(f"model.pooling={pooling}: one of {', '.join(POOLINGS)}{did_you_mean(pooling, POOLINGS)}")
+        self.tokenizer = tokenizer
+        self.path = path
+        self.pool = POOLINGS[pooling]
+        config = read_config(path, revision)
+        self.encoder, _ = load_model("AutoModel", config, path, revision, pretrained)
+        if layers is not None:
+            keep_layers(self.encoder, config, list(layers))
+        # Its pooler, where there is one, is not read: it would be weights that nothing trains.
+        if getattr(self.encoder, "pooler", None) is not None:
+            self.encoder.pooler = None
+        self.head = nn.Linear(config.hidden_size, num_classes)
+
+    def why_untrained(self) -> str:
+        """Why it cannot be a teacher as it is."""
+        return f"the head on {self.path} is new and starts at random"
+
+    def body(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
+        """Pooled hidden states [B, D]."""
+        hidden = self.encoder(input_ids=ids, attention_mask=attention_mask.long(), **more).last_hidden_state
+        return self.pool(hidden, attention_mask)
+
+    def forward(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
+        """Logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool, True = a token."""
+        return self.head(self.body(ids, attention_mask, **more))
+
+
+def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """[B, T, D], [B, T] bool -> [B, D]."""
+    shares = mask.to(hidden.dtype) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return torch.einsum("btd,bt->bd", hidden, shares)
+
+
+def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """[B, T, D] -> [B, D]."""
+    return hidden[:, 0]
+
+
+def max_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """[B, T, D], [B, T] bool -> [B, D]."""
+    return hidden.masked_fill(~mask[..., None], float("-inf")).amax(dim=1)
+
+
+POOLINGS = {"mean": mean_of_tokens, "cls": first_token, "max": max_of_tokens}
+
+
+def order_labels(
+    own: Sequence[str], wanted: Sequence[str] | None, renamed: Mapping[str, str]
+) -> list[int] | None:
+    """Of the data's labels, which of a model's outputs each one is; None = the model's labels are others.
+
+    Args:
+        own: The model's label names, in the order of its outputs.
+        wanted: The data's, in the order of class numbers.
+        renamed: The model's name -> the data's.
+
+    Raises:
+        ConfigError: ``renamed`` names a label that one of them does not have.
+
+    Example:
+        >>> order_labels(["NEGATIVE", "POSITIVE"], ["pos", "neg"], {"NEGATIVE": "neg", "POSITIVE": "pos"})
+        [1, 0]
+        >>> order_labels(["LABEL_0", "LABEL_1"], ["neg", "pos"], {})
+    """
+    for theirs, ours in renamed.items():
+        for name, names, whose in ((theirs, own, "model"), (ours, wanted or (), "data")):
+            if str(name) not in names:
+                raise ConfigError(
+                    f"model.labels: the {whose} has no label {name!r}, only {', '.join(names)}{did_you_mean(str(name), names)}"
+                )
+    told = {str(theirs): str(ours) for theirs, ours in renamed.items()}
+    translated = [told.get(name, name).casefold() for name in own]
+    if wanted is None or sorted(translated) != sorted(name.casefold() for name in wanted):
+        return None
+    return [translated.index(name.casefold()) for name in wanted]
