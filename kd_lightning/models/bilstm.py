@@ -59,8 +59,8 @@ class BiLSTM(nn.Module):
         dropout: probability in [0, 1) on the embedding, between layers and on what the head reads.
 
     Returns:
-        logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool (True = a token; None = all are), one token in each row
-        at least, padding at the end.
+        logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool (True = a token; None = all are), one token in each
+        row at least, padding at the end.
 
     Raises:
         ConfigError: an argument is of the wrong type or out of range.

@@ -32,8 +32,8 @@ class StaticEmbedding(nn.Module):
         dropout: probability in [0, 1) on what the head reads.
 
     Returns:
-        logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool (True = a token; None = all are), one token in each row
-        at least.
+        logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool (True = a token; None = all are), one token in each
+        row at least.
 
     Raises:
         ConfigError: an argument is of the wrong type or out of range.

@@ -74,8 +74,8 @@ class EncoderBlock(nn.Module):
 class TextTransformer(nn.Module):
     """Classify texts with a transformer encoder that is trained from scratch.
 
-    To tap: ``embedding``, ``blocks.<i>`` and ``norm`` [B, T, D], ``blocks.<i>.attention:query`` (``:key``, ``:value``) likewise,
-    ``pooling`` [B, D], and ``features`` [B, D], which is what ``body`` returns.
+    To tap: ``embedding``, ``blocks.<i>`` and ``norm`` [B, T, D], ``blocks.<i>.attention:query`` (``:key``, ``:value``)
+    likewise, ``pooling`` [B, D], and ``features`` [B, D], which is what ``body`` returns.
 
     Args:
         num_classes: C, >= 1.
@@ -89,8 +89,8 @@ class TextTransformer(nn.Module):
         dropout: probability in [0, 1) on the embedding, the attention weights, each residual branch and what the head reads.
 
     Returns:
-        logits [B, C] for ids [B, T] int64, T <= ``max_length``, and attention_mask [B, T] bool (True = a token; None = all are),
-        one token in each row at least.
+        logits [B, C] for ids [B, T] int64, T <= ``max_length``, and attention_mask [B, T] bool (True = a token; None = all
+        are), one token in each row at least.
 
     Raises:
         ConfigError: an argument is of the wrong type or out of range.

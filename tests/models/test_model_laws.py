@@ -96,7 +96,7 @@ def test_forward_is_head_of_body(name: str) -> None:
     assert isinstance(network.head, nn.Linear)
     assert hidden.shape[-1] == network.head.in_features
     assert torch.equal(network.head(hidden), network(inputs))
-    classes = DATA["num_classes"] if "num_classes" in raw(name) else DATA["vocab_size"]
+    classes = DATA["num_classes"] if "num_classes" in raw(name) or "vocab_size" not in raw(name) else DATA["vocab_size"]
     assert network(inputs).shape == (*hidden.shape[:-1], classes)
 
 

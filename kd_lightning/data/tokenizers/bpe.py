@@ -30,9 +30,9 @@ class BpeTokenizer:
 
     Example:
         >>> from tokenizers import Tokenizer
-        >>> tokenizer = Tokenizer.from_str(BpeTokenizer(vocab_size=262, max_length=8).fit(["the the thin"]))
-        >>> tokenizer.encode("the zoo").tokens
-        ['the', 'Ġ', 'z', 'o', 'o']
+        >>> tokenizer = Tokenizer.from_str(BpeTokenizer(vocab_size=300, max_length=8).fit(["good film, good plot"]))
+        >>> tokenizer.encode("good zoo").tokens
+        ['good', 'Ġ', 'z', 'o', 'o']
 
     Reference:
         Sennrich, Haddow & Birch, Neural Machine Translation of Rare Words with Subword Units, ACL 2016; on bytes after Radford

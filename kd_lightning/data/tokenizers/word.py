@@ -14,7 +14,7 @@ from kd_lightning.data.tokenizers.vocabulary import (
 )
 from kd_lightning.errors import ConfigError, EmptyDatasetError
 
-WORDS = r"\w+(?:['’]\w+)*|[^\w\s]\p{M}*"
+WORDS = "\\w+(?:['\u2019]\\w+)*|[^\\w\\s]\\p{M}*"
 """A word, with apostrophes inside; or any other mark by itself, with the accents and variants that belong to it."""
 
 
