@@ -28,6 +28,18 @@ class EmptyDatasetError(KDError):
     """A split has no rows."""
 
 
+class DataFormatError(KDError):
+    """A data file is not what its format asks for; the message names the line."""
+
+
+class EmptyTextError(KDError):
+    """A row has no text."""
+
+
+class LeakageError(KDError):
+    """The same row stands in two splits."""
+
+
 class TableError(KDError):
     """Columns of rows do not go together, or one is missing."""
 

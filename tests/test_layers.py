@@ -45,7 +45,8 @@ ROOMS = {
     "losses": Room({"types", "errors"}, {"torch"}),
     "models": Room({"errors", "safety"}, {"torch", "safetensors"}),
     "data": Room(
-        {"types", "errors", "seeds", "store"}, {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers"}
+        {"types", "errors", "seeds", "safety", "store"},
+        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "pyarrow"},
     ),
     "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics"}),
     "teachers": Room({"types", "errors", "process", "store", "models", "tasks"}, {"torch", "numpy"}),
@@ -72,7 +73,7 @@ ROOMS = {
         HYDRA | {"torch", "filelock", "rich", "optuna", "sqlalchemy", "submitit"},
     ),
     "cli": Room(
-        {"__init__", "errors", "process", "safety", "store", "results", "experiment", "config", "sweeps"},
+        {"__init__", "errors", "process", "safety", "store", "data", "results", "experiment", "config", "sweeps"},
         HYDRA | {"rich"},
     ),
 }

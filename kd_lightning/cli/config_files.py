@@ -45,18 +45,34 @@ def copy_configs(arguments: list[str]) -> int:
         if name not in known:
             raise KDError(f"no file {name!r}{did_you_mean(name, known)}")
         target = Path("conf") / f"{name}.yaml"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.parent.resolve().is_relative_to(Path.cwd()):
-            raise KDError(
-                f"{target.parent} is a link to {target.parent.resolve()}, outside of this folder: copy there yourself"
-            )
-        try:
-            with target.open("xb") as file:  # never through a link that lies there
-                file.write((conf_dir() / f"{name}.yaml").read_bytes())
-        except FileExistsError as error:
-            raise KDError(f"{target} is there already: remove it first") from error
+        create_config_file(target, (conf_dir() / f"{name}.yaml").read_bytes())
         print(target)
     return 0
+
+
+def create_config_file(target: Path, content: bytes, force: bool = False) -> None:
+    """Write a new file below ``./conf``, never through a link.
+
+    Args:
+        target: ``conf/GROUP/NAME.yaml``.
+        content: All of it.
+        force: Replace a file that is there.
+
+    Raises:
+        KDError: It is there already, or its folder is a link that leads out of the working folder.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.parent.resolve().is_relative_to(Path.cwd()):
+        raise KDError(
+            f"{target.parent} is a link to {target.parent.resolve()}, outside of this folder: copy there yourself"
+        )
+    if force:
+        target.unlink(missing_ok=True)  # of a link, the link itself
+    try:
+        with target.open("xb") as file:  # never through a link that lies there
+            file.write(content)
+    except FileExistsError as error:
+        raise KDError(f"{target} is there already: remove it first") from error
 
 
 def print_environment(arguments: list[str]) -> int:
@@ -78,3 +94,11 @@ CONFIG_FILES_VERBS: dict[str, Callable[[list[str]], int]] = {
     "cp": copy_configs,
     "env": print_environment,
 }
+
+
+def run_config_files_verb(verb: str, words: list[str]) -> int:
+    """One of the verbs above; the exit code."""
+    if any(word in ("-h", "--help") for word in words):
+        print(CONFIG_FILES_HELP[verb], end="")
+        return 0
+    return CONFIG_FILES_VERBS[verb](words)

@@ -17,6 +17,7 @@ COMPLETION = ("-sc", "--shell-completion")
 MAIN_HELP = """\
 kd: knowledge distillation experiments.
 
+  kd init FILE            your own texts: look at a table of texts and labels, and write an experiment for it
   kd run [OVERRIDE ...]   run the whole job; -m sweeps; --plan shows what would be done; --help lists groups and settings
   kd status [FOLDER]      how a sweep or run is doing; --watch follows it
   kd report FOLDER [...]  one page over sweeps and runs, also while they run or after a crash
@@ -62,6 +63,10 @@ def dispatch_verb(words: list[str]) -> int:
             from kd_lightning.cli.run import run_run_verb
 
             return run_run_verb(rest)
+    if verb == "init":
+        from kd_lightning.cli.init import run_init_verb
+
+        return run_init_verb(rest)
     if verb == "status":
         from kd_lightning.cli.status import run_status_verb
 
@@ -83,12 +88,9 @@ def dispatch_verb(words: list[str]) -> int:
 
         return run_trust_verb(rest)
     if verb in ("ls", "cp", "env"):
-        from kd_lightning.cli import config_files as inspection
+        from kd_lightning.cli.config_files import run_config_files_verb
 
-        if any(word in ("-h", "--help") for word in rest):
-            print(inspection.CONFIG_FILES_HELP[verb], end="")
-            return 0
-        return inspection.CONFIG_FILES_VERBS[verb](rest)
+        return run_config_files_verb(verb, rest)
     from kd_lightning.cli.completion import COMPLETED_VERBS
 
     print(

@@ -1,0 +1,297 @@
+"""``kd init FILE``: look at a table of texts and write the experiment that distills on it. Imports no torch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from kd_lightning.cli.config_files import create_config_file
+from kd_lightning.config.conf_files import list_groups
+from kd_lightning.data.table_profile import LengthSummary, TableProfile, count_shared_texts, profile_table
+from kd_lightning.errors import KDError, did_you_mean
+from kd_lightning.safety.terminal import escape_unprintable
+
+INIT_HELP = """\
+kd init FILE [--teacher PATH] [--student NAME] [--text COLUMN] [--label COLUMN] [--name NAME] [--force]
+
+  kd init reviews.csv                       look at the file, write conf/experiment/reviews.yaml
+  kd init reviews.csv --teacher models/big  with a Hugging Face model as the teacher: a folder, or a name of the hub
+  kd init train.csv --val val.csv --test test.csv
+                                            with files for validation and test
+
+FILE is a .csv, .tsv, .jsonl (each also .gz) or .parquet with a text and a label in each row; --text and --label name their
+columns where names and values do not tell. --name is the experiment's name, else the file's; --force replaces a file.
+"""
+BATCH_SIZE = 32
+DRAWN_SHARE = 0.1
+"""Of the rows, for each of validation and test that has no file; as in ``conf/data/table.yaml``."""
+INIT_OPTIONS = {
+    "--teacher": "models/big",
+    "--student": "bilstm",
+    "--text": "review",
+    "--label": "stars",
+    "--val": "val.csv",
+    "--test": "test.csv",
+    "--name": "reviews",
+}
+"""With a value -> an example of it."""
+PRETRAINED_EPOCHS, PRETRAINED_LEAST = 3, 200
+EPOCHS, LEAST_STEPS, MOST_STEPS = 10, 300, 3000
+PRETRAINED_RATE, OWN_RATE, STUDENT_RATE = 5e-5, 1e-3, 3e-3
+"""Learning rates: usual ones for fine-tuning, and for small networks from scratch."""
+DEFAULT_STUDENT, OWN_TEACHER, PRETRAINED_TEACHER = "bilstm", "text_transformer", "hf"
+"""Choices of the group ``model``."""
+SHOWN_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class InitArguments:
+    """What the words ask for; None = not said."""
+
+    file: str
+    teacher: str | None = None
+    student: str | None = None
+    text: str | None = None
+    label: str | None = None
+    val: str | None = None
+    test: str | None = None
+    name: str | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class InitPlan:
+    """Sizes of the trainings, from the number of rows.
+
+    Attributes:
+        batch_size: Rows of a step.
+        epoch: Steps of one pass over the training rows.
+        teacher_steps: Of the teacher.
+        student_steps: Of the student, pre-training included.
+    """
+
+    batch_size: int
+    epoch: int
+    teacher_steps: int
+    student_steps: int
+
+
+def run_init_verb(words: list[str]) -> int:
+    """The verb; the exit code.
+
+    Raises:
+        KDError: The words are not understood, the file cannot be read, or the experiment is there already.
+    """
+    if any(word in ("-h", "--help") for word in words):
+        print(INIT_HELP, end="")
+        return 0
+    request = parse_init_arguments(words)
+    name = request.name or make_experiment_name(request.file)
+    check_experiment_name(name, request.force)
+    check_student(request.student)
+    profile = profile_table(request.file, request.text, request.label)
+    print_profile(profile)
+    print_shared_texts(profile, {"train": request.file, "val": request.val, "test": request.test})
+    drawn = (request.val is None) + (request.test is None)
+    plan = plan_trainings(round(profile.rows * (1 - DRAWN_SHARE * drawn)), request.teacher is not None)
+    target = Path("conf") / "experiment" / f"{name}.yaml"
+    create_config_file(target, write_experiment(name, profile, plan, request).encode(), request.force)
+    print(f"\n{target}: {describe_trainings(plan, request.teacher is not None)}")
+    print(f"Next: kd run experiment={name}")
+    return 0
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def parse_init_arguments(words: list[str]) -> InitArguments:
+    """The file and the options.
+
+    Raises:
+        KDError: There is no file or more than one, or an option is not known or has no value.
+    """
+    files: list[str] = []
+    options: dict[str, str] = {}
+    force, rest = False, list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "--force":
+            force = True
+        elif name in INIT_OPTIONS:
+            if not equals and not rest:
+                raise KDError(f"{name}: a value is expected, as in {name} {INIT_OPTIONS[name]}")
+            options[name.removeprefix("--")] = value if equals else rest.pop(0)
+        elif word.startswith("-"):
+            raise KDError(f"no option {name!r}{did_you_mean(name, [*INIT_OPTIONS, '--force'])} (see kd init --help)")
+        else:
+            files.append(word)
+    if len(files) != 1:
+        raise KDError(f"{len(files)} files: name one, as in kd init reviews.csv (see kd init --help)")
+    return InitArguments(files[0], force=force, **options)
+
+
+def make_experiment_name(file: str) -> str:
+    """The name of a file as the name of an experiment.
+
+    Example:
+        >>> [make_experiment_name(file) for file in ("a/My reviews.v2.csv.gz", "2024.tsv")]
+        ['my_reviews_v2', 'data_2024']
+    """
+    stem = re.sub(r"(\.gz)?$", "", Path(file).name.lower()).rpartition(".")[0]
+    name = re.sub(r"[^a-z0-9]+", "_", stem).strip("_")
+    return name if name.isidentifier() else f"data_{name}".rstrip("_")
+
+
+def check_experiment_name(name: str, force: bool) -> None:
+    """It is one word, and no experiment is called so yet.
+
+    Raises:
+        KDError: It is not.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise KDError(f"--name {name}: letters, digits and underscores are expected, as in --name reviews")
+    if name in list_groups()["experiment"] and not force:
+        raise KDError(f"there is an experiment {name} already: choose another --name, or replace it with --force")
+
+
+def check_student(student: str | None) -> None:
+    """There is such a model.
+
+    Raises:
+        KDError: There is none.
+    """
+    models = list_groups()["model"]
+    if student is not None and student not in models:
+        raise KDError(f"--student {student}: no such model{did_you_mean(student, models)} (see kd ls model)")
+
+
+# -- what is printed --------------------------------------------------------------------------------------------------
+
+
+def print_profile(profile: TableProfile) -> None:
+    """What is in the file."""
+    show(f"{profile.path}: {profile.rows:,} rows, columns {', '.join(profile.columns)}")
+    show(f"text column   {profile.text} ({profile.text_reason})")
+    show(f"label column  {profile.label} ({profile.label_reason})")
+    show(f"classes       {len(profile.labels)}; the largest has {profile.imbalance:.3g} rows for each of the smallest")
+    counts = sorted(profile.label_counts.items(), key=lambda item: -item[1])
+    width = max(len(escape_unprintable(name)) for name, _ in counts[:SHOWN_CLASSES])
+    for name, count in counts[:SHOWN_CLASSES]:
+        print(f"  {escape_unprintable(name):<{width}}  {count:>9,}  {count / profile.rows:6.1%}")
+    if len(counts) > SHOWN_CLASSES:
+        print(f"  and {len(counts) - SHOWN_CLASSES} more")
+    show(f"lengths       {format_lengths(profile.words, 'words')}")
+    show(f"              {format_lengths(profile.characters, 'characters')}")
+    show(f"duplicates    {profile.duplicates:,} rows repeat text and label of an earlier row")
+    show(f"conflicts     {profile.conflicts:,} rows repeat a text with another label")
+
+
+def format_lengths(lengths: LengthSummary, unit: str) -> str:
+    """In the middle, of most texts, of the longest."""
+    return f"{lengths.median:,} {unit} in the middle, 95 % up to {lengths.most:,}, the longest {lengths.longest:,}"
+
+
+def print_shared_texts(profile: TableProfile, files: dict[str, str | None]) -> None:
+    """How many rows of each file stand in a file that is evaluated later.
+
+    Args:
+        profile: Of the training rows.
+        files: Split -> its file, or None, in order.
+    """
+    given = [(split, file) for split, file in files.items() if file is not None]
+    for (split, file), (later, other) in itertools.combinations(given, 2):
+        count = count_shared_texts(file, other, profile.text)
+        show(
+            f"leakage       {count:,} {split} rows have a text of the {later} rows (data.duplicates=drop leaves them out)"
+        )
+
+
+def describe_trainings(plan: InitPlan, pretrained: bool) -> str:
+    """The steps, and the rule that they come from."""
+    rule = f"{EPOCHS} epochs, between {LEAST_STEPS} and {MOST_STEPS} steps"
+    teacher = f"{PRETRAINED_EPOCHS} epochs, at least {PRETRAINED_LEAST} steps" if pretrained else rule
+    return (
+        f"an epoch has {plan.epoch:,} steps of {plan.batch_size} rows; teacher {plan.teacher_steps:,} steps ({teacher}), "
+        f"student {plan.student_steps:,} ({rule})"
+    )
+
+
+def show(line: str) -> None:
+    """Print a line with what a file says in it."""
+    print(escape_unprintable(line))
+
+
+# -- what is written --------------------------------------------------------------------------------------------------
+
+
+def plan_trainings(rows: int, pretrained: bool) -> InitPlan:
+    """Steps for so many training rows.
+
+    Args:
+        rows: That train.
+        pretrained: The teacher has been trained on other texts already.
+
+    Example:
+        >>> plan_trainings(3200, pretrained=True)
+        InitPlan(batch_size=32, epoch=100, teacher_steps=300, student_steps=1000)
+    """
+    batch_size = min(BATCH_SIZE, max(1, rows // 2))
+    epoch = math.ceil(rows / batch_size)
+    steps = min(max(EPOCHS * epoch, LEAST_STEPS), MOST_STEPS)
+    return InitPlan(batch_size, epoch, max(PRETRAINED_EPOCHS * epoch, PRETRAINED_LEAST) if pretrained else steps, steps)
+
+
+def write_experiment(name: str, profile: TableProfile, plan: InitPlan, request: InitArguments) -> str:
+    """The text of the experiment's file."""
+    teacher, rate = (OWN_TEACHER, OWN_RATE) if request.teacher is None else (PRETRAINED_TEACHER, PRETRAINED_RATE)
+    data: dict[str, str | int] = {"path": relative_to_here(request.file), "text": profile.text, "label": profile.label}
+    data |= {
+        f"{split}_path": relative_to_here(file)
+        for split, file in (("val", request.val), ("test", request.test))
+        if file
+    }
+    data["batch_size"] = plan.batch_size
+    model = "" if request.teacher is None else f"model: {{path: {quote(locate_teacher_model(request.teacher))}}}, "
+    settings = ", ".join(f"{key}: {quote(value)}" for key, value in data.items())
+    return f"""\
+# @package _global_
+# kd run experiment={name}
+# {escape_unprintable(profile.path.name)}: {profile.rows:,} texts of {len(profile.labels)} classes.
+defaults:
+  - override /task: text_classification
+  - override /data: table
+  - override /model@teacher.model: {teacher}
+  - override /model@student.model: {request.student or DEFAULT_STUDENT}
+data: {{{settings}}}
+teacher: {{{model}optimizer: {{lr: {rate}}}, steps: {plan.teacher_steps}}}
+student: {{optimizer: {{lr: {STUDENT_RATE}}}, steps: {plan.student_steps}, pretrain_steps: {plan.student_steps // 2}}}
+"""
+
+
+def quote(value: str | int) -> str:
+    """A value in YAML that stays as it is: text in quotes, and no ``${`` that would be resolved."""
+    return json.dumps(value.replace("${", "\\${") if isinstance(value, str) else value, ensure_ascii=False)
+
+
+def relative_to_here(file: str) -> str:
+    """A path as it is written: from the working folder if it lies below it, else absolute."""
+    path = Path(file).absolute()
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()
+
+
+def locate_teacher_model(teacher: str) -> str:
+    """As ``relative_to_here``, of a folder; a name of the hub is left as it is.
+
+    Raises:
+        KDError: It is a path, and nothing is there.
+    """
+    if Path(teacher).exists():
+        return relative_to_here(teacher)
+    if teacher.startswith((".", "/", "~")) or teacher.count("/") > 1:
+        raise KDError(f"--teacher {teacher}: no such folder; name a folder, or a model of the hub as OWNER/NAME")
+    return teacher

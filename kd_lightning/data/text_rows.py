@@ -1,0 +1,225 @@
+"""Rows of texts and labels from one or more files, held column by column: each text once, as UTF-8 bytes."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from array import array
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kd_lightning.data.columns import InMemory, Ragged
+from kd_lightning.data.row_splits import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT
+from kd_lightning.data.rows.lines import format_place
+from kd_lightning.data.rows.read import read_rows
+from kd_lightning.data.rows.values import hash_text, parse_label_value, parse_text_value, require_column
+from kd_lightning.errors import DataFormatError, did_you_mean
+from kd_lightning.safety.terminal import escape_unprintable
+
+UNLABELED, DROPPED = 3, -1
+"""In place of a split: a training row whose label nobody reads, and a row that is left out."""
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), TRAIN_SPLIT),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VAL_SPLIT),
+    "test": TEST_SPLIT,
+}
+"""What a split column may say, whatever its case."""
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """Which column of a file is what; None = there is none of that kind.
+
+    Attributes:
+        text: Of the texts.
+        label: Of the labels; None = the rows have none.
+        text_pair: Of the second texts.
+        split: Says which split a row belongs to.
+        group: Rows of one value belong together.
+        time: A number, or a date or time as ISO 8601 writes it.
+    """
+
+    text: str
+    label: str | None
+    text_pair: str | None = None
+    split: str | None = None
+    group: str | None = None
+    time: str | None = None
+
+    def by_setting(self) -> dict[str, str]:
+        """Setting -> column, of the columns that there are."""
+        names = {
+            "data.text": self.text,
+            "data.label": self.label,
+            "data.text_pair": self.text_pair,
+            "data.split_column": self.split,
+            "data.group": self.group,
+            "data.time": self.time,
+        }
+        return {setting: name for setting, name in names.items() if name is not None}
+
+
+class Texts:
+    """Texts one after the other."""
+
+    def __init__(self) -> None:
+        self.values = bytearray()
+        self.offsets = array("q", [0])
+
+    def append(self, text: str) -> None:
+        """Add one."""
+        self.values += text.encode()
+        self.offsets.append(len(self.values))
+
+    def as_column(self) -> Ragged:
+        """The UTF-8 bytes of each, not copied."""
+        values = torch.frombuffer(self.values, dtype=torch.uint8)
+        return Ragged(InMemory(values), InMemory(as_tensor(self.offsets)))
+
+
+class TextRows:
+    """The rows of all files, in the order in which they were read.
+
+    Attributes:
+        texts: Of each row.
+        pairs: The second text of each row, if there are any.
+        keys: What two rows with the same text have in common; of each row.
+        splits: The split that the row's file or its split column names; of each row.
+        labels: Number of the label in ``label_names``, 0 without a label; of each row.
+        label_names: Name -> number, in the order of their first rows.
+        groups: Number of the group, below 0 for a row without; of each row.
+        times: Seconds, or the numbers of the column; of each row of a file that has one.
+    """
+
+    def __init__(self) -> None:
+        self.texts, self.pairs = Texts(), Texts()
+        self.keys, self.splits, self.labels, self.groups = (array("q") for _ in range(4))
+        self.times = array("d")
+        self.label_names: dict[str, int] = {}
+        self._group_names: dict[object, int] = {}
+        self._time_is_number: bool | None = None
+        self._files: list[tuple[Path, int]] = []  # and the row with which each begins
+        self._lines = array("q")
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def place(self, row: int) -> str:
+        """``path:line`` of a row."""
+        path = next(path for path, first in reversed(self._files) if first <= row)
+        return format_place(path, self._lines[row])
+
+    def read_file(self, path: Path, columns: ColumnNames, split: int, delimiter: str | None) -> None:
+        """Add the rows of a file.
+
+        Args:
+            path: The file.
+            columns: What is read of it.
+            split: Where its rows go; a split column says otherwise.
+            delimiter: As in ``read_rows``.
+
+        Raises:
+            ConfigError: A column is not there.
+            KDError: A row lacks what a column should say; names path and line.
+        """
+        self._files.append((path, len(self)))
+        for number, row in read_rows(path, delimiter):
+            if len(self) == self._files[-1][1]:
+                for setting, name in columns.by_setting().items():
+                    require_column(name, row, setting, path)
+            self._add_row(row, columns, split, format_place(path, number))
+            self._lines.append(number)
+
+    def _add_row(self, row: Mapping[str, object], columns: ColumnNames, split: int, place: str) -> None:
+        text = parse_text_value(row[columns.text], columns.text, place)
+        self.texts.append(text)
+        pair = None
+        if columns.text_pair is not None:
+            pair = parse_text_value(row[columns.text_pair], columns.text_pair, place)
+            self.pairs.append(pair)
+        self.keys.append(hash_text(text, pair))
+        if columns.label is None:
+            self.labels.append(0)
+        else:
+            name = parse_label_value(row[columns.label], columns.label, place)
+            self.labels.append(self.label_names.setdefault(name, len(self.label_names)))
+        if columns.split is not None:
+            split = parse_split_value(row[columns.split], columns.split, place)
+        self.splits.append(split)
+        if columns.group is None:  # each row is a group of its own
+            self.groups.append(-1 - len(self))
+        else:
+            group = parse_group_value(row[columns.group], columns.group, place)
+            self.groups.append(self._group_names.setdefault(group, len(self._group_names)))
+        if columns.time is not None:
+            self.times.append(self._parse_time(row[columns.time], columns.time, place))
+
+    def _parse_time(self, value: object, column: str, place: str) -> float:
+        time, is_number = parse_time_value(value, column, place)
+        if self._time_is_number not in (None, is_number):
+            raise DataFormatError(
+                f"{place}: {escape_unprintable(f'{column} is {value!r:.40}')}, and the rows before have "
+                f"{'dates' if is_number else 'numbers'}: write all alike"
+            )
+        self._time_is_number = is_number
+        return time
+
+
+def as_tensor(numbers: array) -> Tensor:  # type: ignore[type-arg]
+    """[N], not copied; int64 or float64."""
+    dtype = {"q": torch.int64, "d": torch.float64}[numbers.typecode]
+    return torch.frombuffer(numbers, dtype=dtype) if numbers else torch.empty(0, dtype=dtype)
+
+
+def parse_split_value(value: object, column: str, place: str) -> int:
+    """The split that a row names.
+
+    Raises:
+        DataFormatError: It names none.
+    """
+    word = str(value).strip().lower()
+    if word not in SPLIT_WORDS:
+        raise DataFormatError(
+            f"{place}: {escape_unprintable(f'{column} is {value!r:.40}')}: one of {', '.join(SPLIT_WORDS)} is expected"
+            f"{did_you_mean(word, SPLIT_WORDS)}"
+        )
+    return SPLIT_WORDS[word]
+
+
+def parse_group_value(value: object, column: str, place: str) -> object:
+    """What rows of one group have in common.
+
+    Raises:
+        DataFormatError: It is missing, or a list or object.
+    """
+    if isinstance(value, str):
+        value = value.strip()
+    if value is None or value == "" or isinstance(value, list | dict):
+        raise DataFormatError(
+            f"{place}: {escape_unprintable(column)} names no group: give the row a word or a number there"
+        )
+    return value
+
+
+def parse_time_value(value: object, column: str, place: str) -> tuple[float, bool]:
+    """When a row is from, and whether its time is a number; a date without a zone counts as UTC.
+
+    Raises:
+        DataFormatError: It is neither a number nor a date as ISO 8601 writes it.
+    """
+    with suppress(TypeError, ValueError, OverflowError):
+        number = float(value)  # type: ignore[arg-type]
+        if math.isfinite(number):
+            return number, True
+    try:
+        moment = value if isinstance(value, datetime.datetime) else datetime.datetime.fromisoformat(str(value).strip())
+    except ValueError as error:
+        raise DataFormatError(
+            f"{place}: {escape_unprintable(f'{column} is {value!r:.40}')}: a number or a date as 2024-01-31 is expected"
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp(), False
