@@ -6,7 +6,7 @@ Records and reports keep a word as it was typed; Hydra is given the composed one
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.safety.redaction import redact_override
@@ -32,20 +32,29 @@ HUB_PREFIX = "hf:"
 """``teacher=hf:FOLDER`` or ``hf:NAME`` is a pretrained model."""
 
 
-def expand_files(words: Iterable[str]) -> list[str]:
-    """The words of a command, those that name a file or a model as the choice of what reads it and its path.
+HUB_RATE = "5e-5"
+"""Learning rate of a pretrained model where none is given: the usual one of fine-tuning, far below what a fresh network needs."""
+
+
+def expand_files(words: Sequence[str]) -> list[str]:
+    """The words of a command, those that name a file or a pretrained model as the choices that go with it, and its path.
 
     Example:
-        >>> expand_files(["data=reviews.csv", "teacher=hf:models/MiniLM", "seed=1"])
-        ['data=table', 'data.path=reviews.csv', 'teacher=hf', 'teacher.model.path=models/MiniLM', 'seed=1']
+        >>> expand_files(["data=reviews.csv", "seed=1"])
+        ['experiment=texts', 'data.path=reviews.csv', 'seed=1']
+        >>> expand_files(["experiment=mine", "student=hf:models/MiniLM", "student.optimizer.lr=1e-4"])
+        ['experiment=mine', 'student=hf', 'student.model.path=models/MiniLM', 'student.optimizer.lr=1e-4']
     """
+    given = {expand(word).partition("=")[0] for word in words}
     found: list[str] = []
     for word in words:
         name, _, value = word.partition("=")
         if name == "data" and value.lower().endswith(TABLE_ENDINGS):
-            found += ["data=table", f"data.path={value}"]
+            found += ["data=table" if "experiment" in given else "experiment=texts", f"data.path={value}"]
         elif name in ROLES and value.startswith(HUB_PREFIX):
             found += [f"{name}=hf", f"{name}.model.path={value.removeprefix(HUB_PREFIX)}"]
+            rate = f"{name}.optimizer.lr"
+            found += [] if {rate, "experiment"} & given else [f"{rate}={HUB_RATE}"]
         else:
             found.append(word)
     return found

@@ -8,7 +8,8 @@ text that stands in two splits would be learned by heart before it is tested: ``
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,17 @@ from kd_lightning.data.row_splits import SPLIT_DRAWS, TEST_SPLIT, TRAIN_SPLIT, V
 from kd_lightning.data.rows.values import check_distinct_columns, order_labels, parse_label_value
 from kd_lightning.data.source import SPLITS, Prepared
 from kd_lightning.data.table import GROUP, Table
+from kd_lightning.data.table_profile import TableProfile, profile_table
 from kd_lightning.data.text_rows import UNLABELED, ColumnNames, TextRows, as_tensor
 from kd_lightning.errors import ConfigError, EmptyDatasetError, LabelError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import file_digest
+
+
+@lru_cache(maxsize=32)
+def _profile_once(path: Path, changed: tuple[int, int] | None, *how: str | None) -> TableProfile:
+    """The jobs of a sweep ask for the same file."""
+    return profile_table(path, *how)
 
 
 class TextTable:
@@ -96,6 +104,25 @@ class TextTable:
         self.split_seed = split_seed
         self.duplicates = duplicates
         self.delimiter = delimiter
+
+    @staticmethod
+    def read_open_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns, labels and number of classes that the data's settings leave open.
+
+        Args:
+            settings: ``path``, ``text``, ``label``, ``text_pair``, ``labels``, ``num_classes``, ``delimiter`` of the data.
+
+        Raises:
+            KDError: As ``profile_table``.
+        """
+        if settings["labels"] is not None and settings["text"] is not None and settings["label"] is not None:
+            return {"num_classes": len(settings["labels"])}
+        path, columns = Path(settings["path"]), (settings["text"], settings["label"], settings["text_pair"])
+        stat = path.stat() if path.is_file() else None
+        changed = (stat.st_size, stat.st_mtime_ns) if stat else None
+        found = _profile_once(path, changed, *columns, settings["delimiter"])
+        labels = list(found.labels) if settings["labels"] is None else settings["labels"]
+        return {"text": found.text, "label": found.label, "labels": labels, "num_classes": len(labels)}
 
     def digest(self) -> str:
         digest = hashlib.sha256()

@@ -97,6 +97,7 @@ def load_model(auto: str, config: Any, path: str, revision: str | None, pretrain
         raise ConfigError(f"model.path={path} cannot be built as {auto}: {_first_line(error)}") from error
     except Exception as error:  # what a damaged file raises shares no base class
         raise CheckpointCorruptError(f"model.path={path}: its weights cannot be read: {_first_line(error)}") from error
+    model.train()  # as every network that has just been built; the library hands it over for use
     return model, sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
 
 
