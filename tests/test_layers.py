@@ -43,10 +43,10 @@ ROOMS = {
     "fingerprint": Room({"process"}, set()),
     # The things an experiment is made of.
     "losses": Room({"types", "errors"}, {"torch"}),
-    "models": Room({"errors", "safety"}, {"torch", "safetensors"}),
+    "models": Room({"errors", "safety", "store"}, {"torch", "safetensors", "transformers", "huggingface_hub"}),
     "data": Room(
         {"types", "errors", "seeds", "safety", "store"},
-        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "pyarrow"},
+        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "transformers", "pyarrow"},
     ),
     "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics"}),
     "teachers": Room({"types", "errors", "process", "store", "models", "tasks"}, {"torch", "numpy"}),

@@ -1,8 +1,8 @@
-"""Settings that a configuration leaves open because a file tells them: columns and labels of a table, what a model's files are.
+"""Settings that a configuration leaves open because a file tells them: columns and labels of a table, a model's digest.
 
-A class whose node stands in one of the ``PLACES`` may offer ``read_open_settings(settings)``: of the settings around it, what is
-null and can be read. It is read when the configuration is composed, so that every setting that depends on it has its value, and
-keys and records hold it.
+A class whose node stands in one of the ``OPEN_PLACES`` may offer ``read_open_settings(settings)``: of the settings around it, what
+can be read. What is null is filled in when the configuration is composed: every setting that depends on it has its value then,
+and keys and records hold it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override, read_write
 
 from kd_lightning.config.allowlist import check_target, locate_target
 
-PLACES = {"data": "data.source", "teacher.model": "teacher.model", "student.model": "student.model"}
+OPEN_PLACES = {"data": "data.source", "teacher.model": "teacher.model", "student.model": "student.model"}
 """Settings that may be open -> where the class stands that can read them."""
 
 
@@ -36,7 +36,7 @@ def fill_open_settings(config: DictConfig, settings: Mapping[str, Any]) -> bool:
 
 
 def _read(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for place, node in PLACES.items():
+    for place, node in OPEN_PLACES.items():
         described, around = select_node(settings, node), select_node(settings, place)
         if not isinstance(described, Mapping) or not isinstance(around, Mapping):
             continue

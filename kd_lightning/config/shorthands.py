@@ -33,7 +33,7 @@ HUB_PREFIX = "hf:"
 
 
 HUB_RATE = "5e-5"
-"""Learning rate of a pretrained model where none is given: the usual one of fine-tuning, far below what a fresh network needs."""
+"""Learning rate of a pretrained model where none is given: the usual one of fine-tuning."""
 
 
 def expand_files(words: Sequence[str]) -> list[str]:

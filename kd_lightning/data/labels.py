@@ -67,15 +67,14 @@ def flag_labeled_rows(table: Table, count: int | None, seed: int) -> Tensor | No
     Raises:
         ConfigError: ``count`` is not possible.
     """
-    flags = table[LABELED] if LABELED in table else None
     if count is None:
-        return flags
+        return table[LABELED] if LABELED in table else None  # noqa: SIM401  # a table has no `get`
     targets = table["targets"] if has_one_class_each(table) else torch.zeros(len(table), 1)
-    if flags is None:
+    if LABELED not in table:
         return labeled_rows(targets, count, seed)
-    rows = flags.nonzero().flatten()
+    rows = table[LABELED].nonzero().flatten()
     kept = rows[labeled_rows(targets[rows], count, seed)]
-    return torch.zeros_like(flags).index_fill(0, kept, True)
+    return torch.zeros(len(table), dtype=torch.bool).index_fill(0, kept, True)
 
 
 def has_one_class_each(table: Table) -> bool:

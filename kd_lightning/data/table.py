@@ -17,7 +17,7 @@ from kd_lightning.data.columns import Column, InMemory, Ragged, RaggedRows, rows
 from kd_lightning.errors import TableError
 
 GROUP = "group"
-TEXT, TEXT_PAIR = "text", "text_pair"
+TEXT_COLUMN, PAIR_COLUMN = "text", "text_pair"
 """Columns of raw texts, ragged uint8: the UTF-8 bytes of each row."""
 
 

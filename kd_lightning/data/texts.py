@@ -8,13 +8,13 @@ role stand in columns of their own, made once and kept in the store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from kd_lightning.data.columns import InMemory, Ragged, RaggedRows
 from kd_lightning.data.source import Prepared, PreparedPieces
-from kd_lightning.data.table import TEXT, TEXT_PAIR, Table
+from kd_lightning.data.table import TEXT_COLUMN, PAIR_COLUMN, Table
 from kd_lightning.data.tokenizers.base import TextTokenizer
 from kd_lightning.errors import MissingExtraError
 
@@ -50,7 +50,7 @@ def ragged_column(rows: Sequence[Sequence[int]], dtype: torch.dtype) -> Ragged:
     return Ragged(InMemory(torch.empty(0, dtype=dtype) if values is None else values), InMemory(offsets))
 
 
-def read_texts(rows: RaggedRows) -> list[str]:
+def decode_texts(rows: RaggedRows) -> list[str]:
     """The texts of some rows of a text column."""
     values, texts, start = rows.values.numpy().tobytes(), [], 0
     for length in rows.lengths.tolist():
@@ -61,10 +61,10 @@ def read_texts(rows: RaggedRows) -> list[str]:
 
 def iterate_texts(table: Table) -> Iterator[str]:
     """All texts of a table, first ones and second ones of pairs, a few megabytes at a time."""
-    names = [name for name in (TEXT, TEXT_PAIR) if name in table]
+    names = [name for name in (TEXT_COLUMN, PAIR_COLUMN) if name in table]
     for _, chunk in table.chunks(*names):
         for name in names:
-            yield from read_texts(chunk[name])
+            yield from decode_texts(chunk[name])
 
 
 def encode_rows(prepared: Prepared, tokenizer: TextTokenizer) -> PreparedPieces:
@@ -90,11 +90,12 @@ def _encode_pieces(
 ) -> Iterator[tuple[str, Table]]:
     encoder = TextEncoder(fitted, tokenizer.max_length, tokenizer.type_ids)
     for split, table in prepared.splits.items():
-        names = [name for name in (TEXT, TEXT_PAIR) if name in table]
+        names = [name for name in (TEXT_COLUMN, PAIR_COLUMN) if name in table]
         cut = 0
         for start in range(0, len(table), ROWS_AT_ONCE):
             rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(table)))
-            piece, too_long = encoder.encode(*(read_texts(table.column(name).take(rows)) for name in names))
+            read = [cast(RaggedRows, table.column(name).take(rows)) for name in names]
+            piece, too_long = encoder.encode(*map(decode_texts, read))
             cut += too_long
             yield split, piece
         facts[f"{split} {CUT}"] = cut
@@ -145,7 +146,7 @@ def with_ids(raw: Prepared, encoded: dict[str, Prepared]) -> Prepared:
     """
     splits = {}
     for split, table in raw.splits.items():
-        columns = {name: column for name, column in table.columns.items() if name not in (TEXT, TEXT_PAIR)}
+        columns = {name: column for name, column in table.columns.items() if name not in (TEXT_COLUMN, PAIR_COLUMN)}
         for role, ids in encoded.items():
             own = ids.splits[split].select(table.ids)
             columns |= {role_column(role, name): column for name, column in own.columns.items()}

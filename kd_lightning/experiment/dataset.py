@@ -13,7 +13,7 @@ from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import SPLITS, Prepared, Source
-from kd_lightning.data.table import TEXT
+from kd_lightning.data.table import TEXT_COLUMN
 from kd_lightning.data.texts import CUT, IDS, encode_rows, with_ids
 from kd_lightning.data.tokenizers.base import TextTokenizer
 from kd_lightning.errors import ConfigError
@@ -129,11 +129,13 @@ class Dataset:
         Raises:
             ConfigError: Not so.
         """
-        are_texts = TEXT in prepared.splits["train"]
+        are_texts = TEXT_COLUMN in prepared.splits["train"]
         if are_texts and not self._reads_texts:
             raise ConfigError("the rows are texts, and the task reads numbers: set task=text_classification")
         if self._reads_texts and not are_texts:
-            raise ConfigError("the task reads texts, and the rows have no column text: set data=table data.path=FILE.csv")
+            raise ConfigError(
+                "the task reads texts, and the rows have no column text: set data=table data.path=FILE.csv"
+            )
 
     def _encode(self, role: str, raw: Entry) -> Prepared:
         """The rows of an entry as ids of a role's tokenizer, from the store or made now.
@@ -145,7 +147,9 @@ class Dataset:
         node = context.settings[role]["model"].get("tokenizer")
         if not node:
             name = str(context.settings[role]["model"].get("_target_")).rpartition(".")[2]
-            raise ConfigError(f"{role}.model: {name} has no tokenizer to read texts with: choose one that has, as {role}=bilstm")
+            raise ConfigError(
+                f"{role}.model: {name} has no tokenizer to read texts with: choose one that has: {role}=bilstm"
+            )
         tokenizer: TextTokenizer = context.build(node)
         key = content_key({"rows": raw.key, "tokenizer": node, "code": context.code(["kd_lightning.data.texts"], node)})
         entry = context.store.entry(IDS, key)

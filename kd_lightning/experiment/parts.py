@@ -12,7 +12,15 @@ from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.driver import look_ahead
 from kd_lightning.experiment.outputs_work import OutputsWork
 from kd_lightning.experiment.pretrained_teacher import PretrainedWork
-from kd_lightning.experiment.settings import STUDENT, TEACHER, Softness, TeacherSource, soft_alone, softness, trains_teacher
+from kd_lightning.experiment.settings import (
+    STUDENT,
+    TEACHER,
+    Softness,
+    TeacherSource,
+    soft_alone,
+    softness,
+    trains_teacher,
+)
 from kd_lightning.experiment.stage import Stage, Stages, TrainedStage
 from kd_lightning.experiment.training_work import TrainingWork
 from kd_lightning.models.weights import find_teacher, load_weights

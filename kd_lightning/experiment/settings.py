@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ def soft_alone(settings: Settings) -> Softness:
     return Softness(alpha=1.0, temperature=settings["temperature"], weight_curves={})
 
 
-def trains_teacher(settings: Settings) -> bool:
+def trains_teacher(settings: Mapping[str, Any]) -> bool:
     """The run trains its teacher; False = it is brought, by a checkpoint or as a pretrained model."""
     teacher = settings[TEACHER]
     return bool(teacher["train"]) and not teacher["checkpoint"]

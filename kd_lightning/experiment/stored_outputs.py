@@ -154,9 +154,7 @@ def find_highest_temperature(builder: Builder) -> float:
 
 
 @torch.no_grad()
-def measure_cosine(
-    builder: Builder, role: str, source: TeacherSource, network: nn.Module, temperature: float
-) -> float:
+def measure_cosine(builder: Builder, role: str, source: TeacherSource, network: nn.Module, temperature: float) -> float:
     """Between the untrained student's gradients from what is kept and from the whole teacher, on some training rows."""
     rows = builder.dataset.rows(STUDENT, 1, only_labeled=False).train_set
     batch = rows.__getitems__(list(range(min(SAMPLE, len(rows)))))

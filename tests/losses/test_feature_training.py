@@ -145,7 +145,8 @@ def agreement(student: nn.Module, lesson: Lesson) -> float:
 def train(loss: Loss, lesson: Lesson, shift: int = 0, start: int = 0) -> tuple[list[float], list[float]]:
     """Values and agreements before and after; the teacher speaks of the row that is ``shift`` rows on. Student, projections and
     order follow from ``start``."""
-    attach_losses({"it": loss}, partial(lesson.network, start=start), lambda role: lesson.task, seed=start, rows=len(lesson.rows))
+    networks = partial(lesson.network, start=start)
+    attach_losses({"it": loss}, networks, lambda role: lesson.task, seed=start, rows=len(lesson.rows))
     student = lesson.network("student", start)
     own, its = ({tap: paths[side] for tap, paths in loss.taps.items()} for side in (0, 1))
     optimizer = torch.optim.Adam([*student.parameters(), *loss.parameters()], lr=0.01)

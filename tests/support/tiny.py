@@ -55,6 +55,7 @@ SETTINGS: dict[str, Any] = {
         "hard_loss": {},
         "steps": 12,
         "seed": 0,
+        "train": True,
         "checkpoint": None,
         "num_labeled": None,
     },

@@ -57,5 +57,3 @@ class HubTokenizer:
         backend.no_padding()
         text: str = backend.to_str()
         return text
-
-

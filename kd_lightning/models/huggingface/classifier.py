@@ -1,4 +1,4 @@
-"""Text classifiers made of ``transformers`` models: any ``AutoModelForSequenceClassification``, or any encoder with a new head."""
+"""Text classifiers made of ``transformers`` models: a whole classifier, or an encoder with a new head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.data.tokenizers.base import TextTokenizer
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.models.huggingface.digest import folder_digest
 from kd_lightning.models.huggingface.loading import keep_layers, load_model, read_config
@@ -44,7 +43,7 @@ class HubClassifier(nn.Module):
         self,
         path: str,
         num_classes: int,
-        tokenizer: TextTokenizer | None = None,
+        tokenizer: Any = None,
         revision: str | None = None,
         pretrained: bool = True,
         layers: Sequence[int] | None = None,
@@ -56,7 +55,7 @@ class HubClassifier(nn.Module):
         self.tokenizer = tokenizer
         config = read_config(path, revision)
         self.own_labels = [str(config.id2label[number]) for number in range(len(config.id2label))]
-        order = order_labels(self.own_labels, label_names, labels or {})
+        order = match_outputs(self.own_labels, label_names, labels or {})
         if order is None:
             config.num_labels = num_classes
         self.network, missing = load_model("AutoModelForSequenceClassification", config, path, revision, pretrained)
@@ -116,7 +115,7 @@ class HubEncoder(nn.Module):
         self,
         path: str,
         num_classes: int,
-        tokenizer: TextTokenizer | None = None,
+        tokenizer: Any = None,
         pooling: str = "mean",
         revision: str | None = None,
         pretrained: bool = True,
@@ -133,9 +132,8 @@ class HubEncoder(nn.Module):
         self.encoder, _ = load_model("AutoModel", config, path, revision, pretrained)
         if layers is not None:
             keep_layers(self.encoder, config, list(layers))
-        # Its pooler, where there is one, is not read: it would be weights that nothing trains.
-        if getattr(self.encoder, "pooler", None) is not None:
-            self.encoder.pooler = None
+        if getattr(self.encoder, "pooler", None) is not None:  # nobody reads it: weights that nothing trains
+            self.encoder.pooler = None  # type: ignore[assignment]
         self.head = nn.Linear(config.hidden_size, num_classes)
 
     def why_untrained(self) -> str:
@@ -171,9 +169,7 @@ def max_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
 POOLINGS = {"mean": mean_of_tokens, "cls": first_token, "max": max_of_tokens}
 
 
-def order_labels(
-    own: Sequence[str], wanted: Sequence[str] | None, renamed: Mapping[str, str]
-) -> list[int] | None:
+def match_outputs(own: Sequence[str], wanted: Sequence[str] | None, renamed: Mapping[str, str]) -> list[int] | None:
     """Of the data's labels, which of a model's outputs each one is; None = the model's labels are others.
 
     Args:
@@ -185,9 +181,9 @@ def order_labels(
         ConfigError: ``renamed`` names a label that one of them does not have.
 
     Example:
-        >>> order_labels(["NEGATIVE", "POSITIVE"], ["pos", "neg"], {"NEGATIVE": "neg", "POSITIVE": "pos"})
+        >>> match_outputs(["NEGATIVE", "POSITIVE"], ["pos", "neg"], {"NEGATIVE": "neg", "POSITIVE": "pos"})
         [1, 0]
-        >>> order_labels(["LABEL_0", "LABEL_1"], ["neg", "pos"], {})
+        >>> match_outputs(["LABEL_0", "LABEL_1"], ["neg", "pos"], {})
     """
     for theirs, ours in renamed.items():
         for name, names, whose in ((theirs, own, "model"), (ours, wanted or (), "data")):
