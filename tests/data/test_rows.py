@@ -106,7 +106,11 @@ def test_what_a_file_says_cannot_move_the_cursor(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.json", "a.jsonl.gz"])
 def test_a_jsonl_file(name: str, tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [{"text": "NA", "label": None}, {"text": "é\u2028", "label": 2.5}, {"text": "", "label": True}]
+    rows: list[dict[str, Any]] = [
+        {"text": "NA", "label": None},
+        {"text": "é\u2028", "label": 2.5},
+        {"text": "", "label": True},
+    ]
     content = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     assert rows_of(tmp_path, name, content) == [(1, rows[0]), (3, rows[1]), (5, rows[2])]
 
@@ -178,7 +182,14 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.csv", ""), ("a.csv", "text,label\n"), ("a.csv", "\n\n"), ("a.tsv", "\ufeff"), ("a.jsonl", "\n"), ("a.csv.gz", "")],
+    [
+        ("a.csv", ""),
+        ("a.csv", "text,label\n"),
+        ("a.csv", "\n\n"),
+        ("a.tsv", "\ufeff"),
+        ("a.jsonl", "\n"),
+        ("a.csv.gz", ""),
+    ],
 )
 def test_a_file_without_rows_is_refused(name: str, content: str, tmp_path: Path) -> None:
     with pytest.raises(EmptyDatasetError, match="has no rows"):
