@@ -14,7 +14,8 @@ import torch
 
 from kd_lightning.data.columns import RaggedRows
 from kd_lightning.data.prepared import read_prepared, write_prepared
-from kd_lightning.data.source import SPLITS, Prepared, Source
+from kd_lightning.data.source import SPLITS, Prepared, PreparedPieces, Source
+from kd_lightning.data.sources import text_table
 from kd_lightning.data.sources.text_table import TextTable
 from kd_lightning.errors import (
     ConfigError,
@@ -48,6 +49,15 @@ def source(folder: Path, rows: Rows | None = None, columns: str = "text label", 
     return TextTable(path, **{"text": "text", "label": "label", **settings})
 
 
+def prepare(built: Source) -> Prepared:
+    """The rows, of which there are so few that each split is one piece."""
+    found = built.prepare()
+    assert isinstance(found, PreparedPieces)
+    pieces = list(found.pieces)
+    assert [split for split, _ in pieces] == list(SPLITS)
+    return Prepared(dict(pieces), found.tokenizer, found.facts)
+
+
 def texts(prepared: Prepared, split: str, column: str = "text") -> list[str]:
     """The texts of a split, from their bytes."""
     whole = prepared.splits[split].column(column).whole()
@@ -59,14 +69,13 @@ def texts(prepared: Prepared, split: str, column: str = "text") -> list[str]:
 def refused(folder: Path, error: type[KDError], says: str, *arguments: Any, **settings: Any) -> None:
     """Preparing says so, in one line."""
     with pytest.raises(error, match=says) as caught:
-        source(folder, *arguments, **settings).prepare()
+        prepare(source(folder, *arguments, **settings))
     assert "\n" not in str(caught.value)
 
 
 def test_rows_are_bytes_and_class_numbers(tmp_path: Path) -> None:
     built: Source = source(tmp_path)
-    found = built.prepare()
-    assert isinstance(found, Prepared)
+    found = prepare(built)
     assert {split: len(found.splits[split]) for split in SPLITS} == {"train": 32, "val": 4, "test": 4}
     assert sorted(text for split in SPLITS for text in texts(found, split)) == sorted(text for text, _ in reviews())
     label_of = dict(reviews())
@@ -86,24 +95,28 @@ def test_rows_are_bytes_and_class_numbers(tmp_path: Path) -> None:
     assert found.tokenizer == ""
 
 
-def test_the_store_gives_back_the_same_rows(tmp_path: Path) -> None:
-    found = source(tmp_path).prepare()
+@pytest.mark.parametrize("piece", [1, 7, 10_000])
+def test_the_store_gives_back_the_same_rows_whatever_the_pieces(
+    piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = prepare(source(tmp_path))
+    monkeypatch.setattr(text_table, "ROWS_OF_A_PIECE", piece)
     entry = Store(tmp_path / "store").entry("data", "0" * 16)
     with entry.lock(waiting=lambda: None):
-        write_prepared(entry, found)
-    again, fingerprint = read_prepared(entry)
-    assert fingerprint == found.fingerprint()
-    assert [texts(again, split) for split in SPLITS] == [texts(found, split) for split in SPLITS]
+        write_prepared(entry, source(tmp_path).prepare())
+    found, fingerprint = read_prepared(entry)
+    assert fingerprint == expected.fingerprint()
+    assert [texts(found, split) for split in SPLITS] == [texts(expected, split) for split in SPLITS]
 
 
 def test_texts_are_kept_as_they_are(tmp_path: Path) -> None:
     odd = ["NA", "null", "None", " two\r\nlines ", 'a "quote", a comma', "\U0001f600\u202e", "nan", "1.0"]
-    found = source(tmp_path, [[text, number % 2] for number, text in enumerate(odd)]).prepare()
+    found = prepare(source(tmp_path, [[text, number % 2] for number, text in enumerate(odd)]))
     assert sorted(text for split in SPLITS for text in texts(found, split)) == sorted(odd)
 
 
 def test_another_seed_is_another_split(tmp_path: Path) -> None:
-    first, again, other = (source(tmp_path, split_seed=seed).prepare() for seed in (0, 0, 1))
+    first, again, other = (prepare(source(tmp_path, split_seed=seed)) for seed in (0, 0, 1))
     assert first.fingerprint() == again.fingerprint()
     assert texts(first, "test") != texts(other, "test")
 
@@ -121,7 +134,7 @@ def test_other_formats_hold_the_same_rows(name: str, tmp_path: Path) -> None:
     else:
         content = "\n".join(map(json.dumps, rows)).encode()
         path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    found, csv_rows = TextTable(str(path), "text", "label").prepare(), source(tmp_path).prepare()
+    found, csv_rows = prepare(TextTable(str(path), "text", "label")), prepare(source(tmp_path))
     assert found.facts["labels"] == ["0", "1"]
     for split in SPLITS:
         assert texts(found, split) == texts(csv_rows, split)
@@ -130,7 +143,7 @@ def test_other_formats_hold_the_same_rows(name: str, tmp_path: Path) -> None:
 
 def test_pairs_of_texts(tmp_path: Path) -> None:
     rows = [[text, f"{text} too", label] for text, label in reviews()]
-    found = source(tmp_path, rows, "text other label", text_pair="other").prepare()
+    found = prepare(source(tmp_path, rows, "text other label", text_pair="other"))
     for split in SPLITS:
         assert [f"{text} too" for text in texts(found, split)] == texts(found, split, "text_pair")
     rows[5][1] = " "
@@ -138,12 +151,12 @@ def test_pairs_of_texts(tmp_path: Path) -> None:
 
 
 def test_labels_are_in_the_order_that_was_given(tmp_path: Path) -> None:
-    found = source(tmp_path, labels=["good", "bad", "none"]).prepare()
+    found = prepare(source(tmp_path, labels=["good", "bad", "none"]))
     assert found.facts["labels"] == ["good", "bad", "none"]
     assert found.facts["rows"]["train"] == {"good": 8, "bad": 24, "none": 0}
     numbers = [[text, 10 if label == "bad" else 9] for text, label in reviews()]
-    assert source(tmp_path, numbers).prepare().facts["labels"] == ["9", "10"]
-    assert source(tmp_path, numbers, labels=[10, 9]).prepare().facts["labels"] == ["10", "9"]
+    assert prepare(source(tmp_path, numbers)).facts["labels"] == ["9", "10"]
+    assert prepare(source(tmp_path, numbers, labels=[10, 9])).facts["labels"] == ["10", "9"]
 
 
 # -- files for splits --------------------------------------------------------------------------------------------------
@@ -152,11 +165,11 @@ def test_labels_are_in_the_order_that_was_given(tmp_path: Path) -> None:
 def test_files_for_validation_and_test(tmp_path: Path) -> None:
     val = table(tmp_path / "val.csv", "text label", reviews(6, "val"))
     test = table(tmp_path / "test.csv", "label text", [[label, text] for text, label in reviews(5, "test")])
-    found = source(tmp_path, val_path=val, test_path=test).prepare()
+    found = prepare(source(tmp_path, val_path=val, test_path=test))
     assert texts(found, "val") == [text for text, _ in reviews(6, "val")]
     assert texts(found, "test") == [text for text, _ in reviews(5, "test")]
     assert len(found.splits["train"]) == 40
-    one = source(tmp_path, test_path=test).prepare()
+    one = prepare(source(tmp_path, test_path=test))
     assert {split: len(one.splits[split]) for split in SPLITS} == {"train": 36, "val": 4, "test": 5}
 
 
@@ -174,12 +187,12 @@ def test_a_label_that_no_training_row_has_is_named(tmp_path: Path) -> None:
         labels=["bad", "good"],
     )
     table(tmp_path / "test.csv", "text label", rows[:-1])
-    assert len(source(tmp_path, test_path=test).prepare().splits["test"]) == 6, "the control"
+    assert len(prepare(source(tmp_path, test_path=test)).splits["test"]) == 6, "the control"
 
 
 def test_more_texts_whose_label_nobody_reads(tmp_path: Path) -> None:
     more = table(tmp_path / "more.csv", "text", [["one more"], ["and one"]])
-    found = source(tmp_path, unlabeled=more).prepare()
+    found = prepare(source(tmp_path, unlabeled=more))
     train = found.splits["train"]
     assert texts(found, "train")[-2:] == ["one more", "and one"]
     assert train["labeled"].tolist() == [True] * 32 + [False] * 2
@@ -190,9 +203,9 @@ def test_more_texts_whose_label_nobody_reads(tmp_path: Path) -> None:
 
 
 def test_unlabeled_texts_that_are_tested_on_are_left_out(tmp_path: Path) -> None:
-    tested = texts(source(tmp_path).prepare(), "test")
+    tested = texts(prepare(source(tmp_path)), "test")
     more = table(tmp_path / "more.csv", "text", [["one more"], [tested[0]], [f" {tested[1]}"]])
-    found = source(tmp_path, unlabeled=more).prepare()
+    found = prepare(source(tmp_path, unlabeled=more))
     assert texts(found, "train")[-1] == "one more"
     assert found.facts["unlabeled rows"] == 1
     assert found.facts["rows in two splits (drop)"] == 2
@@ -208,7 +221,7 @@ def test_unlabeled_texts_that_are_tested_on_are_left_out(tmp_path: Path) -> None
 def test_a_column_that_says_the_split(tmp_path: Path) -> None:
     words = ["train", "Training", "DEV", "validation", "valid", "val", " test "]
     rows = [[text, label, words[number % 7]] for number, (text, label) in enumerate(reviews(70))]
-    found = source(tmp_path, rows, "text label part", split_column="part").prepare()
+    found = prepare(source(tmp_path, rows, "text label part", split_column="part"))
     assert {split: len(found.splits[split]) for split in SPLITS} == {"train": 20, "val": 40, "test": 10}
     assert texts(found, "test") == [text for text, _, word in rows if word == " test "]
     rows[3][2] = "tset"
@@ -224,14 +237,14 @@ def test_a_column_that_says_the_split(tmp_path: Path) -> None:
 
 def test_a_split_that_no_row_names_is_drawn(tmp_path: Path) -> None:
     rows = [[*row, "test" if number < 10 else "train"] for number, row in enumerate(reviews(50))]
-    found = source(tmp_path, rows, "text label part", split_column="part").prepare()
+    found = prepare(source(tmp_path, rows, "text label part", split_column="part"))
     assert {split: len(found.splits[split]) for split in SPLITS} == {"train": 36, "val": 4, "test": 10}
 
 
 def test_rows_of_a_group_stay_together(tmp_path: Path) -> None:
     rows = [[*row, f"author {number % 10}"] for number, row in enumerate(reviews(200))]
     more = table(tmp_path / "more.csv", "text", [["one more"], ["and one"]])
-    found = source(tmp_path, rows, "text label author", group="author", unlabeled=more).prepare()
+    found = prepare(source(tmp_path, rows, "text label author", group="author", unlabeled=more))
     groups = [set(found.splits[split]["group"].tolist()) for split in SPLITS]
     assert sum(map(len, groups)) == 12, "ten authors and two rows by nobody"
     assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
@@ -250,7 +263,7 @@ def test_the_latest_rows_are_tested_on(write: Any, tmp_path: Path) -> None:
     days = [number * 7 % 20 for number in range(20)]
     rows = [[text, "ab"[number % 2], write(days[number])] for number, (text, _) in enumerate(reviews(20))]
     settings = {"time": "when", "val": 0.1, "test": 0.2}
-    found = source(tmp_path, rows, "text label when", **settings).prepare()
+    found = prepare(source(tmp_path, rows, "text label when", **settings))
     day_of = {text: day for (text, *_), day in zip(rows, days, strict=True)}
     assert sorted(day_of[text] for text in texts(found, "test")) == [16, 17, 18, 19]
     assert sorted(day_of[text] for text in texts(found, "val")) == [14, 15]
@@ -286,7 +299,7 @@ def leaky(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_text_in_two_splits_is_dropped_where_it_trains(leaky: dict[str, str], tmp_path: Path) -> None:
-    found = source(tmp_path, **leaky).prepare()
+    found = prepare(source(tmp_path, **leaky))
     assert len(found.splits["train"]) == 37
     assert not {"text 1 é", "text 2 é", "text 3 é"} & set(texts(found, "train"))
     assert texts(found, "val") == ["v", "text 1 é", "v"]
@@ -297,16 +310,16 @@ def test_a_text_in_two_splits_is_dropped_where_it_trains(leaky: dict[str, str], 
 def test_a_text_in_two_splits_can_be_refused_or_kept(leaky: dict[str, str], tmp_path: Path) -> None:
     says = r"rows\.csv:3 \(train\) and .*val\.csv:3 \(val\) have the same text, as do 3 more rows"
     refused(tmp_path, LeakageError, says, duplicates="refuse", **leaky)
-    found = source(tmp_path, duplicates="keep", **leaky).prepare()
+    found = prepare(source(tmp_path, duplicates="keep", **leaky))
     assert [len(found.splits[split]) for split in SPLITS] == [40, 4, 4]
     assert found.facts["rows in two splits (keep)"] == 4
-    clean = source(tmp_path, duplicates="refuse").prepare()
+    clean = prepare(source(tmp_path, duplicates="refuse"))
     assert clean.facts["rows in two splits (refuse)"] == 0, "the control"
 
 
 def test_repeats_that_a_draw_separates_are_dropped_from_training(tmp_path: Path) -> None:
     rows = reviews() * 3
-    found = source(tmp_path, rows).prepare()
+    found = prepare(source(tmp_path, rows))
     parts = [set(texts(found, split)) for split in SPLITS]
     assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
     assert found.facts["rows in two splits (drop)"] == 120 - sum(len(found.splits[split]) for split in SPLITS) > 0
@@ -317,12 +330,12 @@ def test_a_split_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, EmptyDatasetError, "every val row has a text of another split", val_path=same, test_path=same)
     refused(tmp_path, EmptyDatasetError, "every train row has", reviews(8), test_path=same)
     with pytest.raises(LeakageError, match=r"same\.csv:2 \(val\)|rows\.csv:2 \(train\)"):
-        source(tmp_path, val_path=same, test_path=same, duplicates="refuse").prepare()
+        prepare(source(tmp_path, val_path=same, test_path=same, duplicates="refuse"))
 
 
 def test_a_pair_is_the_same_only_if_both_texts_are(tmp_path: Path) -> None:
     rows = [["same", f"other {number}", label] for number, (_, label) in enumerate(reviews())]
-    found = source(tmp_path, rows, "text other label", text_pair="other").prepare()
+    found = prepare(source(tmp_path, rows, "text other label", text_pair="other"))
     assert found.facts["rows in two splits (drop)"] == 0
     refused(tmp_path, EmptyDatasetError, "every train row", rows, "text other label")
 
@@ -363,10 +376,10 @@ def test_values_of_another_type_are_refused(
     path = tmp_path / "rows.jsonl"
     rows = [{"text": text, "label": 1.0 if label == "good" else False} for text, label in reviews()]
     path.write_text("\n".join(map(json.dumps, rows)))
-    assert TextTable(str(path), "text", "label").prepare().facts["labels"] == ["1", "false"], "the control"
+    assert prepare(TextTable(str(path), "text", "label")).facts["labels"] == ["1", "false"], "the control"
     path.write_text("\n".join(map(json.dumps, [*rows, row])))
     with pytest.raises(error, match=rf"rows\.jsonl:41: {says}"):
-        TextTable(str(path), "text", "label").prepare()
+        prepare(TextTable(str(path), "text", "label"))
 
 
 def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
@@ -389,11 +402,11 @@ def test_one_class_is_none(tmp_path: Path) -> None:
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, EmptyDatasetError, r"5 rows, .* give 2 classes or more 3 rows each", reviews(5))
     rows = [[text, number % 2] for number, (text, _) in enumerate(reviews(6))]
-    assert len(source(tmp_path, rows).prepare().splits["train"]) == 2, "the control"
+    assert len(prepare(source(tmp_path, rows)).splits["train"]) == 2, "the control"
 
 
 def test_a_class_with_too_few_rows_trains_and_is_named(tmp_path: Path) -> None:
-    found = source(tmp_path, [*reviews(), ["a", "rare"], ["b", "rare"]]).prepare()
+    found = prepare(source(tmp_path, [*reviews(), ["a", "rare"], ["b", "rare"]]))
     assert found.facts["only in training"] == ["rare"]
     assert found.facts["rows"]["train"]["rare"] == 2
 
