@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 
 from kd_lightning.data.columns import RaggedRows
 from kd_lightning.data.prepared import read_prepared, write_prepared
@@ -125,9 +127,6 @@ def test_another_seed_is_another_split(tmp_path: Path) -> None:
 def test_other_formats_hold_the_same_rows(name: str, tmp_path: Path) -> None:
     path, rows = tmp_path / name, [{"text": text, "label": int(label == "good")} for text, label in reviews()]
     if name.endswith(".parquet"):
-        pyarrow = pytest.importorskip("pyarrow")
-        from pyarrow import parquet
-
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     elif name.endswith(".tsv"):
         path.write_text("text\tlabel\n" + "".join("{text}\t{label}\n".format(**row) for row in rows), encoding="utf-8")
@@ -239,6 +238,11 @@ def test_a_split_that_no_row_names_is_drawn(tmp_path: Path) -> None:
     rows = [[*row, "test" if number < 10 else "train"] for number, row in enumerate(reviews(50))]
     found = prepare(source(tmp_path, rows, "text label part", split_column="part"))
     assert {split: len(found.splits[split]) for split in SPLITS} == {"train": 36, "val": 4, "test": 10}
+
+
+def test_a_split_column_has_to_name_training_rows(tmp_path: Path) -> None:
+    rows = [[*row, "val" if number < 10 else "test"] for number, row in enumerate(reviews(50))]
+    refused(tmp_path, EmptyDatasetError, "no row says train", rows, "text label part", split_column="part")
 
 
 def test_rows_of_a_group_stay_together(tmp_path: Path) -> None:

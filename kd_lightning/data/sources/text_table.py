@@ -139,9 +139,11 @@ class TextTable:
         """[N] int8: of each row the split, or ``UNLABELED``; splits that have no rows yet are drawn from the training rows.
 
         Raises:
-            EmptyDatasetError: There are too few rows to draw from.
+            EmptyDatasetError: There are too few rows to draw from, or none trains.
         """
         splits = as_tensor(rows.splits).to(torch.int8)
+        if not (splits == TRAIN_SPLIT).any():  # only a split column can say so
+            raise EmptyDatasetError(f"data.split_column={self.columns.split}: no row says train: have some rows say it")
         shares = {split: share for split, share in self.shares.items() if not (splits == split).any()}
         if not shares:
             return splits
