@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from kd_lightning.cli.config_files import create_config_file
 from kd_lightning.config.conf_files import list_groups
+from kd_lightning.config.resolution import escape_node
 from kd_lightning.data.table_profile import LengthSummary, TableProfile, count_shared_texts, profile_table
 from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
@@ -41,7 +43,7 @@ INIT_OPTIONS = {
 """With a value -> an example of it."""
 PRETRAINED_EPOCHS, PRETRAINED_LEAST = 3, 200
 EPOCHS, LEAST_STEPS, MOST_STEPS = 10, 300, 3000
-PRETRAINED_RATE, OWN_RATE, STUDENT_RATE = 5e-5, 1e-3, 3e-3
+PRETRAINED_RATE, OWN_RATE, STUDENT_RATE = "0.00005", "0.001", "0.003"
 """Learning rates: usual ones for fine-tuning, and for small networks from scratch."""
 DEFAULT_STUDENT, OWN_TEACHER, PRETRAINED_TEACHER = "bilstm", "text_transformer", "hf"
 """Choices of the group ``model``."""
@@ -178,17 +180,21 @@ def print_profile(profile: TableProfile) -> None:
     show(f"{profile.path}: {profile.rows:,} rows, columns {', '.join(profile.columns)}")
     show(f"text column   {profile.text} ({profile.text_reason})")
     show(f"label column  {profile.label} ({profile.label_reason})")
-    show(f"classes       {len(profile.labels)}; the largest has {profile.imbalance:.3g} rows for each of the smallest")
+    show(f"classes       {len(profile.labels)}, {profile.imbalance:.3g} rows of the largest for each of the smallest")
     counts = sorted(profile.label_counts.items(), key=lambda item: -item[1])
     width = max(len(escape_unprintable(name)) for name, _ in counts[:SHOWN_CLASSES])
     for name, count in counts[:SHOWN_CLASSES]:
         print(f"  {escape_unprintable(name):<{width}}  {count:>9,}  {count / profile.rows:6.1%}")
     if len(counts) > SHOWN_CLASSES:
         print(f"  and {len(counts) - SHOWN_CLASSES} more")
+    if len(counts) > profile.rows / 2:
+        show(
+            f"warning: most rows have a label of their own; if {profile.label} is no label, name another column: --label COLUMN"
+        )
     show(f"lengths       {format_lengths(profile.words, 'words')}")
     show(f"              {format_lengths(profile.characters, 'characters')}")
-    show(f"duplicates    {profile.duplicates:,} rows repeat text and label of an earlier row")
-    show(f"conflicts     {profile.conflicts:,} rows repeat a text with another label")
+    show(f"duplicates    {profile.duplicates:,} (text and label as in an earlier row)")
+    show(f"conflicts     {profile.conflicts:,} (text as in an earlier row, another label)")
 
 
 def format_lengths(lengths: LengthSummary, unit: str) -> str:
@@ -206,9 +212,7 @@ def print_shared_texts(profile: TableProfile, files: dict[str, str | None]) -> N
     given = [(split, file) for split, file in files.items() if file is not None]
     for (split, file), (later, other) in itertools.combinations(given, 2):
         count = count_shared_texts(file, other, profile.text)
-        show(
-            f"leakage       {count:,} {split} rows have a text of the {later} rows (data.duplicates=drop leaves them out)"
-        )
+        show(f"leakage       {count:,} ({split} rows whose text is in {later}; data.duplicates=drop leaves them out)")
 
 
 def describe_trainings(plan: InitPlan, pretrained: bool) -> str:
@@ -275,12 +279,12 @@ student: {{optimizer: {{lr: {STUDENT_RATE}}}, steps: {plan.student_steps}, pretr
 
 def quote(value: str | int) -> str:
     """A value in YAML that stays as it is: text in quotes, and no ``${`` that would be resolved."""
-    return json.dumps(value.replace("${", "\\${") if isinstance(value, str) else value, ensure_ascii=False)
+    return json.dumps(escape_node(value), ensure_ascii=False)
 
 
 def relative_to_here(file: str) -> str:
     """A path as it is written: from the working folder if it lies below it, else absolute."""
-    path = Path(file).absolute()
+    path = Path(os.path.abspath(file))
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()
 
 

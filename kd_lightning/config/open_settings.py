@@ -1,8 +1,8 @@
 """Settings that a configuration leaves open because a file tells them: columns and labels of a table, a model's digest.
 
-A class whose node stands in one of the ``OPEN_PLACES`` may offer ``read_open_settings(settings)``: of the settings around it, what
-can be read. What is null is filled in when the configuration is composed: every setting that depends on it has its value then,
-and keys and records hold it.
+A class whose node stands in one of the ``OPEN_PLACES`` may offer ``read_open_settings(settings)``: what can be read of the
+settings around it. What is null is filled in when the configuration is composed: every setting that depends on it has its value
+then, and keys and records hold it.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def draw_stratified(classes: Tensor, shares: Shares, seed: int) -> Tensor:
     sizes = torch.bincount(classes)
     if int((sizes >= parts).sum()) < 2:
         raise EmptyDatasetError(
-            f"{len(classes)} rows, and fewer than 2 classes have the {parts} rows that {parts} splits need: give {2 * parts} "
-            "rows or more, or files for validation and test"
+            f"{len(classes)} rows, and fewer than 2 classes have the {parts} rows that {parts} splits need: give 2 classes or "
+            f"more {parts} rows each, or files for validation and test"
         )
     splits = torch.full((len(classes),), TRAIN_SPLIT, dtype=torch.int8)
     order = torch.randperm(len(classes), generator=make_generator(seed))

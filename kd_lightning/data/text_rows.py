@@ -76,10 +76,14 @@ class Texts:
         self.values += text.encode()
         self.offsets.append(len(self.values))
 
-    def as_column(self) -> Ragged:
-        """The UTF-8 bytes of each, not copied."""
-        values = torch.frombuffer(self.values, dtype=torch.uint8)
-        return Ragged(InMemory(values), InMemory(as_tensor(self.offsets)))
+    def take(self, rows: Tensor) -> Ragged:
+        """The UTF-8 bytes of these rows [n] int64, n > 0."""
+        # Joined slices: an index for each byte, as Ragged.take makes it, takes ten times as long and eight times the memory.
+        places = [(self.offsets[row], self.offsets[row + 1]) for row in rows.tolist()]
+        with memoryview(self.values) as whole:
+            values = bytearray().join(whole[start:stop] for start, stop in places)
+        lengths = torch.tensor([0, *(stop - start for start, stop in places)])
+        return Ragged(InMemory(torch.frombuffer(values, dtype=torch.uint8)), InMemory(lengths.cumsum(0)))
 
 
 class TextRows:
@@ -170,7 +174,7 @@ class TextRows:
         return time
 
 
-def as_tensor(numbers: array) -> Tensor:  # type: ignore[type-arg]
+def as_tensor(numbers: array[int] | array[float]) -> Tensor:
     """[N], not copied; int64 or float64."""
     dtype = {"q": torch.int64, "d": torch.float64}[numbers.typecode]
     return torch.frombuffer(numbers, dtype=dtype) if numbers else torch.empty(0, dtype=dtype)

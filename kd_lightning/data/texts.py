@@ -7,14 +7,15 @@ role stand in columns of their own, made once and kept in the store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, cast
 
 import torch
 
 from kd_lightning.data.columns import InMemory, Ragged, RaggedRows
 from kd_lightning.data.source import Prepared, PreparedPieces
-from kd_lightning.data.table import TEXT_COLUMN, PAIR_COLUMN, Table
+from kd_lightning.data.table import PAIR_COLUMN, TEXT_COLUMN, Table
 from kd_lightning.data.tokenizers.base import TextTokenizer
 from kd_lightning.errors import MissingExtraError
 
@@ -35,19 +36,10 @@ def role_column(role: str, name: str) -> str:
     return f"{role}_{name}"
 
 
-def text_column(texts: Iterable[str]) -> Ragged:
-    """Texts as a ragged column of UTF-8 bytes."""
-    return ragged_column([text.encode() for text in texts], torch.uint8)
-
-
 def ragged_column(rows: Sequence[Sequence[int]], dtype: torch.dtype) -> Ragged:
     """Rows of whole numbers as a ragged column."""
     offsets = torch.tensor([0, *map(len, rows)], dtype=torch.int64).cumsum(0)
-    if dtype == torch.uint8:
-        values = torch.frombuffer(bytearray(b"".join(map(bytes, rows))), dtype=dtype) if int(offsets[-1]) else None
-    else:
-        values = torch.tensor([number for row in rows for number in row], dtype=dtype)
-    return Ragged(InMemory(torch.empty(0, dtype=dtype) if values is None else values), InMemory(offsets))
+    return Ragged(InMemory(torch.tensor(list(chain.from_iterable(rows)), dtype=dtype)), InMemory(offsets))
 
 
 def decode_texts(rows: RaggedRows) -> list[str]:

@@ -89,6 +89,14 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
 
 UNSET = {
     "data/npz": NPZ,
+    "data/table": (
+        "data.path=rows.csv",
+        "data.text=text",
+        "data.label=label",
+        "data.num_classes=3",
+        "+data.shape=[4]",
+        "+data.in_features=4",
+    ),
     "data/text_files": ("data.root=texts",),
     "callbacks/early_stopping": ("callbacks.early_stopping.mode=min",),
 }

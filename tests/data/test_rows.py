@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from kd_lightning.data.rows.lines import read_lines
 from kd_lightning.data.rows.read import read_rows
@@ -150,9 +152,6 @@ def test_a_whole_character_of_two_halves_is_read(tmp_path: Path) -> None:
 
 
 def test_a_parquet_file(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"text": ["NA", "b"] * 1500, "label": [1, None] * 1500}), path)
     found = list(read_rows(path))

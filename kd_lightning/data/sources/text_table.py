@@ -8,7 +8,7 @@ text that stands in two splits would be learned by heart before it is tested: ``
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ from kd_lightning.data.labels import LABELED
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import SPLIT_DRAWS, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_groups, draw_latest
 from kd_lightning.data.rows.values import check_distinct_columns, order_labels, parse_label_value
-from kd_lightning.data.source import SPLITS, Prepared
+from kd_lightning.data.source import SPLITS, PreparedPieces
 from kd_lightning.data.table import GROUP, Table
 from kd_lightning.data.table_profile import TableProfile, profile_table
 from kd_lightning.data.text_rows import UNLABELED, ColumnNames, TextRows, as_tensor
 from kd_lightning.errors import ConfigError, EmptyDatasetError, LabelError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import file_digest
+
+ROWS_OF_A_PIECE = 2**14
 
 
 @lru_cache(maxsize=32)
@@ -133,7 +135,7 @@ class TextTable:
                 digest.update(f"{role} {file_digest(Path(path))}\n".encode())
         return digest.hexdigest()
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> PreparedPieces:
         rows = self.read_files()
         splits = self.draw_splits(rows)
         splits, shared = SHARED_ROWS[self.duplicates](rows, splits)
@@ -142,8 +144,8 @@ class TextTable:
         numbers = torch.tensor([names.get(name, -1) for name in rows.label_names])
         targets = numbers[as_tensor(rows.labels)]
         check_training_labels(rows, splits, targets, list(names))
-        tables = self.make_tables(rows, splits, torch.where(splits == UNLABELED, 0, targets))
-        return Prepared(tables, facts=self.list_facts(splits, targets, list(names), shared))
+        pieces = self.make_pieces(rows, splits, torch.where(splits == UNLABELED, 0, targets))
+        return PreparedPieces(pieces, facts=self.list_facts(splits, targets, list(names), shared))
 
     def read_files(self) -> TextRows:
         """All rows of all files."""
@@ -164,9 +166,11 @@ class TextTable:
         """[N] int8: of each row the split, or ``UNLABELED``; splits that have no rows yet are drawn from the training rows.
 
         Raises:
-            EmptyDatasetError: There are too few rows to draw from.
+            EmptyDatasetError: There are too few rows to draw from, or none trains.
         """
         splits = as_tensor(rows.splits).to(torch.int8)
+        if not (splits == TRAIN_SPLIT).any():  # only a split column can say so
+            raise EmptyDatasetError(f"data.split_column={self.columns.split}: no row says train: have some rows say it")
         shares = {split: share for split, share in self.shares.items() if not (splits == split).any()}
         if not shares:
             return splits
@@ -204,22 +208,19 @@ class TextTable:
             )
         return {name: number for number, name in enumerate(names)}
 
-    def make_tables(self, rows: TextRows, splits: Tensor, targets: Tensor) -> dict[str, Table]:
-        """The columns of each split; texts are not copied."""
-        columns = {"text": rows.texts.as_column()}
-        if self.columns.text_pair is not None:
-            columns["text_pair"] = rows.pairs.as_column()
-        tables = {}
+    def make_pieces(self, rows: TextRows, splits: Tensor, targets: Tensor) -> Iterator[tuple[str, Table]]:
+        """The columns of each split, some rows at a time: the texts stand in memory once."""
         for number, split in enumerate(SPLITS):
             chosen = (splits == number) | ((splits == UNLABELED) & (number == TRAIN_SPLIT))
-            kept = chosen.nonzero().flatten()
-            table = Table({**{name: column.select(kept) for name, column in columns.items()}, "targets": targets[kept]})
-            if self.columns.group is not None:
-                table = table.with_column(GROUP, as_tensor(rows.groups)[kept])
-            if number == TRAIN_SPLIT and self.files[UNLABELED] is not None:
-                table = table.with_column(LABELED, splits[kept] != UNLABELED)
-            tables[split] = table
-        return tables
+            for part in chosen.nonzero().flatten().split(ROWS_OF_A_PIECE):
+                table = Table({"text": rows.texts.take(part), "targets": targets[part]})
+                if self.columns.text_pair is not None:
+                    table = table.with_column("text_pair", rows.pairs.take(part))
+                if self.columns.group is not None:
+                    table = table.with_column(GROUP, as_tensor(rows.groups)[part])
+                if number == TRAIN_SPLIT and self.files[UNLABELED] is not None:
+                    table = table.with_column(LABELED, splits[part] != UNLABELED)
+                yield split, table
 
     def list_facts(self, splits: Tensor, targets: Tensor, names: list[str], shared: int) -> dict[str, Any]:
         """What the reader is told: classes, rows of each in each split, rows that stood in two splits, columns."""
