@@ -92,6 +92,10 @@ class Table:
         """Rows of a column differ in length."""
         return any(isinstance(column, Ragged) for column in self.columns.values())
 
+    def has_ragged(self, name: str) -> bool:
+        """Rows of that column differ in length."""
+        return isinstance(self.column(name), Ragged)
+
     @property
     def groups(self) -> Tensor | None:
         """[N] int64, the group of each row; None = each row is a group of its own."""
