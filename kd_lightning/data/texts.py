@@ -8,6 +8,7 @@ role stand in columns of their own, made once and kept in the store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -100,6 +101,21 @@ def _encode_pieces(
         facts[f"{split} {CUT}"] = cut
 
 
+@dataclass(frozen=True)
+class FittedTokenizer:
+    """A tokenizer as a run leaves it behind.
+
+    Attributes:
+        text: JSON of a ``tokenizers.Tokenizer``.
+        max_length: As in ``TextEncoder``; None = the rows are not texts, but cut out of them.
+        type_ids: As in ``TextEncoder``.
+    """
+
+    text: str
+    max_length: int | None = None
+    type_ids: bool = False
+
+
 class TextEncoder:
     """Texts to ids, as rows are prepared and as a trained network is asked about new ones.
 
@@ -134,6 +150,26 @@ class TextEncoder:
         if self.type_ids and pairs is not None:
             columns[TYPE_IDS] = ragged_column([each.type_ids or [0] for each in found], torch.uint8)
         return Table(columns), sum(bool(each.overflowing) for each in found)
+
+    def encode_table(self, table: Table, role: str) -> Table:
+        """All rows of a table with the ids of a role in the place of the texts.
+
+        Args:
+            table: ``text``, perhaps ``text_pair``, and others.
+            role: Whose tokenizer this is.
+        """
+        names = [name for name in (TEXT, TEXT_PAIR) if name in table]
+        pieces = []
+        for start in range(0, len(table), ROWS_AT_ONCE):
+            rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(table)))
+            pieces.append(self.encode(*(read_texts(table.column(name).take(rows)) for name in names))[0])
+        columns: dict[str, Any] = {name: column for name, column in table.columns.items() if name not in names}
+        for name in pieces[0].columns:
+            parts = [piece.column(name).whole() for piece in pieces]
+            lengths = torch.cat([torch.zeros(1, dtype=torch.int64), *(part.lengths for part in parts)])
+            values = torch.cat([part.values for part in parts])
+            columns[role_column(role, name)] = Ragged(InMemory(values), InMemory(lengths.cumsum(0)))
+        return Table(columns)
 
 
 def with_ids(raw: Prepared, encoded: dict[str, Prepared]) -> Prepared:
