@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from kd_lightning.safety.verbs import DEFECT, OK, print_line
 EVAL_HELP = """\
 kd eval RUN [data.path=FILE ...] [--model NAME|all] [--min METRIC=VALUE ...] [--max METRIC=VALUE ...] [--json]
 
-  kd eval last                              the run that has ended last below outputs/runs, on its own test split: as in its report
+  kd eval last                              the last run below outputs/runs, on its own test split: the numbers of its report
   kd eval outputs/runs/RUN data.path=f.csv  all rows of a file; the run may lie anywhere
   kd eval last data.path=f.csv data.text=body data.label=kind
                                             columns of other names; also data.text_pair, data.group, data.delimiter
@@ -30,7 +31,7 @@ kd eval RUN [data.path=FILE ...] [--model NAME|all] [--min METRIC=VALUE ...] [--
   --model NAME|all     teacher, baseline, distilled (the default) or another model of the run
   --json               one object, in full precision
 
-Prints each metric with a 95 % interval (bootstrap over rows, or over groups of rows), each class, and which are taken for which.
+Prints each metric with a 95 % interval (bootstrap over rows or groups of rows), each class, and which are taken for which.
 Exit code: 0 done; 1 a bound does not hold; 2 the run, the file or a metric's name is wrong.
 """
 ALL_MODELS = "all"
@@ -70,7 +71,11 @@ def run_eval_verb(words: list[str]) -> int:
     records = evaluate_run(request)
     if request.as_json:
         source = request.overrides.get("path")
-        print(json.dumps({"run": str(request.run), "data": source or "test split of the run", "models": records}, indent=2))
+        print(
+            json.dumps(
+                {"run": str(request.run), "data": source or "test split of the run", "models": records}, indent=2
+            )
+        )
     else:
         print_evaluations(records)
     broken = [
@@ -132,6 +137,7 @@ def evaluate_run(request: EvalArguments) -> dict[str, dict[str, Any]]:
     from kd_lightning.deploy.labeled_rows import check_file_settings, read_labeled_file, read_own_test
     from kd_lightning.deploy.trained_model import list_trained_models, load_trained_model
 
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     check_file_settings(request.overrides)
     names = list_trained_models(request.run) if request.model == ALL_MODELS else [request.model]
     models = [load_trained_model(request.run, build_node, name) for name in names]
@@ -140,7 +146,7 @@ def evaluate_run(request: EvalArguments) -> dict[str, dict[str, Any]]:
     if request.overrides:
         table = read_labeled_file(models[0], request.overrides, settings["data"])
     else:
-        table, as_tested = read_own_test(models, settings, build_node, list_trusted_packages(), ErrorBoard())
+        table, as_tested = read_own_test(models[0], settings, build_node, list_trusted_packages(), ErrorBoard())
         tasks = {name: as_tested(task) for name, task in tasks.items()}
     for bound in request.bounds:
         check_metric(bound.metric, list_evaluated_metrics(models[0], tasks[models[0].name]))
@@ -170,7 +176,9 @@ def print_evaluations(records: dict[str, dict[str, Any]]) -> None:
         if "confusion" in record:
             board.say("")
             labels = record["labels"]
-            rows = [[label, *map(format_whole, counts)] for label, counts in zip(labels, record["confusion"], strict=True)]
+            rows = [
+                [label, *map(format_whole, counts)] for label, counts in zip(labels, record["confusion"], strict=True)
+            ]
             board.table("", ["label \\ predicted", *labels], rows)
         board.say("")
     sys.stdout.flush()
@@ -194,7 +202,10 @@ def list_class_rows(record: dict[str, Any]) -> list[list[str]]:
     return [
         [
             label,
-            *(MISSING_TEXT if scores[name][number] is None else format_percent(scores[name][number]) for name in ("precision", "recall", "f1")),
+            *(
+                MISSING_TEXT if scores[name][number] is None else format_percent(scores[name][number])
+                for name in ("precision", "recall", "f1")
+            ),
             format_whole(scores["rows"][number]),
         ]
         for number, label in enumerate(record["labels"])

@@ -23,7 +23,7 @@ from kd_lightning.safety.verbs import DEFECT, OK, print_line
 PREDICT_HELP = """\
 kd predict RUN INPUT [--model NAME] [--text COLUMN] [--pair COLUMN] [--format csv|tsv|jsonl] [--all]
 
-  kd predict last new.csv > labels.csv        the run that has ended last below outputs/runs; text, label, score of each row
+  kd predict last new.csv > labels.csv        the last run below outputs/runs; text, label and score of each row
   kd predict outputs/runs/RUN new.jsonl       a run's folder, or a job's of a sweep: it may lie anywhere, and needs nothing else
   echo "a fine film" | kd predict last -      standard input: a text in each line, or JSON objects
   kd predict last digits.npz                  a model of arrays: those called inputs
@@ -248,7 +248,7 @@ def begin_json_lines(stream: Any, names: list[str], classes: list[str]) -> Calla
 
 
 ROW_WRITERS = {"csv": delimited_writer(","), "tsv": delimited_writer("\t"), "jsonl": begin_json_lines}
-"""``--format`` -> makes what writes rows, from a stream, the names before the label, and the classes whose scores are wanted."""
+"""``--format`` -> makes what writes rows, of a stream, the names before the label, and the classes whose scores are wanted."""
 
 
 def show_count(rows: Iterator[Answered]) -> Iterator[Answered]:

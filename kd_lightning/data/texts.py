@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from kd_lightning.data.columns import InMemory, Ragged, RaggedRows
+from kd_lightning.data.columns import Column, InMemory, Ragged, RaggedRows
 from kd_lightning.data.source import Prepared, PreparedPieces
 from kd_lightning.data.table import TEXT, TEXT_PAIR, Table
 from kd_lightning.data.tokenizers.base import TextTokenizer
@@ -159,16 +159,17 @@ class TextEncoder:
             role: Whose tokenizer this is.
         """
         names = [name for name in (TEXT, TEXT_PAIR) if name in table]
-        pieces = []
+        parts: dict[str, list[RaggedRows]] = {}
         for start in range(0, len(table), ROWS_AT_ONCE):
             rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(table)))
-            pieces.append(self.encode(*(read_texts(table.column(name).take(rows)) for name in names))[0])
-        columns: dict[str, Any] = {name: column for name, column in table.columns.items() if name not in names}
-        for name in pieces[0].columns:
-            parts = [piece.column(name).whole() for piece in pieces]
-            lengths = torch.cat([torch.zeros(1, dtype=torch.int64), *(part.lengths for part in parts)])
-            values = torch.cat([part.values for part in parts])
-            columns[role_column(role, name)] = Ragged(InMemory(values), InMemory(lengths.cumsum(0)))
+            texts = [read_texts(table.column(name).take(rows)) for name in names]  # type: ignore[arg-type]
+            for name, column in self.encode(*texts)[0].columns.items():
+                assert isinstance(column, Ragged)
+                parts.setdefault(role_column(role, name), []).append(column.whole())
+        columns: dict[str, Column] = {name: column for name, column in table.columns.items() if name not in names}
+        for name, pieces in parts.items():
+            offsets = torch.cat([torch.zeros(1, dtype=torch.int64), *(each.lengths for each in pieces)]).cumsum(0)
+            columns[name] = Ragged(InMemory(torch.cat([each.values for each in pieces])), InMemory(offsets))
         return Table(columns)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -81,10 +81,11 @@ def make_trainer(node: Mapping[str, Any], folder: str) -> pl.Trainer:
         node: The trainer settings of the run; without its GPU, the CPU has to do.
         folder: Where it may write.
     """
-    accelerator, precision = node.get("accelerator", "cpu"), node.get("precision") or "32-true"
+    accelerator: Any = node.get("accelerator", "cpu")
+    precision: Any = node.get("precision", "32-true")
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         accelerator, precision = "cpu", "32-true"
-    made = partial(pl.Trainer, accelerator=accelerator, precision=precision)
+    made: Callable[..., pl.Trainer] = partial(pl.Trainer, accelerator=accelerator, precision=precision)
     more = {"devices": 1, "strategy": "auto", "logger": False, "default_root_dir": folder, "profiler": NoProfiler()}
     return with_possible_precision(check_trainer(made, {**more, **QUIET}, {"precision": precision}))
 
@@ -135,7 +136,7 @@ def count_confusions(predicted: Tensor, targets: Tensor, classes: int) -> list[l
 
 def list_evaluated_metrics(model: TrainedModel, task: Task) -> list[str]:
     """Names of what ``evaluate_rows`` measures."""
-    return [*task.metrics(), *(PREDICTION_SCORES if model.reads_texts or model.shape else PREDICTION_SCORES[:1])]
+    return [*task.metrics(), *PREDICTION_SCORES[: 2 if model.reads_texts or model.reads_arrays else 1]]
 
 
 def check_metric(name: str, known: list[str]) -> None:

@@ -9,20 +9,25 @@ from typing import Any
 
 import torch
 
+from kd_lightning.data.labels import class_rows
+from kd_lightning.data.prepared import read_prepared
 from kd_lightning.data.row_splits import TEST_SPLIT
+from kd_lightning.data.source import Prepared
 from kd_lightning.data.sources.arrays import read_npz
 from kd_lightning.data.table import GROUP, TEXT, TEXT_PAIR, Table
 from kd_lightning.data.text_rows import ColumnNames, TextRows, as_tensor
 from kd_lightning.deploy.trained_model import TrainedModel
 from kd_lightning.errors import ConfigError, KDError, LabelError, did_you_mean
 from kd_lightning.experiment.context import Context
-from kd_lightning.experiment.dataset import Dataset
+from kd_lightning.experiment.dataset import Dataset, choose_rows
 from kd_lightning.experiment.settings import Build, Settings, is_long_tailed
+from kd_lightning.experiment.stage import DATA
 from kd_lightning.safety.terminal import escape_unprintable
+from kd_lightning.store import Store, is_entry
 from kd_lightning.tasks.base import CountsClasses, Task
 from kd_lightning.training.fit import StageBoard
 
-STORE = "store"
+STORE_FOLDER = "store"
 FILE_SETTINGS = ("path", "text", "label", "text_pair", "group", "delimiter")
 """Settings of the data that may be others for another file."""
 
@@ -59,9 +64,9 @@ def read_labeled_file(model: TrainedModel, overrides: Mapping[str, str | None], 
     path = Path(str(overrides["path"]))
     if model.reads_texts:
         return read_labeled_texts(model, path, overrides, data)
-    if model.shape is None:
+    if not model.reads_arrays:
         raise ConfigError(
-            f"{model.name} reads tokens cut out of texts by its own run: leave data.path out, and its own test split is evaluated"
+            f"{model.name} reads tokens that its own run has cut out of texts: leave data.path out, for its own test split"
         )
     inputs, targets = read_npz(path)
     check_inputs(model, inputs, path)
@@ -96,7 +101,9 @@ def read_labeled_texts(
     named: dict[str, Any] = {**own, **model.columns, **overrides}
     missing = [name for name in ("text", "label") if not named.get(name)]
     if missing:
-        raise ConfigError(f"which column of {escape_unprintable(str(path))} is the {missing[0]}? data.{missing[0]}=COLUMN")
+        raise ConfigError(
+            f"which column of {escape_unprintable(str(path))} is the {missing[0]}? data.{missing[0]}=COLUMN"
+        )
     rows = TextRows()
     columns = ColumnNames(named["text"], named["label"], named.get("text_pair"), group=named["group"])
     rows.read_file(path, columns, TEST_SPLIT, named["delimiter"])
@@ -118,20 +125,16 @@ def read_labeled_texts(
 
 
 def read_own_test(
-    models: Sequence[TrainedModel],
-    settings: Settings,
-    build: Build,
-    packages: Sequence[str],
-    board: StageBoard,
+    model: TrainedModel, settings: Settings, build: Build, packages: Sequence[str], board: StageBoard
 ) -> tuple[Table, Callable[[Task], Task]]:
-    """The test split of the models' own run, from its store or, without one, from its files; nothing is kept of it then.
+    """The test split of the model's own run.
 
     Args:
-        models: Of one run.
+        model: Of the run.
         settings: The run's.
         build: Turns settings with a ``_target_`` into the object that they describe, if that is allowed.
         packages: As in ``Context``.
-        board: Told when another process is at it.
+        board: Told what is to be said of the data.
 
     Returns:
         The rows, texts as texts; and what makes of a model's task that which its run tested with.
@@ -139,21 +142,39 @@ def read_own_test(
     Raises:
         KDError: The data cannot be read, or is not what it was.
     """
-    model = models[0]
-    with tempfile.TemporaryDirectory() as nowhere:
-        places = [parent for parent in model.folder.absolute().parents[:3] if (parent / STORE).is_dir()]
-        outputs = str(places[0] if places else nowhere)
-        rows = {**settings, "outputs": outputs, "data": {**settings["data"], "memory_map_above": None}}
-        dataset = Dataset(Context(rows, build, packages, board, "eval"), model.task)
-        if model.fingerprint and dataset.fingerprint != model.fingerprint:
-            raise KDError(
-                f"the data of {escape_unprintable(str(model.folder))} has changed since: its test split is not what it was; "
-                "data.path=FILE evaluates all rows of a file"
-            )
-        train = dataset.training_rows if is_long_tailed(settings) else None
-        table = dataset.raw.splits["test"]
+    prepared = read_stored_rows(model, settings) or prepare_again(model, settings, build, packages, board)
+    train = class_rows(prepared.splits["train"], model.classes) if is_long_tailed(settings) else None
 
     def as_tested(task: Task) -> Task:
         return task.with_class_groups(train) if train is not None and isinstance(task, CountsClasses) else task
 
-    return table, as_tested
+    return prepared.splits["test"], as_tested
+
+
+def read_stored_rows(model: TrainedModel, settings: Settings) -> Prepared | None:
+    """The rows of the model's run from the store beside it; None = they are not there."""
+    for root in model.folder.absolute().parents[:3]:  # outputs/runs/RUN, outputs/sweeps/SWEEP/JOB
+        if is_entry(model.data_key) and (root / STORE_FOLDER).is_dir():
+            entry = Store(root / STORE_FOLDER).entry(DATA, model.data_key)
+            if entry.problem() is None:
+                return choose_rows(read_prepared(entry)[0], settings["data"], model.classes)
+    return None
+
+
+def prepare_again(
+    model: TrainedModel, settings: Settings, build: Build, packages: Sequence[str], board: StageBoard
+) -> Prepared:
+    """The rows of the model's run from their files; nothing is kept of them.
+
+    Raises:
+        KDError: See ``read_own_test``.
+    """
+    with tempfile.TemporaryDirectory() as outputs:
+        rows = {**settings, "outputs": outputs, "data": {**settings["data"], "memory_map_above": None}}
+        dataset = Dataset(Context(rows, build, packages, board, "eval"), model.task)
+        if dataset.fingerprint != model.fingerprint:
+            raise KDError(
+                f"the data of {escape_unprintable(str(model.folder))} has changed since: its test split is not what it was; "
+                "data.path=FILE evaluates all rows of a file"
+            )
+        return dataset.raw

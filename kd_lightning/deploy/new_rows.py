@@ -102,7 +102,9 @@ def read_streamed_texts(stream: Iterable[bytes], columns: TextColumns) -> Iterat
     lines = itertools.chain([(first[0], first[1].removeprefix("\ufeff"))], lines)  # type: ignore[assignment]
     if first[1].removeprefix("\ufeff").lstrip().startswith("{"):
         numbered = (
-            (number, parse_json_row(line, format_place(STANDARD_INPUT, number))) for number, line in lines if line.strip()
+            (number, parse_json_row(line, format_place(STANDARD_INPUT, number)))
+            for number, line in lines
+            if line.strip()
         )
         return _as_new_rows(numbered, [], columns, STANDARD_INPUT)
     if columns.trained.get("text_pair") is not None:
@@ -114,7 +116,10 @@ def read_streamed_texts(stream: Iterable[bytes], columns: TextColumns) -> Iterat
 
 
 def _as_new_rows(
-    numbered: Iterable[tuple[int, dict[str, object]]], misfits: list[DataFormatError], columns: TextColumns, source: Path
+    numbered: Iterable[tuple[int, dict[str, object]]],
+    misfits: list[DataFormatError],
+    columns: TextColumns,
+    source: Path,
 ) -> Iterator[NewRow]:
     """Each row as a new one; the columns are chosen by the first one that fits."""
     names: tuple[str, ...] = ()

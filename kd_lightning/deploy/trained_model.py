@@ -56,6 +56,7 @@ DESCRIPTION_FIELDS: Fields = {
     "tokenizer": {"max_length": WHOLE, "type_ids": FLAG},
     "rebuilt": {},
     "data_fingerprint": json_files.TEXT,
+    "data_key": json_files.TEXT,
 }
 
 
@@ -75,6 +76,7 @@ class TrainedModel:
         columns: ``text``, ``text_pair`` and ``label`` of the table that it was trained on, as far as there are any.
         shape: Of a row of inputs; None where it is not fixed.
         fingerprint: Of the data it was trained and tested on.
+        data_key: Of the data's entry in the store of its run.
     """
 
     name: str
@@ -88,6 +90,12 @@ class TrainedModel:
     columns: Mapping[str, str]
     shape: tuple[int, ...] | None
     fingerprint: str
+    data_key: str
+
+    @property
+    def reads_arrays(self) -> bool:
+        """Its rows are arrays of one shape."""
+        return self.encoder is None and self.shape is not None
 
     @property
     def reads_texts(self) -> bool:
@@ -140,6 +148,7 @@ def load_trained_model(run: Path, build: Build, model: str = DISTILLED_MODEL) ->
         columns={name: data[name] for name in ("text", "text_pair", "label") if data.get(name) is not None},
         shape=tuple(data["shape"]) if data.get("shape") else None,
         fingerprint=described.get("data_fingerprint") or "",
+        data_key=described.get("data_key") or "",
     )
 
 
@@ -192,8 +201,8 @@ def read_description(path: Path) -> dict[str, Any]:
 
 def build_task(described: Mapping[str, Any], path: Path, build: Build) -> Task:
     """The task as the model's role reads it."""
-    task = _build_described(described["task"], "task", path, build)
-    return task.for_role(described["role"]) if isinstance(task, ReadsTexts) else task  # type: ignore[no-any-return]
+    task: Task = _build_described(described["task"], "task", path, build)
+    return task.for_role(described["role"]) if isinstance(task, ReadsTexts) else task
 
 
 def build_network(described: Mapping[str, Any], weights: Path, task: Task, build: Build) -> nn.Module:

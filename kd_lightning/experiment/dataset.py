@@ -63,6 +63,11 @@ class Dataset:
         """The rows' fingerprint."""
         return self._rows[1]
 
+    @property
+    def key(self) -> str:
+        """Of the rows' entry in the store, which holds them before any are left out."""
+        return self._rows[2].key
+
     def fitted_tokenizer(self, role: str) -> FittedTokenizer | None:
         """What makes the ids that networks of the teacher or the student read; None = they read none."""
         if not self._reads_texts:
@@ -149,7 +154,9 @@ class Dataset:
         if are_texts and not self._reads_texts:
             raise ConfigError("the rows are texts, and the task reads numbers: set task=text_classification")
         if self._reads_texts and not are_texts:
-            raise ConfigError("the task reads texts, and the rows have no column text: set data=table data.path=FILE.csv")
+            raise ConfigError(
+                "the task reads texts, and the rows have no column text: set data=table data.path=FILE.csv"
+            )
 
     def _encode(self, role: str, raw: Entry) -> Prepared:
         """The rows of an entry as ids of a role's tokenizer, from the store or made now.
@@ -161,7 +168,9 @@ class Dataset:
         node = context.settings[role]["model"].get("tokenizer")
         if not node:
             name = str(context.settings[role]["model"].get("_target_")).rpartition(".")[2]
-            raise ConfigError(f"{role}.model: {name} has no tokenizer to read texts with: choose one that has, as {role}=bilstm")
+            raise ConfigError(
+                f"{role}.model: {name} has no tokenizer to read texts with: choose one that has, as {role}=bilstm"
+            )
         tokenizer: TextTokenizer = context.build(node)
         key = content_key({"rows": raw.key, "tokenizer": node, "code": context.code(["kd_lightning.data.texts"], node)})
         entry = context.store.entry(IDS, key)

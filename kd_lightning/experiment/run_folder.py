@@ -87,6 +87,7 @@ def describe_weights(experiment: Experiment, stage: Stage) -> dict[str, Any]:
         "data": {name: data.get(name) for name in ("text", "text_pair", "label", "shape")},
         "tokenizer_sha256": dataset.tokenizer_digest,
         "data_fingerprint": dataset.fingerprint,
+        "data_key": dataset.key,
         "store_key": stage.key,
     }
 

@@ -189,9 +189,7 @@ def max_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
 POOLINGS = {"mean": mean_of_tokens, "cls": first_token, "max": max_of_tokens}
 
 
-def order_labels(
-    own: Sequence[str], wanted: Sequence[str] | None, renamed: Mapping[str, str]
-) -> list[int] | None:
+def order_labels(own: Sequence[str], wanted: Sequence[str] | None, renamed: Mapping[str, str]) -> list[int] | None:
     """Of the data's labels, which of a model's outputs each one is; None = the model's labels are others.
 
     Args:

@@ -65,7 +65,9 @@ def read_config(path: str, revision: str | None) -> Any:
         ) from error
 
 
-def load_model(auto: str, config: Any, path: str, revision: str | None, pretrained: bool) -> tuple[nn.Module, list[str]]:
+def load_model(
+    auto: str, config: Any, path: str, revision: str | None, pretrained: bool
+) -> tuple[nn.Module, list[str]]:
     """The model, and the names of the weights that were not there and start at random.
 
     Args:
@@ -113,7 +115,9 @@ def keep_layers(model: nn.Module, config: Any, layers: list[int]) -> None:
         ConfigError: It has no such list, or no such layer.
     """
     count = getattr(config, "num_hidden_layers", 0)
-    stacks = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    stacks = [
+        name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
     if len(stacks) != 1:
         raise ConfigError(
             f"model.layers: {type(model).__name__} has {len(stacks)} lists of {count} layers, one is needed: leave layers out"
