@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -124,11 +124,12 @@ def predict_rows_of(request: PredictArguments) -> int:
 
     model = load_trained_model(request.run, build_node, request.model)
     predictor = Predictor(model, choose_device(request.device), request.batch_size or PREDICTED_AT_ONCE)
-    answer = answer_texts if model.reads_texts else answer_arrays
+    answers = (answer_texts if model.reads_texts else answer_arrays)(predictor, request)
+    first = list(islice(answers, 1))  # what is wrong with the input as a whole is said before anything is written
     names = ["text", *(["text_pair"] if "text_pair" in model.columns else [])] if model.reads_texts else ["row"]
     write = ROW_WRITERS[request.format](shown_on(sys.stdout), names, model.labels if request.all_scores else [])
     bad = 0
-    for answered in show_count(answer(predictor, request)):
+    for answered in show_count(chain(first, answers)):
         write(answered)
         bad += answered.label is None
     if bad:
@@ -251,7 +252,7 @@ ROW_WRITERS = {"csv": delimited_writer(","), "tsv": delimited_writer("\t"), "jso
 """``--format`` -> makes what writes rows, of a stream, the names before the label, and the classes whose scores are wanted."""
 
 
-def show_count(rows: Iterator[Answered]) -> Iterator[Answered]:
+def show_count(rows: Iterable[Answered]) -> Iterator[Answered]:
     """The rows, counted on standard error where somebody watches that alone."""
     if not sys.stderr.isatty() or sys.stdout.isatty():
         yield from rows
