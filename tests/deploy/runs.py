@@ -15,7 +15,14 @@ from safetensors.torch import load_file
 from kd_lightning.cli.main import main
 from tests.deploy.tiny import write_table
 
-STEPS = ("teacher.steps=10", "student.steps=10", "validate_every=5", "teacher_outputs=live", "progress=false")
+STEPS = (
+    "teacher.steps=10",
+    "student.steps=10",
+    "student.pretrain_steps=0",
+    "validate_every=5",
+    "teacher_outputs=live",
+    "progress=false",
+)
 
 
 @dataclass(frozen=True)
