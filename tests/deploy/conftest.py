@@ -47,7 +47,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """Digits, long-tailed."""
     steps = [word.replace("teacher.steps=10", "teacher.steps=60") for word in STEPS]
     words = ("experiment=digits", "teacher=convnet_tiny", "student=convnet_micro", "data.imbalance=10")
-    return carry_out(tmp_path_factory.mktemp("images"), *words, "student.num_labeled=null", "student.pretrain_steps=0", *steps)
+    return carry_out(
+        tmp_path_factory.mktemp("images"), *words, "student.num_labeled=null", "student.pretrain_steps=0", *steps
+    )
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_every_row_of_another_file(text_run: FinishedRun, capsys: Capture) -> No
     assert record["metrics"]["accuracy"] == pytest.approx(oracle["accuracy"])
     for number, label in enumerate(record["labels"]):
         for ours, theirs in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score"), ("rows", "support")):
-            assert record["by_class"][ours][number] or 0 == pytest.approx(oracle[label][theirs])
+            assert (record["by_class"][ours][number] or 0) == pytest.approx(oracle[label][theirs])
     assert record["confusion"] == confusion_matrix(wanted, predicted, labels=record["labels"]).tolist()
 
 
@@ -115,7 +115,10 @@ def test_rows_of_a_group_are_resampled_together(own_networks: FinishedRun, capsy
     Path("twice.csv").write_text("review,kind,who\n" + "fine,pos,a\n" * 20 + "dull,neg,b\n" * 20 + "odd,mixed,c\n" * 20)
     words = (str(own_networks.away), "data.path=twice.csv")
     (alone,), (grouped,) = (evaluated(capsys, *words, *more).values() for more in ((), ("data.group=who",)))
-    widths = [each["intervals"]["cross_entropy"]["high"] - each["intervals"]["cross_entropy"]["low"] for each in (alone, grouped)]
+    widths = [
+        each["intervals"]["cross_entropy"]["high"] - each["intervals"]["cross_entropy"]["low"]
+        for each in (alone, grouped)
+    ]
     assert widths[1] > 2 * widths[0]
     assert grouped["intervals"]["cross_entropy"]["groups"] == 3
 
@@ -124,7 +127,9 @@ def test_a_label_that_the_model_does_not_know(own_networks: FinishedRun, capsys:
     Path("new.csv").write_text("review,kind\nfine,pos\ndull,nge\n")
     answer = kd(capsys, "eval", str(own_networks.away), "data.path=new.csv")
     assert answer.code == 2
-    assert "new.csv:3: label 'nge' is unknown to the model, which knows mixed, neg, pos; did you mean 'neg'?" in answer.err
+    assert (
+        "new.csv:3: label 'nge' is unknown to the model, which knows mixed, neg, pos; did you mean 'neg'?" in answer.err
+    )
 
 
 def test_bounds(own_networks: FinishedRun, capsys: Capture) -> None:
@@ -211,7 +216,8 @@ def test_many_groups_are_resampled_in_blocks(monkeypatch: pytest.MonkeyPatch) ->
     whole = compute_metric_interval(*rows)
     monkeypatch.setattr(single_interval, "MOST_RESAMPLED", 500)
     blocks = compute_metric_interval(*rows)
-    assert whole is not None and blocks is not None
+    assert whole is not None
+    assert blocks is not None
     assert (blocks.low, blocks.high) == pytest.approx((whole.low, whole.high), abs=0.003)
     assert (blocks.low, blocks.high) != (whole.low, whole.high)  # the control: it did resample blocks
 

@@ -179,9 +179,15 @@ def test_the_column_of_the_texts(own_networks: FinishedRun, capsys: Capture) -> 
         (["last"], "a run and an input are expected"),
         (["{run}", "nothing.csv"], "nothing.csv is not a file"),
         (["{run}", "new.txt"], "new.txt is not a file"),
-        (["{run}", "new.csv", "--format", "json"], "--format json: one of csv, tsv, jsonl is expected; did you mean 'jsonl'?"),
+        (
+            ["{run}", "new.csv", "--format", "json"],
+            "--format json: one of csv, tsv, jsonl is expected; did you mean 'jsonl'?",
+        ),
         (["{run}", "new.csv", "--modle=x"], "no option '--modle'; did you mean '--model'?"),
-        (["{run}", "new.csv", "--model=destilled"], "has no model 'destilled', only distilled, baseline, teacher; did you"),
+        (
+            ["{run}", "new.csv", "--model=destilled"],
+            "has no model 'destilled', only distilled, baseline, teacher; did you",
+        ),
         (["{run}", "new.csv", "--batch-size=0"], "--batch-size 0: a whole number above 0 is expected"),
         (["{run}", "new.csv", "--pair=b"], "--pair b: the model reads one text a row"),
         (["nowhere", "new.csv"], "nowhere: no such folder"),

@@ -73,7 +73,10 @@ def test_a_strangers_targets_are_refused(name: str, place: str, copied: Path) ->
 @pytest.mark.parametrize("field", ["auto_map", "attn_implementation", "_attn_implementation", "quantization_config"])
 def test_a_strangers_configuration_runs_no_code(field: str, copied_bert: Path) -> None:
     assert load(copied_bert, "teacher").name == "teacher"  # the control
-    change(copied_bert / "weights" / "teacher.model" / "config.json", lambda found: found.update({field: "somebody/kernel"}))
+    change(
+        copied_bert / "weights" / "teacher.model" / "config.json",
+        lambda found: found.update({field: "somebody/kernel"}),
+    )
     with pytest.raises(UntrustedTargetError, match="would run code that it names"):
         load(copied_bert, "teacher")
 
@@ -119,7 +122,7 @@ def test_weights_of_another_network(copied: Path) -> None:
 
 def test_a_pretrained_models_configuration_is_missing(copied_bert: Path) -> None:
     shutil.rmtree(copied_bert / "weights" / "teacher.model")
-    with pytest.raises(CheckpointCorruptError, match="config.json is not there"):
+    with pytest.raises(CheckpointCorruptError, match=r"config\.json is not there"):
         load(copied_bert, "teacher")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 WORDS = {"pos": ("fine", "great", "lovely"), "neg": ("bad", "awful", "dull"), "mixed": ("odd", "long", "strange")}
-NEUTRAL = tuple("the a film of story plot it was and".split())
+NEUTRAL = ("the", "a", "film", "of", "story", "plot", "it", "was", "and")
 
 
 def write_table(path: Path, rows: int, seed: int, labels: Sequence[str] = ("neg", "pos"), pair: bool = False) -> Path:
@@ -18,7 +18,9 @@ def write_table(path: Path, rows: int, seed: int, labels: Sequence[str] = ("neg"
     draw = random.Random(seed)
 
     def text(label: str) -> str:
-        return " ".join(draw.choice(WORDS[label] if draw.random() < 0.4 else NEUTRAL) for _ in range(draw.randint(1, 25)))
+        return " ".join(
+            draw.choice(WORDS[label] if draw.random() < 0.4 else NEUTRAL) for _ in range(draw.randint(1, 25))
+        )
 
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
