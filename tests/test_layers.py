@@ -66,7 +66,7 @@ ROOMS = {
     # What is done with a trained model, from its run folder.
     "deploy": Room(
         {
-            *("types", "errors", "safety", "models", "data", "tasks"),
+            *("types", "errors", "safety", "store", "models", "data", "tasks"),
             *("training", "results", "experiment"),
         },
         {"torch", "pytorch_lightning"},

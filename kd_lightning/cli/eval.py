@@ -172,7 +172,7 @@ def print_evaluations(records: dict[str, dict[str, Any]]) -> None:
         board.table("", ["metric", "value", "95% interval"], list_metric_rows(record))
         if "by_class" in record:
             board.say("")
-            board.table("", ["class", "precision", "recall", "F1", "rows"], list_class_rows(record))
+            board.table("", ["class", "precision", "recall", "F1", "rows"], list_score_rows(record))
         if "confusion" in record:
             board.say("")
             labels = record["labels"]
@@ -196,7 +196,7 @@ def list_metric_rows(record: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def list_class_rows(record: dict[str, Any]) -> list[list[str]]:
+def list_score_rows(record: dict[str, Any]) -> list[list[str]]:
     """Name, precision, recall, F1, rows; what is divided by nothing has a dash."""
     scores = record["by_class"]
     return [

@@ -7,12 +7,16 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     del sys.path[0]
 
 import os
+from collections.abc import Callable
+from importlib import import_module
 
 from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.process.import_paths import keep_working_folder_out
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.safety.verbs import USER_ERROR, run_verb
 
+OWN_FILES = ("init", "status", "predict", "eval", "report", "noise", "cache", "trust")
+"""Verbs that stand in a file of their name, as ``run_NAME_verb``."""
 COMPLETION = ("-sc", "--shell-completion")
 MAIN_HELP = """\
 kd: knowledge distillation experiments.
@@ -65,38 +69,9 @@ def dispatch_verb(words: list[str]) -> int:
             from kd_lightning.cli.run import run_run_verb
 
             return run_run_verb(rest)
-    if verb == "init":
-        from kd_lightning.cli.init import run_init_verb
-
-        return run_init_verb(rest)
-    if verb == "status":
-        from kd_lightning.cli.status import run_status_verb
-
-        return run_status_verb(rest)
-    if verb == "predict":
-        from kd_lightning.cli.predict import run_predict_verb
-
-        return run_predict_verb(rest)
-    if verb == "eval":
-        from kd_lightning.cli.eval import run_eval_verb
-
-        return run_eval_verb(rest)
-    if verb == "report":
-        from kd_lightning.cli.report import run_report_verb
-
-        return run_report_verb(rest)
-    if verb == "noise":
-        from kd_lightning.cli.noise import run_noise_verb
-
-        return run_noise_verb(rest)
-    if verb == "cache":
-        from kd_lightning.cli.cache import run_cache_verb
-
-        return run_cache_verb(rest)
-    if verb == "trust":
-        from kd_lightning.cli.trust import run_trust_verb
-
-        return run_trust_verb(rest)
+    if verb in OWN_FILES:
+        work: Callable[[list[str]], int] = getattr(import_module(f"kd_lightning.cli.{verb}"), f"run_{verb}_verb")
+        return work(rest)
     if verb in ("ls", "cp", "env"):
         from kd_lightning.cli.config_files import run_config_files_verb
 

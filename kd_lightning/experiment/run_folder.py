@@ -77,14 +77,15 @@ def write_role_files(weights: Path, experiment: Experiment, role: str) -> dict[s
 def describe_weights(experiment: Experiment, stage: Stage) -> dict[str, Any]:
     """What somebody needs to know to use a weights file elsewhere."""
     settings, dataset = experiment.context.settings, experiment.builder.dataset
-    data = settings["data"]
+    data, labels = settings["data"], dataset.raw.facts.get("labels")
+    columns = {name: data[name] for name in ("text", "text_pair", "label") if isinstance(data.get(name), str)}
     return {
         "network": redact_settings(settings[stage.role]["model"]),
         "role": stage.role,
         "task": redact_settings(settings["task"]),
         "classes": experiment.builder.task.num_classes,
-        "labels": dataset.raw.facts.get("labels"),
-        "data": {name: data.get(name) for name in ("text", "text_pair", "label", "shape")},
+        "labels": list(map(str, labels)) if isinstance(labels, list) else None,
+        "data": {**columns, "shape": data.get("shape")},
         "tokenizer_sha256": dataset.tokenizer_digest,
         "data_fingerprint": dataset.fingerprint,
         "data_key": dataset.key,

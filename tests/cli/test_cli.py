@@ -169,6 +169,8 @@ def test_env_names_versions_and_machine(capsys: pytest.CaptureFixture[str]) -> N
         (["--help"], (*HEAVY, "difflib", "importlib.resources", "kd_lightning.safety.redaction")),
         (["env"], HEAVY),
         (["init", "none.csv"], HEAVY),
+        (["predict", "--help"], HEAVY),
+        (["eval", "--help"], HEAVY),
         (["run", "--help"], HEAVY[:3]),
         (["run", "temprature=1"], HEAVY[:3]),
         (["-sc", "query=bash"], HEAVY[:3]),

@@ -100,6 +100,28 @@ def test_a_damaged_csv_is_refused_with_its_line(content: str | bytes, says: str,
     assert refused(tmp_path, "a.csv", content).startswith(says)
 
 
+def test_rows_that_do_not_fit_can_be_noted_and_passed(tmp_path: Path) -> None:
+    for name, content, rows in (
+        (
+            "a.csv",
+            "text,label\ngood,1\nbad\n,0,1\nfine,1\n",
+            [{"text": "good", "label": "1"}, {}, {}, {"text": "fine", "label": "1"}],
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "id": 1}\n{"text": "b"}\n{"id": 3}\n',
+            [{"text": "a", "id": 1}, {"text": "b"}, {"id": 3}],
+        ),
+    ):
+        (tmp_path / name).write_text(content)
+        misfits: list[DataFormatError] = []
+        assert [row for _, row in read_rows(tmp_path / name, on_misfit=misfits.append)] == rows
+        assert len(misfits) == 2
+        with pytest.raises(DataFormatError) as caught:
+            list(read_rows(tmp_path / name))
+        assert str(caught.value) == str(misfits[0])
+
+
 def test_what_a_file_says_cannot_move_the_cursor(tmp_path: Path) -> None:
     said = refused(tmp_path, "a.csv", "te\x1b[2Jxt,label\na,b,c\n")
     assert "\x1b" not in said

@@ -36,7 +36,7 @@ def compute_metric_interval(
         >>> right = np.tile([1.0, 1.0, 1.0, 0.0], 25)
         >>> found = compute_metric_interval(right, np.ones(100), np.arange(100), float)
         >>> round(found.low, 2), round(found.high, 2)
-        (0.66, 0.83)
+        (0.67, 0.83)
 
     Reference: Efron, Tibshirani 1993, "An Introduction to the Bootstrap", chapters 8 (grouped data) and 13
     (percentile interval).
