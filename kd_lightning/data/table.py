@@ -2,7 +2,7 @@
 
 Columns that every task knows: ``inputs`` and ``targets``; where needed ``mask`` (bool, True = the target counts) and ``group``
 ([N] int64: rows of one group, a speech or a speaker, are not independent, and comparisons resample whole groups). Rows of texts
-have ``text`` instead of ``inputs``: see ``data/texts.py``.
+have ``text`` instead of ``inputs``, rows of words ``words``: see ``data/texts.py`` and ``data/words.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from kd_lightning.errors import TableError
 GROUP = "group"
 TEXT_COLUMN, PAIR_COLUMN = "text", "text_pair"
 """Columns of raw texts, ragged uint8: the UTF-8 bytes of each row."""
+WORDS_COLUMN = "words"
+"""Column of raw rows of words, likewise; see ``data/words.py``."""
+RAW_COLUMNS = (TEXT_COLUMN, PAIR_COLUMN, WORDS_COLUMN)
+"""What networks read as ids of their tokenizers."""
 
 
 class Table:
