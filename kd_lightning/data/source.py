@@ -14,6 +14,10 @@ from kd_lightning.data.table import Table
 from kd_lightning.errors import EmptyDatasetError, TableError
 
 SPLITS = ("train", "val", "test")
+LABELS = "labels"
+"""Fact: the classes' names in the order of their numbers, where they have names."""
+NOTES = "notes"
+"""Fact: sentences that whoever trains on the rows should read."""
 
 
 @dataclass(frozen=True)

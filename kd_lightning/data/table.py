@@ -96,6 +96,17 @@ class Table:
         """Rows of a column differ in length."""
         return any(isinstance(column, Ragged) for column in self.columns.values())
 
+    def longest_row(self, name: str) -> int | None:
+        """Values of the longest row of a ragged column; None = its rows are of equal length.
+
+        Example:
+            >>> Table({"inputs": torch.rand(3, 2)}).longest_row("inputs")
+        """
+        column = self.column(name)
+        if not isinstance(column, Ragged):
+            return None
+        return max(int(chunk[name].lengths.max()) for _, chunk in self.chunks(name))
+
     @property
     def groups(self) -> Tensor | None:
         """[N] int64, the group of each row; None = each row is a group of its own."""

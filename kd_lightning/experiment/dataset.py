@@ -12,9 +12,8 @@ from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
-from kd_lightning.data.source import SPLITS, Prepared, Source
+from kd_lightning.data.source import NOTES, SPLITS, Prepared, Source
 from kd_lightning.data.table import TEXT_COLUMN, WORDS_COLUMN
-from kd_lightning.data.texts import TOO_LONG, encode_rows, with_ids
 from kd_lightning.data.tokenizers.base import TextTokenizer
 from kd_lightning.data.words import FITTING, IDS, LONGEST
 from kd_lightning.errors import ConfigError, SequenceTooLongError
@@ -119,6 +118,8 @@ class Dataset:
             board.say(
                 "warning: all training rows have the same class, so there is nothing to learn: look at data.source"
             )
+        for sentence in prepared.facts.get(NOTES, ()):
+            board.say(f"data: {sentence}")
         if self._reads_texts:
             encoded = {role: self._encode(role, entry) for role in (TEACHER, STUDENT)}
             prepared = with_ids(prepared, encoded)

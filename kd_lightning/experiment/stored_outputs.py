@@ -105,7 +105,10 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
         count=len(rows),
         class_rows=class_rows(rows.table, builder.task.num_classes),
         batch_size=builder.settings["data"]["eval_batch_size"],
-        equal_lengths=not rows.table.is_ragged,
+        # Logits lie beside targets: of texts with one class each they are equally long though the texts are not. What is
+        # tapped may lie beside tokens.
+        equal_lengths=not (taps and rows.table.is_ragged),
+        positions=rows.table.longest_row("targets"),
     )
     ingredients = stage_keys.stored_outputs(builder, role, job)
     return TeacherCache(job, builder.context.store.entry(STAGE, content_key(ingredients)), ingredients)

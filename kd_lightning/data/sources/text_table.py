@@ -20,7 +20,7 @@ from kd_lightning.data.labels import LABELED
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import SPLIT_DRAWS, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_groups, draw_latest
 from kd_lightning.data.rows.values import check_distinct_columns, order_labels, parse_label_value
-from kd_lightning.data.source import SPLITS, PreparedPieces
+from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.table import GROUP, Table
 from kd_lightning.data.table_profile import TableProfile, profile_table
 from kd_lightning.data.text_rows import UNLABELED, ColumnNames, TextRows, as_tensor
@@ -230,12 +230,19 @@ class TextTable:
             )
             for number, split in enumerate(SPLITS)
         }
+        rare = [name for name in names if not counts["val"][name] and not counts["test"][name]]
+        notes = []
+        if shared:
+            notes.append(f"{shared} rows have a text that stands in two splits (data.duplicates={self.duplicates})")
+        if rare:
+            notes.append(f"only in training, for lack of rows: {escape_unprintable(', '.join(rare))}")
         return {
-            "labels": names,
+            LABELS: names,
+            NOTES: notes,
             "columns": {setting.removeprefix("data."): name for setting, name in self.columns.by_setting().items()},
             "rows": counts,
             "unlabeled rows": int((splits == UNLABELED).sum()),
-            "only in training": [name for name in names if not counts["val"][name] and not counts["test"][name]],
+            "only in training": rare,
             f"rows in two splits ({self.duplicates})": shared,
         }
 

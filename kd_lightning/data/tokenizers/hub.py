@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
 
 from kd_lightning.errors import ConfigError, MissingExtraError
 
@@ -19,14 +21,17 @@ class HubTokenizer:
         ConfigError: ``max_length`` is below 1.
     """
 
-    type_ids = True
-
     def __init__(self, path: str, max_length: int = 128, revision: str | None = None) -> None:
         if max_length < 1:
             raise ConfigError(f"tokenizer.max_length={max_length}: at least 1 token is needed")
         self.path = path
         self.max_length = max_length
         self.revision = revision
+
+    @property
+    def type_ids(self) -> bool:
+        """The network tells the texts of a pair apart."""
+        return "token_type_ids" in self._library_tokenizer.model_input_names
 
     def fit(self, texts: Iterable[str] = ()) -> str:
         """See ``TextTokenizer``: what the folder holds.
@@ -35,6 +40,14 @@ class HubTokenizer:
             ConfigError: There is no tokenizer, or one that only Python can run.
             MissingExtraError: ``transformers`` is not installed.
         """
+        backend = self._library_tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        text: str = backend.to_str()
+        return text
+
+    @cached_property
+    def _library_tokenizer(self) -> Any:
         try:
             from transformers import AutoTokenizer
         except ImportError as error:
@@ -52,8 +65,4 @@ class HubTokenizer:
                 f"tokenizer.path={self.path}: {type(found).__name__} has no tokenizer.json: save one with "
                 "AutoTokenizer.from_pretrained(path, use_fast=True).save_pretrained(folder)"
             )
-        backend = found.backend_tokenizer
-        backend.no_truncation()
-        backend.no_padding()
-        text: str = backend.to_str()
-        return text
+        return found

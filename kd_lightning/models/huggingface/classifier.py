@@ -16,8 +16,8 @@ from kd_lightning.models.huggingface.loading import keep_layers, load_model, rea
 class HubClassifier(nn.Module):
     """``AutoModelForSequenceClassification`` with the data's classes.
 
-    A head that comes with the weights is kept if its label names are the data's, and its outputs are put into the data's order;
-    else a new one starts at random.
+    A head that comes with the weights is as good as it was if its label names are the data's: its outputs are put into the
+    data's order. Else what it knows is of no use, and it has to be trained.
 
     Args:
         path: Folder of the model, or its name on the hub.
@@ -39,6 +39,9 @@ class HubClassifier(nn.Module):
         MissingExtraError: ``transformers`` is not installed.
     """
 
+    auto = "AutoModelForSequenceClassification"
+    """The class of the library that makes the model."""
+
     def __init__(
         self,
         path: str,
@@ -58,11 +61,10 @@ class HubClassifier(nn.Module):
         order = match_outputs(self.own_labels, label_names, labels or {})
         if order is None:
             config.num_labels = num_classes
-        self.network, missing = load_model("AutoModelForSequenceClassification", config, path, revision, pretrained)
+        self.network, missing = load_model(self.auto, config, path, revision, pretrained)
         if layers is not None:
-            keep_layers(self.network, config, list(layers))
-        self.missing = missing
-        self.path, self.label_names = path, label_names
+            keep_layers(self.network, list(layers))
+        self.untrained = self._explain_head(path, missing, label_names or (), order)
         self.register_buffer("order", torch.tensor(order or range(num_classes)), persistent=False)
 
     @staticmethod
@@ -72,13 +74,22 @@ class HubClassifier(nn.Module):
 
     def why_untrained(self) -> str | None:
         """Why it cannot be a teacher as it is; None = it can."""
-        if not self.missing:
+        return self.untrained
+
+    def _explain_head(
+        self, path: str, missing: Sequence[str], wanted: Sequence[str], order: list[int] | None
+    ) -> str | None:
+        made_for = next(iter(self.network.config.architectures or ()), "")
+        if "Classification" in made_for and not made_for.endswith(self.auto.removeprefix("AutoModel")):
+            return f"{path} is a {made_for}, and the task needs a model {self.auto.removeprefix('AutoModel')}"
+        if missing:
+            return f"{path} has no classification head ({missing[0]} starts at random)"
+        if order is not None:
             return None
-        if self.label_names is None or set(self.own_labels) == {f"LABEL_{n}" for n in range(len(self.own_labels))}:
-            return f"{self.path} has no classification head ({self.missing[0]} starts at random)"
+        own = self.own_labels
         return (
-            f"{self.path} classifies into {', '.join(self.own_labels)}, the data into {', '.join(self.label_names)}: say which "
-            f"is which with '+teacher.model.labels={{{self.own_labels[0]}: {self.label_names[0]}, ...}}'"
+            f"{path} classifies into {', '.join(own)}, the data into {', '.join(wanted) or 'classes without names'}: say which "
+            f"is which with 'teacher.model.labels={{{own[0]}: {wanted[0] if wanted else '...'}, ...}}'"
         )
 
     def forward(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
@@ -131,7 +142,7 @@ class HubEncoder(nn.Module):
         config = read_config(path, revision)
         self.encoder, _ = load_model("AutoModel", config, path, revision, pretrained)
         if layers is not None:
-            keep_layers(self.encoder, config, list(layers))
+            keep_layers(self.encoder, list(layers))
         if getattr(self.encoder, "pooler", None) is not None:  # nobody reads it: weights that nothing trains
             self.encoder.pooler = None  # type: ignore[assignment]
         self.head = nn.Linear(config.hidden_size, num_classes)

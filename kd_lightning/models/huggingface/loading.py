@@ -100,20 +100,20 @@ def load_model(
     except Exception as error:  # what a damaged file raises shares no base class
         raise CheckpointCorruptError(f"model.path={path}: its weights cannot be read: {_first_line(error)}") from error
     model.train()  # as every network that has just been built; the library hands it over for use
-    return model, sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
+    return model, sorted(found["missing_keys"])
 
 
-def keep_layers(model: nn.Module, config: Any, layers: list[int]) -> None:
+def keep_layers(model: nn.Module, layers: list[int]) -> None:
     """Leave out all transformer layers but some, in place; they keep their order.
 
     Args:
-        model: With one list of ``config.num_hidden_layers`` layers.
-        config: Its configuration, changed as well.
+        model: With one list of ``config.num_hidden_layers`` layers, which is changed as well.
         layers: Numbers from 0, ascending.
 
     Raises:
         ConfigError: It has no such list, or no such layer.
     """
+    config: Any = model.config
     count = getattr(config, "num_hidden_layers", 0)
     stacks = [
         name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == count
