@@ -2,8 +2,8 @@
 
 A source of tagged words prepares raw rows: ``words`` is a ragged column of UTF-8 bytes, a row's words with ``WORD_END`` between
 them, and ``targets`` a ragged one of class numbers, one for each word. A tokenizer makes one or more tokens of a word, and
-``starts`` says which token of the row is the first of each word: there a network's answer for the word is read. So networks whose
-tokenizers split words differently answer for the same words.
+``starts`` says which token of the row is the first of each word: there a network's answer for the word is read. So networks
+whose tokenizers split words differently answer for the same words.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import NOTES, SPLITS, Prepared, Source
 from kd_lightning.data.table import TEXT_COLUMN, WORDS_COLUMN
+from kd_lightning.data.texts import TOO_LONG, encode_rows, with_ids
 from kd_lightning.data.tokenizers.base import TextTokenizer
 from kd_lightning.data.words import FITTING, IDS, LONGEST
 from kd_lightning.errors import ConfigError, SequenceTooLongError
@@ -175,8 +176,8 @@ class Dataset:
         counts = ", ".join(f"{count} {split}" for split, count in found.items())
         if found and LONGEST in encoded.facts:
             raise SequenceTooLongError(
-                f"{role}: rows have more than {tokenizer.max_length} tokens ({counts}), and each word is taught and tested: set "
-                f"{setting}={encoded.facts[LONGEST]}, or have long rows split: data.max_words={encoded.facts[FITTING]}"
+                f"{role}: rows have more than {tokenizer.max_length} tokens ({counts}), and every word is taught and tested: "
+                f"set {setting}={encoded.facts[LONGEST]}, or have long rows split: data.max_words={encoded.facts[FITTING]}"
             )
         if found:
             context.board.say(f"{role}: texts longer than {tokenizer.max_length} tokens are cut ({counts}): {setting}")

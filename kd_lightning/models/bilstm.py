@@ -1,4 +1,4 @@
-"""Bidirectional LSTM that classifies texts, or each of their tokens: embedding, layers that read both ways, pooling, linear head.
+"""Bidirectional LSTM that classifies texts, or their tokens: embedding, layers that read both ways, pooling, linear head.
 
 Hochreiter & Schmidhuber 1997; Schuster & Paliwal 1997. One layer, with the LSTM of ``lstm_lm.py`` read twice:
 

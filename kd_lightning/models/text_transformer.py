@@ -1,4 +1,4 @@
-"""Transformer encoder that classifies texts, or each of their tokens: pre-norm blocks, learned positions, the mean over the tokens, linear head.
+"""Transformer encoder that classifies texts, or each of their tokens: pre-norm blocks, learned positions, linear head.
 
 Vaswani et al. 2017; pre-norm and initial values as in ``transformer_lm.py``, but every token attends to all of its text. With
 LN layer norm:
@@ -6,7 +6,7 @@ LN layer norm:
     x = embedding(ids) + positions
     x = x + attention(LN(x)),  x = x + mlp(LN(x))          once per block
     attention(x) = softmax(Q K^T / sqrt(width / heads) over the tokens) V, per head
-    logits = head(mean over the tokens of LN(x))
+    logits = head(mean over the tokens of LN(x))           or of LN(x) at each token
 
 Shapes: B batch, T positions, D width, H heads, C classes.
 """
@@ -90,8 +90,8 @@ class TextTransformer(nn.Module):
         dropout: probability in [0, 1) on the embedding, the attention weights, each residual branch and what the head reads.
 
     Returns:
-        logits [B, C], with ``EachToken`` [B, T, C], for ids [B, T] int64, T <= ``max_length``, and attention_mask [B, T] bool (True = a token; None = all
-        are), one token in each row at least.
+        logits [B, C], with ``EachToken`` [B, T, C], for ids [B, T] int64, T <= ``max_length``, and attention_mask [B, T] bool
+        (True = a token; None = all are), one token in each row at least.
 
     Raises:
         ConfigError: an argument is of the wrong type or out of range.

@@ -1,7 +1,7 @@
 """F1 of spans of words, as named entities are judged: a span counts where its first word, its last and its type are all right.
 
-Tags are ``O``, ``B-TYPE`` and ``I-TYPE`` (IOB2). A span begins at a ``B``, and at an ``I`` that does not go on with a span of its
-type; it ends before the next one begins and before an ``O``. So do ``conlleval`` and the default mode of ``seqeval``.
+Tags are ``O``, ``B-TYPE`` and ``I-TYPE`` (IOB2). A span begins at a ``B``, and at an ``I`` that does not go on with a span of
+its type; it ends before the next one begins and before an ``O``. So do ``conlleval`` and the default mode of ``seqeval``.
 
 Reference: Tjong Kim Sang & De Meulder, Introduction to the CoNLL-2003 Shared Task, CoNLL 2003.
 """

@@ -22,7 +22,7 @@ from kd_lightning.data.row_splits import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, dra
 from kd_lightning.data.rows.lines import format_place
 from kd_lightning.data.rows.tagged import read_tagged_rows
 from kd_lightning.data.rows.values import hash_text, order_labels
-from kd_lightning.data.source import SPLITS, PreparedPieces
+from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.sources.text_table import check_choice, check_labels, check_rows_left
 from kd_lightning.data.table import GROUP, WORDS_COLUMN, Table
 from kd_lightning.data.text_rows import TextRows, as_tensor
@@ -59,11 +59,10 @@ class TaggedRows(TextRows):
             for before, tag, line in zip([OUTSIDE_TAG, *tags], tags, lines, strict=False):
                 self.first_places.setdefault((split, tag), format_place(path, line))
                 self.odd_tags += tag.startswith("I-") and before[1:] != tag[1:]
-            step = self.max_words or len(words)
+            step, key = self.max_words or len(words), hash_text(join_words(words))
             for start in range(0, len(words), step):
-                text = join_words(words[start : start + step])
-                self.texts.append(text)
-                self.keys.append(hash_text(text))
+                self.texts.append(join_words(words[start : start + step]))
+                self.keys.append(key)  # of the whole: short parts of different sentences may be the same
                 self.splits.append(split)
                 self.groups.append(self.sentences)
                 self.tags.extend(
@@ -228,11 +227,17 @@ class TaggedWords:
             words = torch.repeat_interleave(splits == number, lengths)
             found = torch.bincount(numbers[words], minlength=len(own)).tolist()
             counts[split] = {name: found[own.index(name)] if name in own else 0 for name in names}
+        notes = []
+        if shared:
+            notes.append(f"{shared} sentences stand in two splits (data.duplicates={self.duplicates})")
+        if rows.odd_tags:
+            notes.append(f"{rows.odd_tags} spans begin with an I- tag, where IOB2 has B-: they count as spans all the same")
         return {
-            "labels": names,
+            LABELS: names,
+            NOTES: notes,
             "words": counts,
             "spans that begin with I-": rows.odd_tags,
-            "sentences in parts": len(rows) - rows.sentences,
+            "parts of sentences": len(rows) - rows.sentences,
             f"rows in two splits ({self.duplicates})": shared,
         }
 
