@@ -17,7 +17,7 @@ from kd_lightning.data.source import Prepared, PreparedPieces
 from kd_lightning.data.table import PAIR_COLUMN, RAW_COLUMNS, TEXT_COLUMN, WORDS_COLUMN, Table
 from kd_lightning.data.tokenizers.base import TextTokenizer
 from kd_lightning.data.tokenizers.vocabulary import import_tokenizers
-from kd_lightning.data.words import IDS, WordEncoder, split_words
+from kd_lightning.data.words import IDS, WordEncoder, split_row
 
 TYPE_IDS = "type_ids"
 """Column beside the ``ids`` of one tokenizer: which of two texts a token belongs to."""
@@ -51,7 +51,7 @@ def iterate_texts(table: Table) -> Iterator[str]:
     if WORDS_COLUMN in table:
         for _, chunk in table.chunks(WORDS_COLUMN):
             for row in decode_texts(chunk[WORDS_COLUMN]):
-                yield from split_words(row)
+                yield from split_row(row)
         return
     names = [name for name in (TEXT_COLUMN, PAIR_COLUMN) if name in table]
     for _, chunk in table.chunks(*names):

@@ -21,9 +21,9 @@ WORD_END = "\x1f"
 """Between the words of a row; no word holds it."""
 IDS, STARTS = "ids", "starts"
 """Columns of one tokenizer's ids, and of the position of each word's first token among them."""
-LONGEST, FITTING = "tokens of the longest row", "words that fit"
+LONGEST_ROW, FITTING_WORDS = "tokens of the longest row", "words that fit"
 """Facts of rows of words: the second is how many words of a row that is too long have room, of that with the fewest."""
-UNREADABLE = "\u2bd1"
+UNKNOWN_WORD = "\u2bd1"
 """Is read in place of a word of which a tokenizer leaves nothing, as of one that is a control character: the uncertainty sign,
 unknown to nearly every vocabulary and dropped by no tokenizer."""
 
@@ -32,13 +32,13 @@ def join_words(words: Sequence[str]) -> str:
     """A row's words as one text.
 
     Example:
-        >>> split_words(join_words(["New York", "."]))
+        >>> split_row(join_words(["New York", "."]))
         ['New York', '.']
     """
     return WORD_END.join(words)
 
 
-def split_words(row: str) -> list[str]:
+def split_row(row: str) -> list[str]:
     """The words of a row again."""
     return row.split(WORD_END)
 
@@ -55,7 +55,7 @@ class WordEncoder:
             taught nor tested.
 
     Attributes:
-        facts: ``LONGEST`` and ``FITTING`` of all rows so far.
+        facts: ``LONGEST_ROW`` and ``FITTING_WORDS`` of all rows so far.
 
     Raises:
         MissingExtraError: The ``tokenizers`` package is not installed.
@@ -66,7 +66,7 @@ class WordEncoder:
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.max_length = max_length
-        self.facts: dict[str, Any] = {LONGEST: 0, FITTING: None}
+        self.facts: dict[str, Any] = {LONGEST_ROW: 0, FITTING_WORDS: None}
 
     def encode(self, rows: Sequence[str]) -> tuple[Table, int]:
         """The ids of rows of words, as ``join_words`` gives them, and how many rows are too long.
@@ -75,22 +75,22 @@ class WordEncoder:
             Columns ``ids`` and ``starts``, int32.
         """
         ids, starts, too_long = [], [], 0
-        split = [split_words(row) for row in rows]
+        split = [split_row(row) for row in rows]
         batch = self.tokenizer.encode_batch([[f" {word}" for word in words] for words in split], is_pretokenized=True)
         for words, found in zip(split, batch, strict=True):
             firsts = find_first_tokens(found.word_ids)
             if len(firsts) < len(words):
-                readable = [f" {word if number in firsts else UNREADABLE}" for number, word in enumerate(words)]
+                readable = [f" {word if number in firsts else UNKNOWN_WORD}" for number, word in enumerate(words)]
                 found = self.tokenizer.encode(readable, is_pretokenized=True)
                 firsts = find_first_tokens(found.word_ids)
             ids.append(found.ids)
             starts.append([firsts[number] for number in range(len(words))])
-            self.facts[LONGEST] = max(self.facts[LONGEST], len(found.ids))
+            self.facts[LONGEST_ROW] = max(self.facts[LONGEST_ROW], len(found.ids))
             if len(found.ids) > self.max_length:
                 too_long += 1
                 # One token is left for the mark at the end, and the last word may need more than its first.
                 room = max(1, sum(start < self.max_length - 1 for start in starts[-1]) - 1)
-                self.facts[FITTING] = min(room, self.facts[FITTING] or room)
+                self.facts[FITTING_WORDS] = min(room, self.facts[FITTING_WORDS] or room)
         return Table({IDS: ragged_column(ids, torch.int32), STARTS: ragged_column(starts, torch.int32)}), too_long
 
 

@@ -16,7 +16,7 @@ from kd_lightning.data.source import NOTES, SPLITS, Prepared, Source
 from kd_lightning.data.table import TEXT_COLUMN, WORDS_COLUMN
 from kd_lightning.data.texts import TOO_LONG, encode_rows, with_ids
 from kd_lightning.data.tokenizers.base import TextTokenizer
-from kd_lightning.data.words import FITTING, IDS, LONGEST
+from kd_lightning.data.words import FITTING_WORDS, IDS, LONGEST_ROW
 from kd_lightning.errors import ConfigError, SequenceTooLongError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.preflight import check_row_shape
@@ -174,10 +174,10 @@ class Dataset:
         setting = f"{role}.model.tokenizer.max_length"
         found = {split: count for split in SPLITS if (count := encoded.facts[f"{split} {TOO_LONG}"])}
         counts = ", ".join(f"{count} {split}" for split, count in found.items())
-        if found and LONGEST in encoded.facts:
+        if found and LONGEST_ROW in encoded.facts:
             raise SequenceTooLongError(
                 f"{role}: rows have more than {tokenizer.max_length} tokens ({counts}), and every word is taught and tested: "
-                f"set {setting}={encoded.facts[LONGEST]}, or have long rows split: data.max_words={encoded.facts[FITTING]}"
+                f"set {setting}={encoded.facts[LONGEST_ROW]}, or have long rows split: data.max_words={encoded.facts[FITTING_WORDS]}"
             )
         if found:
             context.board.say(f"{role}: texts longer than {tokenizer.max_length} tokens are cut ({counts}): {setting}")

@@ -46,7 +46,7 @@ class BiLSTM(nn.Module):
     """Classify texts, or each of their tokens, with LSTM layers that read them both ways.
 
     To tap: ``embedding`` [B, T, E], ``layers.<i>`` [B, T, 2 H] (both 0 at padding), ``pooling`` [B, 2 H], and ``features``
-    [B, 2 H], which is what ``body`` returns; with ``EachToken``, the last two are [B, T, 2 H].
+    [B, 2 H], which is what ``body`` returns; without pooling, the last two are [B, T, 2 H].
 
     Args:
         num_classes: C, >= 1.

@@ -75,7 +75,7 @@ class TextTransformer(nn.Module):
     """Classify texts, or each of their tokens, with a transformer encoder that is trained from scratch.
 
     To tap: ``embedding``, ``blocks.<i>`` and ``norm`` [B, T, D], ``blocks.<i>.attention:query`` (``:key``, ``:value``)
-    likewise, ``pooling`` [B, D], and ``features`` [B, D], which is what ``body`` returns; with ``EachToken``, [B, T, D].
+    likewise, ``pooling`` [B, D], and ``features`` [B, D], which is what ``body`` returns; without pooling, [B, T, D].
 
     Args:
         num_classes: C, >= 1.

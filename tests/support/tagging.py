@@ -25,7 +25,9 @@ def write_tagged(path: Path, count: int = 60) -> Path:
     return path
 
 
-def tagger(tokenizer: str = "bpe.BpeTokenizer", vocab_size: int = 300, max_length: int = 64, **sizes: int) -> dict[str, Any]:
+def tagger(
+    tokenizer: str = "bpe.BpeTokenizer", vocab_size: int = 300, max_length: int = 64, **sizes: int
+) -> dict[str, Any]:
     """A BiLSTM's settings."""
     return {
         "_target_": "kd_lightning.models.bilstm.BiLSTM",
@@ -37,7 +39,9 @@ def tagger(tokenizer: str = "bpe.BpeTokenizer", vocab_size: int = 300, max_lengt
             "max_length": max_length,
         },
         "pooling": {"_target_": "kd_lightning.models.pooling.EachToken"},
-        **{"embedding": 8, "hidden": 8, **sizes},
+        "embedding": 8,
+        "hidden": 8,
+        **sizes,
     }
 
 

@@ -106,7 +106,9 @@ def test_rows_shared_by_two_processes_give_the_same_number() -> None:
 
 def test_a_class_beyond_the_labels_is_no_span() -> None:
     metric = SpanF1(["O", "B-loc"])
-    metric.update(torch.eye(4)[None, [3, 1]], torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool), torch.zeros(1))
+    metric.update(
+        torch.eye(4)[None, [3, 1]], torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool), torch.zeros(1)
+    )
     assert float(metric.compute()) == 1.0
 
 

@@ -35,7 +35,10 @@ def table() -> Table:
     for role, rows in PIECES.items():
         starts = [[1 + sum(pieces[:word]) for word in range(len(pieces))] for pieces in rows]  # after a mark
         ids = [torch.randint(3, VOCAB, (2 + sum(pieces),), generator=generator).tolist() for pieces in rows]
-        columns |= {f"{role}_ids": ragged_column(ids, torch.int32), f"{role}_starts": ragged_column(starts, torch.int32)}
+        columns |= {
+            f"{role}_ids": ragged_column(ids, torch.int32),
+            f"{role}_starts": ragged_column(starts, torch.int32),
+        }
     return Table(columns)
 
 
@@ -78,7 +81,9 @@ def test_what_is_past_the_last_word_counts_nowhere() -> None:
     assert TASK.loss(logits, aligned, whole).item() == pytest.approx(expected.item(), rel=1e-5)
     spoiled = torch.where(aligned.mask[..., None], logits, torch.nan)
     targets = torch.where(aligned.mask, aligned.targets, 99)
-    assert TASK.loss(spoiled, replace(aligned, targets=targets), whole).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert TASK.loss(spoiled, replace(aligned, targets=targets), whole).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 def test_gradients_are_those_of_the_rows_alone() -> None:

@@ -55,7 +55,9 @@ def read_tagged_rows(path: Path) -> Iterator[TaggedRow]:
     rows = _read_json_lists(path) if is_json else _read_columns(path)
     first = next(rows, None)
     if first is None:
-        raise EmptyDatasetError(f"{escape_unprintable(str(path))} has no words: give it a word and its tag in each line")
+        raise EmptyDatasetError(
+            f"{escape_unprintable(str(path))} has no words: give it a word and its tag in each line"
+        )
     yield first
     yield from rows
 
@@ -72,7 +74,9 @@ def check_word(word: object, place: str) -> str:
     if not word:
         raise EmptyTextError(f"{place}: the word is empty: write one before its tag, or remove the line")
     if WORD_END in word:
-        raise DataFormatError(f"{place}: the word {escape_unprintable(repr(word))} holds the character U+001F: remove it")
+        raise DataFormatError(
+            f"{place}: the word {escape_unprintable(repr(word))} holds the character U+001F: remove it"
+        )
     return word
 
 

@@ -162,7 +162,9 @@ class TaggedWords:
         names = self.labels or order_tags(name for split, name in rows.first_places if split == TRAIN_SPLIT)
         self.check_tags(rows, splits, names)
         targets = torch.tensor([names.index(name) for name in rows.label_names])[as_tensor(rows.tags)]
-        return PreparedPieces(self.make_tables(rows, splits, targets), facts=self.list_facts(rows, splits, names, shared))
+        return PreparedPieces(
+            self.make_tables(rows, splits, targets), facts=self.list_facts(rows, splits, names, shared)
+        )
 
     def draw_splits(self, rows: TaggedRows) -> Tensor:
         """[N] int8: of each row the split; splits without a file are drawn from the training sentences.
@@ -214,7 +216,10 @@ class TaggedWords:
             chosen = (splits == number).nonzero().flatten()
             part = tags.take(chosen)
             lengths = torch.cat([torch.zeros(1, dtype=torch.int64), part.lengths.cumsum(0)])
-            columns = {WORDS_COLUMN: rows.texts.take(chosen), "targets": Ragged(InMemory(part.values), InMemory(lengths))}
+            columns = {
+                WORDS_COLUMN: rows.texts.take(chosen),
+                "targets": Ragged(InMemory(part.values), InMemory(lengths)),
+            }
             table = Table(columns)
             yield split, table if self.max_words is None else table.with_column(GROUP, as_tensor(rows.groups)[chosen])
 
@@ -231,7 +236,9 @@ class TaggedWords:
         if shared:
             notes.append(f"{shared} sentences stand in two splits (data.duplicates={self.duplicates})")
         if rows.odd_tags:
-            notes.append(f"{rows.odd_tags} spans begin with an I- tag, where IOB2 has B-: they count as spans all the same")
+            notes.append(
+                f"{rows.odd_tags} spans begin with an I- tag, where IOB2 has B-: they count as spans all the same"
+            )
         return {
             LABELS: names,
             NOTES: notes,

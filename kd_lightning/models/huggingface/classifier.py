@@ -64,7 +64,8 @@ class HubClassifier(nn.Module):
         self.network, missing = load_model(self.auto, config, path, revision, pretrained)
         if layers is not None:
             keep_layers(self.network, list(layers))
-        self.untrained = self._explain_head(path, missing, label_names or (), order)
+        made_for = next(iter(config.architectures or ()), "")
+        self.untrained = self._explain_head(path, made_for, missing, label_names or (), order)
         self.register_buffer("order", torch.tensor(order or range(num_classes)), persistent=False)
 
     @staticmethod
@@ -77,9 +78,8 @@ class HubClassifier(nn.Module):
         return self.untrained
 
     def _explain_head(
-        self, path: str, missing: Sequence[str], wanted: Sequence[str], order: list[int] | None
+        self, path: str, made_for: str, missing: Sequence[str], wanted: Sequence[str], order: list[int] | None
     ) -> str | None:
-        made_for = next(iter(self.network.config.architectures or ()), "")
         if "Classification" in made_for and not made_for.endswith(self.auto.removeprefix("AutoModel")):
             return f"{path} is a {made_for}, and the task needs a model {self.auto.removeprefix('AutoModel')}"
         if missing:
