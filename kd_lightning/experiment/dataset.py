@@ -177,7 +177,8 @@ class Dataset:
         if found and LONGEST_ROW in encoded.facts:
             raise SequenceTooLongError(
                 f"{role}: rows have more than {tokenizer.max_length} tokens ({counts}), and every word is taught and tested: "
-                f"set {setting}={encoded.facts[LONGEST_ROW]}, or have long rows split: data.max_words={encoded.facts[FITTING_WORDS]}"
+                f"set {setting}={encoded.facts[LONGEST_ROW]}, or have long rows split: "
+                f"data.max_words={encoded.facts[FITTING_WORDS]}"
             )
         if found:
             context.board.say(f"{role}: texts longer than {tokenizer.max_length} tokens are cut ({counts}): {setting}")

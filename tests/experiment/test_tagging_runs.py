@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kd_lightning.errors import ConfigError, SequenceTooLongError, TeacherOutputError
+from kd_lightning.errors import ConfigError, SequenceTooLongError
 from tests.support.tagging import tagger, tagging_settings, write_tagged
 from tests.support.tiny import entries, experiment
 
@@ -134,12 +134,12 @@ def test_networks_and_rows_of_another_kind_are_refused(tmp_path: Path) -> None:
         run(tmp_path / "c", data__source={"_target_": "tests.support.parts.TinyRows"})
 
 
-def test_features_of_tokens_are_not_stored(tmp_path: Path) -> None:
+def test_features_of_tokens_are_not_compared(tmp_path: Path) -> None:
     loss = {
         "hint": {
             "_target_": "kd_lightning.losses.features.hint.Hint",
             "match": [{"student": "head:input", "teacher": "head:input"}],
         }
     }
-    with pytest.raises(TeacherOutputError, match=r"rows differ in length.*use teacher_outputs=live"):
-        run(tmp_path / "a", loss=loss, teacher_outputs={"_target_": f"{STORED}.logits.AllLogits"})
+    with pytest.raises(ConfigError, match=r"loss.hint compares features of tokens.*choose losses on logits"):
+        run(tmp_path / "a", loss=loss)
