@@ -6,6 +6,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,12 +18,15 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from kd_lightning.cli.completion import COMPLETED_VERBS, VERBS_OF
+from kd_lightning.cli.main import main
 from kd_lightning.config.conf_files import conf_dir, list_groups
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.config.old_words import refuse_old_words
 from kd_lightning.config.settings_checks import check_settings
+from kd_lightning.config.shorthands import expand_files
 from kd_lightning.errors import KDError
 from tests.support.cli import settings_of
+from tests.support.hub import make_hub_folder, write_reviews
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -49,6 +53,17 @@ FLAGS = {
     "-sc",
     "install=bash",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files_of_the_reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """In the working folder, the files that a reader of the documents has."""
+    folder = tmp_path_factory.mktemp("reader")
+    write_reviews(folder / "reviews.csv")
+    make_hub_folder(folder / "models" / "MiniLM")
+    with chdir(folder):
+        assert main(["init", "reviews.csv", "--teacher", "models/MiniLM"]) == 0
+        yield
 
 
 def link_targets(path: Path) -> list[str]:
@@ -196,6 +211,7 @@ def accept(words: Iterable[str]) -> None:
     overrides = [word for word in words if word not in FLAGS and not re.match(r"\[?[A-Z]", word)]
     assert not [word for word in overrides if "=" not in word]
     refuse_old_words(overrides)
+    overrides = expand_files(overrides)
     values = [re.sub(r"(?<==)\.\.\.$", "somewhere", word) for word in overrides if not word.endswith("=NAME")]
     for job in dict.fromkeys(map(tuple, jobs_of(values))):
         hydras = [word for word in job if word.startswith(("hydra/", "hydra."))]

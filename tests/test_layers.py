@@ -63,6 +63,14 @@ ROOMS = {
         },
         LIGHTNING | {"numpy", "safetensors", "filelock", "mlflow", "rich"},
     ),
+    # What is done with a trained model, from its run folder.
+    "deploy": Room(
+        {
+            *("types", "errors", "safety", "models", "data", "tasks"),
+            *("training", "results", "experiment"),
+        },
+        {"torch", "pytorch_lightning"},
+    ),
     # Nobody above knows Hydra.
     "config": Room({"errors", "safety", "experiment"}, HYDRA | {"yaml"}),
     "sweeps": Room(
@@ -73,8 +81,11 @@ ROOMS = {
         HYDRA | {"torch", "filelock", "rich", "optuna", "sqlalchemy", "submitit"},
     ),
     "cli": Room(
-        {"__init__", "errors", "process", "safety", "store", "data", "results", "experiment", "config", "sweeps"},
-        HYDRA | {"rich"},
+        {
+            *("__init__", "errors", "process", "safety", "store", "data", "results", "experiment", "deploy", "config"),
+            "sweeps",
+        },
+        HYDRA | {"rich", "torch"},
     ),
 }
 

@@ -271,6 +271,7 @@ defaults:
   - override /data: table
   - override /model@teacher.model: {teacher}
   - override /model@student.model: {request.student or DEFAULT_STUDENT}
+  - override /teacher_outputs: auto
 data: {{{settings}}}
 teacher: {{{model}optimizer: {{lr: {rate}}}, steps: {plan.teacher_steps}}}
 student: {{optimizer: {{lr: {STUDENT_RATE}}}, steps: {plan.student_steps}, pretrain_steps: {plan.student_steps // 2}}}

@@ -20,6 +20,8 @@ kd: knowledge distillation experiments.
   kd init FILE            your own texts: look at a table of texts and labels, and write an experiment for it
   kd run [OVERRIDE ...]   run the whole job; -m sweeps; --plan shows what would be done; --help lists groups and settings
   kd status [FOLDER]      how a sweep or run is doing; --watch follows it
+  kd predict RUN INPUT    classes of new rows, from the run's folder alone: kd predict last new.csv > labels.csv
+  kd eval RUN [...]       metrics on the run's own test split or, with data.path=FILE, on another file; --min as a check
   kd report FOLDER [...]  one page over sweeps and runs, also while they run or after a crash
   kd noise FOLDER [...]   what seeds can show: the smallest gain, and how many seeds a gain needs
   kd cache VERB           teacher outputs on disk: ls, verify, prune
@@ -71,6 +73,14 @@ def dispatch_verb(words: list[str]) -> int:
         from kd_lightning.cli.status import run_status_verb
 
         return run_status_verb(rest)
+    if verb == "predict":
+        from kd_lightning.cli.predict import run_predict_verb
+
+        return run_predict_verb(rest)
+    if verb == "eval":
+        from kd_lightning.cli.eval import run_eval_verb
+
+        return run_eval_verb(rest)
     if verb == "report":
         from kd_lightning.cli.report import run_report_verb
 

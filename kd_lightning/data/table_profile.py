@@ -12,6 +12,8 @@ from kd_lightning.data.rows.lines import format_place
 from kd_lightning.data.rows.read import read_rows
 from kd_lightning.data.rows.values import hash_text, order_labels, parse_label_value, parse_text_value, require_column
 from kd_lightning.data.table_columns import choose_columns
+from kd_lightning.errors import LabelError
+from kd_lightning.safety.terminal import escape_unprintable
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def profile_table(
     Raises:
         ConfigError: A column is not there, or a guess cannot be made.
         EmptyTextError: A row has no text.
-        LabelError: A row has no label.
+        LabelError: A row has no label, or all have the same one.
         KDError: The file cannot be read; see ``read_rows``.
     """
     path = Path(path)
@@ -106,6 +108,11 @@ def profile_table(
             duplicates += 1
         else:
             conflicts += 1
+    if len(counts) < 2:
+        raise LabelError(
+            f"{escape_unprintable(str(path))}: every row has the label {escape_unprintable(next(iter(counts)))}, and there is "
+            "nothing to tell apart: name another column with data.label=..."
+        )
     return TableProfile(
         path=path,
         columns=choice.columns,

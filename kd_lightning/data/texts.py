@@ -7,12 +7,13 @@ role stand in columns of their own, made once and kept in the store. Rows of wor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 
-from kd_lightning.data.columns import RaggedRows, ragged_column
+from kd_lightning.data.columns import Column, Ragged, RaggedRows, ragged_column
 from kd_lightning.data.source import Prepared, PreparedPieces
 from kd_lightning.data.table import PAIR_COLUMN, RAW_COLUMNS, TEXT_COLUMN, WORDS_COLUMN, Table
 from kd_lightning.data.tokenizers.base import TextTokenizer
@@ -35,6 +36,11 @@ def role_column(role: str, name: str) -> str:
         'teacher_ids'
     """
     return f"{role}_{name}"
+
+
+def text_column(texts: Iterable[str]) -> Ragged:
+    """Texts as a ragged column of UTF-8 bytes."""
+    return ragged_column([text.encode() for text in texts], torch.uint8)
 
 
 def decode_texts(rows: RaggedRows) -> list[str]:
@@ -100,6 +106,21 @@ def _encode_pieces(
     facts.update(encoder.facts)
 
 
+@dataclass(frozen=True)
+class FittedTokenizer:
+    """A tokenizer as a run leaves it behind.
+
+    Attributes:
+        text: JSON of a ``tokenizers.Tokenizer``.
+        max_length: As in ``TextEncoder``; None = the rows are not texts, but cut out of them.
+        type_ids: As in ``TextEncoder``.
+    """
+
+    text: str
+    max_length: int | None = None
+    type_ids: bool = False
+
+
 class TextEncoder:
     """Texts to ids, as rows are prepared and as a trained network is asked about new ones.
 
@@ -131,6 +152,27 @@ class TextEncoder:
         if self.type_ids and pairs is not None:
             columns[TYPE_IDS] = ragged_column([each.type_ids or [0] for each in found], torch.uint8)
         return Table(columns), sum(bool(each.overflowing) for each in found)
+
+    def encode_table(self, table: Table, role: str) -> Table:
+        """All rows of a table with the ids of a role in the place of the texts.
+
+        Args:
+            table: ``text``, perhaps ``text_pair``, and others.
+            role: Whose tokenizer this is.
+        """
+        names = [name for name in (TEXT_COLUMN, PAIR_COLUMN) if name in table]
+        parts: dict[str, list[RaggedRows]] = {}
+        for start in range(0, len(table), ROWS_AT_ONCE):
+            rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(table)))
+            texts = [decode_texts(table.column(name).take(rows)) for name in names]  # type: ignore[arg-type]
+            for name, column in self.encode(*texts)[0].columns.items():
+                assert isinstance(column, Ragged)
+                parts.setdefault(role_column(role, name), []).append(column.whole())
+        columns: dict[str, Column] = {name: column for name, column in table.columns.items() if name not in names}
+        for name, pieces in parts.items():
+            offsets = torch.cat([torch.zeros(1, dtype=torch.int64), *(each.lengths for each in pieces)]).cumsum(0)
+            columns[name] = Ragged(InMemory(torch.cat([each.values for each in pieces])), InMemory(offsets))
+        return Table(columns)
 
 
 def with_ids(raw: Prepared, encoded: dict[str, Prepared]) -> Prepared:

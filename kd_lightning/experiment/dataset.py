@@ -14,7 +14,7 @@ from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import NOTES, SPLITS, Prepared, Source
 from kd_lightning.data.table import TEXT_COLUMN, WORDS_COLUMN
-from kd_lightning.data.texts import TOO_LONG, encode_rows, with_ids
+from kd_lightning.data.texts import TOO_LONG, FittedTokenizer, encode_rows, with_ids
 from kd_lightning.data.tokenizers.base import TextTokenizer
 from kd_lightning.data.words import FITTING_WORDS, IDS, LONGEST_ROW
 from kd_lightning.errors import ConfigError, SequenceTooLongError
@@ -47,15 +47,34 @@ class Dataset:
         self._reads_texts = isinstance(task, ReadsTexts)
         self._class_rows: dict[str, Tensor] = {}
 
-    @property
+    @cached_property
     def prepared(self) -> Prepared:
-        """The rows."""
-        return self._data[0]
+        """The rows as networks read them."""
+        if not self._reads_texts:
+            return self.raw
+        return with_ids(self.raw, self._encoded)
+
+    @property
+    def raw(self) -> Prepared:
+        """The rows as the source has them: texts are texts."""
+        return self._rows[0]
 
     @property
     def fingerprint(self) -> str:
         """The rows' fingerprint."""
-        return self._data[1]
+        return self._rows[1]
+
+    @property
+    def key(self) -> str:
+        """Of the rows' entry in the store, which holds them before any are left out."""
+        return self._rows[2].key
+
+    def fitted_tokenizer(self, role: str) -> FittedTokenizer | None:
+        """What makes the ids that networks of the teacher or the student read; None = they read none."""
+        if not self._reads_texts:
+            return FittedTokenizer(self.raw.tokenizer) if self.raw.tokenizer else None
+        built: TextTokenizer = self.context.build(self.context.settings[role]["model"]["tokenizer"])
+        return FittedTokenizer(self._encoded[role].tokenizer, built.max_length, built.type_ids)
 
     @property
     def tokenizer_digest(self) -> str:
@@ -100,8 +119,13 @@ class Dataset:
         )
 
     @cached_property
-    def _data(self) -> tuple[Prepared, str]:
-        """Rows and fingerprint, from the store or prepared now."""
+    def _encoded(self) -> dict[str, Prepared]:
+        """Role -> ids of all rows of the source."""
+        return {role: self._encode(role, self._rows[2]) for role in (TEACHER, STUDENT)}
+
+    @cached_property
+    def _rows(self) -> tuple[Prepared, str, Entry]:
+        """Rows, fingerprint and place in the store, from there or prepared now."""
         context, data, board = self.context, self.context.settings["data"], self.context.board
         node = data["source"]
         source: Source = context.build(node)
@@ -121,10 +145,7 @@ class Dataset:
             )
         for sentence in prepared.facts.get(NOTES, ()):
             board.say(f"data: {sentence}")
-        if self._reads_texts:
-            encoded = {role: self._encode(role, entry) for role in (TEACHER, STUDENT)}
-            prepared = with_ids(prepared, encoded)
-        return prepared, fingerprint
+        return prepared, fingerprint, entry
 
     def _check_kind(self, prepared: Prepared) -> None:
         """The task reads texts where the rows are texts, words where they are words, else numbers.

@@ -16,7 +16,7 @@ from kd_lightning.experiment.console import TerminalBoard
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.pending import Steps, run_alone
 from kd_lightning.experiment.run_folder import describe_environment, link_models
-from kd_lightning.experiment.run_summary import print_summary
+from kd_lightning.experiment.run_summary import print_summary, suggest_next
 from kd_lightning.experiment.tracking.track import track_job
 from kd_lightning.process.allocator import keep_freed_memory
 from kd_lightning.results.report.run.run_report import write_report
@@ -26,6 +26,7 @@ from kd_lightning.safety.error_text import describe_error
 from kd_lightning.safety.inside import check_appendable
 from kd_lightning.safety.redaction import redact_settings
 from kd_lightning.store import publish, publish_json
+from kd_lightning.tasks.base import ReadsTexts
 
 
 def execute(*job: Any, **more: Any) -> dict[str, Any]:
@@ -87,6 +88,8 @@ def execution(
         print_summary(board, results)
         for sentence in refused:
             board.say(sentence)
+        if sweep is None:
+            board.say(suggest_next(folder, settings, isinstance(experiment.builder.task, ReadsTexts)))
         board.say(f"report: {report}")
         board.say(str(folder))
     return results

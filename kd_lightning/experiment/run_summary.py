@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 from kd_lightning.experiment.console import TerminalBoard
@@ -15,3 +17,22 @@ def print_summary(board: TerminalBoard, results: dict[str, Any]) -> None:
         board.say("")
     for sentence in list_summary_sentences(results):
         board.say(sentence)
+
+
+def suggest_next(folder: Path, settings: dict[str, Any], reads_texts: bool) -> str:
+    """What can be done with the models of a run that has just ended.
+
+    Args:
+        folder: The run's.
+        settings: Its settings.
+        reads_texts: Its networks classify texts.
+
+    Example:
+        >>> suggest_next(Path("outputs/runs/a"), {"data": {}}, reads_texts=True)
+        'Next: kd predict last new.csv, kd eval last'
+        >>> suggest_next(Path("elsewhere/a"), {"data": {"shape": [2]}}, reads_texts=False)
+        'Next: kd predict elsewhere/a new.npz, kd eval elsewhere/a'
+    """
+    run = "last" if folder.absolute().parent == Path("outputs", "runs").absolute() else shlex.quote(str(folder))
+    kind = ".csv" if reads_texts else ".npz" if settings["data"].get("shape") else None
+    return "Next: " + (f"kd predict {run} new{kind}, " if kind else "") + f"kd eval {run}"

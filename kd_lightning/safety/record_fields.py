@@ -46,6 +46,7 @@ RESULTS_FIELDS: Fields = {
     "wall_seconds": NUMBER,
     "annealing": [TEXT],
     "loss": [TEXT],
+    "labels": [TEXT],
     "objective": [TEXT],  # what `loss` and `weighting` were called before
     "balancing": TEXT,
     "labelled": NUMBER,  # now `num_labeled`

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,20 @@ from kd_lightning.experiment.run import execute
 from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.tasks.base import Task
 from tests.support.cli import settings_of, text_words, texts
+from tests.support.hub import make_hub_folder, write_reviews
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
 LANGUAGE = ("data=text_files", "data.root=texts", "data.vocab_size=300", "data.context=8")
 IMAGES = ("task=classification", "data=digits", "teacher=mlp", "student=mlp_tiny")
 ROWS = ("task=classification", "teacher=mlp", "student=mlp_tiny")
 NPZ = ("data.path=rows.npz", "data.num_classes=3", "data.shape=[4]", "data.in_features=4")
+TEXTS = (
+    "task=text_classification",
+    "data=table",
+    "data.path=reviews.csv",
+    "teacher=text_transformer",
+    "student=bilstm",
+)
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
 """Loggers -> the package, no dependency of ours, that they need."""
 
@@ -67,7 +77,10 @@ def one_batch(settings: dict[str, Any]) -> None:
 
 def overrides_for(group: str, name: str) -> tuple[str, ...]:
     """A job that the choice fits into: language, or images."""
-    speaks = "vocab_size" in (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
+    speaks = "vocab_size" in text
+    if "tokenizer:" in text or name in ("text_classification", "table"):
+        return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
     if group == "data":
         return (*(() if speaks else ROWS), f"data={name}")
     if group == "task":
@@ -89,18 +102,23 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
 
 UNSET = {
     "data/npz": NPZ,
-    "data/table": (
-        "data.path=rows.csv",
-        "data.text=text",
-        "data.label=label",
-        "data.num_classes=3",
-        "+data.shape=[4]",
-        "+data.in_features=4",
-    ),
+    "experiment/texts": ("data.path=reviews.csv",),
+    **dict.fromkeys(("model/hf", "model/hf_encoder"), ("teacher.model.path=model", "student.model.path=model")),
     "data/text_files": ("data.root=texts",),
     "callbacks/early_stopping": ("callbacks.early_stopping.mode=min",),
 }
 """What a file leaves to the user -> a value for it."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """In the working folder, a table of texts and a model of ``transformers``."""
+    folder = tmp_path_factory.mktemp("own")
+    write_reviews(folder / "reviews.csv")
+    if importlib.util.find_spec("transformers"):
+        make_hub_folder(folder / "model")
+    with chdir(folder):
+        yield
 
 
 def test_known_files_are_found() -> None:
@@ -118,7 +136,8 @@ def test_file_begins_with_its_purpose(file: str) -> None:
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiment_begins_with_its_command(name: str) -> None:
     lines = (conf_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    assert lines[:2] == ["# @package _global_", f"# kd run experiment={name}"]
+    own = "".join(f" {word}" for word in UNSET.get(f"experiment/{name}", ()))
+    assert lines[:2] == ["# @package _global_", f"# kd run experiment={name}{own}"]
 
 
 @pytest.mark.parametrize("file", [name.removesuffix(".yaml") for name in FILES if "/" in name and "/_" not in name])
@@ -127,6 +146,8 @@ def test_file_composes_is_accepted_and_its_networks_run(file: str) -> None:
     fits = read_fitting_task(conf_dir() / f"{file}.yaml")
     if fits and fits not in names("task"):
         pytest.skip(f"there is no task {fits}")
+    if name.startswith("hf") and importlib.util.find_spec("transformers") is None:
+        pytest.skip("transformers is not installed")
     settings = accepted(*overrides_for(group, name), *UNSET.get(file, ()))
     assert set(settings) == TOP_LEVEL_KEYS
     one_batch(settings)
@@ -165,6 +186,7 @@ def test_choices_of_a_group_are_built(group: str) -> None:
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiment_trains_to_a_verdict(name: str, tmp_path: Path) -> None:
     words = [f"experiment={name}", "debug=fast_dev_run", "progress=false", f"outputs={tmp_path}"]
+    words += UNSET.get(f"experiment/{name}", ())
     language = "language" in settings_of(*words)["task"]["name"]
     # The real corpus takes half a minute to tokenize: see tests/data.
     small = [word for word in text_words(texts(tmp_path / "texts")) if word.startswith("data")] if language else []
@@ -221,7 +243,8 @@ def test_every_knob_is_set_from_the_command_line() -> None:
 
 def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() -> None:
     found = {
-        name: composed((name,) if name else ()) for name in ("", *(f"experiment={n}" for n in names("experiment")))
+        name: composed((*([name] if name else []), *UNSET.get(name.replace("=", "/"), ())))
+        for name in ("", *(f"experiment={n}" for n in names("experiment")))
     }
     rates = {name: [each[role]["optimizer"]["lr"] for role in ("teacher", "student")] for name, each in found.items()}
     images = [0.005, 0.03]
@@ -230,6 +253,7 @@ def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() ->
         "experiment=digits": images,
         "experiment=long_tailed": images,
         "experiment=mnist5k": images,
+        "experiment=texts": [0.001, 0.003],
         "experiment=transformer_teacher": [0.002, 0.06],
         "experiment=triple_loss": [0.03, 0.06],
     }

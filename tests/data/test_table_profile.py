@@ -170,3 +170,9 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False", "True"]
+
+
+def test_one_class_is_nothing_to_learn(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("text,label\nhello,a\nworld,a\n", encoding="utf-8")
+    with pytest.raises(LabelError, match=r"one\.csv: every row has the label a.*data\.label"):
+        profile_table(tmp_path / "one.csv")

@@ -91,6 +91,7 @@ def test_rows_are_bytes_and_class_numbers(tmp_path: Path) -> None:
         "columns": {"text": "text", "label": "label"},
         "rows": {"train": {"bad": 24, "good": 8}, "val": {"bad": 3, "good": 1}, "test": {"bad": 3, "good": 1}},
         "unlabeled rows": 0,
+        "notes": [],
         "only in training": [],
         "rows in two splits (drop)": 0,
     }

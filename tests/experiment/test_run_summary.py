@@ -38,7 +38,8 @@ def test_run_and_report_print_the_same_tables_and_sentences(tmp_path: Path, caps
     assert run_report_verb([str(folder)]) == 0
     *again, page = lines_of(capsys.readouterr().out)
     assert page == str(folder / "report.html")
-    assert printed[-len(again) - 2 :] == [*again, f"report: {page}", str(folder)]
+    ahead = f"Next: kd eval {folder}"
+    assert printed[-len(again) - 3 :] == [*again, ahead, f"report: {page}", str(folder)]
     assert again[-len(list_summary_sentences(results)) :] == list_summary_sentences(results)
     assert sum(line.startswith("distilled ") for line in again) == len(list_summary_tables(results)) == 2
 

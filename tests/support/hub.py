@@ -88,6 +88,7 @@ def review_words(folder: Path, table: Path, **more: Any) -> list[str]:
     shared = {
         "teacher.steps": 6,
         "student.steps": 6,
+        "student.pretrain_steps": 2,
         "validate_every": 3,
         "data.batch_size": 8,
         "data.val": 0.2,

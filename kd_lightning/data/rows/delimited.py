@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kd_lightning.data.rows.lines import format_place, read_lines
+from kd_lightning.data.rows.lines import OnMisfit, format_place, raise_misfit, read_lines
 from kd_lightning.errors import ConfigError, DataFormatError
 from kd_lightning.safety.terminal import escape_unprintable
 
@@ -23,12 +23,15 @@ LONGEST_FIELD = 2**31 - 1
 """Characters; csv's own limit is 131,072, less than a long document."""
 
 
-def read_csv_rows(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, dict[str, object]]]:
+def read_csv_rows(
+    path: Path, delimiter: str | None = None, on_misfit: OnMisfit = raise_misfit
+) -> Iterator[tuple[int, dict[str, object]]]:
     """See ``kd_lightning.data.rows.read.read_rows``.
 
     Args:
         path: The file.
         delimiter: Between values; None = found out from the header.
+        on_misfit: As in ``read_rows``; nobody knows which value of such a row is what, so it has none.
 
     Raises:
         ConfigError: The delimiter is not one character.
@@ -45,17 +48,22 @@ def read_csv_rows(path: Path, delimiter: str | None = None) -> Iterator[tuple[in
             names = [value.strip() for value in values]
             check_header(names, format_place(path, number))
         elif len(values) != len(names):
-            raise DataFormatError(
-                f"{format_place(path, number)}: {len(values)} values, but the header has {len(names)} columns "
-                f"({escape_unprintable(', '.join(names))}): put a value with {mark!r} or a line break in it between quotes"
+            on_misfit(
+                DataFormatError(
+                    f"{format_place(path, number)}: {len(values)} values, but the header has {len(names)} columns "
+                    f"({escape_unprintable(', '.join(names))}): put a value with {mark!r} or a line break in it between quotes"
+                )
             )
+            yield number, {}
         else:
             yield number, dict(zip(names, values, strict=True))
 
 
-def read_tsv_rows(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, dict[str, object]]]:
+def read_tsv_rows(
+    path: Path, delimiter: str | None = None, on_misfit: OnMisfit = raise_misfit
+) -> Iterator[tuple[int, dict[str, object]]]:
     """As ``read_csv_rows``, with tabs."""
-    return read_csv_rows(path, delimiter or TAB)
+    return read_csv_rows(path, delimiter or TAB, on_misfit)
 
 
 def split_records(lines: Iterable[str], path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:

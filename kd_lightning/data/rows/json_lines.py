@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kd_lightning.data.rows.lines import format_place, read_lines
+from kd_lightning.data.rows.lines import OnMisfit, format_place, raise_misfit, read_lines
 from kd_lightning.errors import DataFormatError
 from kd_lightning.safety.terminal import escape_unprintable
 
 
-def read_json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+def read_json_rows(path: Path, on_misfit: OnMisfit = raise_misfit) -> Iterator[tuple[int, dict[str, object]]]:
     """See ``kd_lightning.data.rows.read.read_rows``.
 
     Raises:
@@ -29,9 +29,11 @@ def read_json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                 *(f"no {key!r}" for key in keys if key not in row),
                 *(f"{key!r}" for key in row if key not in keys),
             ]
-            raise DataFormatError(
-                f"{format_place(path, number)}: other keys than the first row's ({escape_unprintable(', '.join(differ))}): "
-                "give all rows the same keys, null where a value is missing"
+            on_misfit(
+                DataFormatError(
+                    f"{format_place(path, number)}: other keys than the first row's ({escape_unprintable(', '.join(differ))}): "
+                    "give all rows the same keys, null where a value is missing"
+                )
             )
         yield number, row
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import codecs
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from kd_lightning.errors import DataFormatError
 from kd_lightning.safety.terminal import escape_unprintable
 
 GZIP = ".gz"
+OnMisfit = Callable[[DataFormatError], object]
+"""Told of a row that can be read and has not the columns of the others; what it does not raise goes on."""
+
+
+def raise_misfit(error: DataFormatError) -> NoReturn:
+    """All rows must fit."""
+    raise error
 
 
 def format_place(path: Path, number: int) -> str:

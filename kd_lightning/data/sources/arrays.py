@@ -71,22 +71,56 @@ class NpzFile:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def prepare(self) -> Prepared:
-        try:
-            # Opened here: numpy leaves a file open that it cannot read.
-            with self.path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                arrays = dict(file)
-        except Exception as error:  # a file that is no archive, a damaged one, one of pickled objects: no common base
-            raise KDError(
-                f"{self.path} cannot be read: {str(error).splitlines()[0]}; write it as "
-                "numpy.savez(path, inputs=NUMBERS, targets=INTEGERS)"
-            ) from error
-        missing = {"inputs", "targets"} - set(arrays)
-        if missing:
-            raise EmptyDatasetError(f"{self.path} has no array {sorted(missing)}, only {list(arrays)}: rename yours")
-        check_arrays(self.path, arrays["inputs"], arrays["targets"])
-        inputs = torch.from_numpy(arrays["inputs"].astype(np.float32))
-        targets = torch.from_numpy(arrays["targets"].astype(np.int64))  # torch compares no uint16 and wider
+        inputs, targets = read_npz(self.path)
         return split_rows(inputs, targets, self.val, self.test, self.split_seed)
+
+
+def read_npz(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """``inputs`` [N, ...] float32 and ``targets`` [N] int64 of a ``.npz`` file.
+
+    Raises:
+        EmptyDatasetError: One is not there.
+        KDError: The file cannot be read, or holds something else than finite numbers and class numbers.
+    """
+    arrays = open_npz(path)
+    missing = {"inputs", "targets"} - set(arrays)
+    if missing:
+        raise EmptyDatasetError(f"{path} has no array {sorted(missing)}, only {list(arrays)}: rename yours")
+    check_arrays(path, arrays["inputs"], arrays["targets"])
+    inputs = torch.from_numpy(arrays["inputs"].astype(np.float32))
+    return inputs, torch.from_numpy(arrays["targets"].astype(np.int64))  # torch compares no uint16 and wider
+
+
+def read_npz_inputs(path: Path) -> torch.Tensor:
+    """``inputs`` [N, ...] float32 alone, of rows whose class nobody knows yet.
+
+    Raises:
+        EmptyDatasetError: There is no such array.
+        KDError: As ``read_npz``.
+    """
+    arrays = open_npz(path)
+    if "inputs" not in arrays:
+        raise EmptyDatasetError(f"{path} has no array ['inputs'], only {list(arrays)}: rename yours")
+    inputs = arrays["inputs"]
+    check_arrays(path, inputs, np.zeros(inputs.shape[:1], dtype=np.int64))
+    return torch.from_numpy(inputs.astype(np.float32))
+
+
+def open_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file.
+
+    Raises:
+        KDError: It cannot be read.
+    """
+    try:
+        # Opened here: numpy leaves a file open that it cannot read.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return dict(file)
+    except Exception as error:  # a file that is no archive, a damaged one, one of pickled objects: no common base
+        raise KDError(
+            f"{path} cannot be read: {str(error).splitlines()[0]}; write it as "
+            "numpy.savez(path, inputs=NUMBERS, targets=INTEGERS)"
+        ) from error
 
 
 def check_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray) -> None:

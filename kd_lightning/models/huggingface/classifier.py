@@ -9,8 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError, did_you_mean
+from kd_lightning.models.huggingface.architecture import Architecture, export_config
 from kd_lightning.models.huggingface.digest import folder_digest
 from kd_lightning.models.huggingface.loading import keep_layers, load_model, read_config
+
+WITHOUT_FOLDER = {"revision": None, "pretrained": False, "digest": None}
+"""Settings of a network that is built from a configuration alone."""
 
 
 class HubClassifier(nn.Module):
@@ -59,8 +63,10 @@ class HubClassifier(nn.Module):
         config = read_config(path, revision)
         self.own_labels = [str(config.id2label[number]) for number in range(len(config.id2label))]
         order = match_outputs(self.own_labels, label_names, labels or {})
+        self._keeps_labels = order is not None
         if order is None:
             config.num_labels = num_classes
+        self._config = export_config(config)
         self.network, missing = load_model(self.auto, config, path, revision, pretrained)
         if layers is not None:
             keep_layers(self.network, list(layers))
@@ -72,6 +78,13 @@ class HubClassifier(nn.Module):
     def read_open_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         """What its settings leave open and its files tell."""
         return {"digest": folder_digest(settings["path"], settings.get("revision"))}
+
+    def describe_architecture(self) -> Architecture:
+        """See ``DescribesArchitecture``."""
+        # Its own labels, in the data's order: so the outputs come in the same order again.
+        order: list[int] = self.order.tolist()  # type: ignore[operator]
+        names = [self.own_labels[number] for number in order] if self._keeps_labels else None
+        return Architecture(self._config, {**WITHOUT_FOLDER, "label_names": names, "labels": None})
 
     def why_untrained(self) -> str | None:
         """Why it cannot be a teacher as it is; None = it can."""
@@ -140,12 +153,17 @@ class HubEncoder(nn.Module):
         self.path = path
         self.pool = POOLINGS[pooling]
         config = read_config(path, revision)
+        self._config = export_config(config)
         self.encoder, _ = load_model("AutoModel", config, path, revision, pretrained)
         if layers is not None:
             keep_layers(self.encoder, list(layers))
         if getattr(self.encoder, "pooler", None) is not None:  # nobody reads it: weights that nothing trains
             self.encoder.pooler = None  # type: ignore[assignment]
         self.head = nn.Linear(config.hidden_size, num_classes)
+
+    def describe_architecture(self) -> Architecture:
+        """See ``DescribesArchitecture``."""
+        return Architecture(self._config, WITHOUT_FOLDER)
 
     def why_untrained(self) -> str:
         """Why it cannot be a teacher as it is."""

@@ -57,7 +57,7 @@ def read_config(path: str, revision: str | None) -> Any:
     transformers = import_transformers()
     try:
         with transformers_are_quiet():
-            return transformers.AutoConfig.from_pretrained(path, revision=revision)
+            return transformers.AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             f"model.path={path}: no model can be read there ({_first_line(error)}): name a folder with config.json and "

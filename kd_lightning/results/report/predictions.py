@@ -49,9 +49,12 @@ def list_class_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]
     models = [(role.label, found) for role, model in list_models(results) if (found := read_class_scores(model))]
     header = ["class", "test rows", *(f"{score.replace('f1', 'F1')}, {name}" for score in SCORES for name, _ in models)]
     support = models[0][1]["rows"] if models else []
+    names = results.get("labels") or []
+    if len(names) != len(support):  # the data's classes have no names
+        names = [str(number) for number in range(len(support))]
     return header, [
         [
-            str(number),
+            names[number],
             format_whole(rows),
             *(format_score(found, score, number) for score in SCORES for _, found in models),
         ]

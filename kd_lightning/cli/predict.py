@@ -1,0 +1,268 @@
+"""``kd predict``: the classes of new rows, from a run folder alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import TextIOWrapper
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from kd_lightning.cli.options import parse_words
+from kd_lightning.cli.run_choice import find_finished_run
+from kd_lightning.errors import ConfigError, KDError, did_you_mean
+from kd_lightning.results.report.cells import quote_cell
+from kd_lightning.results.roles import DISTILLED_MODEL
+from kd_lightning.safety.terminal import escape_unprintable
+from kd_lightning.safety.verbs import DEFECT, OK, print_line
+
+PREDICT_HELP = """\
+kd predict RUN INPUT [--model NAME] [--text COLUMN] [--pair COLUMN] [--format csv|tsv|jsonl] [--all]
+
+  kd predict last new.csv > labels.csv        the last run below outputs/runs; text, label and score of each row
+  kd predict outputs/runs/RUN new.jsonl       a run's folder, or a job's of a sweep: it may lie anywhere, and needs nothing else
+  echo "a fine film" | kd predict last -      standard input: a text in each line, or JSON objects
+  kd predict last digits.npz                  a model of arrays: those called inputs
+
+  --model NAME                teacher, baseline, distilled (the default) or another model of the run
+  --text COLUMN               column of the texts; otherwise the one trained on, or a guess
+  --pair COLUMN               column of the second texts, for models of pairs
+  --format csv|tsv|jsonl      of the output; in csv and tsv, text that a spreadsheet would run begins with an apostrophe
+  --all                       a score for each class: score_CLASS
+  --batch-size N              rows at once; no result depends on it
+  --device auto|cpu|cuda
+
+A row that cannot be used, as one without a text, gets no label and a line on standard error.
+Exit code: 0 all rows have a label; 1 some have none; 2 the run or the input cannot be read.
+"""
+DEVICES = ("auto", "cpu", "cuda")
+PIECE = 1024
+"""Rows that are read before the first of them is written."""
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """What the words ask for."""
+
+    run: Path
+    source: str
+    model: str
+    text: str | None
+    pair: str | None
+    batch_size: int | None
+    format: str
+    all_scores: bool
+    device: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A row of the output: what names it, its class and scores; without a label if it could not be used."""
+
+    named: dict[str, Any]
+    label: str | None
+    score: float | None
+    scores: Sequence[float] | None
+
+
+def run_predict_verb(words: list[str]) -> int:
+    """The verb; the exit code."""
+    if any(word in ("-h", "--help") for word in words):
+        print(PREDICT_HELP, end="")
+        return OK
+    return predict_rows_of(parse_predict_arguments(words))
+
+
+def parse_predict_arguments(words: Sequence[str]) -> PredictArguments:
+    """Run, input and options.
+
+    Raises:
+        KDError: A word is missing or too much, or an option's value is not possible.
+    """
+    options = ("--model", "--text", "--pair", "--batch-size", "--format", "--device")
+    found = parse_words("predict", words, options, ("--all",))
+    if len(found.named) != 2:
+        raise KDError("a run and an input are expected, as in kd predict last new.csv (see kd predict --help)")
+    run, source = found.named
+    batch = found.last("--batch-size")
+    if batch is not None and not (batch.isdecimal() and int(batch) > 0):
+        raise KDError(f"--batch-size {batch}: a whole number above 0 is expected")
+    return PredictArguments(
+        run=find_finished_run(run),
+        source=source,
+        model=found.last("--model") or DISTILLED_MODEL,
+        text=found.last("--text"),
+        pair=found.last("--pair"),
+        batch_size=int(batch) if batch else None,
+        format=check_word("--format", found.last("--format") or "csv", ROW_WRITERS),
+        all_scores="--all" in found.flags,
+        device=check_word("--device", found.last("--device") or "auto", DEVICES),
+    )
+
+
+def check_word(option: str, word: str, known: Iterable[str]) -> str:
+    """The word, if it is one of those that an option may have.
+
+    Raises:
+        KDError: It is another.
+    """
+    if word not in known:
+        raise KDError(f"{option} {word}: one of {', '.join(known)} is expected{did_you_mean(word, known)}")
+    return word
+
+
+def predict_rows_of(request: PredictArguments) -> int:
+    """Write a line for each row of the input; the exit code."""
+    # Only here: `kd predict --help` must not wait for torch.
+    from kd_lightning.config.instantiate import build_node
+    from kd_lightning.deploy.predictor import PREDICTED_AT_ONCE, Predictor
+    from kd_lightning.deploy.trained_model import load_trained_model
+
+    model = load_trained_model(request.run, build_node, request.model)
+    predictor = Predictor(model, choose_device(request.device), request.batch_size or PREDICTED_AT_ONCE)
+    answers = (answer_texts if model.reads_texts else answer_arrays)(predictor, request)
+    first = list(islice(answers, 1))  # what is wrong with the input as a whole is said before anything is written
+    names = ["text", *(["text_pair"] if "text_pair" in model.columns else [])] if model.reads_texts else ["row"]
+    write = ROW_WRITERS[request.format](shown_on(sys.stdout), names, model.labels if request.all_scores else [])
+    bad = 0
+    for answered in show_count(chain(first, answers)):
+        write(answered)
+        bad += answered.label is None
+    if bad:
+        print_line(f"kd predict: {bad} row{'s' if bad > 1 else ''} without a label")
+    return DEFECT if bad else OK
+
+
+def choose_device(word: str) -> str:
+    """Where to compute.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    import torch
+
+    there = torch.cuda.is_available()
+    if word == "cuda" and not there:
+        raise ConfigError("--device cuda: torch finds no GPU here: leave it out")
+    return "cuda" if there and word != "cpu" else "cpu"
+
+
+def answer_texts(predictor: Any, request: PredictArguments) -> Iterator[Answered]:
+    """Of each text of the input, in order."""
+    from kd_lightning.deploy.new_rows import STANDARD_INPUT, TextColumns, read_new_texts, read_streamed_texts
+
+    columns = TextColumns(request.text, request.pair, predictor.model.columns)
+    if request.source == str(STANDARD_INPUT):
+        rows = read_streamed_texts(sys.stdin.buffer, columns)
+    else:
+        rows = read_new_texts(Path(request.source), columns)
+    paired = "text_pair" in predictor.model.columns
+    while piece := list(islice(rows, PIECE)):
+        good = [row.texts for row in piece if not row.problem]
+        texts, pairs = [each[0] for each in good], [each[1] for each in good] if paired else None
+        found = iter(predictor.predict_texts(texts, pairs))
+        for row in piece:
+            shown = dict(zip(("text", "text_pair"), (*row.texts, "", "")[: 2 if paired else 1], strict=False))
+            if row.problem:
+                print_line(f"kd predict: {row.problem}")
+                yield Answered(shown, None, None, None)
+            else:
+                yield make_answer(shown, next(found), predictor.model.labels, request.all_scores)
+
+
+def answer_arrays(predictor: Any, request: PredictArguments) -> Iterator[Answered]:
+    """Of each row of an ``.npz`` file, in order."""
+    from kd_lightning.data.sources.arrays import read_npz_inputs
+    from kd_lightning.deploy.labeled_rows import check_inputs
+
+    path = Path(request.source)
+    if path.suffix != ".npz":
+        raise ConfigError(f"{request.source}: the model reads arrays: name a .npz file that holds inputs")
+    inputs = read_npz_inputs(path)
+    check_inputs(predictor.model, inputs, path)
+    for start in range(0, len(inputs), PIECE):
+        found = predictor.predict_arrays(inputs[start : start + PIECE])
+        for number, probabilities in enumerate(found, start):
+            yield make_answer({"row": number}, probabilities, predictor.model.labels, request.all_scores)
+
+
+def make_answer(named: dict[str, Any], probabilities: Any, labels: Sequence[str], all_scores: bool) -> Answered:
+    """The most probable class, the first of equal ones, and its probability."""
+    number = int(probabilities.max(dim=-1).indices)
+    # The shortest digits that stand for the float32, not all those of the float64 beside it.
+    scores = [float(str(value)) for value in (probabilities if all_scores else probabilities[[number]]).numpy()]
+    return Answered(named, labels[number], scores[number if all_scores else 0], scores if all_scores else None)
+
+
+# -- output -----------------------------------------------------------------------------------------------------------
+
+
+class EscapedOutput:
+    """A terminal, which obeys control characters in texts that it is shown; a file or a pipe gets what it is given."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be shown."""
+        return self.stream.write(escape_unprintable(text.replace("\r\n", "\n"), lines=True))
+
+
+def shown_on(stream: TextIO) -> Any:
+    """What rows are written to: in UTF-8, whatever the terminal's language, so that no character is lost."""
+    if not stream.isatty() and isinstance(stream, TextIOWrapper):
+        stream.reconfigure(encoding="utf-8")
+    return EscapedOutput(stream) if stream.isatty() else stream
+
+
+def delimited_writer(delimiter: str) -> Callable[[Any, list[str], list[str]], Callable[[Answered], None]]:
+    """Makes a writer of rows with a header."""
+
+    def begin(stream: Any, names: list[str], classes: list[str]) -> Callable[[Answered], None]:
+        writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
+        writer.writerow([*names, "label", "score", *(f"score_{name}" for name in classes)])
+        empty = [""] * len(classes)
+
+        def write(row: Answered) -> None:
+            named = map(quote_cell, (*row.named.values(), row.label))
+            writer.writerow([*named, row.score, *(row.scores if row.scores is not None else empty)])
+
+        return write
+
+    return begin
+
+
+def begin_json_lines(stream: Any, names: list[str], classes: list[str]) -> Callable[[Answered], None]:
+    """A writer of rows, one object in each line."""
+
+    def write(row: Answered) -> None:
+        found = {**row.named, "label": row.label, "score": row.score}
+        for number, name in enumerate(classes):
+            found[f"score_{name}"] = row.scores[number] if row.scores is not None else None
+        stream.write(json.dumps(found, ensure_ascii=False) + "\n")
+
+    return write
+
+
+ROW_WRITERS = {"csv": delimited_writer(","), "tsv": delimited_writer("\t"), "jsonl": begin_json_lines}
+"""``--format`` -> makes what writes rows, of a stream, the names before the label, and the classes whose scores are wanted."""
+
+
+def show_count(rows: Iterable[Answered]) -> Iterator[Answered]:
+    """The rows, counted on standard error where somebody watches that alone."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
+        yield from rows
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed} rows"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("rows", total=None)
+        for row in rows:
+            yield row
+            progress.advance(task)

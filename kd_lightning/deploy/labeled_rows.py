@@ -1,0 +1,180 @@
+"""Rows with labels to evaluate a trained model on: all rows of a file, or the test split of its own run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kd_lightning.data.labels import class_rows
+from kd_lightning.data.prepared import read_prepared
+from kd_lightning.data.row_splits import TEST_SPLIT
+from kd_lightning.data.source import Prepared
+from kd_lightning.data.sources.arrays import read_npz
+from kd_lightning.data.table import GROUP, PAIR_COLUMN, TEXT_COLUMN, Table
+from kd_lightning.data.text_rows import ColumnNames, TextRows, as_tensor
+from kd_lightning.deploy.trained_model import TrainedModel
+from kd_lightning.errors import ConfigError, KDError, LabelError, did_you_mean
+from kd_lightning.experiment.context import Context
+from kd_lightning.experiment.dataset import Dataset, choose_rows
+from kd_lightning.experiment.settings import Build, Settings, is_long_tailed
+from kd_lightning.experiment.stage import DATA
+from kd_lightning.safety.terminal import escape_unprintable
+from kd_lightning.store import Store, is_entry
+from kd_lightning.tasks.base import CountsClasses, Task
+from kd_lightning.training.fit import StageBoard
+
+STORE_FOLDER = "store"
+FILE_SETTINGS = ("path", "text", "label", "text_pair", "group", "delimiter")
+"""Settings of the data that may be others for another file."""
+
+
+def check_file_settings(overrides: Mapping[str, str | None]) -> None:
+    """``data.NAME=VALUE`` says something of a file, and which one.
+
+    Raises:
+        ConfigError: Not so.
+    """
+    for name in overrides:
+        if name not in FILE_SETTINGS:
+            raise ConfigError(
+                f"data.{escape_unprintable(name)}: another file is described by "
+                f"{', '.join(f'data.{each}' for each in FILE_SETTINGS)}{did_you_mean(name, FILE_SETTINGS)}"
+            )
+    if overrides and not overrides.get("path"):
+        raise ConfigError(f"data.{next(iter(overrides))}: of which file? Name it with data.path=FILE")
+
+
+def read_labeled_file(model: TrainedModel, overrides: Mapping[str, str | None], data: Mapping[str, Any]) -> Table:
+    """All rows of a file, with the numbers that the model has for their labels.
+
+    Args:
+        model: Says which columns and labels there are.
+        overrides: ``path``, and what else differs from the model's own data.
+        data: The data settings of the model's run.
+
+    Raises:
+        ConfigError: The model reads no such files, or a column is not there.
+        LabelError: A row's label is none of the model's.
+        KDError: The file cannot be read; names the line.
+    """
+    path = Path(str(overrides["path"]))
+    if model.reads_texts:
+        return read_labeled_texts(model, path, overrides, data)
+    if not model.reads_arrays:
+        raise ConfigError(
+            f"{model.name} reads tokens that its own run has cut out of texts: leave data.path out, for its own test split"
+        )
+    inputs, targets = read_npz(path)
+    check_inputs(model, inputs, path)
+    wrong = (targets < 0) | (targets >= model.classes)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise LabelError(
+            f"{escape_unprintable(str(path))}: row {row} of targets is {int(targets[row])}, not in [0, {model.classes})"
+        )
+    return Table({"inputs": inputs, "targets": targets})
+
+
+def check_inputs(model: TrainedModel, inputs: torch.Tensor, path: Path) -> None:
+    """Rows of arrays have the shape of those that the model was trained on.
+
+    Raises:
+        ConfigError: They have another.
+    """
+    found = tuple(inputs.shape[1:])
+    if model.shape is not None and found != model.shape:
+        raise ConfigError(
+            f"{escape_unprintable(str(path))}: a row of inputs has the shape {list(found)}, the model reads {list(model.shape)}"
+        )
+
+
+def read_labeled_texts(
+    model: TrainedModel, path: Path, overrides: Mapping[str, str | None], data: Mapping[str, Any]
+) -> Table:
+    """See ``read_labeled_file``."""
+    alike = Path(str(data.get("path"))).suffix == path.suffix
+    own = {"group": data.get("group"), "delimiter": data.get("delimiter") if alike else None}
+    named: dict[str, Any] = {**own, **model.columns, **overrides}
+    missing = [name for name in ("text", "label") if not named.get(name)]
+    if missing:
+        raise ConfigError(
+            f"which column of {escape_unprintable(str(path))} is the {missing[0]}? data.{missing[0]}=COLUMN"
+        )
+    rows = TextRows()
+    columns = ColumnNames(named["text"], named["label"], named.get("text_pair"), group=named["group"])
+    rows.read_file(path, columns, TEST_SPLIT, named["delimiter"])
+    numbers = {name: number for number, name in enumerate(model.labels[: model.classes])}
+    labels = as_tensor(rows.labels)
+    for name, number in rows.label_names.items():
+        if name not in numbers:
+            place = rows.place(int((labels == number).nonzero()[0]))
+            listed = escape_unprintable(", ".join(numbers))
+            raise LabelError(
+                f"{place}: label {escape_unprintable(name)!r} is unknown to the model, which knows {listed}"
+                f"{did_you_mean(name, numbers)}"
+            )
+    of_file = torch.tensor([numbers[name] for name in rows.label_names])
+    table = Table({TEXT_COLUMN: rows.texts.take(torch.arange(len(rows))), "targets": of_file[labels]})
+    if columns.text_pair is not None:
+        table = table.with_column(PAIR_COLUMN, rows.pairs.take(torch.arange(len(rows))))
+    return table if columns.group is None else table.with_column(GROUP, as_tensor(rows.groups))
+
+
+def read_own_test(
+    model: TrainedModel, settings: Settings, build: Build, packages: Sequence[str], board: StageBoard
+) -> tuple[Table, Callable[[Task], Task]]:
+    """The test split of the model's own run.
+
+    Args:
+        model: Of the run.
+        settings: The run's.
+        build: Turns settings with a ``_target_`` into the object that they describe, if that is allowed.
+        packages: As in ``Context``.
+        board: Told what is to be said of the data.
+
+    Returns:
+        The rows, texts as texts; and what makes of a model's task that which its run tested with.
+
+    Raises:
+        KDError: The data cannot be read, or is not what it was.
+    """
+    prepared = read_stored_rows(model, settings) or prepare_again(model, settings, build, packages, board)
+    train = class_rows(prepared.splits["train"], model.classes) if is_long_tailed(settings) else None
+
+    def as_tested(task: Task) -> Task:
+        return task.with_class_groups(train) if train is not None and isinstance(task, CountsClasses) else task
+
+    return prepared.splits["test"], as_tested
+
+
+def read_stored_rows(model: TrainedModel, settings: Settings) -> Prepared | None:
+    """The rows of the model's run from the store beside it; None = they are not there."""
+    for root in model.folder.absolute().parents[:3]:  # outputs/runs/RUN, outputs/sweeps/SWEEP/JOB
+        if is_entry(model.data_key) and (root / STORE_FOLDER).is_dir():
+            entry = Store(root / STORE_FOLDER).entry(DATA, model.data_key)
+            if entry.problem() is None:
+                return choose_rows(read_prepared(entry)[0], settings["data"], model.classes)
+    return None
+
+
+def prepare_again(
+    model: TrainedModel, settings: Settings, build: Build, packages: Sequence[str], board: StageBoard
+) -> Prepared:
+    """The rows of the model's run from their files; nothing is kept of them.
+
+    Raises:
+        KDError: See ``read_own_test``.
+    """
+    with tempfile.TemporaryDirectory() as outputs:
+        rows = {**settings, "outputs": outputs, "data": {**settings["data"], "memory_map_above": None}}
+        dataset = Dataset(Context(rows, build, packages, board, "eval"), model.task)
+        if dataset.fingerprint != model.fingerprint:
+            raise KDError(
+                f"the data of {escape_unprintable(str(model.folder))} has changed since: its test split is not what it was; "
+                "data.path=FILE evaluates all rows of a file"
+            )
+        return dataset.raw

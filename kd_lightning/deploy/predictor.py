@@ -1,0 +1,104 @@
+"""Probabilities of a trained model for new rows.
+
+What a row gets depends on the row alone: not on the batch size, nor on the rows beside it. Sums are made in float64 and
+rounded to float32 once, at the end: in float32 alone, the shape of a batch changes the last digits.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kd_lightning.data.columns import Ragged
+from kd_lightning.data.table import PAIR_COLUMN, TEXT_COLUMN, Table
+from kd_lightning.data.texts import text_column
+from kd_lightning.deploy.trained_model import TrainedModel
+from kd_lightning.errors import ConfigError
+from kd_lightning.types import Batch
+
+PREDICTED_AT_ONCE = 64
+"""Rows of a batch, unless the user says otherwise."""
+
+
+class Predictor:
+    """Asks a model, in batches.
+
+    Args:
+        model: Its network is copied.
+        device: Where to compute.
+        batch_size: Rows at once.
+
+    Raises:
+        ConfigError: The model does not classify rows as a whole, as language models do not; or ``batch_size`` is below 1.
+    """
+
+    def __init__(self, model: TrainedModel, device: str = "cpu", batch_size: int = PREDICTED_AT_ONCE) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"--batch-size {batch_size}: at least 1 row is needed")
+        self.model = model
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        example = model.task.example_batch()
+        with torch.inference_mode():
+            if model.task.logits(model.network, example).dim() != 2:
+                raise ConfigError(
+                    f"{model.folder}: {model.name} predicts a class for each token, not one for each row: kd eval is for such "
+                    "models"
+                )
+        self.network = copy.deepcopy(model.network).to(self.device)
+        self.dtype = torch.float64
+        try:
+            self.network.double()
+            self._probabilities(example)
+        except RuntimeError:  # a network that makes float32 numbers of its own
+            self.network.float()
+            self.dtype = torch.float32
+
+    def predict_texts(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
+        """[N, C] float32 probabilities of texts, or of texts and those beside them."""
+        columns = {TEXT_COLUMN: text_column(texts)}
+        if pairs is not None:
+            columns[PAIR_COLUMN] = text_column(pairs)
+        return self.predict_rows(Table(columns))
+
+    def predict_arrays(self, inputs: Tensor) -> Tensor:
+        """[N, C] float32 probabilities.
+
+        Args:
+            inputs: [N, ...] float, as those that the model was trained on.
+        """
+        return self.predict_rows(Table({"inputs": inputs}))
+
+    def predict_rows(self, table: Table) -> Tensor:
+        """[N, C] float32 probabilities of the rows of a table, in its order.
+
+        Args:
+            table: Texts or inputs; targets are not read.
+        """
+        probabilities = torch.empty(len(table), len(self.model.labels))
+        if not len(table):
+            return probabilities
+        read = self.model.read_by_network(table).with_column("targets", torch.zeros(len(table), dtype=torch.int64))
+        for rows in sort_by_length(read).split(self.batch_size):
+            probabilities[rows] = self._probabilities(self.model.task.collate(read, rows))
+        return probabilities
+
+    def _probabilities(self, batch: Batch) -> Tensor:
+        there = {
+            name: tensor.to(device=self.device, dtype=self.dtype if tensor.is_floating_point() else None)
+            for name, tensor in batch.items()
+        }
+        with torch.inference_mode():
+            return self.model.task.logits(self.network, there).double().softmax(dim=-1).float().cpu()
+
+
+def sort_by_length(table: Table) -> Tensor:
+    """[N] rows, the longest first, so that a batch holds little padding and memory is short at the beginning or never."""
+    lengths = torch.zeros(len(table), dtype=torch.int64)
+    for column in table.columns.values():
+        if isinstance(column, Ragged):
+            lengths = torch.maximum(lengths, column.whole().lengths)
+    return torch.argsort(lengths, descending=True, stable=True)

@@ -1,0 +1,286 @@
+"""A model of a finished run, from its run folder alone: store, data and pretrained model need not be there any more.
+
+    results.json                     the run has come to its end
+    weights/MODEL.safetensors        the weights
+    weights/MODEL.json               network, task, role, labels, columns
+    weights/ROLE.tokenizer.json      of networks that read texts
+    weights/ROLE.model/config.json   of networks made of a pretrained model
+
+The folder may come from a stranger: what it names is built through the allowlist, and nothing in it is followed or run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kd_lightning.data.table import TEXT_COLUMN, Table
+from kd_lightning.data.texts import TextEncoder
+from kd_lightning.errors import CheckpointCorruptError, ConfigError, KDError, MissingExtraError, did_you_mean
+from kd_lightning.experiment.lazy_networks import with_all_sizes
+from kd_lightning.experiment.run_folder import (
+    ARCHITECTURE_SUFFIX,
+    CONFIG_FILE,
+    TOKENIZER_SUFFIX,
+    WEIGHTS_FOLDER,
+    WEIGHTS_SUFFIX,
+)
+from kd_lightning.experiment.settings import STUDENT, TEACHER, Build
+from kd_lightning.models.huggingface.architecture import check_config
+from kd_lightning.models.weights import load_weights
+from kd_lightning.results.roles import DISTILLED_MODEL
+from kd_lightning.results.sweep_folder import RESULTS_FILE, is_sweep
+from kd_lightning.safety import json_files
+from kd_lightning.safety.inside import check_inside, is_plain_file, is_plain_folder
+from kd_lightning.safety.json_files import FLAG, WHOLE, Fields, read_record, read_text
+from kd_lightning.safety.terminal import escape_unprintable
+from kd_lightning.tasks.base import ReadsTexts, Task
+
+DESCRIPTION_FIELDS: Fields = {
+    "network": {},
+    "role": json_files.TEXT,
+    "task": {},
+    "classes": WHOLE,
+    "labels": [json_files.TEXT],
+    "data": {
+        "text": json_files.TEXT,
+        "text_pair": json_files.TEXT,
+        "label": json_files.TEXT,
+        "shape": [WHOLE],
+    },
+    "tokenizer": {"max_length": WHOLE, "type_ids": FLAG},
+    "rebuilt": {},
+    "data_fingerprint": json_files.TEXT,
+    "data_key": json_files.TEXT,
+}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network with all that is needed to ask it.
+
+    Attributes:
+        name: Of the model in its run.
+        folder: The run's.
+        role: Whose ids its network reads.
+        network: With its weights, in evaluation mode, on the CPU.
+        task: As its role reads it.
+        labels: Names of the network's outputs; a teacher's outputs that the data has no class for are named by number.
+        classes: C, of the data; the network may have more outputs.
+        encoder: Makes ids of texts; None = its inputs are arrays, or tokens cut out of a text.
+        columns: ``text``, ``text_pair`` and ``label`` of the table that it was trained on, as far as there are any.
+        shape: Of a row of inputs; None where it is not fixed.
+        fingerprint: Of the data it was trained and tested on.
+        data_key: Of the data's entry in the store of its run.
+    """
+
+    name: str
+    folder: Path
+    role: str
+    network: nn.Module
+    task: Task
+    labels: list[str]
+    classes: int
+    encoder: TextEncoder | None
+    columns: Mapping[str, str]
+    shape: tuple[int, ...] | None
+    fingerprint: str
+    data_key: str
+
+    @property
+    def reads_arrays(self) -> bool:
+        """Its rows are arrays of one shape."""
+        return self.encoder is None and self.shape is not None
+
+    @property
+    def reads_texts(self) -> bool:
+        """Its rows are texts, one or two each."""
+        return self.encoder is not None
+
+    def read_by_network(self, table: Table) -> Table:
+        """The table with ids of its tokenizer in the place of texts."""
+        return (
+            self.encoder.encode_table(table, self.role) if self.encoder is not None and TEXT_COLUMN in table else table
+        )
+
+
+def load_trained_model(run: Path, build: Build, model: str = DISTILLED_MODEL) -> TrainedModel:
+    """A model of a run.
+
+    Args:
+        run: The run's folder, or that of a job of a sweep.
+        build: Turns settings with a ``_target_`` into the object that they describe, if that is allowed.
+        model: Its name.
+
+    Raises:
+        ConfigError: The folder is no run's, the run is not finished, or it has no such model.
+        CheckpointCorruptError: A file is missing, damaged, or does not fit the others.
+        MissingExtraError: A package that the model needs is not installed.
+        UntrustedTargetError: The folder names what may not be built.
+    """
+    names = list_trained_models(run)
+    if model not in names:
+        raise ConfigError(
+            f"{_show(run)} has no model {escape_unprintable(model)!r}, only {escape_unprintable(', '.join(names))}"
+            f"{did_you_mean(model, names)}"
+        )
+    weights = check_inside(run, run / WEIGHTS_FOLDER)
+    path = weights / f"{model}{WEIGHTS_SUFFIX}"
+    described = read_description(weights / f"{model}.json")
+    role, task = described["role"], build_task(described, path, build)
+    network = build_network(described, weights, task, build)
+    load_checked_weights(network, path)
+    outputs = count_outputs(network, task, path)
+    named = described.get("labels") or []
+    data = described.get("data") or {}
+    return TrainedModel(
+        name=model,
+        folder=run,
+        role=role,
+        network=network,
+        task=task,
+        labels=[*named, *map(str, range(len(named), outputs))],
+        classes=described["classes"],
+        encoder=read_encoder(described, weights) if isinstance(task, ReadsTexts) else None,
+        columns={name: data[name] for name in ("text", "text_pair", "label") if data.get(name) is not None},
+        shape=tuple(data["shape"]) if data.get("shape") else None,
+        fingerprint=described.get("data_fingerprint") or "",
+        data_key=described.get("data_key") or "",
+    )
+
+
+def list_trained_models(run: Path) -> list[str]:
+    """The models whose weights a finished run holds, the distilled one first.
+
+    Raises:
+        ConfigError: The folder is no run's, or the run is not finished.
+    """
+    shown = _show(run)
+    if not run.is_dir():
+        raise ConfigError(f"{shown}: no such folder: name a run, as outputs/runs/RUN, or last")
+    if is_sweep(run):
+        raise ConfigError(f"{shown} is a sweep: name one of its jobs, as {shown}/0")
+    if not is_plain_file(run / RESULTS_FILE):
+        begun = any((run / name).exists() for name in ("config.yaml", "job.json", WEIGHTS_FOLDER))
+        raise ConfigError(
+            f"{shown}: the run is not finished (no {RESULTS_FILE}): repeat its command, which goes on from there"
+            if begun
+            else f"{shown} is no run's folder: name one that kd run has made, as outputs/runs/RUN, or last"
+        )
+    weights = run / WEIGHTS_FOLDER
+    files = weights.glob(f"*{WEIGHTS_SUFFIX}") if is_plain_folder(weights) else ()
+    found = sorted(path.name.removesuffix(WEIGHTS_SUFFIX) for path in files if is_plain_file(path))
+    if not found:
+        raise ConfigError(f"{shown} holds no weights ({WEIGHTS_FOLDER}/): repeat the run's command")
+    return sorted(found, key=lambda name: name != DISTILLED_MODEL)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """What lies beside a weights file.
+
+    Raises:
+        CheckpointCorruptError: It is missing, damaged, or of a version that wrote less.
+    """
+    try:
+        found = read_record(path, DESCRIPTION_FIELDS, ("network", "role", "task", "classes"))
+    except FileNotFoundError as error:
+        raise CheckpointCorruptError(f"{_show(path)} is not there: repeat the run's command") from error
+    except KDError as error:
+        raise CheckpointCorruptError(
+            f"{escape_unprintable(str(error))}; repeat the run's command, which writes it anew"
+        ) from error
+    if found["role"] not in (TEACHER, STUDENT):
+        raise CheckpointCorruptError(
+            f"{_show(path)}: role is {escape_unprintable(found['role'])!r}, {TEACHER} or {STUDENT} is expected"
+        )
+    return found
+
+
+def build_task(described: Mapping[str, Any], path: Path, build: Build) -> Task:
+    """The task as the model's role reads it."""
+    task: Task = _build_described(described["task"], "task", path, build)
+    return task.for_role(described["role"]) if isinstance(task, ReadsTexts) else task
+
+
+def build_network(described: Mapping[str, Any], weights: Path, task: Task, build: Build) -> nn.Module:
+    """The network, without its weights; what is made of a pretrained model, of that model's configuration in the run folder."""
+    node, role = dict(described["network"]), described["role"]
+    if described.get("rebuilt") is not None:
+        folder = weights / f"{role}{ARCHITECTURE_SUFFIX}"
+        config = check_inside(weights, folder / CONFIG_FILE)
+        try:
+            check_config(config)
+        except FileNotFoundError as error:
+            raise CheckpointCorruptError(f"{_show(config)} is not there: repeat the run's command") from error
+        node |= {**described["rebuilt"], "path": str(folder)}
+    with torch.random.fork_rng(devices=[]):
+        network = with_all_sizes(_build_described(node, "network", weights, build), task, role)
+    return network.eval()
+
+
+def _build_described(node: Mapping[str, Any], what: str, path: Path, build: Build) -> Any:
+    found = build(node)
+    if isinstance(found, Mapping):  # a node without a _target_ comes back as it is
+        raise CheckpointCorruptError(f"{_show(path)}: its description has no {what}._target_: repeat the run's command")
+    return found
+
+
+def load_checked_weights(network: nn.Module, path: Path) -> None:
+    """Put the weights of a file into the network.
+
+    Raises:
+        CheckpointCorruptError: The file is damaged, or of another network.
+    """
+    try:
+        load_weights(network, path)
+    except Exception as error:  # what safetensors and torch raise shares no base class
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise CheckpointCorruptError(
+            f"{_show(path)} ({path.stat().st_size} bytes) is damaged or of another network ({escape_unprintable(first)}): "
+            "repeat the run's command"
+        ) from error
+
+
+def count_outputs(network: nn.Module, task: Task, path: Path) -> int:
+    """Classes of the network's logits of the task's example batch.
+
+    Raises:
+        CheckpointCorruptError: The network cannot read it.
+    """
+    try:
+        with torch.inference_mode():
+            return int(task.logits(network, task.example_batch()).shape[-1])
+    except (RuntimeError, IndexError, ValueError, TypeError, AttributeError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise CheckpointCorruptError(
+            f"{_show(path)}: its network cannot read the task's example batch ({escape_unprintable(first)})"
+        ) from error
+
+
+def read_encoder(described: Mapping[str, Any], weights: Path) -> TextEncoder:
+    """What makes ids of texts.
+
+    Raises:
+        CheckpointCorruptError: The tokenizer is missing or damaged.
+        MissingExtraError: The ``tokenizers`` package is not installed.
+    """
+    path = check_inside(weights, weights / f"{described['role']}{TOKENIZER_SUFFIX}")
+    told = described.get("tokenizer") or {}
+    try:
+        return TextEncoder(read_text(path), told["max_length"], bool(told.get("type_ids")))
+    except MissingExtraError:
+        raise
+    except Exception as error:  # the package raises Exception itself
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise CheckpointCorruptError(
+            f"{_show(path)} is missing or damaged ({escape_unprintable(first)}): repeat the run's command"
+        ) from error
+
+
+def _show(path: Path) -> str:
+    return escape_unprintable(str(path))

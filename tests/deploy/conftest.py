@@ -1,0 +1,61 @@
+"""Runs that the tests of this folder share; none of them writes into one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.runs import STEPS, FinishedRun, carry_out, write_splits
+from tests.deploy.tiny import write_bert
+
+SMALL = (
+    *("teacher.model.width=16", "teacher.model.vocab_size=300", "student.model.vocab_size=100"),
+    *("student.model.embedding=8", "student.model.hidden=8"),
+)
+
+
+@pytest.fixture(scope="session")
+def own_networks(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """A transformer teaches a BiLSTM, three classes; each has a vocabulary of its own."""
+    root = tmp_path_factory.mktemp("own")
+    return carry_out(root, *write_splits(root, ("neg", "pos", "mixed")), *SMALL)
+
+
+@pytest.fixture(scope="session")
+def pretrained_networks(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """BERT, whose labels stand in another order than the data's, teaches its own last layer; pairs. Its folder is gone now."""
+    root = tmp_path_factory.mktemp("pretrained")
+    bert = write_bert(root / "bert", ("POS", "NEG"))
+    models = [f"{role}.model.path={bert}" for role in ("teacher", "student")]
+    found = carry_out(
+        root, *write_splits(root, pair=True), "teacher=hf", "student=hf", *models, "student.model.layers=[1]"
+    )
+    shutil.rmtree(bert)
+    return found
+
+
+@pytest.fixture(params=["own_networks", "pretrained_networks"])
+def text_run(request: pytest.FixtureRequest) -> FinishedRun:
+    found: FinishedRun = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """Digits, long-tailed."""
+    steps = [word.replace("teacher.steps=10", "teacher.steps=60") for word in STEPS]
+    words = ("experiment=digits", "teacher=convnet_tiny", "student=convnet_micro", "data.imbalance=10")
+    return carry_out(
+        tmp_path_factory.mktemp("images"), *words, "student.num_labeled=null", "student.pretrain_steps=0", *steps
+    )
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
