@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.data.columns import Ragged, RaggedRows
-from kd_lightning.data.table import TEXT_COLUMN, Table
+from kd_lightning.data.table import RAW_COLUMNS, Table
 from kd_lightning.errors import LabelError, TableError, VocabMismatchError
 
 
@@ -26,7 +26,7 @@ def check_split(split: str, table: Table, num_classes: int, tokens: bool) -> Non
         TableError: A column is missing, or the mask does not fit the targets.
         VocabMismatchError: An input token is not in [0, C).
     """
-    if TEXT_COLUMN not in table:
+    if not any(name in table for name in RAW_COLUMNS):
         table.column("inputs")
     check_targets(split, table, num_classes)
     if tokens:

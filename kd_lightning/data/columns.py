@@ -11,7 +11,9 @@ is sent to another process is the file's name.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -241,6 +243,12 @@ class Ragged:
 
 
 Column = InMemory | Mapped | Ragged
+
+
+def ragged_column(rows: Sequence[Sequence[int]], dtype: torch.dtype) -> Ragged:
+    """Rows of whole numbers as a ragged column."""
+    offsets = torch.tensor([0, *map(len, rows)], dtype=torch.int64).cumsum(0)
+    return Ragged(InMemory(torch.tensor(list(chain.from_iterable(rows)), dtype=dtype)), InMemory(offsets))
 
 
 def bytes_per_row(dtype: torch.dtype, row_shape: tuple[int, ...]) -> int:

@@ -2,7 +2,7 @@
 
 Columns that every task knows: ``inputs`` and ``targets``; where needed ``mask`` (bool, True = the target counts) and ``group``
 ([N] int64: rows of one group, a speech or a speaker, are not independent, and comparisons resample whole groups). Rows of texts
-have ``text`` instead of ``inputs``: see ``data/texts.py``.
+have ``text`` instead of ``inputs``, rows of words ``words``: see ``data/texts.py`` and ``data/words.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from kd_lightning.errors import TableError
 GROUP = "group"
 TEXT_COLUMN, PAIR_COLUMN = "text", "text_pair"
 """Columns of raw texts, ragged uint8: the UTF-8 bytes of each row."""
+WORDS_COLUMN = "words"
+"""Column of raw rows of words, likewise; see ``data/words.py``."""
+RAW_COLUMNS = (TEXT_COLUMN, PAIR_COLUMN, WORDS_COLUMN)
+"""What networks read as ids of their tokenizers."""
 
 
 class Table:
@@ -92,9 +96,16 @@ class Table:
         """Rows of a column differ in length."""
         return any(isinstance(column, Ragged) for column in self.columns.values())
 
-    def has_ragged(self, name: str) -> bool:
-        """Rows of that column differ in length."""
-        return isinstance(self.column(name), Ragged)
+    def longest_row(self, name: str) -> int | None:
+        """Values of the longest row of a ragged column; None = its rows are of equal length.
+
+        Example:
+            >>> Table({"inputs": torch.rand(3, 2)}).longest_row("inputs")
+        """
+        column = self.column(name)
+        if not isinstance(column, Ragged):
+            return None
+        return max(int(chunk[name].lengths.max()) for _, chunk in self.chunks(name))
 
     @property
     def groups(self) -> Tensor | None:

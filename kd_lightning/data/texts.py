@@ -2,28 +2,29 @@
 
 A source of texts prepares raw rows: ``text``, and ``text_pair`` where two are read together, are ragged columns of UTF-8 bytes.
 Each network has a tokenizer of its own, so teacher and student may read the same rows in different vocabularies: the ids of a
-role stand in columns of their own, made once and kept in the store.
+role stand in columns of their own, made once and kept in the store. Rows of words have ``words`` instead: ``data/words.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, cast
 
 import torch
 
-from kd_lightning.data.columns import Column, InMemory, Ragged, RaggedRows
+from kd_lightning.data.columns import Column, Ragged, RaggedRows, ragged_column
 from kd_lightning.data.source import Prepared, PreparedPieces
-from kd_lightning.data.table import PAIR_COLUMN, TEXT_COLUMN, Table
+from kd_lightning.data.table import PAIR_COLUMN, RAW_COLUMNS, TEXT_COLUMN, WORDS_COLUMN, Table
 from kd_lightning.data.tokenizers.base import TextTokenizer
-from kd_lightning.errors import MissingExtraError
+from kd_lightning.data.tokenizers.vocabulary import import_tokenizers
+from kd_lightning.data.words import IDS, WordEncoder, split_row
 
-IDS, TYPE_IDS = "ids", "type_ids"
-"""Columns of one tokenizer's ids; the second says which of two texts a token belongs to."""
-CUT = "texts cut"
-"""Fact: how many texts of a split are longer than the tokenizer's ``max_length``; after the split's name."""
+TYPE_IDS = "type_ids"
+"""Column beside the ``ids`` of one tokenizer: which of two texts a token belongs to."""
+TOO_LONG = "rows too long"
+"""Fact: how many rows of a split have more tokens than the tokenizer's ``max_length``; after the split's name. Texts are cut;
+rows of words are not, and whoever asked for them refuses them."""
 ROWS_AT_ONCE = 4096
 
 
@@ -35,12 +36,6 @@ def role_column(role: str, name: str) -> str:
         'teacher_ids'
     """
     return f"{role}_{name}"
-
-
-def ragged_column(rows: Sequence[Sequence[int]], dtype: torch.dtype) -> Ragged:
-    """Rows of whole numbers as a ragged column."""
-    offsets = torch.tensor([0, *map(len, rows)], dtype=torch.int64).cumsum(0)
-    return Ragged(InMemory(torch.tensor(list(chain.from_iterable(rows)), dtype=dtype)), InMemory(offsets))
 
 
 def text_column(texts: Iterable[str]) -> Ragged:
@@ -58,7 +53,12 @@ def decode_texts(rows: RaggedRows) -> list[str]:
 
 
 def iterate_texts(table: Table) -> Iterator[str]:
-    """All texts of a table, first ones and second ones of pairs, a few megabytes at a time."""
+    """All texts of a table, first ones and second ones of pairs, or all its words; a few megabytes at a time."""
+    if WORDS_COLUMN in table:
+        for _, chunk in table.chunks(WORDS_COLUMN):
+            for row in decode_texts(chunk[WORDS_COLUMN]):
+                yield from split_row(row)
+        return
     names = [name for name in (TEXT_COLUMN, PAIR_COLUMN) if name in table]
     for _, chunk in table.chunks(*names):
         for name in names:
@@ -73,7 +73,8 @@ def encode_rows(prepared: Prepared, tokenizer: TextTokenizer) -> PreparedPieces:
         tokenizer: Of the network that reads them.
 
     Returns:
-        Columns ``ids`` and, of pairs where the network asks for them, ``type_ids``; facts ``SPLIT texts cut``.
+        Columns ``ids`` and, of pairs where the network asks for them, ``type_ids``, or of words ``starts``; facts
+        ``SPLIT rows too long``.
 
     Raises:
         MissingExtraError: The ``tokenizers`` package is not installed.
@@ -86,17 +87,23 @@ def encode_rows(prepared: Prepared, tokenizer: TextTokenizer) -> PreparedPieces:
 def _encode_pieces(
     prepared: Prepared, fitted: str, tokenizer: TextTokenizer, facts: dict[str, Any]
 ) -> Iterator[tuple[str, Table]]:
-    encoder = TextEncoder(fitted, tokenizer.max_length, tokenizer.type_ids)
+    of_words = WORDS_COLUMN in prepared.splits["train"]
+    encoder: TextEncoder | WordEncoder = (
+        WordEncoder(fitted, tokenizer.max_length)
+        if of_words
+        else TextEncoder(fitted, tokenizer.max_length, tokenizer.type_ids)
+    )
     for split, table in prepared.splits.items():
-        names = [name for name in (TEXT_COLUMN, PAIR_COLUMN) if name in table]
-        cut = 0
+        names = [name for name in RAW_COLUMNS if name in table]
+        found = 0
         for start in range(0, len(table), ROWS_AT_ONCE):
             rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(table)))
             read = [cast(RaggedRows, table.column(name).take(rows)) for name in names]
             piece, too_long = encoder.encode(*map(decode_texts, read))
-            cut += too_long
+            found += too_long
             yield split, piece
-        facts[f"{split} {CUT}"] = cut
+        facts[f"{split} {TOO_LONG}"] = found
+    facts.update(encoder.facts)
 
 
 @dataclass(frozen=True)
@@ -127,14 +134,11 @@ class TextEncoder:
     """
 
     def __init__(self, fitted: str, max_length: int, type_ids: bool = False) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise MissingExtraError('tokenizers is not installed: pip install "kd-lightning[text]"') from error
-        self.tokenizer = Tokenizer.from_str(fitted)
+        self.tokenizer = import_tokenizers().Tokenizer.from_str(fitted)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length)
         self.type_ids = type_ids
+        self.facts: dict[str, Any] = {}
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> tuple[Table, int]:
         """The ids of texts, or of texts and those beside them.
@@ -172,15 +176,15 @@ class TextEncoder:
 
 
 def with_ids(raw: Prepared, encoded: dict[str, Prepared]) -> Prepared:
-    """Raw rows with the ids of each role in the place of the texts.
+    """Raw rows with the ids of each role in the place of the texts or words.
 
     Args:
-        raw: Columns ``text`` and others; some of the rows of its source, or all.
+        raw: Columns ``text`` or ``words`` and others; some of the rows of its source, or all.
         encoded: Role -> ids of all rows of the source.
     """
     splits = {}
     for split, table in raw.splits.items():
-        columns = {name: column for name, column in table.columns.items() if name not in (TEXT_COLUMN, PAIR_COLUMN)}
+        columns = {name: column for name, column in table.columns.items() if name not in RAW_COLUMNS}
         for role, ids in encoded.items():
             own = ids.splits[split].select(table.ids)
             columns |= {role_column(role, name): column for name, column in own.columns.items()}

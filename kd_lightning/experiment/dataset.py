@@ -13,10 +13,11 @@ from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import NOTES, SPLITS, Prepared, Source
-from kd_lightning.data.table import TEXT_COLUMN
-from kd_lightning.data.texts import CUT, IDS, FittedTokenizer, encode_rows, with_ids
+from kd_lightning.data.table import TEXT_COLUMN, WORDS_COLUMN
+from kd_lightning.data.texts import TOO_LONG, FittedTokenizer, encode_rows, with_ids
 from kd_lightning.data.tokenizers.base import TextTokenizer
-from kd_lightning.errors import ConfigError
+from kd_lightning.data.words import FITTING_WORDS, IDS, LONGEST_ROW
+from kd_lightning.errors import ConfigError, SequenceTooLongError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.preflight import check_row_shape
 from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, seed_of
@@ -147,17 +148,22 @@ class Dataset:
         return prepared, fingerprint, entry
 
     def _check_kind(self, prepared: Prepared) -> None:
-        """The task reads texts where the rows are texts.
+        """The task reads texts where the rows are texts, words where they are words, else numbers.
 
         Raises:
             ConfigError: Not so.
         """
-        are_texts = TEXT_COLUMN in prepared.splits["train"]
-        if are_texts and not self._reads_texts:
-            raise ConfigError("the rows are texts, and the task reads numbers: set task=text_classification")
-        if self._reads_texts and not are_texts:
+        reads = self.task.raw_column if isinstance(self.task, ReadsTexts) else "numbers"
+        found = next((name for name in (TEXT_COLUMN, WORDS_COLUMN) if name in prepared.splits["train"]), "numbers")
+        kinds = {TEXT_COLUMN: "texts", WORDS_COLUMN: "words with tags"}
+        fixes = {
+            TEXT_COLUMN: "task=text_classification reads texts",
+            WORDS_COLUMN: "task=token_classification (or pos_tagging) reads words with tags",
+            "numbers": "data=table data.path=FILE.csv has texts, data=tagged_words data.path=FILE words with tags",
+        }
+        if found != reads:
             raise ConfigError(
-                "the task reads texts, and the rows have no column text: set data=table data.path=FILE.csv"
+                f"the rows are {kinds.get(found, found)}, and the task reads {kinds.get(reads, reads)}: {fixes[found]}"
             )
 
     def _encode(self, role: str, raw: Entry) -> Prepared:
@@ -165,6 +171,7 @@ class Dataset:
 
         Raises:
             ConfigError: The role's network has no tokenizer.
+            SequenceTooLongError: A row of words has more tokens than its network reads.
         """
         context = self.context
         node = context.settings[role]["model"].get("tokenizer")
@@ -185,12 +192,17 @@ class Dataset:
                 return read_prepared(entry, self._map_above)[0]
 
         encoded: Prepared = context.once((IDS, str(entry.folder)), made)
-        cut = {split: count for split in SPLITS if (count := encoded.facts[f"{split} {CUT}"])}
-        if cut:
-            counts = ", ".join(f"{count} {split}" for split, count in cut.items())
-            context.board.say(
-                f"{role}: texts longer than {tokenizer.max_length} tokens are cut ({counts}): {role}.model.tokenizer.max_length"
+        setting = f"{role}.model.tokenizer.max_length"
+        found = {split: count for split in SPLITS if (count := encoded.facts[f"{split} {TOO_LONG}"])}
+        counts = ", ".join(f"{count} {split}" for split, count in found.items())
+        if found and LONGEST_ROW in encoded.facts:
+            raise SequenceTooLongError(
+                f"{role}: rows have more than {tokenizer.max_length} tokens ({counts}), and every word is taught and tested: "
+                f"set {setting}={encoded.facts[LONGEST_ROW]}, or have long rows split: "
+                f"data.max_words={encoded.facts[FITTING_WORDS]}"
             )
+        if found:
+            context.board.say(f"{role}: texts longer than {tokenizer.max_length} tokens are cut ({counts}): {setting}")
         return encoded
 
     def _read_entry(self, entry: Entry, source: Source) -> tuple[Prepared, str, bool]:

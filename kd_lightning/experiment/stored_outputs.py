@@ -105,8 +105,10 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
         count=len(rows),
         class_rows=class_rows(rows.table, builder.task.num_classes),
         batch_size=builder.settings["data"]["eval_batch_size"],
-        # Of texts with one class each, logits are equally long though the texts are not; what is tapped may not be.
-        equal_lengths=not (rows.table.is_ragged if taps else rows.table.has_ragged("targets")),
+        # Logits lie beside targets: of texts with one class each they are equally long though the texts are not. What is
+        # tapped may lie beside tokens.
+        equal_lengths=not (taps and rows.table.is_ragged),
+        positions=rows.table.longest_row("targets"),
     )
     ingredients = stage_keys.stored_outputs(builder, role, job)
     return TeacherCache(job, builder.context.store.entry(STAGE, content_key(ingredients)), ingredients)

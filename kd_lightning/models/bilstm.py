@@ -1,4 +1,4 @@
-"""Bidirectional LSTM that classifies texts: embedding, layers that read both ways, pooling, linear head.
+"""Bidirectional LSTM that classifies texts, or their tokens: embedding, layers that read both ways, pooling, linear head.
 
 Hochreiter & Schmidhuber 1997; Schuster & Paliwal 1997. One layer, with the LSTM of ``lstm_lm.py`` read twice:
 
@@ -43,10 +43,10 @@ class BidirectionalLSTM(nn.Module):
 
 
 class BiLSTM(nn.Module):
-    """Classify texts with LSTM layers that read them both ways.
+    """Classify texts, or each of their tokens, with LSTM layers that read them both ways.
 
     To tap: ``embedding`` [B, T, E], ``layers.<i>`` [B, T, 2 H] (both 0 at padding), ``pooling`` [B, 2 H], and ``features``
-    [B, 2 H], which is what ``body`` returns.
+    [B, 2 H], which is what ``body`` returns; without pooling, the last two are [B, T, 2 H].
 
     Args:
         num_classes: C, >= 1.
@@ -55,12 +55,13 @@ class BiLSTM(nn.Module):
         embedding: width of the token embedding, >= 1.
         hidden: H, width of each direction, >= 1.
         layers: number of layers, >= 1.
-        pooling: module that makes one vector of a text's: ``MaxPooling`` (the default) or ``MeanPooling``.
+        pooling: module that makes one vector of a text's: ``MaxPooling`` (the default) or ``MeanPooling``; or none of them,
+            for logits of each token: ``EachToken``.
         dropout: probability in [0, 1) on the embedding, between layers and on what the head reads.
 
     Returns:
-        logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool (True = a token; None = all are), one token in each
-        row at least, padding at the end.
+        logits [B, C], with ``EachToken`` [B, T, C], for ids [B, T] int64 and attention_mask [B, T] bool (True = a token; None =
+        all are), one token in each row at least, padding at the end.
 
     Raises:
         ConfigError: an argument is of the wrong type or out of range.
@@ -100,7 +101,7 @@ class BiLSTM(nn.Module):
         self.head = nn.Linear(2 * hidden, num_classes)
 
     def body(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Features [B, 2 H] that the head reads."""
+        """Features [B, 2 H], with ``EachToken`` [B, T, 2 H], that the head reads."""
         mask = mask_of(ids, attention_mask)
         states = self.embedding(ids, mask)
         for layer in self.layers:
@@ -108,5 +109,5 @@ class BiLSTM(nn.Module):
         return self.features(self.pooling(states, mask))
 
     def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Logits [B, C] of the texts."""
+        """Logits [B, C] of the texts, or [B, T, C] of the tokens."""
         return self.head(self.body(ids, attention_mask))

@@ -1,4 +1,4 @@
-"""One vector for a text, from the vectors of its tokens. Shapes: B batch, T positions, D width."""
+"""One vector for a text, from the vectors of its tokens, or one for each token. Shapes: B batch, T positions, D width."""
 
 from __future__ import annotations
 
@@ -28,3 +28,11 @@ class MaxPooling(nn.Module):
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """[B, D] of ``states`` [B, T, D]; ``mask`` [B, T] bool, True = a token, one in each row at least."""
         return states.masked_fill(~mask[..., None], -math.inf).amax(dim=1)
+
+
+class EachToken(nn.Module):
+    """No pooling: a network that classifies texts classifies every token with it, as named entities are found."""
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, D] of ``states`` [B, T, D]; ``mask`` [B, T] bool, True = a token."""
+        return states

@@ -1,4 +1,4 @@
-"""Transformer encoder that classifies texts: pre-norm blocks, learned positions, the mean over the tokens, linear head.
+"""Transformer encoder that classifies texts, or each of their tokens: pre-norm blocks, learned positions, linear head.
 
 Vaswani et al. 2017; pre-norm and initial values as in ``transformer_lm.py``, but every token attends to all of its text. With
 LN layer norm:
@@ -6,7 +6,7 @@ LN layer norm:
     x = embedding(ids) + positions
     x = x + attention(LN(x)),  x = x + mlp(LN(x))          once per block
     attention(x) = softmax(Q K^T / sqrt(width / heads) over the tokens) V, per head
-    logits = head(mean over the tokens of LN(x))
+    logits = head(mean over the tokens of LN(x))           or of LN(x) at each token
 
 Shapes: B batch, T positions, D width, H heads, C classes.
 """
@@ -72,10 +72,10 @@ class EncoderBlock(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    """Classify texts with a transformer encoder that is trained from scratch.
+    """Classify texts, or each of their tokens, with a transformer encoder that is trained from scratch.
 
     To tap: ``embedding``, ``blocks.<i>`` and ``norm`` [B, T, D], ``blocks.<i>.attention:query`` (``:key``, ``:value``)
-    likewise, ``pooling`` [B, D], and ``features`` [B, D], which is what ``body`` returns.
+    likewise, ``pooling`` [B, D], and ``features`` [B, D], which is what ``body`` returns; without pooling, [B, T, D].
 
     Args:
         num_classes: C, >= 1.
@@ -86,11 +86,12 @@ class TextTransformer(nn.Module):
         heads: H, attention heads of each block, >= 1.
         mlp_width: width of each block's inner layer, >= 1.
         max_length: longest T, in tokens, >= 1; at least the tokenizer's.
+        pooling: as in ``BiLSTM``; None = ``MeanPooling``.
         dropout: probability in [0, 1) on the embedding, the attention weights, each residual branch and what the head reads.
 
     Returns:
-        logits [B, C] for ids [B, T] int64, T <= ``max_length``, and attention_mask [B, T] bool (True = a token; None = all
-        are), one token in each row at least.
+        logits [B, C], with ``EachToken`` [B, T, C], for ids [B, T] int64, T <= ``max_length``, and attention_mask [B, T] bool
+        (True = a token; None = all are), one token in each row at least.
 
     Raises:
         ConfigError: an argument is of the wrong type or out of range.
@@ -117,6 +118,7 @@ class TextTransformer(nn.Module):
         heads: int = 4,
         mlp_width: int = 512,
         max_length: int = 128,
+        pooling: nn.Module | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -138,7 +140,7 @@ class TextTransformer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(EncoderBlock(width, heads, mlp_width, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.pooling = MeanPooling()
+        self.pooling = MeanPooling() if pooling is None else pooling
         self.features = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_classes)
         self._initialize(layers)
@@ -157,7 +159,7 @@ class TextTransformer(nn.Module):
             self.embedding.weight[PADDING_ID] = 0.0
 
     def body(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Features [B, D] that the head reads."""
+        """Features [B, D], with ``EachToken`` [B, T, D], that the head reads."""
         length = ids.shape[1]
         if length > self.max_length:
             raise SequenceTooLongError(
@@ -171,5 +173,5 @@ class TextTransformer(nn.Module):
         return self.features(self.pooling(self.norm(states), mask))
 
     def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Logits [B, C] of the texts."""
+        """Logits [B, C] of the texts, or [B, T, C] of the tokens."""
         return self.head(self.body(ids, attention_mask))

@@ -99,6 +99,9 @@ class CountsClasses(Protocol):
 class ReadsTexts(Protocol):
     """What a task offers whose networks read texts: those of each role have a tokenizer of their own."""
 
+    raw_column: str
+    """What of the raw rows they read: ``text`` (and ``text_pair``), or ``words``."""
+
     def for_role(self, role: str) -> Task:
         """The task whose networks read the ids of that role's tokenizer.
 

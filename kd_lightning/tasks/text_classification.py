@@ -6,20 +6,14 @@ import copy
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
-from kd_lightning.data.collate import collate_rows
-from kd_lightning.data.table import Table
-from kd_lightning.data.texts import IDS, TYPE_IDS, role_column
+from kd_lightning.data.table import TEXT_COLUMN, Table
 from kd_lightning.tasks.examples import TokenExample
 from kd_lightning.tasks.position import PositionTask
-from kd_lightning.types import ATTENTION_MASK, Batch, NetworkInputs
-
-TOKEN_TYPE_IDS = "token_type_ids"
-"""What networks that tell the two texts of a pair apart call the numbers 0 and 1."""
-EXAMPLE_IDS = 4
-"""Ids of the example batch are below this: every vocabulary has them."""
+from kd_lightning.tasks.role_inputs import EXAMPLE_IDS, check_logit_rows, collate_roles, example_columns, read_role
+from kd_lightning.types import Batch, NetworkInputs
 
 
 class TextClassificationTask(PositionTask):
@@ -38,6 +32,8 @@ class TextClassificationTask(PositionTask):
     Raises:
         ConfigError: As ``PositionTask``.
     """
+
+    raw_column = TEXT_COLUMN
 
     def __init__(
         self,
@@ -58,24 +54,16 @@ class TextClassificationTask(PositionTask):
         return other
 
     def collate(self, table: Table, rows: Tensor) -> Batch:
-        masks = {name: mask_name(name) for name in table.columns if name.endswith(f"_{IDS}")}
-        return collate_rows(table, rows, masks=masks)
+        return collate_roles(table, rows)
 
     def inputs(self, batch: Batch) -> NetworkInputs:
-        ids, types = role_column(self.role, IDS), role_column(self.role, TYPE_IDS)
-        keywords = {ATTENTION_MASK: batch[mask_name(ids)]}
-        if types in batch:
-            keywords[TOKEN_TYPE_IDS] = batch[types]
-        return NetworkInputs((batch[ids],), keywords)
+        return read_role(batch, self.role)
+
+    def logits(self, network: nn.Module, batch: Batch) -> Tensor:
+        return check_logit_rows(super().logits(network, batch), (len(batch["index"]),), network)
 
     def example_batch(self) -> Batch:
         ids = self.example.inputs()
-        name = role_column(self.role, IDS)
-        columns = {name: ids, mask_name(name): torch.ones_like(ids, dtype=torch.bool)}
         targets = torch.zeros(len(ids), dtype=torch.int64)
-        return self.collate(Table({**columns, "targets": targets}), torch.arange(len(ids)))
-
-
-def mask_name(ids: str) -> str:
-    """What the attention mask of a column of ids is called in a batch."""
-    return f"{ids}_mask"
+        table = Table({**example_columns(self.role, ids), "targets": targets})
+        return self.collate(table, torch.arange(len(ids)))

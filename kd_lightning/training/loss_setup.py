@@ -9,10 +9,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from kd_lightning.data.table import WORDS_COLUMN
+from kd_lightning.errors import ConfigError
 from kd_lightning.losses.base import Loss
 from kd_lightning.models.taps import check_taps, tap_network
 from kd_lightning.seeds import derive_seed
-from kd_lightning.tasks.base import Task
+from kd_lightning.tasks.base import ReadsTexts, Task
 from kd_lightning.training.distillation import DistillationModule
 
 
@@ -35,6 +37,12 @@ def attach_losses(
     terms = {name: term for name, term in losses.items() if term.reads_features}
     if not terms:
         return
+    reader = task("student")
+    if isinstance(reader, ReadsTexts) and reader.raw_column == WORDS_COLUMN:
+        raise ConfigError(
+            f"loss.{next(iter(terms))} compares features of tokens, and teacher and student may split words into different "
+            "ones: choose losses on logits, which lie on words, as loss=[kd]"
+        )
     student, teacher = network("student").eval(), network("teacher").eval()
     for name, term in terms.items():
         term.expect_rows(rows)

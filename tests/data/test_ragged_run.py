@@ -39,7 +39,17 @@ def test_rows_of_different_lengths_are_learnt_from(tmp_path: Path) -> None:
     assert metrics_of(tmp_path / "files", data__memory_map_above=0) == models
 
 
-def test_outputs_of_rows_of_different_lengths_are_not_stored(tmp_path: Path) -> None:
-    stored = {"_target_": "kd_lightning.teachers.stored.logits.AllLogits"}
+STORED = {"_target_": "kd_lightning.teachers.stored.logits.AllLogits"}
+
+
+def test_features_of_rows_of_different_lengths_are_not_stored(tmp_path: Path) -> None:
+    match = [{"student": "head:input", "teacher": "head:input"}]
+    loss = {"hint": {"_target_": "kd_lightning.losses.features.hint.Hint", "match": match}}
     with pytest.raises(TeacherOutputError, match=r"rows differ in length.*use teacher_outputs=live"):
-        experiment(tmp_path, **SENTENCES, teacher_outputs=stored).run()
+        experiment(tmp_path, **SENTENCES, teacher_outputs=STORED, loss=loss).run()
+
+
+def test_logits_of_rows_of_different_lengths_are_stored_where_each_row_has_one_target(tmp_path: Path) -> None:
+    live, stored = metrics_of(tmp_path / "live"), metrics_of(tmp_path / "stored", teacher_outputs=STORED)
+    assert stored["distill"]["cross_entropy"] == pytest.approx(live["distill"]["cross_entropy"], rel=1e-2)
+    assert stored["distill"] != live["distill"], "the control: they were stored, in half precision"

@@ -43,6 +43,9 @@ class HubClassifier(nn.Module):
         MissingExtraError: ``transformers`` is not installed.
     """
 
+    auto = "AutoModelForSequenceClassification"
+    """The class of the library that makes the model."""
+
     def __init__(
         self,
         path: str,
@@ -64,10 +67,11 @@ class HubClassifier(nn.Module):
         if order is None:
             config.num_labels = num_classes
         self._config = export_config(config)
-        self.network, missing = load_model("AutoModelForSequenceClassification", config, path, revision, pretrained)
+        self.network, missing = load_model(self.auto, config, path, revision, pretrained)
         if layers is not None:
             keep_layers(self.network, list(layers))
-        self.untrained = self._explain_head(path, missing, label_names or (), order)
+        made_for = next(iter(config.architectures or ()), "")
+        self.untrained = self._explain_head(path, made_for, missing, label_names or (), order)
         self.register_buffer("order", torch.tensor(order or range(num_classes)), persistent=False)
 
     @staticmethod
@@ -87,8 +91,10 @@ class HubClassifier(nn.Module):
         return self.untrained
 
     def _explain_head(
-        self, path: str, missing: Sequence[str], wanted: Sequence[str], order: list[int] | None
+        self, path: str, made_for: str, missing: Sequence[str], wanted: Sequence[str], order: list[int] | None
     ) -> str | None:
+        if "Classification" in made_for and not made_for.endswith(self.auto.removeprefix("AutoModel")):
+            return f"{path} is a {made_for}, and the task needs a model {self.auto.removeprefix('AutoModel')}"
         if missing:
             return f"{path} has no classification head ({missing[0]} starts at random)"
         if order is not None:

@@ -136,6 +136,8 @@ class CachedTeacher(TeacherOutputs):
         assert self.shards is not None, "connected without rows to read"
         device = batch["index"].device
         columns = self.shards.read(batch.get(HOST_INDEX, batch["index"]), device)
+        if self.shards.positions is not None:  # no further than the longest row of the batch
+            columns = {name: column[:, : batch["targets"].shape[1]] for name, column in columns.items()}
         self._extras = {name: extra.to(device) for name, extra in self._extras.items()}
         features = {
             name: self.format.storage_dtype.decode(name_feature_column(path), columns)

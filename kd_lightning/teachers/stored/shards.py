@@ -47,6 +47,7 @@ class Shards:
         rows: How many there are.
         teacher: The hash of the network that said them.
         extras: Tensors that belong to all rows, by name.
+        positions: To which all rows are filled up, where they differ in length; None = they do not.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,6 +57,7 @@ class Shards:
         self.rows: int = manifest["rows"]
         self.shard_rows: int = manifest["shard_rows"]
         self.teacher: str = manifest["teacher"]
+        self.positions: int | None = manifest["positions"]
         self.extras = {name: torch.from_numpy(np.load(folder / extra_name(name))) for name in manifest["extras"]}
         self._maps = self._opened()
 

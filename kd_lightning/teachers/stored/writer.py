@@ -48,7 +48,8 @@ class WriteJob:
         count: How many rows there are; their ids are 0 to count - 1.
         class_rows: [C] int64, training positions of each class that count and that the student may read.
         batch_size: Rows of a forward pass.
-        equal_lengths: Rows are equally long; else nothing of them can be stored.
+        equal_lengths: What is read of the rows is equally long, or lies beside targets; else nothing of them can be stored.
+        positions: Targets of the longest row, where rows differ: all outputs are filled up to so many; None = they do not.
         shard_bytes: About so many bytes in a file.
     """
 
@@ -61,6 +62,7 @@ class WriteJob:
     class_rows: Tensor
     batch_size: int
     equal_lengths: bool = True
+    positions: int | None = None
     shard_bytes: int = SHARD_BYTES
 
     @cached_property
@@ -72,7 +74,7 @@ class WriteJob:
         """
         if not self.equal_lengths:
             raise TeacherOutputError(
-                "the rows differ in length, and outputs are stored for rows of equal length alone: use teacher_outputs=live"
+                "the rows differ in length, and features are stored for rows of equal length alone: use teacher_outputs=live"
             )
         return Layout.of(self.columns(0, 1))
 
@@ -105,6 +107,8 @@ class WriteJob:
             said, features = self._said(batch)
             mask = self.task.align(batch, said).mask
             columns = self.format.encode(self._checked("outputs", said, self.format.representable, mask, batch))
+            if self.positions is not None:
+                columns = {name: fill_positions(column, self.positions) for name, column in columns.items()}
             for path, feature in features.items():
                 self._check_rows(path, feature, len(batch["index"]))
                 dtype = self.format.storage_dtype
@@ -201,11 +205,22 @@ def write_outputs(
         "layout": job.layout.described(),
         "teacher": hash_state(job.network),
         "extras": list(extras),
+        "positions": job.positions,
         "of": dict(described),
     }
     publish_json(entry.path(MANIFEST), manifest)
     # The digests of the shards stay: a later build keeps the shards beside a damaged one.
     entry.finish([MANIFEST, *names, *map(extra_name, extras), *map(digest_name, range(total))])
+
+
+def fill_positions(column: Tensor, positions: int) -> Tensor:
+    """[B, positions, ...] of [B, W, ...]: the last position again and again, which is as good a number as any other.
+
+    Args:
+        column: W is at most ``positions``, one at least.
+        positions: How many there are to be.
+    """
+    return column[:, torch.arange(positions, device=column.device).clamp(max=column.shape[1] - 1)]
 
 
 def check_finite_weights(network: nn.Module) -> None:

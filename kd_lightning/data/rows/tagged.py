@@ -1,0 +1,161 @@
+"""Rows of words with a tag each, one row at a time.
+
+    any name               a word in each line, the first column, and its tag, the last; blank lines between the rows
+    .jsonl .ndjson .json   an object in each line, with the lists ``tokens`` and ``tags``
+
+All may be gzipped (``.gz``). Columns stand between tabs if the first line has one, else between spaces. Lines that begin with
+``-DOCSTART-`` are boundaries, too. A line that begins with ``#`` and has other columns than the file's is a comment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from kd_lightning.data.rows.lines import GZIP, format_place, read_lines
+from kd_lightning.data.rows.read import JSON_LINES, read_rows
+from kd_lightning.data.rows.values import parse_label_value
+from kd_lightning.data.words import WORD_END
+from kd_lightning.errors import DataFormatError, EmptyDatasetError, EmptyTextError, LabelError
+from kd_lightning.safety.terminal import escape_unprintable
+
+DOCUMENT_START, COMMENT = "-DOCSTART-", "#"
+TOKENS, TAGS = "tokens", "tags"
+"""Keys of a JSON row."""
+
+
+class TaggedRow(NamedTuple):
+    """A row, a sentence as a rule.
+
+    Attributes:
+        words: One at least.
+        tags: Of each word.
+        lines: Of each word, the number of its line.
+    """
+
+    words: list[str]
+    tags: list[str]
+    lines: list[int]
+
+
+def read_tagged_rows(path: Path) -> Iterator[TaggedRow]:
+    """The rows of a file.
+
+    Raises:
+        DataFormatError: A line has other columns than the file, or is no JSON of that kind; names the line.
+        EmptyDatasetError: There is no file, or no row in it.
+        EmptyTextError: A word is empty.
+        LabelError: A tag is.
+    """
+    if not path.is_file():
+        raise EmptyDatasetError(f"{escape_unprintable(str(path))} is not a file: name one of words and tags")
+    is_json = Path(path.name.lower().removesuffix(GZIP)).suffix in JSON_LINES
+    rows = _read_json_lists(path) if is_json else _read_columns(path)
+    first = next(rows, None)
+    if first is None:
+        raise EmptyDatasetError(
+            f"{escape_unprintable(str(path))} has no words: give it a word and its tag in each line"
+        )
+    yield first
+    yield from rows
+
+
+def check_word(word: object, place: str) -> str:
+    """A word that can be stored.
+
+    Raises:
+        DataFormatError: It is no text, or holds the mark between words.
+        EmptyTextError: It is empty.
+    """
+    if not isinstance(word, str):
+        raise DataFormatError(f"{place}: a word is of type {type(word).__name__}: a text is expected")
+    if not word:
+        raise EmptyTextError(f"{place}: the word is empty: write one before its tag, or remove the line")
+    if WORD_END in word:
+        raise DataFormatError(
+            f"{place}: the word {escape_unprintable(repr(word))} holds the character U+001F: remove it"
+        )
+    return word
+
+
+def _read_columns(path: Path) -> Iterator[TaggedRow]:
+    """Of a file with a word in each line."""
+    split, columns = _find_columns(path)
+    row = TaggedRow([], [], [])
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip() or line.startswith(DOCUMENT_START):
+            if row.words:
+                yield row
+                row = TaggedRow([], [], [])
+            continue
+        fields = split_fields(line, split)
+        if len(fields) != columns:
+            if line.startswith(COMMENT):
+                continue
+            raise DataFormatError(
+                f"{format_place(path, number)}: {len(fields)} column{'s' if len(fields) > 1 else ''}, and the first word has "
+                f"{columns}: write the word, then its tag last, with the same columns in each line"
+            )
+        place = format_place(path, number)
+        row.words.append(check_word(fields[0], place))
+        row.tags.append(parse_label_value(fields[-1], "the tag", place))
+        row.lines.append(number)
+    if row.words:
+        yield row
+
+
+def _find_columns(path: Path) -> tuple[str, int]:
+    """What stands between the columns of a file, as a pattern, and how many there are.
+
+    Raises:
+        DataFormatError: There is one, so words have no tags.
+    """
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip() and not line.startswith((DOCUMENT_START, COMMENT)):
+            split = "\t" if "\t" in line.strip() else " +"
+            columns = len(split_fields(line, split))
+            if columns < 2:
+                raise DataFormatError(
+                    f"{format_place(path, number)}: one column: write the word, a tab or a space, and its tag"
+                )
+            return split, columns
+    return " +", 2
+
+
+def split_fields(line: str, split: str) -> list[str]:
+    """The columns of a line.
+
+    Example:
+        >>> split_fields("New York\\tB-city\\n", "\\t"), split_fields("York  NNP I-city\\n", " +")
+        (['New York', 'B-city'], ['York', 'NNP', 'I-city'])
+    """
+    line = line.rstrip("\r\n")
+    return [field.strip(" ") for field in re.split(split, line if split == "\t" else line.strip(" "))]
+
+
+def _read_json_lists(path: Path) -> Iterator[TaggedRow]:
+    """Of a file with an object in each line."""
+    for number, row in read_rows(path):
+        place = format_place(path, number)
+        words, tags = (row.get(key) for key in (TOKENS, TAGS))
+        if not isinstance(words, list) or not isinstance(tags, list):
+            raise DataFormatError(
+                f'{place}: {TOKENS} and {TAGS} have to be lists, as {{"tokens": ["Paris", "."], "tags": ["B-city", "O"]}}'
+            )
+        if len(words) != len(tags):
+            raise DataFormatError(f"{place}: {len(words)} {TOKENS} and {len(tags)} {TAGS}: give each token a tag")
+        if not words:
+            raise EmptyTextError(f"{place}: {TOKENS} is empty: give it words, or remove the row")
+        yield TaggedRow(
+            [check_word(word, place) for word in words],
+            [_parse_json_tag(tag, place) for tag in tags],
+            [number] * len(words),
+        )
+
+
+def _parse_json_tag(tag: object, place: str) -> str:
+    if isinstance(tag, list | dict):
+        raise LabelError(f"{place}: a tag is of type {type(tag).__name__}: a word or a whole number is expected")
+    return parse_label_value(tag, "a tag", place)
