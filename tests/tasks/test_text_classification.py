@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from kd_lightning.data.columns import ragged_column
 from kd_lightning.data.table import Table
-from kd_lightning.data.texts import IDS, TYPE_IDS, ragged_column, role_column
+from kd_lightning.data.texts import TYPE_IDS, role_column
+from kd_lightning.data.words import IDS
 from kd_lightning.tasks.base import ReadsTexts
 from kd_lightning.tasks.metrics import Accuracy
 from kd_lightning.tasks.text_classification import TextClassificationTask
