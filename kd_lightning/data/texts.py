@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 
-from kd_lightning.data.columns import Column, Ragged, RaggedRows, ragged_column
+from kd_lightning.data.columns import Column, InMemory, Ragged, RaggedRows, ragged_column
 from kd_lightning.data.source import Prepared, PreparedPieces
 from kd_lightning.data.table import PAIR_COLUMN, RAW_COLUMNS, TEXT_COLUMN, WORDS_COLUMN, Table
 from kd_lightning.data.tokenizers.base import TextTokenizer

@@ -13,7 +13,7 @@ from kd_lightning.data.columns import InMemory, Ragged, RaggedRows
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import Prepared
 from kd_lightning.data.table import PAIR_COLUMN, TEXT_COLUMN, Table
-from kd_lightning.data.texts import CUT, TextEncoder, decode_texts, encode_rows, ragged_column, with_ids
+from kd_lightning.data.texts import TOO_LONG, TextEncoder, decode_texts, encode_rows, ragged_column, with_ids
 from kd_lightning.data.tokenizers.hub import HubTokenizer
 from kd_lightning.data.tokenizers.word import WordTokenizer
 from kd_lightning.errors import ConfigError
@@ -63,7 +63,7 @@ def test_ids_are_those_of_each_text_alone(tmp_path: Path, monkeypatch: pytest.Mo
     alone = Tokenizer.from_str(found.tokenizer)
     assert ids_of(found.splits["train"]) == [alone.encode(text).ids[:3] for text in TRAIN]
     assert ids_of(found.splits["test"]) == [alone.encode(text).ids[:3] for text in OTHER]
-    assert found.facts == {f"train {CUT}": 2, f"val {CUT}": 1, f"test {CUT}": 1}
+    assert found.facts == {f"train {TOO_LONG}": 2, f"val {TOO_LONG}": 1, f"test {TOO_LONG}": 1}
 
 
 def test_the_vocabulary_is_learned_from_training_texts_alone(tmp_path: Path) -> None:
