@@ -153,26 +153,28 @@ class TextEncoder:
             columns[TYPE_IDS] = ragged_column([each.type_ids or [0] for each in found], torch.uint8)
         return Table(columns), sum(bool(each.overflowing) for each in found)
 
-    def encode_table(self, table: Table, role: str) -> Table:
-        """All rows of a table with the ids of a role in the place of the texts.
 
-        Args:
-            table: ``text``, perhaps ``text_pair``, and others.
-            role: Whose tokenizer this is.
-        """
-        names = [name for name in (TEXT_COLUMN, PAIR_COLUMN) if name in table]
-        parts: dict[str, list[RaggedRows]] = {}
-        for start in range(0, len(table), ROWS_AT_ONCE):
-            rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(table)))
-            texts = [decode_texts(table.column(name).take(rows)) for name in names]  # type: ignore[arg-type]
-            for name, column in self.encode(*texts)[0].columns.items():
-                assert isinstance(column, Ragged)
-                parts.setdefault(role_column(role, name), []).append(column.whole())
-        columns: dict[str, Column] = {name: column for name, column in table.columns.items() if name not in names}
-        for name, pieces in parts.items():
-            offsets = torch.cat([torch.zeros(1, dtype=torch.int64), *(each.lengths for each in pieces)]).cumsum(0)
-            columns[name] = Ragged(InMemory(torch.cat([each.values for each in pieces])), InMemory(offsets))
-        return Table(columns)
+def encode_table(encoder: TextEncoder | WordEncoder, table: Table, role: str) -> Table:
+    """All rows of a table with the ids of a role in the place of the texts or words.
+
+    Args:
+        encoder: Of that role's tokenizer.
+        table: ``text``, perhaps ``text_pair``, or ``words``; and others.
+        role: Whose tokenizer it is.
+    """
+    names = [name for name in RAW_COLUMNS if name in table]
+    parts: dict[str, list[RaggedRows]] = {}
+    for start in range(0, len(table), ROWS_AT_ONCE):
+        rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(table)))
+        texts = [decode_texts(table.column(name).take(rows)) for name in names]  # type: ignore[arg-type]
+        for name, column in encoder.encode(*texts)[0].columns.items():
+            assert isinstance(column, Ragged)
+            parts.setdefault(role_column(role, name), []).append(column.whole())
+    columns: dict[str, Column] = {name: column for name, column in table.columns.items() if name not in names}
+    for name, pieces in parts.items():
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), *(each.lengths for each in pieces)]).cumsum(0)
+        columns[name] = Ragged(InMemory(torch.cat([each.values for each in pieces])), InMemory(offsets))
+    return Table(columns)
 
 
 def with_ids(raw: Prepared, encoded: dict[str, Prepared]) -> Prepared:

