@@ -60,6 +60,7 @@ def files_of_the_reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """In the working folder, the files that a reader of the documents has."""
     folder = tmp_path_factory.mktemp("reader")
     write_reviews(folder / "reviews.csv")
+    (folder / "words.conll").write_text("Rome B-city\nis O\n\nold O\n", encoding="utf-8")
     make_hub_folder(folder / "models" / "MiniLM")
     with chdir(folder):
         assert main(["init", "reviews.csv", "--teacher", "models/MiniLM"]) == 0

@@ -162,7 +162,7 @@ def test_task_and_rows_are_both_of_texts_or_neither(tmp_path: Path) -> None:
         "student=bilstm",
         "+data.labels=null",
     ]
-    with pytest.raises(ConfigError, match="set data=table"):
+    with pytest.raises(ConfigError, match="and the task reads texts: data=table"):
         experiment(*digits, f"outputs={tmp_path}").check()
 
 
