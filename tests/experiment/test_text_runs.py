@@ -153,7 +153,7 @@ def test_task_and_rows_are_both_of_texts_or_neither(tmp_path: Path) -> None:
         f"data.path={tmp_path / 'reviews.csv'}",
         *(w for w in others if "student.model" not in w),
     ]
-    with pytest.raises(ConfigError, match="set task=text_classification"):
+    with pytest.raises(ConfigError, match="task=text_classification reads texts"):
         experiment(*words, "task=classification", *arrays).check()
     digits = [
         "task=text_classification",
@@ -162,7 +162,7 @@ def test_task_and_rows_are_both_of_texts_or_neither(tmp_path: Path) -> None:
         "student=bilstm",
         "+data.labels=null",
     ]
-    with pytest.raises(ConfigError, match="set data=table"):
+    with pytest.raises(ConfigError, match="data=table data.path=FILE.csv has texts"):
         experiment(*digits, f"outputs={tmp_path}").check()
 
 
