@@ -162,7 +162,7 @@ def test_task_and_rows_are_both_of_texts_or_neither(tmp_path: Path) -> None:
         "student=bilstm",
         "+data.labels=null",
     ]
-    with pytest.raises(ConfigError, match="data=table data.path=FILE.csv has texts"):
+    with pytest.raises(ConfigError, match=r"data=table data\.path=FILE\.csv has texts"):
         experiment(*digits, f"outputs={tmp_path}").check()
 
 
