@@ -17,30 +17,14 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 
-class BatchMetric(Metric):
-    """A metric that is given whole batches, rows and padding as they are; others get the counted positions of all rows flat."""
-
-    full_state_update = False
-    is_differentiable = False
-
-    def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
-        """Add a batch.
-
-        Args:
-            logits: [B, ..., C].
-            targets: [B, ...].
-            mask: [B, ...] bool, True = counts.
-            index: [B] stable row ids.
-        """
-        raise NotImplementedError
-
-
-class RowMetric(BatchMetric):
+class RowMetric(Metric):
     """Mean of a per-position value over all counted positions of a split, kept by row.
 
     A subclass gives ``values`` and, if the mean is not the last word, ``finish``.
     """
 
+    full_state_update = False
+    is_differentiable = False
     sums: list[Tensor]
     counts: list[Tensor]
     index: list[Tensor]
@@ -60,6 +44,14 @@ class RowMetric(BatchMetric):
         return mean
 
     def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            logits: [B, ..., C].
+            targets: [B, ...].
+            mask: [B, ...] bool, True = counts.
+            index: [B] stable row ids.
+        """
         values = torch.where(mask, self.values(logits.float(), targets), 0.0)
         self.sums.append(values.reshape(len(index), -1).sum(dim=1))
         self.counts.append(mask.reshape(len(index), -1).sum(dim=1))

@@ -23,7 +23,7 @@ from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.tasks.class_groups import group_metrics
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.hard_loss import HardLoss
-from kd_lightning.tasks.metrics import BatchMetric, RowMetric
+from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.types import ATTENTION_MASK, Aligned, Batch, LinearLogits, NetworkInputs
 
 
@@ -32,7 +32,7 @@ class PositionTask:
 
     Args:
         num_classes: C, classes or vocabulary, > 1.
-        metrics: name -> metric. A ``BatchMetric`` gets rows; any other torchmetrics metric gets the counted positions
+        metrics: name -> metric. A ``RowMetric`` gets rows; any other torchmetrics metric gets the counted positions
             flat: logits [N, C] and targets [N].
         monitor: The metric, a ``RowMetric`` among ``metrics``, on which models are chosen and compared.
         example: Makes the inputs of ``example_batch``.
@@ -152,7 +152,7 @@ class PositionTask:
         assert aligned.targets is not None
         targets = torch.where(counted, aligned.targets, 0)
         for metric in metrics.values():
-            if isinstance(metric, BatchMetric):
+            if isinstance(metric, RowMetric):
                 metric.update(logits, targets, counted, batch["index"])
             elif bool(counted.any()):  # a part of a batch may hold padding alone
                 metric.update(logits[counted], targets[counted])

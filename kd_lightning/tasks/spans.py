@@ -15,16 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchmetrics.utilities import dim_zero_cat
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.tasks.metrics import BatchMetric, most_probable
+from kd_lightning.tasks.metrics import RowMetric, most_probable
 
 OUTSIDE, BEGIN, INSIDE = range(3)
 TAG = re.compile(r"(?P<kind>[BI])(?:-(?P<type>.+))?", re.DOTALL)
 
 
-class SpanF1(BatchMetric):
+class SpanF1(RowMetric):
     """``2 hits / (predicted spans + true spans)`` over all rows of a split, all types together; 0 where there are no spans.
+
+    A row's ``sums`` are twice its hits, its ``counts`` the spans of both kinds: F1 is a ratio of sums over rows, so models can
+    be chosen and compared on it, and its intervals come from drawing rows, as those of a mean.
 
     Args:
         labels: Names of the classes, in the order of their numbers: ``O`` and tags that begin with ``B`` or ``I``.
@@ -41,9 +45,7 @@ class SpanF1(BatchMetric):
     """
 
     higher_is_better = True
-    hits: Tensor
-    predicted: Tensor
-    true: Tensor
+    words: list[Tensor]
     kinds: Tensor
     types: Tensor
 
@@ -53,15 +55,24 @@ class SpanF1(BatchMetric):
         # One more, outside, for classes beyond the data's: a teacher may know more.
         self.register_buffer("kinds", torch.tensor([*kinds, OUTSIDE]), persistent=False)
         self.register_buffer("types", torch.tensor([*types, 0]), persistent=False)
-        for name in ("hits", "predicted", "true"):
-            self.add_state(name, default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("words", default=[], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
         true, guessed = (self._find_spans(classes, mask) for classes in (targets, most_probable(logits)))
         same = (true == guessed).all(dim=-1) & (true[..., 0] > 0)
-        self.hits += same.sum()
-        self.true += (true[..., 0] > 0).sum()
-        self.predicted += (guessed[..., 0] > 0).sum()
+        self.sums.append(2.0 * same.sum(dim=1))
+        self.counts.append((true[..., 0] > 0).sum(dim=1) + (guessed[..., 0] > 0).sum(dim=1))
+        self.words.append(mask.sum(dim=1))
+        self.index.append(index)
+
+    def rows(self) -> dict[str, Tensor]:
+        """As ``RowMetric.rows``, of all rows with words: those without spans are drawn, too."""
+        index, words, sums, counts = (
+            dim_zero_cat(getattr(self, name)).cpu() for name in ("index", "words", "sums", "counts")
+        )
+        order = torch.argsort(index, stable=True)
+        order = order[words[order] > 0]
+        return {"index": index[order], "sums": sums[order].double(), "counts": counts[order]}
 
     def _find_spans(self, classes: Tensor, mask: Tensor) -> Tensor:
         """Of each word [B, W] at which a span begins, its type (from 1) and its last position; else 0: [B, W, 2]."""
@@ -76,8 +87,8 @@ class SpanF1(BatchMetric):
         return torch.stack([types, last], dim=-1) * begins[..., None]
 
     def compute(self) -> Tensor:
-        spans = self.predicted + self.true
-        return 2 * self.hits.double() / spans.clamp(min=1)
+        rows = self.rows()
+        return rows["sums"].sum() / rows["counts"].sum().clamp(min=1)
 
 
 def parse_tags(labels: Sequence[str]) -> tuple[list[int], list[int]]:

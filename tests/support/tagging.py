@@ -52,7 +52,7 @@ def tagging_settings(path: Path, **changes: Any) -> dict[str, Any]:
             "name": "token_classification",
             "_target_": "kd_lightning.tasks.token_classification.TokenClassificationTask",
             "num_classes": len(LABELS),
-            "monitor": "accuracy",
+            "monitor": "span_f1",
             "metrics": {
                 "accuracy": {"_target_": "kd_lightning.tasks.metrics.Accuracy"},
                 "cross_entropy": {"_target_": "kd_lightning.tasks.metrics.CrossEntropy"},

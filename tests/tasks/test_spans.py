@@ -99,9 +99,20 @@ def test_rows_shared_by_two_processes_give_the_same_number() -> None:
             metric.update(*batch(true[row : row + 1], guessed[row : row + 1], LABELS))
     logits, targets, mask, index = batch(true[:1], guessed[:1], LABELS)
     shares[1].update(logits, targets, torch.zeros_like(mask), index)  # the stand-in of a process without rows
-    for name in ("hits", "predicted", "true"):  # what torchmetrics does with states of reduction "sum"
-        setattr(shares[0], name, getattr(shares[0], name) + getattr(shares[1], name))
+    for name in ("sums", "counts", "words", "index"):  # what torchmetrics does with states that are joined by "cat"
+        getattr(shares[0], name).extend(getattr(shares[1], name))
     assert 0 < float(shares[0].compute()) == ours(true, guessed)
+
+
+def test_rows_are_those_with_words_whatever_spans_they_have() -> None:
+    true, guessed = [["O", "B-loc"], ["O"], ["B-per", "I-per"]], [["O", "B-loc"], ["O"], ["B-loc", "O"]]
+    metric = SpanF1(LABELS)
+    logits, targets, mask, _ = batch(true, guessed, LABELS)
+    order = torch.tensor([2, 0, 1])
+    metric.update(logits[order], targets[order], mask[order], torch.tensor([9, 3, 5]))
+    metric.update(logits[:1], targets[:1], torch.zeros_like(mask[:1]), torch.tensor([0]))  # a stand-in: no row
+    rows = {name: values.tolist() for name, values in metric.rows().items()}
+    assert rows == {"index": [3, 5, 9], "sums": [2.0, 0.0, 0.0], "counts": [2, 0, 2]}
 
 
 def test_a_class_beyond_the_labels_is_no_span() -> None:
