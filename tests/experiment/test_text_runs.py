@@ -58,6 +58,22 @@ def test_a_table_and_a_hub_model_are_enough(tmp_path: Path, capsys: pytest.Captu
     assert not moved["models"]["teacher"]["reused"]  # its key is that of its files, not of their place
 
 
+def test_other_files_at_the_same_place_are_another_teacher_with_ids_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_hub_folder(tmp_path / "model", head=False)
+    words = run_words(tmp_path)
+    command = ["run", words[0], f"teacher=hf:{tmp_path / 'model'}", *words[1:]]
+    results_of(kd(capsys, *command))
+    before = set((tmp_path / "outputs" / "store" / "ids").iterdir())
+    tokenizer = tmp_path / "model" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text(encoding="utf-8").replace('"good"', '"nice"'), encoding="utf-8")
+    second = results_of(kd(capsys, *command))
+    assert not second["models"]["teacher"]["reused"]
+    assert second["models"]["baseline"]["reused"]
+    assert set((tmp_path / "outputs" / "store" / "ids").iterdir()) > before
+
+
 def test_another_vocabulary_of_the_student_keeps_the_teacher(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,12 +16,15 @@ class HubTokenizer:
         path: Its folder, or its name on the hub.
         max_length: Most tokens of a row, those that mark its ends included.
         revision: Of a model on the hub: branch, tag or commit; None = the main branch.
+        digest: Of the model's files; part of the key of the ids that are made with it.
 
     Raises:
         ConfigError: ``max_length`` is below 1.
     """
 
-    def __init__(self, path: str, max_length: int = 128, revision: str | None = None) -> None:
+    def __init__(
+        self, path: str, max_length: int = 128, revision: str | None = None, digest: str | None = None
+    ) -> None:
         if max_length < 1:
             raise ConfigError(f"tokenizer.max_length={max_length}: at least 1 token is needed")
         self.path = path
