@@ -27,6 +27,7 @@ kd predict RUN INPUT [--model NAME] [--text COLUMN] [--pair COLUMN] [--format cs
   kd predict outputs/runs/RUN new.jsonl       a run's folder, or a job's of a sweep: it may lie anywhere, and needs nothing else
   echo "a fine film" | kd predict last -      standard input: a text in each line, or JSON objects
   kd predict last digits.npz                  a model of arrays: those called inputs
+                                              a model of words: their tags, in the order of the words
 
   --model NAME                teacher, baseline, distilled (the default) or another model of the run
   --text COLUMN               column of the texts; otherwise the one trained on, or a guess
@@ -124,9 +125,12 @@ def predict_rows_of(request: PredictArguments) -> int:
 
     model = load_trained_model(request.run, build_node, request.model)
     predictor = Predictor(model, choose_device(request.device), request.batch_size or PREDICTED_AT_ONCE)
-    answers = (answer_texts if model.reads_texts else answer_arrays)(predictor, request)
+    check_all_scores(request, model.reads_words)
+    answer = answer_texts if model.reads_texts else answer_words if model.reads_words else answer_arrays
+    answers = answer(predictor, request)
     first = list(islice(answers, 1))  # what is wrong with the input as a whole is said before anything is written
-    names = ["text", *(["text_pair"] if "text_pair" in model.columns else [])] if model.reads_texts else ["row"]
+    texts = ["text", *(["text_pair"] if "text_pair" in model.columns else [])]
+    names = texts if model.reads_texts or model.reads_words else ["row"]
     write = ROW_WRITERS[request.format](shown_on(sys.stdout), names, model.labels if request.all_scores else [])
     bad = 0
     for answered in show_count(chain(first, answers)):
@@ -151,15 +155,57 @@ def choose_device(word: str) -> str:
     return "cuda" if there and word != "cpu" else "cpu"
 
 
-def answer_texts(predictor: Any, request: PredictArguments) -> Iterator[Answered]:
-    """Of each text of the input, in order."""
+def check_all_scores(request: PredictArguments, reads_words: bool) -> None:
+    """``--all`` is for models that give a row one class.
+
+    Raises:
+        ConfigError: The model tags words.
+    """
+    if request.all_scores and reads_words:
+        raise ConfigError("--all: the model gives a tag to each word, not one class to a row: leave it out")
+
+
+def read_input_texts(predictor: Any, request: PredictArguments) -> Iterator[Any]:
+    """The texts of the input, each a ``NewRow``."""
     from kd_lightning.deploy.new_rows import STANDARD_INPUT, TextColumns, read_new_texts, read_streamed_texts
 
     columns = TextColumns(request.text, request.pair, predictor.model.columns)
     if request.source == str(STANDARD_INPUT):
-        rows = read_streamed_texts(sys.stdin.buffer, columns)
-    else:
-        rows = read_new_texts(Path(request.source), columns)
+        return read_streamed_texts(sys.stdin.buffer, columns)
+    return read_new_texts(Path(request.source), columns)
+
+
+def answer_words(predictor: Any, request: PredictArguments) -> Iterator[Answered]:
+    """The tags of each text's words, which white space parts, in order; the score is the least sure word's."""
+    rows, labels, seen = read_input_texts(predictor, request), predictor.model.labels, 0
+    while piece := list(islice(rows, PIECE)):
+        split = [row.texts[0].split() if row.texts else [] for row in piece]
+        problems = [
+            row.problem
+            or (
+                ""
+                if predictor.fits(words)
+                else f"row {seen + number}: more tokens than the model reads: split the text"
+            )
+            for number, (row, words) in enumerate(zip(piece, split, strict=True), 1)
+        ]
+        seen += len(piece)
+        good = [words for words, problem in zip(split, problems, strict=True) if not problem]
+        found = iter(predictor.predict_words(good))
+        for words, problem in zip(split, problems, strict=True):
+            shown = {"text": " ".join(words)}
+            if problem:
+                print_line(f"kd predict: {problem}")
+                yield Answered(shown, None, None, None)
+                continue
+            best = next(found).max(dim=-1)
+            tags = " ".join(labels[number] for number in best.indices.tolist())
+            yield Answered(shown, tags, float(str(best.values.min().numpy())), None)
+
+
+def answer_texts(predictor: Any, request: PredictArguments) -> Iterator[Answered]:
+    """Of each text of the input, in order."""
+    rows = read_input_texts(predictor, request)
     paired = "text_pair" in predictor.model.columns
     while piece := list(islice(rows, PIECE)):
         good = [row.texts for row in piece if not row.problem]

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kd_lightning.data.columns import Ragged
-from kd_lightning.data.table import PAIR_COLUMN, TEXT_COLUMN, Table
+from kd_lightning.data.columns import Ragged, ragged_column
+from kd_lightning.data.table import PAIR_COLUMN, TEXT_COLUMN, WORDS_COLUMN, Table
 from kd_lightning.data.texts import text_column
+from kd_lightning.data.words import join_words
 from kd_lightning.deploy.trained_model import TrainedModel
 from kd_lightning.errors import ConfigError
 from kd_lightning.types import Batch
@@ -32,7 +33,8 @@ class Predictor:
         batch_size: Rows at once.
 
     Raises:
-        ConfigError: The model does not classify rows as a whole, as language models do not; or ``batch_size`` is below 1.
+        ConfigError: The model classifies neither rows as a whole nor words, as language models do not; or ``batch_size`` is
+            below 1.
     """
 
     def __init__(self, model: TrainedModel, device: str = "cpu", batch_size: int = PREDICTED_AT_ONCE) -> None:
@@ -43,7 +45,7 @@ class Predictor:
         self.batch_size = batch_size
         example = model.task.example_batch()
         with torch.inference_mode():
-            if model.task.logits(model.network, example).dim() != 2:
+            if model.task.logits(model.network, example).dim() != 2 and not model.reads_words:
                 raise ConfigError(
                     f"{model.folder}: {model.name} predicts a class for each token, not one for each row: kd eval is for such "
                     "models"
@@ -63,6 +65,28 @@ class Predictor:
         if pairs is not None:
             columns[PAIR_COLUMN] = text_column(pairs)
         return self.predict_rows(Table(columns))
+
+    def fits(self, words: Sequence[str]) -> bool:
+        """The network can read a row of these words: they are not more tokens than it was trained for."""
+        assert self.model.encoder is not None
+        return not self.model.encoder.encode([join_words(words)])[1]
+
+    def predict_words(self, rows: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Probabilities [W, C] float32 of the words of each row, at least one.
+
+        Args:
+            rows: Their words, no more than ``fits`` says the network can read.
+        """
+        table = Table({WORDS_COLUMN: text_column(map(join_words, rows))})
+        read = self.model.read_by_network(table).with_column(
+            "targets", ragged_column([[0] * len(row) for row in rows], torch.int64)
+        )
+        found: list[Tensor] = [torch.empty(0)] * len(rows)
+        for numbers in sort_by_length(read).split(self.batch_size):
+            answers = self._probabilities(self.model.task.collate(read, numbers))
+            for number, answer in zip(numbers.tolist(), answers, strict=True):
+                found[number] = answer[: len(rows[number])]
+        return found
 
     def predict_arrays(self, inputs: Tensor) -> Tensor:
         """[N, C] float32 probabilities.

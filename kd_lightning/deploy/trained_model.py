@@ -103,6 +103,11 @@ class TrainedModel:
         """Its rows are texts, one or two each."""
         return isinstance(self.encoder, TextEncoder)
 
+    @property
+    def reads_words(self) -> bool:
+        """Its rows are words, and it answers for each."""
+        return isinstance(self.encoder, WordEncoder)
+
     def read_by_network(self, table: Table) -> Table:
         """The table with ids of its tokenizer in the place of texts or words."""
         is_raw = any(name in table for name in RAW_COLUMNS)

@@ -13,9 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kd_lightning.data.prepared import read_prepared
 from kd_lightning.data.sources.digits import Digits
-from tests.deploy.runs import FinishedRun
+from kd_lightning.data.texts import decode_texts
+from kd_lightning.data.words import split_row
+from kd_lightning.store import Store
+from tests.deploy.runs import STEPS, FinishedRun, carry_out
 from tests.support.cli import Answer, kd, text_words, texts
+from tests.support.tagging import write_tagged
 
 Capture = pytest.CaptureFixture[str]
 
@@ -232,3 +237,47 @@ def test_language_models_are_for_eval(capsys: Capture, elsewhere: Path) -> None:
         assert found[name]["metrics"]["perplexity"] == model["test"]
         assert found[name]["metrics"]["calibration_error"] == model["predictions"]["calibration_error"]
     assert "leave data.path out" in kd(capsys, "eval", "last", "data.path=new.csv").err
+
+
+@pytest.fixture(scope="module")
+def tagging(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """Taggers of a few steps, whose tokenizers split words differently."""
+    root = tmp_path_factory.mktemp("tagging")
+    data = (
+        "experiment=ner",
+        "data=tagged_words",
+        f"data.path={write_tagged(root / 'words.conll')}",
+        "data.batch_size=8",
+    )
+    sizes = [f"{role}.model.{name}" for role in ("teacher", "student") for name in ("embedding=8", "hidden=8")]
+    vocabularies = (
+        "teacher.model.vocab_size=300",
+        "student.model.vocab_size=270",
+        "student.model.tokenizer.max_length=40",
+    )
+    return carry_out(root, *data, *STEPS, *sizes, *vocabularies)
+
+
+def test_words_get_the_tags_of_the_test_and_one_too_many_is_told(tagging: FinishedRun, capsys: Capture) -> None:
+    tests = read_prepared(Store(tagging.root / "outputs" / "store").entry("data", data_key(tagging)))[0].splits["test"]
+    rows = decode_texts(tests.column("words").whole())  # type: ignore[arg-type]
+    table = tagging.root / "new.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["text"], *([" ".join(split_row(row))] for row in rows), ["long " * 60], [" "]])
+    answer = kd(capsys, "predict", str(tagging.away), str(table))
+    assert answer.code == 1
+    told = rows_of(answer)
+    labels = tagging.results["labels"]
+    wanted = [labels[number] for number in tagging.predicted["distilled"]]
+    assert [tag for row in told for tag in row["label"].split()] == wanted
+    assert [row["label"] for row in told[-2:]] == ["", ""]
+    assert f"row {len(told) - 1}: more tokens than the model reads" in answer.err
+    assert f"new.csv:{len(told) + 1}" in answer.err
+    alone = kd(capsys, "predict", str(tagging.away), str(table), "--batch-size", "1")
+    assert alone.out == answer.out
+    assert "leave it out" in kd(capsys, "predict", str(tagging.away), str(table), "--all").err
+
+
+def data_key(run: FinishedRun) -> str:
+    found: str = json.loads((run.run / "weights" / "distilled.json").read_text(encoding="utf-8"))["data_key"]
+    return found
