@@ -1,18 +1,18 @@
 """kd_lightning: knowledge distillation experiments that pay for the teacher once and end in an honest verdict."""
 
 import sys
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 __version__ = "0.1.0"
 
 
-class _LeanTorchmetrics(MetaPathFinder):
+class _LeanTorchmetrics:
     """Keeps torchmetrics from importing ``transformers`` for its BERTScore and InfoLM, which nobody may have asked for.
 
     Where ``transformers`` is installed, that makes every start of a process longer by a third. These two metrics then say that
-    it is not installed. It has to stand here: whatever of ours is imported first may be what imports torchmetrics.
+    it is not installed. It has to stand here: whatever of ours is imported first may be what imports torchmetrics. It is no
+    subclass of ``importlib.abc.MetaPathFinder``, because that import alone would make ``kd --help`` slower.
     """
 
     def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
