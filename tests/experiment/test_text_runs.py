@@ -197,7 +197,7 @@ def text_settings(tmp_path: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("step", [3, 9, 14, 20])
+@pytest.mark.parametrize("step", [3, *(pytest.param(step, marks=pytest.mark.full) for step in (9, 14, 20))])
 def test_stopped_after_any_step_it_ends_bit_for_bit_the_same(tmp_path: Path, step: int) -> None:
     changes = text_settings(tmp_path)
     steps = {"teacher__steps": 6, "student__steps": 8, "student__pretrain_steps": 4}
