@@ -37,10 +37,11 @@ from kd_lightning.models.weights import load_weights
 from kd_lightning.results.roles import DISTILLED_MODEL
 from kd_lightning.results.sweep_folder import RESULTS_FILE, is_sweep
 from kd_lightning.safety import json_files
+from kd_lightning.safety.error_text import take_first_line
 from kd_lightning.safety.inside import check_inside, is_plain_file, is_plain_folder
 from kd_lightning.safety.json_files import FLAG, WHOLE, Fields, read_record, read_text
 from kd_lightning.safety.terminal import escape_unprintable
-from kd_lightning.tasks.base import ReadsTexts, Task
+from kd_lightning.tasks.base import ReadsTexts, Task, read_by_role
 
 DESCRIPTION_FIELDS: Fields = {
     "network": {},
@@ -209,7 +210,7 @@ def read_description(path: Path) -> dict[str, Any]:
 def build_task(described: Mapping[str, Any], path: Path, build: Build) -> Task:
     """The task as the model's role reads it."""
     task: Task = _build_described(described["task"], "task", path, build)
-    return task.for_role(described["role"]) if isinstance(task, ReadsTexts) else task
+    return read_by_role(task, described["role"])
 
 
 def build_network(described: Mapping[str, Any], weights: Path, task: Task, build: Build) -> nn.Module:
@@ -244,7 +245,7 @@ def load_checked_weights(network: nn.Module, path: Path) -> None:
     try:
         load_weights(network, path)
     except Exception as error:  # what safetensors and torch raise shares no base class
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        first = take_first_line(error)
         raise CheckpointCorruptError(
             f"{_show(path)} ({path.stat().st_size} bytes) is damaged or of another network ({escape_unprintable(first)}): "
             "repeat the run's command"
@@ -261,7 +262,7 @@ def count_outputs(network: nn.Module, task: Task, path: Path) -> int:
         with torch.inference_mode():
             return int(task.logits(network, task.example_batch()).shape[-1])
     except (RuntimeError, IndexError, ValueError, TypeError, AttributeError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        first = take_first_line(error)
         raise CheckpointCorruptError(
             f"{_show(path)}: its network cannot read the task's example batch ({escape_unprintable(first)})"
         ) from error
@@ -283,7 +284,7 @@ def read_encoder(described: Mapping[str, Any], weights: Path, raw_column: str) -
     except MissingExtraError:
         raise
     except Exception as error:  # the package raises Exception itself
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        first = take_first_line(error)
         raise CheckpointCorruptError(
             f"{_show(path)} is missing or damaged ({escape_unprintable(first)}): repeat the run's command"
         ) from error

@@ -29,7 +29,7 @@ from kd_lightning.losses.base import Loss, lasting, teacher_taps
 from kd_lightning.losses.weighting.base import Weighting
 from kd_lightning.process.cpu_threads import on_cpu
 from kd_lightning.seeds import derive_seed
-from kd_lightning.tasks.base import CountsClasses, ReadsTexts, Task, why_whole
+from kd_lightning.tasks.base import CountsClasses, Task, read_by_role, why_whole
 from kd_lightning.tasks.chunking import chunks
 from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
@@ -78,8 +78,7 @@ class Builder:
 
     def task_of(self, role: str) -> Task:
         """The task as the networks of the teacher or the student read it."""
-        task = self.task
-        return task.for_role(role) if isinstance(task, ReadsTexts) else task
+        return read_by_role(self.task, role)
 
     def trained_task(self, role: str) -> Task:
         """The task with the hard loss that the teacher, or the student in all of its stages, is trained with.
@@ -130,8 +129,7 @@ class Builder:
     def network(self, role: str) -> nn.Module:
         """The untrained network of a role; its start depends on the role's seed alone."""
         torch.manual_seed(derive_seed(seed_of(self.settings, role), "init"))
-        task = self._task.for_role(role) if isinstance(self._task, ReadsTexts) else self._task
-        return with_all_sizes(self.build(self.settings[role]["model"]), task, role)
+        return with_all_sizes(self.build(self.settings[role]["model"]), read_by_role(self._task, role), role)
 
     def losses(self) -> dict[str, Loss]:
         """The soft terms by name, untrained."""

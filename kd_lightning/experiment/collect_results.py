@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.data.source import LABELS
 from kd_lightning.experiment.experiment import Experiment, Found
 from kd_lightning.experiment.settings import is_long_tailed
 from kd_lightning.experiment.stage import Stage
@@ -66,7 +65,7 @@ def results_of(experiment: Experiment, found: Found, command: str) -> dict[str, 
         "teacher_hard_loss": teacher_hard_loss_name(settings),
         "batch_size": settings["data"]["batch_size"],
         "num_labeled": settings["student"]["num_labeled"],
-        **_label_names(experiment),
+        **({"labels": names} if (names := experiment.builder.dataset.label_names) else {}),
         **_long_tail(experiment),
         "models": models,
         "throughput_unit": f"{task.unit}/s",
@@ -96,12 +95,6 @@ def describe_model(stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
 def measure_agreement(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> float:
     """Share of the counted test positions where both predict the same class."""
     return float((teacher["predicted"] == student["predicted"]).double().mean())
-
-
-def _label_names(experiment: Experiment) -> dict[str, Any]:
-    """In the order of class numbers, where the data has names."""
-    names = experiment.builder.dataset.prepared.facts.get(LABELS)
-    return {"labels": [str(name) for name in names]} if names else {}
 
 
 def _long_tail(experiment: Experiment) -> dict[str, Any]:

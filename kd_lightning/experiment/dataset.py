@@ -12,7 +12,7 @@ from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
-from kd_lightning.data.source import NOTES, SPLITS, Prepared, Source
+from kd_lightning.data.source import LABELS, NOTES, SPLITS, Prepared, Source
 from kd_lightning.data.table import TEXT_COLUMN, WORDS_COLUMN
 from kd_lightning.data.texts import TOO_LONG, FittedTokenizer, encode_rows, with_ids
 from kd_lightning.data.tokenizers.base import TextTokenizer
@@ -58,6 +58,12 @@ class Dataset:
     def raw(self) -> Prepared:
         """The rows as the source has them: texts are texts."""
         return self._rows[0]
+
+    @property
+    def label_names(self) -> list[str] | None:
+        """In the order of class numbers; None where the classes have no names."""
+        names = self.raw.facts.get(LABELS)
+        return list(map(str, names)) if names else None
 
     @property
     def fingerprint(self) -> str:

@@ -77,14 +77,14 @@ def write_role_files(weights: Path, experiment: Experiment, role: str) -> dict[s
 def describe_weights(experiment: Experiment, stage: Stage) -> dict[str, Any]:
     """What somebody needs to know to use a weights file elsewhere."""
     settings, dataset = experiment.context.settings, experiment.builder.dataset
-    data, labels = settings["data"], dataset.raw.facts.get("labels")
+    data = settings["data"]
     columns = {name: data[name] for name in ("text", "text_pair", "label") if isinstance(data.get(name), str)}
     return {
         "network": redact_settings(settings[stage.role]["model"]),
         "role": stage.role,
         "task": redact_settings(settings["task"]),
         "classes": experiment.builder.task.num_classes,
-        "labels": list(map(str, labels)) if isinstance(labels, list) else None,
+        "labels": dataset.label_names,
         "data": {**columns, "shape": data.get("shape")},
         "tokenizer_sha256": dataset.tokenizer_digest,
         "data_fingerprint": dataset.fingerprint,

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, load_model
 from torch import Tensor, nn
 
 from kd_lightning.errors import CheckpointCorruptError, ClassMismatchError, ConfigError, VocabMismatchError
+from kd_lightning.safety.error_text import take_first_line
 from kd_lightning.safety.json_files import TEXT, read_record
 from kd_lightning.safety.terminal import escape_unprintable
 
@@ -153,7 +154,7 @@ def _alias(state: dict[str, Tensor], name: str, present: set[str]) -> bool:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointCorruptError:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    first = take_first_line(error)
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in first:
         # torch's own words tell how to run what the file carries.
         return CheckpointCorruptError(

@@ -45,6 +45,11 @@ def to_one_line(error: BaseException) -> str:
     return LONG_WORD.sub(r"\1...\2", escape_unprintable(text))
 
 
+def take_first_line(error: BaseException) -> str:
+    """The first line of a library's message; of one without a message, its class."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def describe_error(error: BaseException) -> str:
     """The error in one line, its class first."""
     if isinstance(error, SystemExit):

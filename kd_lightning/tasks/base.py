@@ -111,6 +111,11 @@ class ReadsTexts(Protocol):
         ...
 
 
+def read_by_role(task: Task, role: str) -> Task:
+    """The task as the networks of a role read it: that of texts by their own tokenizer, any other as it is."""
+    return task.for_role(role) if isinstance(task, ReadsTexts) else task
+
+
 def why_whole(network: nn.Module, tapped: Iterable[str]) -> str | None:
     """Why a network's logits must be made whole; ``None`` = its ``body`` and linear ``head`` are enough.
 

@@ -154,3 +154,16 @@ def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
     assert folder_digest(str(first)) == folder_digest(str(other))
     with pytest.raises(ConfigError, match=r"has no config\.json"):
         folder_digest(str(tmp_path))
+
+
+def test_code_that_comes_with_a_model_is_not_run_whoever_says_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library has no classifier of this kind of its own, and would ask whether to run the folder's."""
+    transformers.ViTConfig(auto_map={"AutoModelForSequenceClassification": "stranger.Net"}).save_pretrained(tmp_path)
+    (tmp_path / "stranger.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", encoding="utf-8")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    for pretrained in (True, False):
+        with pytest.raises(ConfigError, match="cannot be built as AutoModelForSequenceClassification"):
+            HubClassifier(str(tmp_path), 2, pretrained=pretrained)
+    assert not (tmp_path / "ran").exists()

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from kd_lightning.errors import ConfigError, MissingExtraError
+from kd_lightning.safety.error_text import take_first_line
 
 
 class HubTokenizer:
@@ -56,9 +57,9 @@ class HubTokenizer:
         except ImportError as error:
             raise MissingExtraError('transformers is not installed: pip install "kd-lightning[hf]"') from error
         try:
-            found = AutoTokenizer.from_pretrained(self.path, revision=self.revision)
+            found = AutoTokenizer.from_pretrained(self.path, revision=self.revision, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            first = take_first_line(error)
             raise ConfigError(
                 f"tokenizer.path={self.path}: no tokenizer can be read there ({first}); name the folder of a model with its "
                 "tokenizer.json"

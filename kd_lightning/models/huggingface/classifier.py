@@ -12,6 +12,7 @@ from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.models.huggingface.architecture import Architecture, export_config
 from kd_lightning.models.huggingface.digest import folder_digest
 from kd_lightning.models.huggingface.loading import keep_layers, load_model, read_config
+from kd_lightning.models.pooling import MaxPooling, MeanPooling
 
 WITHOUT_FOLDER = {"revision": None, "pretrained": False, "digest": None}
 """Settings of a network that is built from a configuration alone."""
@@ -151,7 +152,7 @@ class HubEncoder(nn.Module):
             raise ConfigError(f"model.pooling={pooling}: one of {', '.join(POOLINGS)}{did_you_mean(pooling, POOLINGS)}")
         self.tokenizer = tokenizer
         self.path = path
-        self.pool = POOLINGS[pooling]
+        self.pool = POOLINGS[pooling]()
         config = read_config(path, revision)
         self._config = export_config(config)
         self.encoder, _ = load_model("AutoModel", config, path, revision, pretrained)
@@ -179,23 +180,15 @@ class HubEncoder(nn.Module):
         return self.head(self.body(ids, attention_mask, **more))
 
 
-def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[B, T, D], [B, T] bool -> [B, D]."""
-    shares = mask.to(hidden.dtype) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-    return torch.einsum("btd,bt->bd", hidden, shares)
+class FirstToken(nn.Module):
+    """What a pretrained network puts into the mark at a text's beginning."""
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """[B, D] of ``states`` [B, T, D]."""
+        return states[:, 0]
 
 
-def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[B, T, D] -> [B, D]."""
-    return hidden[:, 0]
-
-
-def max_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[B, T, D], [B, T] bool -> [B, D]."""
-    return hidden.masked_fill(~mask[..., None], float("-inf")).amax(dim=1)
-
-
-POOLINGS = {"mean": mean_of_tokens, "cls": first_token, "max": max_of_tokens}
+POOLINGS: dict[str, type[nn.Module]] = {"mean": MeanPooling, "cls": FirstToken, "max": MaxPooling}
 
 
 def match_outputs(own: Sequence[str], wanted: Sequence[str] | None, renamed: Mapping[str, str]) -> list[int] | None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from kd_lightning.errors import ConfigError, MissingExtraError
+from kd_lightning.safety.error_text import take_first_line
 from kd_lightning.store import file_digest
 
 READ = (".json", ".safetensors", ".txt", ".model", ".bin")
@@ -51,5 +52,5 @@ def _snapshot(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=[f"*{ending}" for ending in READ]))
     except Exception as error:  # no connection, no such name, no right to it: no common base class
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        first = take_first_line(error)
         raise ConfigError(f"model.path={name} is no folder, and cannot be fetched from the hub: {first}") from error

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from kd_lightning.errors import CheckpointCorruptError, ConfigError, MissingExtraError
+from kd_lightning.safety.error_text import take_first_line
 
 
 def import_transformers() -> Any:
@@ -60,7 +61,7 @@ def read_config(path: str, revision: str | None) -> Any:
             return transformers.AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"model.path={path}: no model can be read there ({_first_line(error)}): name a folder with config.json and "
+            f"model.path={path}: no model can be read there ({take_first_line(error)}): name a folder with config.json and "
             "model.safetensors, or a model of the hub"
         ) from error
 
@@ -85,7 +86,7 @@ def load_model(
     try:
         with transformers_are_quiet():
             if not pretrained:
-                model: nn.Module = made_by.from_config(config, dtype=torch.float32)
+                model: nn.Module = made_by.from_config(config, dtype=torch.float32, trust_remote_code=False)
                 return model, [name for name, _ in model.named_parameters()]
             model, found = made_by.from_pretrained(
                 path,
@@ -94,11 +95,14 @@ def load_model(
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                trust_remote_code=False,
             )
     except (ValueError, KeyError) as error:
-        raise ConfigError(f"model.path={path} cannot be built as {auto}: {_first_line(error)}") from error
+        raise ConfigError(f"model.path={path} cannot be built as {auto}: {take_first_line(error)}") from error
     except Exception as error:  # what a damaged file raises shares no base class
-        raise CheckpointCorruptError(f"model.path={path}: its weights cannot be read: {_first_line(error)}") from error
+        raise CheckpointCorruptError(
+            f"model.path={path}: its weights cannot be read: {take_first_line(error)}"
+        ) from error
     model.train()  # as every network that has just been built; the library hands it over for use
     return model, sorted(found["missing_keys"])
 
@@ -129,7 +133,3 @@ def keep_layers(model: nn.Module, layers: list[int]) -> None:
     stack = getattr(owner, name)
     setattr(owner, name, nn.ModuleList(stack[number] for number in layers))
     config.num_hidden_layers = len(layers)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
