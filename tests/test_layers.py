@@ -37,15 +37,17 @@ ROOMS = {
     "types": Room(set(), {"torch"}),
     "errors": Room(set(), set()),
     "seeds": Room(set(), set()),
-    "process": Room(set(), {"torch"}),
+    "process": Room({"errors"}, {"torch"}),
     "safety": Room({"errors", "process"}, set()),
     "store": Room({"errors", "safety"}, {"filelock"}),
     "fingerprint": Room({"process"}, set()),
     # The things an experiment is made of.
     "losses": Room({"types", "errors"}, {"torch"}),
-    "models": Room({"errors", "safety", "store"}, {"torch", "safetensors", "transformers", "huggingface_hub"}),
+    "models": Room(
+        {"errors", "process", "safety", "store"}, {"torch", "safetensors", "transformers", "huggingface_hub"}
+    ),
     "data": Room(
-        {"types", "errors", "seeds", "safety", "store"},
+        {"types", "errors", "seeds", "process", "safety", "store"},
         {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "transformers", "pyarrow"},
     ),
     "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics"}),
