@@ -82,11 +82,10 @@ class Dataset:
         built: TextTokenizer = self.context.build(self.context.settings[role]["model"]["tokenizer"])
         return FittedTokenizer(self._encoded[role].tokenizer, built.max_length, built.type_ids)
 
-    @property
-    def tokenizer_digest(self) -> str:
-        """SHA-256 of the tokenizer, or empty where there is none."""
-        text = self.prepared.tokenizer
-        return hashlib.sha256(text.encode()).hexdigest() if text else ""
+    def tokenizer_digest(self, role: str) -> str:
+        """SHA-256 of the tokenizer of the teacher or the student, or empty where there is none."""
+        fitted = self.fitted_tokenizer(role)
+        return hashlib.sha256(fitted.text.encode()).hexdigest() if fitted else ""
 
     @property
     def training_rows(self) -> Tensor:

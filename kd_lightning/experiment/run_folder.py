@@ -86,7 +86,7 @@ def describe_weights(experiment: Experiment, stage: Stage) -> dict[str, Any]:
         "classes": experiment.builder.task.num_classes,
         "labels": dataset.label_names,
         "data": {**columns, "shape": data.get("shape")},
-        "tokenizer_sha256": dataset.tokenizer_digest,
+        "tokenizer_sha256": dataset.tokenizer_digest(stage.role),
         "data_fingerprint": dataset.fingerprint,
         "data_key": dataset.key,
         "store_key": stage.key,
