@@ -46,7 +46,7 @@ ROOMS = {
     "models": Room({"errors", "safety", "store"}, {"torch", "safetensors", "transformers", "huggingface_hub"}),
     "data": Room(
         {"types", "errors", "seeds", "safety", "store"},
-        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "transformers", "pyarrow"},
+        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "transformers", "pyarrow", "PIL"},
     ),
     "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics"}),
     "teachers": Room({"types", "errors", "process", "store", "models", "tasks"}, {"torch", "numpy"}),
