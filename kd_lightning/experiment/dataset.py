@@ -8,6 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from kd_lightning.data.collate import is_pixels
 from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
@@ -64,6 +65,12 @@ class Dataset:
         """In the order of class numbers; None where the classes have no names."""
         names = self.raw.facts.get(LABELS)
         return list(map(str, names)) if names else None
+
+    @property
+    def reads_images(self) -> bool:
+        """The rows are pixels of image files."""
+        train = self.raw.splits["train"]
+        return "inputs" in train and is_pixels(train.column("inputs"))
 
     @property
     def fingerprint(self) -> str:

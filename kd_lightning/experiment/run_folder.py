@@ -85,7 +85,7 @@ def describe_weights(experiment: Experiment, stage: Stage) -> dict[str, Any]:
         "task": redact_settings(settings["task"]),
         "classes": experiment.builder.task.num_classes,
         "labels": dataset.label_names,
-        "data": {**columns, "shape": data.get("shape")},
+        "data": {**columns, "shape": data.get("shape"), "pixels": dataset.reads_images},
         "tokenizer_sha256": dataset.tokenizer_digest(stage.role),
         "data_fingerprint": dataset.fingerprint,
         "data_key": dataset.key,

@@ -22,6 +22,7 @@ from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.tasks.base import Task
 from tests.support.cli import settings_of, text_words, texts
 from tests.support.hub import make_hub_folder, write_reviews
+from tests.support.images import write_image_folder
 from tests.support.tagging import write_tagged
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
@@ -129,6 +130,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
 
 UNSET = {
     "data/npz": NPZ,
+    "data/image_folder": ("data.path=images",),
     "experiment/texts": ("data.path=reviews.csv",),
     **dict.fromkeys(
         ("model/hf", "model/hf_encoder", "model/hf_tagger"), ("teacher.model.path=model", "student.model.path=model")
@@ -141,10 +143,11 @@ UNSET = {
 
 @pytest.fixture(scope="module", autouse=True)
 def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """In the working folder, a table of texts and a model of ``transformers``."""
+    """In the working folder, a table of texts, a folder of images and a model of ``transformers``."""
     folder = tmp_path_factory.mktemp("own")
     write_reviews(folder / "reviews.csv")
     write_tagged(folder / "tagged.txt")
+    write_image_folder(folder / "images", {"red": 3, "blue": 3})
     if importlib.util.find_spec("transformers"):
         make_hub_folder(folder / "model")
     with chdir(folder):
