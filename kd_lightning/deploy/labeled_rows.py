@@ -15,6 +15,7 @@ from kd_lightning.data.prepared import read_prepared
 from kd_lightning.data.row_splits import TEST_SPLIT
 from kd_lightning.data.source import Prepared
 from kd_lightning.data.sources.arrays import read_npz
+from kd_lightning.data.sources.tagged_words import TaggedRows
 from kd_lightning.data.table import GROUP, PAIR_COLUMN, TEXT_COLUMN, Table
 from kd_lightning.data.text_rows import ColumnNames, TextRows, as_tensor
 from kd_lightning.deploy.trained_model import TrainedModel
@@ -67,6 +68,8 @@ def read_labeled_file(model: TrainedModel, overrides: Mapping[str, str | None], 
         return read_labeled_texts(model, path, overrides, data)
     if model.reads_images:
         return read_labeled_images(model, path)
+    if model.reads_words:
+        return read_labeled_words(model, path, data)
     if not model.reads_arrays:
         raise ConfigError(
             f"{model.name} reads tokens that its own run has cut out of texts: leave data.path out, for its own test split"
@@ -125,6 +128,21 @@ def read_labeled_texts(
     if columns.text_pair is not None:
         table = table.with_column(PAIR_COLUMN, rows.pairs.take(torch.arange(len(rows))))
     return table if columns.group is None else table.with_column(GROUP, as_tensor(rows.groups))
+
+
+def read_labeled_words(model: TrainedModel, path: Path, data: Mapping[str, Any]) -> Table:
+    """See ``read_labeled_file``; a file of words with a tag each."""
+    rows = TaggedRows(data.get("max_words"))
+    rows.read_sentences(path, TEST_SPLIT)
+    numbers = {name: number for number, name in enumerate(model.labels[: model.classes])}
+    for (_, name), place in rows.first_places.items():
+        if name not in numbers:
+            raise LabelError(
+                f"{place}: tag {escape_unprintable(name)!r} is unknown to the model, which knows "
+                f"{escape_unprintable(', '.join(numbers))}{did_you_mean(name, numbers)}"
+            )
+    of_file = torch.tensor([numbers[name] for name in rows.label_names])
+    return rows.take(torch.arange(len(rows)), of_file[as_tensor(rows.tags)])
 
 
 def read_labeled_images(model: TrainedModel, folder: Path) -> Table:
