@@ -67,7 +67,7 @@ class TextAugmentation:
         return " ".join(changed)
 
 
-def read_augmentation(settings: Mapping[str, Any] | None) -> TextAugmentation | None:
+def read_text_augmentation(settings: Mapping[str, Any] | None) -> TextAugmentation | None:
     """What ``data.augment`` says; None = nothing is augmented.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.data.text_augmentation import LONGEST_CUT, MASK_WORD, TextAugmentation, read_augmentation
+from kd_lightning.data.text_augmentation import LONGEST_CUT, MASK_WORD, TextAugmentation, read_text_augmentation
 from kd_lightning.errors import ConfigError
 
 WORDS = [f"w{number}" for number in range(20)]
@@ -60,9 +60,9 @@ def test_the_draw_depends_on_its_parts_alone() -> None:
 )
 def test_what_is_not_possible_is_refused(settings: Any, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        read_augmentation(settings)
+        read_text_augmentation(settings)
 
 
 def test_null_augments_nothing() -> None:
-    assert read_augmentation(None) is None
-    assert read_augmentation({"copies": 3}) == TextAugmentation(copies=3)
+    assert read_text_augmentation(None) is None
+    assert read_text_augmentation({"copies": 3}) == TextAugmentation(copies=3)
