@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.data.rows.values import SPLIT_NAMES
-from kd_lightning.errors import DataFormatError, EmptyDatasetError, KDError, MissingExtraError
+from kd_lightning.data.rows.values import SPLIT_NAMES, order_labels
+from kd_lightning.errors import DataFormatError, EmptyDatasetError, KDError, LabelError, MissingExtraError
 from kd_lightning.safety.error_text import take_first_line
 from kd_lightning.safety.terminal import escape_unprintable
 
@@ -29,6 +29,7 @@ IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """What such a file may hold. Pillow knows more, of which some start programs, as EPS does."""
 IMAGE_MODES = {1: "L", 3: "RGB"}
 """Channels -> what Pillow calls them: gray, or red, green and blue."""
+GRAY_MODES = ("1", "L", "LA")
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,21 @@ def find_split_folders(folder: Path) -> dict[str, Path]:
             "like, val and test, or folders of classes alone"
         )
     return {split: inside[name] for split in SPLIT_NAMES for name, named in found.items() if named == split}
+
+
+def read_class_names(folder: Path) -> list[str]:
+    """The classes that there are training images of, in the order of their numbers.
+
+    Raises:
+        KDError: The folder cannot be read.
+        LabelError: There are fewer than two.
+    """
+    place = find_split_folders(folder)["train"]
+    names = order_labels(list_subfolders(place))
+    if len(names) < 2:
+        found = f"one folder of images, {escape_unprintable(names[0])}" if names else "no folders of images"
+        raise LabelError(f"{show_path(place)} has {found}: a folder for each of two classes or more is expected")
+    return names
 
 
 def list_subfolders(folder: Path) -> dict[str, Path]:
@@ -179,8 +195,8 @@ def read_pixels(path: Path, size: int, channels: int) -> np.ndarray[Any, Any]:
         return np.array(square).reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def measure_image(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, from the beginning of the file alone.
+def measure_image(path: Path) -> tuple[int, int, bool]:
+    """Width and height in pixels, and whether it has colors, from the beginning of the file alone.
 
     Raises:
         DataFormatError: It cannot be read.
@@ -188,7 +204,7 @@ def measure_image(path: Path) -> tuple[int, int]:
     """
     with open_image(path) as image:
         width, height = image.size
-        return width, height
+        return width, height, image.mode not in GRAY_MODES
 
 
 @contextmanager

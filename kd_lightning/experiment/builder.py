@@ -23,6 +23,7 @@ from kd_lightning.experiment.settings import (
     Softness,
     TeacherSource,
     accumulated_batches,
+    is_augmented,
     is_long_tailed,
     seed_of,
 )
@@ -36,6 +37,7 @@ from kd_lightning.tasks.base import CountsClasses, Task, read_by_role, why_whole
 from kd_lightning.tasks.chunking import chunks
 from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.teachers.stored.reader import StorageFormat
 from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.fit import TrainerSettings
 from kd_lightning.training.loss_setup import attach_losses
@@ -187,16 +189,26 @@ class Builder:
     # -- the teacher's outputs ----------------------------------------------------------------------------------------
 
     def sources(self) -> list[TeacherSource]:
-        """Where the teacher's outputs may come from: what is set, or what ``auto`` chooses from, the stored ones first."""
+        """Where the teacher's outputs may come from: what is set, or what ``auto`` chooses from, the stored ones first.
+
+        Raises:
+            ConfigError: They are to be stored, and are of other views of the rows at each epoch.
+        """
         node = self.settings["teacher_outputs"]
-        if isinstance(self.build(node), Auto):
-            return [TeacherSource(node["cached"]), TeacherSource(node["live"])]
+        made, augmented = self.build(node), is_augmented(self.settings)
+        if isinstance(made, Auto):
+            return [*([] if augmented else [TeacherSource(node["cached"])]), TeacherSource(node["live"])]
+        if augmented and isinstance(made, StorageFormat):
+            raise ConfigError(
+                "teacher_outputs stores what the teacher says of each image, and data.augment shows another view of it at each "
+                "epoch: set teacher_outputs=live (or auto, which is live then), or data.augment=null"
+            )
         return [TeacherSource(node)]
 
     @property
     def stores(self) -> bool:
         """The teacher's outputs may be written to disk."""
-        return isinstance(self.build(self.settings["teacher_outputs"]), STORING)
+        return isinstance(self.build(self.settings["teacher_outputs"]), STORING) and not is_augmented(self.settings)
 
     def teacher_outputs(self, role: str, network: nn.Module, source: TeacherSource) -> TeacherOutputs:
         """The outputs of a teaching network of that role from a source, not connected yet."""

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from kd_lightning.data.augmentation import read_augmentation
 from kd_lightning.data.collate import is_pixels
 from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.data.labels import class_rows
@@ -128,6 +129,7 @@ class Dataset:
             accumulate=accumulated_batches(settings),
             workers=data["workers"],
             channels_last=channels_last,
+            augmentation=read_augmentation(data.get("augment")),
         )
 
     @cached_property

@@ -120,6 +120,7 @@ def _trained(builder: Builder, role: str, steps: int, code: Sequence[str], more:
         "chunked": builder.chunked(role, soft),
         "labeled": own["num_labeled"],
         "batch_size": settings["data"]["batch_size"],
+        "augment": settings["data"].get("augment"),
         "seed": seed_of(settings, role),
         "steps": steps,
         "validate_every": settings["validate_every"],

@@ -289,6 +289,7 @@ def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() ->
     assert rates == {name: each for name, each in packaged.items() if has_rows(name.replace("=", "/"))} | {
         "": [0.03, 0.06],
         "experiment=digits": images,
+        "experiment=images": images,
         "experiment=long_tailed": images,
         "experiment=mnist5k": images,
         "experiment=texts": [0.001, 0.003],
@@ -299,10 +300,10 @@ def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() ->
 
 @pytest.mark.parametrize("name", names("data"))
 def test_what_data_sets_have_in_common_stands_once(name: str) -> None:
-    everywhere, classes, own = (
-        OmegaConf.load(conf_dir() / "data" / f"{each}.yaml") for each in ("_base", "_classes", name)
+    *common, own = (
+        OmegaConf.load(conf_dir() / "data" / f"{each}.yaml") for each in ("_base", "_classes", "_images", name)
     )
-    assert not (set(everywhere) | set(classes)) - {"defaults"} & set(own)
+    assert not {key for each in common for key in each} - {"defaults"} & set(own)
 
 
 @pytest.mark.parametrize("name", names("scheduler"))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from kd_lightning.data import image_files
 from kd_lightning.data.collate import collate_rows
-from kd_lightning.data.image_files import find_images, list_image_folder, measure_image, read_pixels
+from kd_lightning.data.image_files import find_images, list_image_folder, measure_image, read_class_names, read_pixels
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import SPLITS, Prepared
 from kd_lightning.data.sources import image_folder
@@ -207,7 +207,7 @@ def test_labels_may_be_given_in_another_order(tmp_path: Path) -> None:
 def test_numbers_as_names_of_classes_are_in_the_order_of_numbers(tmp_path: Path) -> None:
     for number in (10, 9, 1):
         write_image(tmp_path / str(number) / "a.png", COLORS["red"], number)
-    assert image_folder.read_class_names(tmp_path) == ["1", "9", "10"]
+    assert read_class_names(tmp_path) == ["1", "9", "10"]
 
 
 def test_open_settings_come_from_the_names_of_folders(tmp_path: Path) -> None:
@@ -343,7 +343,9 @@ def test_images_below_a_folder_in_the_order_of_their_paths(images: Path) -> None
 def test_sizes_are_read_without_pixels(tmp_path: Path) -> None:
     path = write_image(tmp_path / "a.png", COLORS["red"], 0, size=(30, 20))
     path.write_bytes(path.read_bytes()[:100])
-    assert measure_image(path) == (30, 20)
+    assert measure_image(path) == (30, 20, True)
+    Image.new("L", (3, 4)).save(path)
+    assert measure_image(path) == (3, 4, False)
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:

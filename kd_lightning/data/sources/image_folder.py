@@ -21,15 +21,13 @@ from kd_lightning.data.columns import CHUNK_BYTES
 from kd_lightning.data.image_files import (
     IMAGE_MODES,
     ImageListing,
-    find_split_folders,
     list_image_folder,
-    list_subfolders,
+    read_class_names,
     read_pixels,
     show_path,
 )
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_stratified
-from kd_lightning.data.rows.values import order_labels
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.sources.text_table import check_choice, check_labels, check_rows_left, check_training_labels
 from kd_lightning.data.table import Table
@@ -224,18 +222,3 @@ class ImageFolder:
             "files that are no images": rows.ignored,
             f"rows in two splits ({self.duplicates})": shared,
         }
-
-
-def read_class_names(folder: Path) -> list[str]:
-    """The classes that there are training images of, in the order of their numbers.
-
-    Raises:
-        KDError: The folder cannot be read.
-        LabelError: There are fewer than two.
-    """
-    place = find_split_folders(folder)["train"]
-    names = order_labels(list_subfolders(place))
-    if len(names) < 2:
-        found = f"one folder of images, {escape_unprintable(names[0])}" if names else "no folders of images"
-        raise LabelError(f"{show_path(place)} has {found}: a folder for each of two classes or more is expected")
-    return names
