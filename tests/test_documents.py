@@ -24,7 +24,7 @@ from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.config.old_words import refuse_old_words
 from kd_lightning.config.settings_checks import check_settings
 from kd_lightning.config.shorthands import expand_files
-from kd_lightning.errors import KDError
+from kd_lightning.errors import KDError, MissingExtraError
 from tests.support.cli import settings_of
 from tests.support.hub import make_hub_folder, write_reviews
 from tests.support.images import write_image_folder
@@ -228,7 +228,11 @@ def accept(words: Iterable[str]) -> None:
 
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
 def test_every_run_is_accepted(words: tuple[str, ...]) -> None:
-    accept(words)
+    try:
+        accept(words)
+    except MissingExtraError as error:  # of a pretrained model, whose package no extra of ours brings
+        assert "--no-deps" in str(error)
+        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(
