@@ -231,7 +231,8 @@ def test_every_run_is_accepted(words: tuple[str, ...]) -> None:
     try:
         accept(words)
     except MissingExtraError as error:  # of a pretrained model, whose package no extra of ours brings
-        assert "--no-deps" in str(error)
+        if "--no-deps" not in str(error):
+            raise
         pytest.skip(str(error))
 
 
