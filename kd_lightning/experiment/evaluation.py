@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.store import Entry, publish, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.batched_logits import logits_by_parts
@@ -35,7 +34,7 @@ def evaluate_model(
     entry: Entry,
     network: Callable[[], nn.Module],
     task: Task,
-    data: ExperimentData,
+    data: pl.LightningDataModule,
     trainer: Callable[..., pl.Trainer],
     board: StageBoard,
     chunked: bool = False,
@@ -66,7 +65,7 @@ def publish_evaluation(
     entry: Entry,
     network: nn.Module,
     task: Task,
-    data: ExperimentData,
+    data: pl.LightningDataModule,
     trainer: Callable[..., pl.Trainer],
     chunked: bool,
 ) -> None:
@@ -97,7 +96,7 @@ def publish_evaluation(
 def validate_network(
     network: nn.Module,
     task: Task,
-    data: ExperimentData,
+    data: pl.LightningDataModule,
     trainer: Callable[..., pl.Trainer],
     folder: Path,
     chunked: bool = False,
