@@ -9,6 +9,7 @@ import pytest
 
 from tests.deploy.runs import STEPS, FinishedRun, carry_out, write_splits
 from tests.deploy.tiny import write_bert
+from tests.support.tagging import write_tagged
 
 SMALL = (
     *("teacher.model.width=16", "teacher.model.vocab_size=300", "student.model.vocab_size=100"),
@@ -50,6 +51,25 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     return carry_out(
         tmp_path_factory.mktemp("images"), *words, "student.num_labeled=null", "student.pretrain_steps=0", *steps
     )
+
+
+@pytest.fixture(scope="session")
+def tagging(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """Taggers of a few steps, whose tokenizers split words differently."""
+    root = tmp_path_factory.mktemp("tagging")
+    data = (
+        "experiment=ner",
+        "data=tagged_words",
+        f"data.path={write_tagged(root / 'words.conll')}",
+        "data.batch_size=8",
+    )
+    sizes = [f"{role}.model.{name}" for role in ("teacher", "student") for name in ("embedding=8", "hidden=8")]
+    vocabularies = (
+        "teacher.model.vocab_size=300",
+        "student.model.vocab_size=270",
+        "student.model.tokenizer.max_length=40",
+    )
+    return carry_out(root, *data, *STEPS, *sizes, *vocabularies)
 
 
 @pytest.fixture
