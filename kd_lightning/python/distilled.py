@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kd_lightning.experiment.collect_results import measure_agreement, compare_rows
+from kd_lightning.experiment.collect_results import compare_rows, measure_agreement
 from kd_lightning.python.findings import Findings
 from kd_lightning.python.loaders import LoaderData
 from kd_lightning.results.numbers import format_metric
