@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from kd_lightning.data.datamodule import ExperimentData, RowsDataset
+from kd_lightning.data.datamodule import TestedData
 from kd_lightning.store import Entry, publish, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.batched_logits import logits_by_parts
@@ -37,7 +37,7 @@ def evaluate_model(
     entry: Entry,
     network: Callable[[], nn.Module],
     task: Task,
-    data: ExperimentData,
+    data: TestedData,
     trainer: Callable[..., pl.Trainer],
     board: StageBoard,
     chunked: bool = False,
@@ -68,13 +68,13 @@ def publish_evaluation(
     entry: Entry,
     network: nn.Module,
     task: Task,
-    data: ExperimentData,
+    data: TestedData,
     trainer: Callable[..., pl.Trainer],
     chunked: bool,
 ) -> None:
     """Evaluate on the test split and publish the result."""
     module, predictions = evaluation_module(network, task, chunked), Predictions()
-    module.timed = first_rows(data, UNTIMED_ROWS + TIMED_ROWS)
+    module.timed = data.first_test_rows(UNTIMED_ROWS + TIMED_ROWS)
     module.metrics.add_metrics({PREDICTIONS_METRIC: predictions})  # in the same pass over the rows
     tester = trainer(devices=1, strategy="auto", logger=False, default_root_dir=entry.folder, **QUIET)
     with lightning_is_quiet():
@@ -100,7 +100,7 @@ def publish_evaluation(
 def validate_network(
     network: nn.Module,
     task: Task,
-    data: ExperimentData,
+    data: TestedData,
     trainer: Callable[..., pl.Trainer],
     folder: Path,
     chunked: bool = False,
@@ -118,12 +118,6 @@ def validate_network(
 def evaluation_module(network: nn.Module, task: Task, chunked: bool = False) -> TestedModule:
     """A module that is only evaluated."""
     return TestedModule(network, task, torch.optim.SGD, Constant(), seed=0, total_steps=1, chunked=chunked)
-
-
-def first_rows(data: ExperimentData, count: int) -> list[Batch]:
-    """The first rows of the test split, or all if it has fewer, each a batch of its own."""
-    rows = RowsDataset(data.prepared.splits["test"], data.collate, data.channels_last)
-    return [rows.__getitems__([row]) for row in range(min(count, len(rows)))]
 
 
 class TestedModule(SupervisedModule):
