@@ -44,7 +44,7 @@ ROOMS = {
     # The things an experiment is made of.
     "losses": Room({"types", "errors"}, {"torch"}),
     "models": Room(
-        {"errors", "process", "safety", "store"}, {"torch", "safetensors", "transformers", "huggingface_hub"}
+        {"errors", "process", "safety", "store"}, {"torch", "safetensors", "transformers", "huggingface_hub", "peft"}
     ),
     "data": Room(
         {"types", "errors", "seeds", "process", "safety", "store"},

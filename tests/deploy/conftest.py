@@ -27,12 +27,19 @@ def own_networks(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
 
 @pytest.fixture(scope="session")
 def pretrained_networks(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """BERT, whose labels stand in another order than the data's, teaches its own last layer; pairs. Its folder is gone now."""
+    """BERT, whose labels stand in another order than the data's, teaches its own last layer, and has learned
+    low-rank additions; pairs. Its folder is gone now."""
     root = tmp_path_factory.mktemp("pretrained")
     bert = write_bert(root / "bert", ("POS", "NEG"))
     models = [f"{role}.model.path={bert}" for role in ("teacher", "student")]
     found = carry_out(
-        root, *write_splits(root, pair=True), "teacher=hf", "student=hf", *models, "student.model.layers=[1]"
+        root,
+        *write_splits(root, pair=True),
+        "teacher=hf",
+        "teacher.model.lora={rank: 2}",
+        "student=hf",
+        *models,
+        "student.model.layers=[1]",
     )
     shutil.rmtree(bert)
     return found
