@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kd_lightning.data.augmentation import Augmentation
+from kd_lightning.data.augmentation import Augmentation, ImageViews
 from kd_lightning.data.collate import Collate
 from kd_lightning.data.labels import LABELED, flag_labeled_rows
 from kd_lightning.data.loader import InMemoryLoader
@@ -34,9 +34,8 @@ class RowsDataset(Dataset[Batch]):
         table: The rows.
         collate: Makes a batch of some of them, as the task wants it.
         channels_last: ``inputs`` are images, and a batch of them has its channels innermost in memory.
-        augmentation: ``inputs`` are images, and views of them are fetched: that of a row in epoch e by the number
+        views: ``inputs`` are images, and views of them are fetched: that of a row in epoch e by the number
             ``e * len(table) + row``. None = rows are fetched, by their numbers.
-        seed: Of the views.
     """
 
     def __init__(
@@ -44,14 +43,12 @@ class RowsDataset(Dataset[Batch]):
         table: Table,
         collate: Collate,
         channels_last: bool = False,
-        augmentation: Augmentation | None = None,
-        seed: int = 0,
+        views: ImageViews | None = None,
     ) -> None:
         self.table = table
         self.collate = collate
         self.channels_last = channels_last
-        self.augmentation = augmentation
-        self.seed = seed
+        self.views = views
 
     def __len__(self) -> int:
         return len(self.table)
@@ -61,12 +58,10 @@ class RowsDataset(Dataset[Batch]):
             batch = self.__getitems__([0])
             return {**batch, "mask": torch.zeros_like(batch["targets"], dtype=torch.bool)}
         rows = torch.tensor(indices, dtype=torch.int64)
-        if self.augmentation is None:
+        if self.views is None:
             batch = self.collate(self.table, rows)
         else:
-            epochs, rows = rows // len(self.table), rows % len(self.table)
-            batch = self.collate(self.table, rows)
-            batch["inputs"] = self.augmentation.view_images(batch["inputs"], self.seed, epochs, rows)
+            batch = self.views.collate(self.collate, self.table, rows // len(self.table), rows % len(self.table))
         if self.channels_last:
             batch["inputs"] = channels_innermost(batch["inputs"])
         return batch
@@ -99,7 +94,7 @@ class ExperimentData(TestedData):
         accumulate: Batches for each optimizer step.
         workers: Loader processes; 0 is fastest for rows in memory.
         channels_last: As in ``RowsDataset``.
-        augmentation: As in ``RowsDataset``, of the training rows.
+        augmentation: What is done to the training images; None = nothing.
 
     Raises:
         ConfigError: The batch does not fit the rows or the devices, ``labeled`` is not possible, or ``channels_last`` or an
@@ -135,13 +130,16 @@ class ExperimentData(TestedData):
         self.workers = workers
         train = prepared.splits["train"]
         flags = flag_labeled_rows(train, labeled, seed)
-        self.train_ids = flags.nonzero().flatten() if only_labeled and flags is not None else None
+        chosen = flags if only_labeled and flags is not None else torch.ones(len(train), dtype=torch.bool)
+        self.train_ids = chosen.nonzero().flatten()
         if channels_last:
             check_images(train, "channels_last=true", "channels_last=false")
+        views = None
         if augmentation is not None:
             check_images(train, "data.augment", "data.augment=null")
+            views = ImageViews(augmentation, seed, self.train_ids)
         table = train if flags is None else train.with_column(LABELED, flags)
-        self.train_set = RowsDataset(table, collate, channels_last, augmentation, seed)
+        self.train_set = RowsDataset(table, collate, channels_last, views)
         if batch_size > len(train):
             raise ConfigError(
                 f"data.batch_size {batch_size} > {len(train)} training rows: set data.batch_size to at most that"
@@ -151,7 +149,7 @@ class ExperimentData(TestedData):
         trainer = self.trainer
         assert trainer is not None
         batches = TrainingBatches(
-            ids=self.train_ids if self.train_ids is not None else torch.arange(len(self.train_set)),
+            ids=self.train_ids,
             batch_size=self.batch_size,
             steps=self.steps,
             seed=self.seed,
@@ -160,7 +158,7 @@ class ExperimentData(TestedData):
             accumulate=self.accumulate,
             rank=trainer.global_rank,
             world=trainer.world_size,
-            views_of=len(self.train_set) if self.train_set.augmentation is not None else 0,
+            views_of=len(self.train_set) if self.train_set.views is not None else 0,
         )
         return self._loader(self.train_set, batches)
 

@@ -41,7 +41,7 @@ LIVE = {"_target_": "kd_lightning.teachers.live.LiveTeacher", "_partial_": True}
 AUTO = {"_target_": "kd_lightning.teachers.auto.Auto", "cached": CACHED, "live": LIVE}
 AUGMENTED: dict[str, Any] = {
     "data__source": {"_target_": "tests.experiment.test_augmented_runs.TinyImages"},
-    "data__augment": {"crop": 1, "flip": True},
+    "data__augment": {"crop": 1, "flip": True, "mixup": 0.4},
     "task__example": {"_target_": "kd_lightning.tasks.examples.ArrayExample", "shape": [1, 6, 6]},
     "teacher__model": NETWORK,
     "student__model": {**NETWORK, "channels": [2, 3]},
