@@ -11,19 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kd_lightning.cli.config_files import create_config_file
+from kd_lightning.cli.predict import check_word
 from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.resolution import escape_node
+from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, MULTI_LABEL
 from kd_lightning.data.table_profile import LengthSummary, TableProfile, count_shared_texts, profile_table
 from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
 
 INIT_HELP = """\
-kd init FILE [--teacher PATH] [--student NAME] [--text COLUMN] [--label COLUMN] [--name NAME] [--force]
+kd init FILE [--task NAME] [--teacher PATH] [--student NAME] [--text COLUMN] [--label COLUMN] [--name NAME] [--force]
 
   kd init reviews.csv                       look at the file, write conf/experiment/reviews.yaml
   kd init reviews.csv --teacher models/big  with a Hugging Face model as the teacher: a folder, or a name of the hub
   kd init train.csv --val val.csv --test test.csv
                                             with files for validation and test
+  kd init tickets.csv --task multi_label --label topics --separator "|"
+                                            several labels a row, in one column, or of 0 and 1: --label urgent,billing
+  kd init snippets.csv --task regression --label rating
+                                            a number for each text
 
 FILE is a .csv, .tsv, .jsonl (each also .gz) or .parquet with a text and a label in each row; --text and --label name their
 columns where names and values do not tell. --name is the experiment's name, else the file's; --force replaces a file.
@@ -36,6 +42,8 @@ INIT_OPTIONS = {
     "--student": "bilstm",
     "--text": "review",
     "--label": "stars",
+    "--task": "multi_label",
+    "--separator": ";",
     "--val": "val.csv",
     "--test": "test.csv",
     "--name": "reviews",
@@ -48,6 +56,8 @@ PRETRAINED_RATE, OWN_RATE, STUDENT_RATE = "0.00005", "0.001", "0.003"
 DEFAULT_STUDENT, OWN_TEACHER, PRETRAINED_TEACHER = "bilstm", "text_transformer", "hf"
 """Choices of the group ``model``."""
 SHOWN_CLASSES = 20
+INIT_LOSSES = {"text_classification": "kd", "multi_label": "binary_kd", "regression": "regression_mse"}
+"""Task -> the loss to begin with."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,8 @@ class InitArguments:
     student: str | None = None
     text: str | None = None
     label: str | None = None
+    task: str = "text_classification"
+    separator: str = LABEL_SEPARATOR
     val: str | None = None
     test: str | None = None
     name: str | None = None
@@ -95,7 +107,10 @@ def run_init_verb(words: list[str]) -> int:
     name = request.name or make_experiment_name(request.file)
     check_experiment_name(name, request.force)
     check_student(request.student)
-    profile = profile_table(request.file, request.text, request.label)
+    check_word("--task", request.task, INIT_LOSSES)
+    several = request.task == MULTI_LABEL and "," in (request.label or "")
+    label = (request.label or "").split(",") if several else request.label
+    profile = profile_table(request.file, request.text, label, task=request.task, separator=request.separator)
     print_profile(profile)
     print_shared_texts(profile, {"train": request.file, "val": request.val, "test": request.test})
     drawn = (request.val is None) + (request.test is None)
@@ -179,7 +194,23 @@ def print_profile(profile: TableProfile) -> None:
     """What is in the file."""
     show(f"{profile.path}: {profile.rows:,} rows, columns {', '.join(profile.columns)}")
     show(f"text column   {profile.text} ({profile.text_reason})")
-    show(f"label column  {profile.label} ({profile.label_reason})")
+    columns = profile.label if isinstance(profile.label, str) else ", ".join(profile.label)
+    show(f"label column  {columns} ({profile.label_reason})")
+    print_labels(profile, columns)
+    show(f"lengths       {format_lengths(profile.words, 'words')}")
+    show(f"              {format_lengths(profile.characters, 'characters')}")
+    show(f"duplicates    {profile.duplicates:,} (text and label as in an earlier row)")
+    show(f"conflicts     {profile.conflicts:,} (text as in an earlier row, another label)")
+
+
+def print_labels(profile: TableProfile, columns: str) -> None:
+    """The numbers, or how many rows each label has."""
+    if profile.numbers is not None:
+        found = profile.numbers
+        show(
+            f"numbers       mean {found.mean}, standard deviation {found.std}, from {found.smallest:g} to {found.largest:g}"
+        )
+        return
     show(f"classes       {len(profile.labels)}, {profile.imbalance:.3g} rows of the largest for each of the smallest")
     counts = sorted(profile.label_counts.items(), key=lambda item: -item[1])
     width = max(len(escape_unprintable(name)) for name, _ in counts[:SHOWN_CLASSES])
@@ -189,12 +220,8 @@ def print_profile(profile: TableProfile) -> None:
         print(f"  and {len(counts) - SHOWN_CLASSES} more")
     if len(counts) > profile.rows / 2:
         show(
-            f"warning: most rows have a label of their own; if {profile.label} is no label, name another column: --label COLUMN"
+            f"warning: most rows have a label of their own; if {columns} is no label, name another column: --label COLUMN"
         )
-    show(f"lengths       {format_lengths(profile.words, 'words')}")
-    show(f"              {format_lengths(profile.characters, 'characters')}")
-    show(f"duplicates    {profile.duplicates:,} (text and label as in an earlier row)")
-    show(f"conflicts     {profile.conflicts:,} (text as in an earlier row, another label)")
 
 
 def format_lengths(lengths: LengthSummary, unit: str) -> str:
@@ -253,7 +280,14 @@ def plan_trainings(rows: int, pretrained: bool) -> InitPlan:
 def write_experiment(name: str, profile: TableProfile, plan: InitPlan, request: InitArguments) -> str:
     """The text of the experiment's file."""
     teacher, rate = (OWN_TEACHER, OWN_RATE) if request.teacher is None else (PRETRAINED_TEACHER, PRETRAINED_RATE)
-    data: dict[str, str | int] = {"path": relative_to_here(request.file), "text": profile.text, "label": profile.label}
+    label = profile.label if isinstance(profile.label, str) else list(profile.label)
+    data: dict[str, str | int | list[str]] = {
+        "path": relative_to_here(request.file),
+        "text": profile.text,
+        "label": label,
+    }
+    if request.separator != LABEL_SEPARATOR:
+        data["label_separator"] = request.separator
     data |= {
         f"{split}_path": relative_to_here(file)
         for split, file in (("val", request.val), ("test", request.test))
@@ -262,15 +296,18 @@ def write_experiment(name: str, profile: TableProfile, plan: InitPlan, request: 
     data["batch_size"] = plan.batch_size
     model = "" if request.teacher is None else f"model: {{path: {quote(locate_teacher_model(request.teacher))}}}, "
     settings = ", ".join(f"{key}: {quote(value)}" for key, value in data.items())
+    described = "with a number each" if profile.numbers is not None else f"of {len(profile.labels)} classes"
+    loss = INIT_LOSSES[request.task]
     return f"""\
 # @package _global_
 # kd run experiment={name}
-# {escape_unprintable(profile.path.name)}: {profile.rows:,} texts of {len(profile.labels)} classes.
+# {escape_unprintable(profile.path.name)}: {profile.rows:,} texts {described}.
 defaults:
-  - override /task: text_classification
+  - override /task: {request.task}
   - override /data: table
   - override /model@teacher.model: {teacher}
   - override /model@student.model: {request.student or DEFAULT_STUDENT}
+  - override /loss: [{loss}]
   - override /teacher_outputs: auto
 data: {{{settings}}}
 teacher: {{{model}optimizer: {{lr: {rate}}}, steps: {plan.teacher_steps}}}
@@ -278,7 +315,7 @@ student: {{optimizer: {{lr: {STUDENT_RATE}}}, steps: {plan.student_steps}, pretr
 """
 
 
-def quote(value: str | int) -> str:
+def quote(value: str | int | list[str]) -> str:
     """A value in YAML that stays as it is: text in quotes, and no ``${`` that would be resolved."""
     return json.dumps(escape_node(value), ensure_ascii=False)
 

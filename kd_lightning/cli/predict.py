@@ -33,6 +33,8 @@ kd predict RUN INPUT [--model NAME] [--text COLUMN] [--pair COLUMN] [--format cs
   --text COLUMN               column of the texts; otherwise the one trained on, or a guess
   --pair COLUMN               column of the second texts, for models of pairs
   --format csv|tsv|jsonl      of the output; in csv and tsv, text that a spreadsheet would run begins with an apostrophe
+                              several labels a row stand with their scores in one cell each, parted by ; (jsonl: lists); a
+                              model of numbers writes text and value
   --all                       a score for each class: score_CLASS
   --batch-size N              rows at once; no result depends on it
   --device auto|cpu|cuda
@@ -41,6 +43,10 @@ A row that cannot be used, as one without a text, gets no label and a line on st
 Exit code: 0 all rows have a label; 1 some have none; 2 the run or the input cannot be read.
 """
 DEVICES = ("auto", "cpu", "cuda")
+LABEL_HEADS, VALUE_HEAD = ["label", "score"], "value"
+LABEL_JOINT = ";"
+"""Between several labels of a row, and their scores, in csv and tsv."""
+LIKELIER_THAN_NOT = 0.5
 PIECE = 1024
 """Rows that are read before the first of them is written."""
 
@@ -62,11 +68,11 @@ class PredictArguments:
 
 @dataclass(frozen=True)
 class Answered:
-    """A row of the output: what names it, its class and scores; without a label if it could not be used."""
+    """A row of the output: what names it, its class and scores, its labels, or its quantity; without any if it is of no use."""
 
     named: dict[str, Any]
-    label: str | None
-    score: float | None
+    label: str | float | list[str] | None
+    score: float | list[float] | None
     scores: Sequence[float] | None
 
 
@@ -125,13 +131,14 @@ def predict_rows_of(request: PredictArguments) -> int:
 
     model = load_trained_model(request.run, build_node, request.model)
     predictor = Predictor(model, choose_device(request.device), request.batch_size or PREDICTED_AT_ONCE)
-    check_all_scores(request, model.reads_words)
+    check_all_scores(request, model.reads_words, model.says_quantities)
     answer = answer_texts if model.reads_texts else answer_words if model.reads_words else answer_arrays
     answers = answer(predictor, request)
     first = list(islice(answers, 1))  # what is wrong with the input as a whole is said before anything is written
     texts = ["text", *(["text_pair"] if "text_pair" in model.columns else [])]
     names = texts if model.reads_texts or model.reads_words else ["row"]
-    write = ROW_WRITERS[request.format](shown_on(sys.stdout), names, model.labels if request.all_scores else [])
+    heads = [VALUE_HEAD] if model.says_quantities else LABEL_HEADS
+    write = ROW_WRITERS[request.format](shown_on(sys.stdout), names, heads, model.labels if request.all_scores else [])
     bad = 0
     for answered in show_count(chain(first, answers)):
         write(answered)
@@ -155,14 +162,16 @@ def choose_device(word: str) -> str:
     return "cuda" if there and word != "cpu" else "cpu"
 
 
-def check_all_scores(request: PredictArguments, reads_words: bool) -> None:
+def check_all_scores(request: PredictArguments, reads_words: bool, quantities: bool) -> None:
     """``--all`` is for models that give a row one class.
 
     Raises:
-        ConfigError: The model tags words.
+        ConfigError: The model tags words, or says quantities.
     """
     if request.all_scores and reads_words:
         raise ConfigError("--all: the model gives a tag to each word, not one class to a row: leave it out")
+    if request.all_scores and quantities:
+        raise ConfigError("--all: the model gives a number to each row, and no classes: leave it out")
 
 
 def read_input_texts(predictor: Any, request: PredictArguments) -> Iterator[Any]:
@@ -217,7 +226,7 @@ def answer_texts(predictor: Any, request: PredictArguments) -> Iterator[Answered
                 print_line(f"kd predict: {row.problem}")
                 yield Answered(shown, None, None, None)
             else:
-                yield make_answer(shown, next(found), predictor.model.labels, request.all_scores)
+                yield make_answer(shown, next(found), predictor.model, request.all_scores)
 
 
 def answer_arrays(predictor: Any, request: PredictArguments) -> Iterator[Answered]:
@@ -233,15 +242,21 @@ def answer_arrays(predictor: Any, request: PredictArguments) -> Iterator[Answere
     for start in range(0, len(inputs), PIECE):
         found = predictor.predict_arrays(inputs[start : start + PIECE])
         for number, probabilities in enumerate(found, start):
-            yield make_answer({"row": number}, probabilities, predictor.model.labels, request.all_scores)
+            yield make_answer({"row": number}, probabilities, predictor.model, request.all_scores)
 
 
-def make_answer(named: dict[str, Any], probabilities: Any, labels: Sequence[str], all_scores: bool) -> Answered:
-    """The most probable class, the first of equal ones, and its probability."""
-    number = int(probabilities.max(dim=-1).indices)
+def make_answer(named: dict[str, Any], probabilities: Any, model: Any, all_scores: bool) -> Answered:
+    """The most probable class, the first of equal ones, and its probability; the labels likelier than not; or a quantity."""
     # The shortest digits that stand for the float32, not all those of the float64 beside it.
-    scores = [float(str(value)) for value in (probabilities if all_scores else probabilities[[number]]).numpy()]
-    return Answered(named, labels[number], scores[number if all_scores else 0], scores if all_scores else None)
+    scores = [float(str(value)) for value in probabilities.numpy()]
+    kept = scores if all_scores else None
+    if model.says_quantities:
+        return Answered(named, scores[0], None, None)
+    if model.says_labels:
+        chosen = [number for number, score in enumerate(scores) if score > LIKELIER_THAN_NOT]
+        return Answered(named, [model.labels[number] for number in chosen], [scores[number] for number in chosen], kept)
+    number = int(probabilities.max(dim=-1).indices)
+    return Answered(named, model.labels[number], scores[number], kept)
 
 
 # -- output -----------------------------------------------------------------------------------------------------------
@@ -265,28 +280,34 @@ def shown_on(stream: TextIO) -> Any:
     return EscapedOutput(stream) if stream.isatty() else stream
 
 
-def delimited_writer(delimiter: str) -> Callable[[Any, list[str], list[str]], Callable[[Answered], None]]:
+RowWriter = Callable[[Any, list[str], list[str], list[str]], Callable[[Answered], None]]
+
+
+def delimited_writer(delimiter: str) -> RowWriter:
     """Makes a writer of rows with a header."""
 
-    def begin(stream: Any, names: list[str], classes: list[str]) -> Callable[[Answered], None]:
+    def begin(stream: Any, names: list[str], heads: list[str], classes: list[str]) -> Callable[[Answered], None]:
         writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
-        writer.writerow([*names, "label", "score", *(f"score_{name}" for name in classes)])
+        writer.writerow([*names, *heads, *(f"score_{name}" for name in classes)])
         empty = [""] * len(classes)
 
         def write(row: Answered) -> None:
-            named = map(quote_cell, (*row.named.values(), row.label))
-            writer.writerow([*named, row.score, *(row.scores if row.scores is not None else empty)])
+            said = [
+                LABEL_JOINT.join(map(str, each)) if isinstance(each, list) else each for each in (row.label, row.score)
+            ]
+            named = map(quote_cell, (*row.named.values(), *said[: len(heads)]))
+            writer.writerow([*named, *(row.scores if row.scores is not None else empty)])
 
         return write
 
     return begin
 
 
-def begin_json_lines(stream: Any, names: list[str], classes: list[str]) -> Callable[[Answered], None]:
+def begin_json_lines(stream: Any, names: list[str], heads: list[str], classes: list[str]) -> Callable[[Answered], None]:
     """A writer of rows, one object in each line."""
 
     def write(row: Answered) -> None:
-        found = {**row.named, "label": row.label, "score": row.score}
+        found = {**row.named, **dict(zip(heads, (row.label, row.score), strict=False))}
         for number, name in enumerate(classes):
             found[f"score_{name}"] = row.scores[number] if row.scores is not None else None
         stream.write(json.dumps(found, ensure_ascii=False) + "\n")
@@ -295,7 +316,8 @@ def begin_json_lines(stream: Any, names: list[str], classes: list[str]) -> Calla
 
 
 ROW_WRITERS = {"csv": delimited_writer(","), "tsv": delimited_writer("\t"), "jsonl": begin_json_lines}
-"""``--format`` -> makes what writes rows, of a stream, the names before the label, and the classes whose scores are wanted."""
+"""``--format`` -> makes what writes rows, of a stream, the names before the label, what is said of a row, and the classes whose
+scores are wanted."""
 
 
 def show_count(rows: Iterable[Answered]) -> Iterator[Answered]:

