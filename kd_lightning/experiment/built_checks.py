@@ -94,8 +94,11 @@ def check_losses(builder: Builder) -> None:
                 f"loss.{name} compares {fit}, and the outputs of task={settings['task']['name']} are {kind.value}: choose "
                 f"loss=[{FITTING_LOSSES[kind]}]"
             )
-        if kind is OutputKind.QUANTITIES and getattr(term, "standardize", False):
-            raise ConfigError(f"loss.{name}.standardize=true: a single output has no spread: set it to false")
+        if kind is not OutputKind.CLASSES and getattr(term, "standardize", False):
+            raise ConfigError(
+                f"loss.{name}.standardize=true takes away the level of the outputs, and {kind.value} are told by it: set it to "
+                "false"
+            )
     warm = settings["temperature"] != 1 or settings["annealing"].get("temperature")
     if kind is OutputKind.QUANTITIES and warm:
         builder.context.board.say(

@@ -66,7 +66,7 @@ class Task(Protocol):
         ...
 
     def scores(self, logits: Tensor) -> Tensor:
-        """What logits [..., C] say: probabilities, or quantities in their own unit; [..., C] float64."""
+        """What logits [..., C] say: probabilities, or quantities in their own unit; [..., C], ``widest``."""
         ...
 
     def predictions(self) -> PredictionRecord:

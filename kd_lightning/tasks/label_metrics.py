@@ -40,9 +40,9 @@ class LabelF1(RowSums):
 
     higher_is_better = True
 
-    def numbers(self, logits: Tensor, targets: Tensor) -> Tensor:
-        predicted, present = logits > 0, targets.bool()
-        return torch.cat([2.0 * (predicted & present), predicted.float() + present.float()], dim=-1)
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        predicted, present = outputs > 0, targets.bool()
+        return torch.cat([2.0 * (predicted & present), predicted.double() + present.double()], dim=-1).double()
 
     @staticmethod
     def finish(mean: Any) -> float:
@@ -52,8 +52,8 @@ class LabelF1(RowSums):
 class MicroF1(LabelF1):
     """``2 hits / (predicted + targets)``, rows and labels all together; 0 where there is no label at all."""
 
-    def numbers(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return super().numbers(logits, targets).unflatten(-1, (2, -1)).sum(dim=-1)
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().numbers(outputs, targets).unflatten(-1, (2, -1)).sum(dim=-1)
 
 
 class MeanAveragePrecision(Metric):

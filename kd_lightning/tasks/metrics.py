@@ -80,14 +80,28 @@ class RowMetric(Metric):
 class RowSums(RowMetric):
     """A function of the means of K numbers a row, of rows judged as a whole: a subclass gives ``numbers`` and ``finish``."""
 
-    def numbers(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Of each row, [B, K]; logits [B, C], targets [B, ...]."""
+    outputs: list[Tensor]
+    targets: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name in ("outputs", "targets"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Of each row, [N, K] float64; outputs [N, C] float64, targets [N, ...], on the CPU."""
         raise NotImplementedError
 
     def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
-        self.sums.append(torch.where(mask[:, None], self.numbers(at_least_float32(logits), targets), 0.0))
-        self.counts.append(mask.long())
-        self.index.append(index)
+        self.outputs.append(at_least_float32(logits)[mask])
+        self.targets.append(targets[mask])
+        self.index.append(index[mask])
+
+    def rows(self) -> dict[str, Tensor]:
+        index, outputs, targets = (dim_zero_cat(each).cpu() for each in (self.index, self.outputs, self.targets))
+        order = torch.argsort(index, stable=True)
+        sums = self.numbers(outputs[order].double(), targets[order])
+        return {"index": index[order], "sums": sums, "counts": torch.ones_like(index)}
 
 
 class CrossEntropy(RowMetric):

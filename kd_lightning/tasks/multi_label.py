@@ -10,7 +10,7 @@ from torchmetrics import Metric, MetricCollection
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.functional.chunked.terms import HardTerm
-from kd_lightning.losses.functional.precision import at_least_float32
+from kd_lightning.losses.functional.precision import at_least_float32, widest
 from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.tasks.label_metrics import label_nats
@@ -28,7 +28,7 @@ class MultiLabelTask(TextClassificationTask):
     Args:
         num_classes: C, > 1.
         metrics: name -> metric. A ``RowMetric`` gets rows, logits [B, C] and targets [B, C]; any other torchmetrics metric gets
-            probabilities [N, C] float64 and targets [N, C] of the rows that count.
+            probabilities [N, C] and targets [N, C] of the rows that count.
         monitor: As in ``PositionTask``.
         unit: Likewise.
 
@@ -67,7 +67,7 @@ class MultiLabelTask(TextClassificationTask):
                 metric.update(self.scores(logits)[counted], aligned.targets[counted])
 
     def scores(self, logits: Tensor) -> Tensor:
-        return logits.double().sigmoid()
+        return widest(logits).sigmoid()
 
     def predictions(self) -> LabelPredictions:
         return LabelPredictions()

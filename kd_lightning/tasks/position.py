@@ -18,7 +18,7 @@ from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.losses.functional.chunked.terms import HardTerm
 from kd_lightning.losses.functional.class_balance import ByClass
-from kd_lightning.losses.functional.precision import at_least_float32
+from kd_lightning.losses.functional.precision import at_least_float32, widest
 from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.tasks.class_groups import group_metrics
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
@@ -165,7 +165,7 @@ class PositionTask:
                 metric.update(logits[counted], targets[counted])
 
     def scores(self, logits: Tensor) -> Tensor:
-        return logits.double().softmax(dim=-1)
+        return widest(logits).softmax(dim=-1)
 
     def predictions(self) -> PredictionRecord:
         return Predictions()

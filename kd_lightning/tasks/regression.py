@@ -16,7 +16,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.functional.chunked.terms import HardTerm
-from kd_lightning.losses.functional.precision import at_least_float32
+from kd_lightning.losses.functional.precision import at_least_float32, widest
 from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.tasks.metrics import RowMetric
@@ -78,7 +78,7 @@ class RegressionTask(TextClassificationTask):
                 metric.update(predicted[counted].squeeze(-1), aligned.targets[counted])
 
     def scores(self, logits: Tensor) -> Tensor:
-        return self.mean + self.std * logits.double()
+        return self.mean + self.std * widest(logits)
 
     def predictions(self) -> PredictionRecord:
         return PredictedQuantities()

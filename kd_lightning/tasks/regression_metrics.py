@@ -44,8 +44,8 @@ class R2(RowSums):
 
     higher_is_better = True
 
-    def numbers(self, logits: Tensor, targets: Tensor) -> Tensor:
-        predicted, targets = logits.squeeze(-1).double(), targets.double()
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        predicted, targets = outputs.squeeze(-1), targets.double()
         return torch.stack([(predicted - targets).square(), targets, targets.square()], dim=-1)
 
     @staticmethod
@@ -60,8 +60,8 @@ class Pearson(RowSums):
 
     higher_is_better = True
 
-    def numbers(self, logits: Tensor, targets: Tensor) -> Tensor:
-        x, y = logits.squeeze(-1).double(), targets.double()
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        x, y = outputs.squeeze(-1), targets.double()
         return torch.stack([x, y, x.square(), y.square(), x * y], dim=-1)
 
     @staticmethod
@@ -93,8 +93,8 @@ class Spearman(Metric):
 
     def update(self, predicted: Tensor, targets: Tensor) -> None:
         """Add rows, both [B]."""
-        self.predicted.append(predicted.double())
-        self.targets.append(targets.double())
+        self.predicted.append(predicted)
+        self.targets.append(targets)
 
     def compute(self) -> Tensor:
         predicted, targets = (rank_values(dim_zero_cat(each).cpu()) for each in (self.predicted, self.targets))

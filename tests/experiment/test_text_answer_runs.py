@@ -164,7 +164,7 @@ MISFITS = {
     "regression": {
         "loss=[kd]": "choose loss=[regression_mse]",
         "loss=[binary_kd]": "choose loss=[regression_mse]",
-        "loss=[regression_mse] loss.regression_mse.standardize=true": "a single output has no spread",
+        "loss=[regression_mse] loss.regression_mse.standardize=true": "takes away the level of the outputs",
         "loss=[regression_mse] data.target_std=0": "data.target_std=0.0: a number above 0",
         "loss=[regression_mse] hard_loss=effective_number": "EffectiveNumber is for classes",
         "loss=[regression_mse] task.monitor=spearman": "Spearman keeps no rows: choose one of mse",

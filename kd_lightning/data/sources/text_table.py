@@ -21,7 +21,7 @@ from kd_lightning.data.label_targets import RowTargets, check_labels, make_targe
 from kd_lightning.data.labels import LABELED
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import SPLIT_DRAWS, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_groups, draw_latest
-from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, make_label_reader
+from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, REGRESSION, make_label_reader
 from kd_lightning.data.rows.values import check_distinct_columns
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.table import GROUP, Table
@@ -129,7 +129,8 @@ class TextTable:
             KDError: As ``profile_table``.
         """
         label = settings["label"]
-        if settings["labels"] is not None and settings["text"] is not None and label is not None:
+        named = settings["labels"] is not None and settings["text"] is not None and label is not None
+        if named and settings["task"] != REGRESSION:
             return {"num_classes": len(settings["labels"])}
         path, columns = Path(settings["path"]), tuple(label) if isinstance(label, list) else label
         stat = path.stat() if path.is_file() else None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.functional.ranking import pairwise_logistic
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.logits.base import LogitLoss
-from kd_lightning.types import Aligned, OutputKind, Outputs
+from kd_lightning.types import Aligned, Outputs
 
 
 class PairwiseRanking(LogitLoss):
@@ -28,8 +26,6 @@ class PairwiseRanking(LogitLoss):
     Raises:
         ConfigError: ``top`` is not above 0.
     """
-
-    compares: ClassVar[frozenset[OutputKind]] = frozenset({OutputKind.CLASSES, OutputKind.LABELS})
 
     def __init__(self, top: int = 10, weight: float = 1.0, standardize: bool = False) -> None:
         super().__init__("pairwise_ranking", weight, standardize=standardize)
