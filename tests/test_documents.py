@@ -61,6 +61,10 @@ def files_of_the_reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """In the working folder, the files that a reader of the documents has."""
     folder = tmp_path_factory.mktemp("reader")
     write_reviews(folder / "reviews.csv")
+    topics = ["text,topics,urgent,billing", *(f"ticket {n},{'a;b' if n % 2 else 'b'},{n % 2},1" for n in range(20))]
+    (folder / "tickets.csv").write_text("\n".join(topics), encoding="utf-8")
+    ratings = ["text,rating", *(f"snippet {n},{n / 4}" for n in range(20))]
+    (folder / "snippets.csv").write_text("\n".join(ratings), encoding="utf-8")
     (folder / "words.conll").write_text("Rome B-city\nis O\n\nold O\n", encoding="utf-8")
     make_hub_folder(folder / "models" / "MiniLM")
     write_image_folder(folder / "photos", {"red": 3, "blue": 3})

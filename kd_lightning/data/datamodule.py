@@ -56,7 +56,7 @@ class RowsDataset(Dataset[Batch]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         if indices[0] < 0:  # the stand-in batch of a process without rows: see EvaluationBatches
             batch = self.__getitems__([0])
-            return {**batch, "mask": torch.zeros_like(batch["targets"], dtype=torch.bool)}
+            return {**batch, "mask": torch.zeros_like(batch["index"], dtype=torch.bool)}
         rows = torch.tensor(indices, dtype=torch.int64)
         if self.views is None:
             batch = self.collate(self.table, rows)

@@ -44,6 +44,7 @@ from kd_lightning.training.loss_setup import attach_losses
 from kd_lightning.training.precision import with_possible_precision
 from kd_lightning.training.profiling import NoProfiler
 from kd_lightning.training.supervised import SupervisedModule
+from kd_lightning.types import OutputKind
 
 
 class Builder:
@@ -121,6 +122,10 @@ class Builder:
         if (role, soft) not in self._chunked:
             taps = [path for term in self.losses().values() for path, _ in term.taps.values()] if soft else []
             against = why_whole(self.network(role), taps)
+            if self.task.output_kind is not OutputKind.CLASSES:
+                against = (
+                    f"the task's outputs are {self.task.output_kind.value}, and losses by chunks are for a softmax"
+                )
             if soft and self.weighting().learns:
                 against = "weighting that learns takes each loss by itself"
             self._chunked[role, soft] = chunks(self.settings["chunked_loss"], self.task.num_classes, against)

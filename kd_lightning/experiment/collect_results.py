@@ -49,7 +49,7 @@ def results_of(experiment: Experiment, found: Found, command: str) -> dict[str, 
     models = {name: describe_model(stage, records[stage.name]) for name, stage in found.comparison.models.items()}
     rows = {name: found.rows[stage.name] for name, stage in found.comparison.models.items()}
     for name, model in models.items():
-        if name != "teacher":
+        if name != "teacher" and not rows[name]["predicted"].is_floating_point():  # quantities are never quite equal
             agreement = measure_agreement(rows["teacher"], rows[name])
             model["predictions"] = {**model["predictions"], "agreement": agreement}
     tests = {name: model["test"] for name, model in models.items()}
@@ -95,7 +95,7 @@ def describe_model(stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def measure_agreement(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> float:
-    """Share of the counted test positions where both predict the same class."""
+    """Share of the counted test positions (and labels, where there are several) where both predict the same."""
     return float((teacher["predicted"] == student["predicted"]).double().mean())
 
 

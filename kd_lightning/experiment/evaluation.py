@@ -19,7 +19,6 @@ from kd_lightning.store import Entry, publish, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.batched_logits import logits_by_parts
 from kd_lightning.tasks.metrics import RowMetric
-from kd_lightning.tasks.predictions import Predictions
 from kd_lightning.training.fit import QUIET, StageBoard, lightning_is_quiet
 from kd_lightning.training.schedules import Constant
 from kd_lightning.training.supervised import SupervisedModule
@@ -55,7 +54,7 @@ def evaluate_model(
 
     Returns:
         ``{"test", "metrics", "predictions", "latency", "parameters"}``; ``index``, ``sums``, ``counts`` of the monitored
-        metric, and ``predicted``, the class at each counted position.
+        metric, and ``predicted``, the class (labels, quantity) at each counted position.
     """
     with entry.lock(waiting=lambda: board.say("test: another process is at it, waiting")):
         if entry.problem() is not None:
@@ -73,7 +72,7 @@ def publish_evaluation(
     chunked: bool,
 ) -> None:
     """Evaluate on the test split and publish the result."""
-    module, predictions = evaluation_module(network, task, chunked), Predictions()
+    module, predictions = evaluation_module(network, task, chunked), task.predictions()
     module.timed = data.first_test_rows(UNTIMED_ROWS + TIMED_ROWS)
     module.metrics.add_metrics({PREDICTIONS_METRIC: predictions})  # in the same pass over the rows
     tester = trainer(devices=1, strategy="auto", logger=False, default_root_dir=entry.folder, **QUIET)

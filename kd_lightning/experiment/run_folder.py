@@ -78,7 +78,7 @@ def describe_weights(experiment: Experiment, stage: Stage) -> dict[str, Any]:
     """What somebody needs to know to use a weights file elsewhere."""
     settings, dataset = experiment.context.settings, experiment.builder.dataset
     data = settings["data"]
-    columns = {name: data[name] for name in ("text", "text_pair", "label") if isinstance(data.get(name), str)}
+    columns = {name: data[name] for name in ("text", "text_pair", "label") if isinstance(data.get(name), str | list)}
     return {
         "network": redact_settings(settings[stage.role]["model"]),
         "role": stage.role,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
@@ -20,11 +20,17 @@ def average_f1(doubled_hits: Any, involved: Any) -> float:
         involved: [C] how often it is predicted, and how often it is the target, together; or the same share.
 
     Example:
-        >>> average_f1(np.array([2.0, 2.0, 0.0]), np.array([3.0, 4.0, 0.0]))
-        0.5833333333333333
+        >>> average_f1(torch.tensor([2.0, 2.0, 0.0]), torch.tensor([4.0, 8.0, 0.0]))
+        0.375
     """
     there = involved > 0
-    return float((doubled_hits[there] / involved[there]).mean()) if there.any() else 0.0
+    return average_known((doubled_hits[there] / involved[there]).tolist())
+
+
+def average_known(scores: Sequence[float | None]) -> float:
+    """Mean of those that are not None; 0 where all are."""
+    known = [value for value in scores if value is not None]
+    return sum(known) / len(known) if known else 0.0
 
 
 class MacroF1(RowMetric):
@@ -62,7 +68,7 @@ class MacroF1(RowMetric):
 
     @staticmethod
     def finish(mean: Any) -> float:
-        return average_f1(*np.split(mean, 2))
+        return average_f1(*mean.reshape(2, -1))
 
     def rows(self) -> dict[str, Tensor]:
         """As ``RowMetric.rows``, with ``sums`` [N, 2 C] int32: doubled hits of each class, then predictions and targets."""

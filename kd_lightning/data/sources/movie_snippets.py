@@ -43,10 +43,10 @@ class MovieSnippets(TextTable):
     def read_files(self) -> TextRows:
         """All rows, labeled by the sign of their rating."""
         rows = super().read_files()
-        ratings = [float(name) for name in rows.label_names]
+        ratings = [float(str(value)) for value in rows.label_values]
         for row, number in enumerate(rows.labels):
             if ratings[number] == 0:
                 rows.splits[row] = DROPPED
         rows.labels = array("q", (int(ratings[number] > 0) for number in rows.labels))
-        rows.label_names = {NEGATIVE: 0, POSITIVE: 1}
+        rows.label_values = {NEGATIVE: 0, POSITIVE: 1}
         return rows

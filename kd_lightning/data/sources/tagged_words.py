@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from kd_lightning.data.columns import InMemory, Ragged
+from kd_lightning.data.label_targets import check_labels
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_random
 from kd_lightning.data.rows.lines import format_place
 from kd_lightning.data.rows.tagged import read_tagged_rows
 from kd_lightning.data.rows.values import hash_text, order_labels
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
-from kd_lightning.data.sources.text_table import check_choice, check_labels, check_rows_left
+from kd_lightning.data.sources.text_table import check_choice, check_rows_left
 from kd_lightning.data.table import GROUP, WORDS_COLUMN, Table
 from kd_lightning.data.text_rows import TextRows, as_tensor
 from kd_lightning.data.words import join_words
@@ -40,6 +41,7 @@ class TaggedRows(TextRows):
 
     Attributes:
         tags: Number of the tag in ``label_names``; of each word.
+        label_names: Tag -> number, in the order of their first words.
         offsets: The first word of each row, and the number of words.
         first_places: ``path:line`` of the first word of each file and tag, by the split of the file and the tag.
         odd_tags: How many spans begin with an ``I-`` tag.
@@ -48,6 +50,7 @@ class TaggedRows(TextRows):
     def __init__(self, max_words: int | None = None) -> None:
         super().__init__()
         self.tags, self.offsets = array("q"), array("q", [0])
+        self.label_names: dict[str, int] = {}
         self.first_places: dict[tuple[int, str], str] = {}
         self.sentences = self.odd_tags = 0
         self.max_words = max_words
