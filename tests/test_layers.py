@@ -37,18 +37,20 @@ ROOMS = {
     "types": Room(set(), {"torch"}),
     "errors": Room(set(), set()),
     "seeds": Room(set(), set()),
-    "process": Room(set(), {"torch"}),
+    "process": Room({"errors"}, {"torch"}),
     "safety": Room({"errors", "process"}, set()),
     "store": Room({"errors", "safety"}, {"filelock"}),
     "fingerprint": Room({"process"}, set()),
     # The things an experiment is made of.
     "losses": Room({"types", "errors"}, {"torch"}),
-    "models": Room({"errors", "safety", "store"}, {"torch", "safetensors", "transformers", "huggingface_hub"}),
-    "data": Room(
-        {"types", "errors", "seeds", "safety", "store"},
-        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "transformers", "pyarrow"},
+    "models": Room(
+        {"errors", "process", "safety", "store"}, {"torch", "safetensors", "transformers", "huggingface_hub"}
     ),
-    "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics"}),
+    "data": Room(
+        {"types", "errors", "seeds", "process", "safety", "store"},
+        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "transformers", "pyarrow", "PIL"},
+    ),
+    "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics", "numpy"}),
     "teachers": Room({"types", "errors", "process", "store", "models", "tasks"}, {"torch", "numpy"}),
     "training": Room(
         {"types", "errors", "seeds", "process", "safety", "store", "losses", "models", "data", "tasks", "teachers"},

@@ -1,4 +1,4 @@
-"""``kd init FILE``: look at a table of texts and write the experiment that distills on it. Imports no torch."""
+"""``kd init FILE``: look at a table of texts or a folder of images, and write an experiment for it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
 
 INIT_HELP = """\
-kd init FILE [--teacher PATH] [--student NAME] [--text COLUMN] [--label COLUMN] [--name NAME] [--force]
+kd init FILE|FOLDER [--teacher PATH] [--student NAME] [--text COLUMN] [--label COLUMN] [--name NAME] [--force]
 
   kd init reviews.csv                       look at the file, write conf/experiment/reviews.yaml
   kd init reviews.csv --teacher models/big  with a Hugging Face model as the teacher: a folder, or a name of the hub
   kd init train.csv --val val.csv --test test.csv
                                             with files for validation and test
+  kd init photos                            a folder of images: photos/CLASS/*.png or photos/{train,val,test}/CLASS/*.png
 
 FILE is a .csv, .tsv, .jsonl (each also .gz) or .parquet with a text and a label in each row; --text and --label name their
 columns where names and values do not tell. --name is the experiment's name, else the file's; --force replaces a file.
@@ -95,16 +97,31 @@ def run_init_verb(words: list[str]) -> int:
     name = request.name or make_experiment_name(request.file)
     check_experiment_name(name, request.force)
     check_student(request.student)
+    if Path(request.file).is_dir():
+        from kd_lightning.cli.init_images import plan_images  # which imports from here
+
+        text, plan = plan_images(name, request)
+    else:
+        text, plan = plan_table(name, request)
+    target = Path("conf") / "experiment" / f"{name}.yaml"
+    create_config_file(target, text.encode(), request.force)
+    print(f"\n{target}: {describe_trainings(plan, request.teacher is not None)}")
+    print(f"Next: kd run experiment={name}")
+    return 0
+
+
+def plan_table(name: str, request: InitArguments) -> tuple[str, InitPlan]:
+    """Look at the file and say what is in it; the text of the experiment's file, and the sizes of the trainings.
+
+    Raises:
+        KDError: The file cannot be read.
+    """
     profile = profile_table(request.file, request.text, request.label)
     print_profile(profile)
     print_shared_texts(profile, {"train": request.file, "val": request.val, "test": request.test})
     drawn = (request.val is None) + (request.test is None)
     plan = plan_trainings(round(profile.rows * (1 - DRAWN_SHARE * drawn)), request.teacher is not None)
-    target = Path("conf") / "experiment" / f"{name}.yaml"
-    create_config_file(target, write_experiment(name, profile, plan, request).encode(), request.force)
-    print(f"\n{target}: {describe_trainings(plan, request.teacher is not None)}")
-    print(f"Next: kd run experiment={name}")
-    return 0
+    return write_experiment(name, profile, plan, request), plan
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
@@ -138,13 +155,14 @@ def parse_init_arguments(words: list[str]) -> InitArguments:
 
 
 def make_experiment_name(file: str) -> str:
-    """The name of a file as the name of an experiment.
+    """The name of a file or folder as the name of an experiment.
 
     Example:
-        >>> [make_experiment_name(file) for file in ("a/My reviews.v2.csv.gz", "2024.tsv")]
-        ['my_reviews_v2', 'data_2024']
+        >>> [make_experiment_name(file) for file in ("a/My reviews.v2.csv.gz", "2024.tsv", "my photos/")]
+        ['my_reviews_v2', 'data_2024', 'my_photos']
     """
-    stem = re.sub(r"(\.gz)?$", "", Path(file).name.lower()).rpartition(".")[0]
+    whole = re.sub(r"(\.gz)?$", "", os.path.basename(os.path.abspath(file)).lower())
+    stem = whole.rpartition(".")[0] or whole
     name = re.sub(r"[^a-z0-9]+", "_", stem).strip("_")
     return name if name.isidentifier() else f"data_{name}".rstrip("_")
 
@@ -180,14 +198,8 @@ def print_profile(profile: TableProfile) -> None:
     show(f"{profile.path}: {profile.rows:,} rows, columns {', '.join(profile.columns)}")
     show(f"text column   {profile.text} ({profile.text_reason})")
     show(f"label column  {profile.label} ({profile.label_reason})")
-    show(f"classes       {len(profile.labels)}, {profile.imbalance:.3g} rows of the largest for each of the smallest")
-    counts = sorted(profile.label_counts.items(), key=lambda item: -item[1])
-    width = max(len(escape_unprintable(name)) for name, _ in counts[:SHOWN_CLASSES])
-    for name, count in counts[:SHOWN_CLASSES]:
-        print(f"  {escape_unprintable(name):<{width}}  {count:>9,}  {count / profile.rows:6.1%}")
-    if len(counts) > SHOWN_CLASSES:
-        print(f"  and {len(counts) - SHOWN_CLASSES} more")
-    if len(counts) > profile.rows / 2:
+    print_class_counts(profile.label_counts, "rows")
+    if len(profile.label_counts) > profile.rows / 2:
         show(
             f"warning: most rows have a label of their own; if {profile.label} is no label, name another column: --label COLUMN"
         )
@@ -195,6 +207,18 @@ def print_profile(profile: TableProfile) -> None:
     show(f"              {format_lengths(profile.characters, 'characters')}")
     show(f"duplicates    {profile.duplicates:,} (text and label as in an earlier row)")
     show(f"conflicts     {profile.conflicts:,} (text as in an earlier row, another label)")
+
+
+def print_class_counts(label_counts: Mapping[str, int], unit: str) -> None:
+    """How many rows each class has, the largest first."""
+    counts = sorted(label_counts.items(), key=lambda item: -item[1])
+    imbalance = counts[0][1] / counts[-1][1]
+    show(f"classes       {len(counts)}, {imbalance:.3g} {unit} of the largest for each of the smallest")
+    width = max(len(escape_unprintable(name)) for name, _ in counts[:SHOWN_CLASSES])
+    for name, count in counts[:SHOWN_CLASSES]:
+        print(f"  {escape_unprintable(name):<{width}}  {count:>9,}  {count / sum(label_counts.values()):6.1%}")
+    if len(counts) > SHOWN_CLASSES:
+        print(f"  and {len(counts) - SHOWN_CLASSES} more")
 
 
 def format_lengths(lengths: LengthSummary, unit: str) -> str:

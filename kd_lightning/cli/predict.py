@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from kd_lightning.cli.options import parse_words
 from kd_lightning.cli.run_choice import find_finished_run
-from kd_lightning.errors import ConfigError, KDError, did_you_mean
+from kd_lightning.errors import ConfigError, DataFormatError, KDError, did_you_mean
 from kd_lightning.results.report.cells import quote_cell
 from kd_lightning.results.roles import DISTILLED_MODEL
 from kd_lightning.safety.terminal import escape_unprintable
@@ -27,6 +27,7 @@ kd predict RUN INPUT [--model NAME] [--text COLUMN] [--pair COLUMN] [--format cs
   kd predict outputs/runs/RUN new.jsonl       a run's folder, or a job's of a sweep: it may lie anywhere, and needs nothing else
   echo "a fine film" | kd predict last -      standard input: a text in each line, or JSON objects
   kd predict last digits.npz                  a model of arrays: those called inputs
+  kd predict last photos                      a model of images: all below the folder, or one; path, label and score
                                               a model of words: their tags, in the order of the words
 
   --model NAME                teacher, baseline, distilled (the default) or another model of the run
@@ -37,7 +38,7 @@ kd predict RUN INPUT [--model NAME] [--text COLUMN] [--pair COLUMN] [--format cs
   --batch-size N              rows at once; no result depends on it
   --device auto|cpu|cuda
 
-A row that cannot be used, as one without a text, gets no label and a line on standard error.
+A row that cannot be used, as one without a text or a damaged image, gets no label and a line on standard error.
 Exit code: 0 all rows have a label; 1 some have none; 2 the run or the input cannot be read.
 """
 DEVICES = ("auto", "cpu", "cuda")
@@ -126,11 +127,12 @@ def predict_rows_of(request: PredictArguments) -> int:
     model = load_trained_model(request.run, build_node, request.model)
     predictor = Predictor(model, choose_device(request.device), request.batch_size or PREDICTED_AT_ONCE)
     check_all_scores(request, model.reads_words)
-    answer = answer_texts if model.reads_texts else answer_words if model.reads_words else answer_arrays
+    answer_numbers = answer_images if model.reads_images else answer_arrays
+    answer = answer_texts if model.reads_texts else answer_words if model.reads_words else answer_numbers
     answers = answer(predictor, request)
     first = list(islice(answers, 1))  # what is wrong with the input as a whole is said before anything is written
     texts = ["text", *(["text_pair"] if "text_pair" in model.columns else [])]
-    names = texts if model.reads_texts or model.reads_words else ["row"]
+    names = texts if model.reads_texts or model.reads_words else ["path" if model.reads_images else "row"]
     write = ROW_WRITERS[request.format](shown_on(sys.stdout), names, model.labels if request.all_scores else [])
     bad = 0
     for answered in show_count(chain(first, answers)):
@@ -234,6 +236,34 @@ def answer_arrays(predictor: Any, request: PredictArguments) -> Iterator[Answere
         found = predictor.predict_arrays(inputs[start : start + PIECE])
         for number, probabilities in enumerate(found, start):
             yield make_answer({"row": number}, probabilities, predictor.model.labels, request.all_scores)
+
+
+def answer_images(predictor: Any, request: PredictArguments) -> Iterator[Answered]:
+    """Of each image below a folder, in the order of their paths."""
+    import torch
+
+    from kd_lightning.data.image_files import as_text, find_images, read_pixels
+
+    paths, others = find_images(Path(request.source))
+    if others:
+        print_line(f"kd predict: {others} files of {request.source} are no images, and are left out")
+    channels, size, _ = predictor.model.shape
+    for start in range(0, len(paths), PIECE):
+        pixels: dict[Path, Any] = {}
+        for path in paths[start : start + PIECE]:
+            try:
+                pixels[path] = torch.from_numpy(read_pixels(path, size, channels))
+            except DataFormatError as error:
+                print_line(f"kd predict: {error}")
+        found = dict(
+            zip(pixels, predictor.predict_arrays(torch.stack([*pixels.values()])) if pixels else (), strict=True)
+        )
+        for path in paths[start : start + PIECE]:
+            named = {"path": as_text(path)}
+            if path in found:
+                yield make_answer(named, found[path], predictor.model.labels, request.all_scores)
+            else:
+                yield Answered(named, None, None, None)
 
 
 def make_answer(named: dict[str, Any], probabilities: Any, labels: Sequence[str], all_scores: bool) -> Answered:

@@ -136,7 +136,8 @@ def count_confusions(predicted: Tensor, targets: Tensor, classes: int) -> list[l
 
 def list_evaluated_metrics(model: TrainedModel, task: Task) -> list[str]:
     """Names of what ``evaluate_rows`` measures."""
-    return [*task.metrics(), *PREDICTION_SCORES[: 2 if model.reads_texts or model.reads_arrays else 1]]
+    scores = PREDICTION_SCORES[: 2 if model.reads_texts or model.reads_arrays else 1]
+    return list(dict.fromkeys([*task.metrics(), *scores]))
 
 
 def check_metric(name: str, known: list[str]) -> None:

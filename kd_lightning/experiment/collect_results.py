@@ -32,7 +32,7 @@ KEPT_RECORD_KEYS = (
     "seconds",
     "store_key",
     "stage",
-    "throughput",
+    "latency",
     "reused",
 )
 
@@ -71,7 +71,6 @@ def results_of(experiment: Experiment, found: Found, command: str) -> dict[str, 
         **({"labels": names} if (names := experiment.builder.dataset.label_names) else {}),
         **_long_tail(experiment),
         "models": models,
-        "throughput_unit": f"{task.unit}/s",
         "gain_over_baseline": compute_gain(tests["baseline"], tests["distilled"], task.mode),
         "interval": _interval(experiment, rows, "distilled"),
         "gap_interval": _interval(experiment, rows, "teacher"),

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from kd_lightning.data.datamodule import TestedData
 from kd_lightning.errors import ConfigError, DataFormatError, EmptyDatasetError, LabelError
 from kd_lightning.python.caller_state import keep_random_states
 from kd_lightning.seeds import derive_seed
@@ -132,7 +132,7 @@ class LoaderBatches:
                 )
 
 
-class LoaderData(pl.LightningDataModule):
+class LoaderData(TestedData):
     """The loaders of a distillation.
 
     Args:
@@ -153,6 +153,12 @@ class LoaderData(pl.LightningDataModule):
 
     def test_dataloader(self) -> LoaderBatches:
         return self.test
+
+    def first_test_rows(self, count: int) -> list[Batch]:
+        """Of the first batch alone."""
+        first = next(iter(self.test))
+        rows = range(min(count, len(first["index"])))
+        return [{name: tensor[row : row + 1] for name, tensor in first.items()} for row in rows]
 
     def read_example(self) -> Batch:
         """The first batch of ``train``; the others give one, too.

@@ -1,4 +1,4 @@
-"""Metrics that keep one sum and one count for each row of the split.
+"""Metrics that keep one sum, or a few, and one count for each row of the split.
 
 Why rows and not a running mean: the comparison of two models is paired over rows, and a value summed in the order of
 the row's index is the same bit for bit however many processes shared the evaluation.
@@ -20,7 +20,8 @@ from torchmetrics.utilities import dim_zero_cat
 class RowMetric(Metric):
     """Mean of a per-position value over all counted positions of a split, kept by row.
 
-    A subclass gives ``values`` and, if the mean is not the last word, ``finish``.
+    A subclass gives ``values`` and, if the mean is not the last word, ``finish``. One that is no function of a single mean, as
+    an F1 is not, keeps K sums for each row, and ``finish`` gets K means.
     """
 
     full_state_update = False
@@ -39,9 +40,9 @@ class RowMetric(Metric):
         raise NotImplementedError
 
     @staticmethod
-    def finish(mean: float) -> float:
-        """From the mean over positions to the metric."""
-        return mean
+    def finish(mean: Any) -> float:
+        """From the mean over positions, a float, or K of them in an array [K], to the metric."""
+        return float(mean)
 
     def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
         """Add a batch.
@@ -58,7 +59,7 @@ class RowMetric(Metric):
         self.index.append(index)
 
     def rows(self) -> dict[str, Tensor]:
-        """``index`` [N] ascending, ``sums`` [N] float64 and ``counts`` [N] int64 of the rows seen, on the CPU."""
+        """``index`` [N] ascending, ``sums`` [N] or [N, K] float64 and ``counts`` [N] int64 of the rows seen, on the CPU."""
         index = dim_zero_cat(self.index).cpu()
         order = torch.argsort(index, stable=True)
         counts = dim_zero_cat(self.counts).cpu()[order]
@@ -68,8 +69,9 @@ class RowMetric(Metric):
 
     def compute(self) -> Tensor:
         rows = self.rows()
-        count = int(rows["counts"].sum())
-        mean = float(rows["sums"].sum()) / count if count else math.nan
+        count = int(rows["counts"].sum()) or math.nan
+        total = rows["sums"].sum(dim=0)
+        mean = total.numpy() / count if total.dim() else float(total) / count
         return torch.tensor(self.finish(mean), dtype=torch.float64)
 
 

@@ -65,7 +65,11 @@ class PositionTask:
                 f"task.monitor is {monitor!r}, not one of {sorted(metrics)}{did_you_mean(monitor, metrics)}"
             )
         if not isinstance(metrics[monitor], RowMetric):
-            raise ConfigError(f"task.monitor={monitor}: models are compared row by row, so it must be a RowMetric")
+            rows = [name for name, metric in metrics.items() if isinstance(metric, RowMetric)]
+            raise ConfigError(
+                f"task.monitor={monitor}: models are compared row by row, and {type(metrics[monitor]).__name__} keeps no rows: "
+                f"choose one of {', '.join(rows)} (it may stay among task.metrics), or write a RowMetric"
+            )
         self.num_classes = num_classes
         self.monitor = monitor
         self.mode = "max" if metrics[monitor].higher_is_better else "min"

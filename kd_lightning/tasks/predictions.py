@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
@@ -85,4 +86,4 @@ class Predictions(RowMetric):
             return scores
         by_class = score_classes(predicted, targets, classes)
         known = [value for value in by_class["f1"] if value is not None]
-        return {**scores, "macro_f1": sum(known) / len(known), "by_class": by_class}
+        return {**scores, "macro_f1": float(np.mean(known)), "by_class": by_class}

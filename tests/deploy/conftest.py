@@ -9,6 +9,7 @@ import pytest
 
 from tests.deploy.runs import STEPS, FinishedRun, carry_out, write_splits
 from tests.deploy.tiny import write_bert
+from tests.support.images import write_image_folder
 from tests.support.tagging import write_tagged
 
 SMALL = (
@@ -53,6 +54,28 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     )
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def image_files(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """Folders of small colored images, three classes; the folder and the store are gone now."""
+    root = tmp_path_factory.mktemp("image_files")
+    write_image_folder(root / "images", {"red": 30, "green": 30, "blue": 30})
+    data = ("data=image_folder", f"data.path={root}/images", "data.size=8")
+    words = ("task=classification", *data, "teacher=convnet_tiny", "student=convnet_micro", "optimizer.lr=0.05")
+    found = carry_out(root, *words, "teacher.optimizer.lr=0.05", *STEPS, "student.steps=40")
+    shutil.rmtree(root / "images")
+    shutil.rmtree(root / "outputs" / "store")
+    return found
+
+
 @pytest.fixture(scope="session")
 def tagging(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """Taggers of a few steps, whose tokenizers split words differently."""
@@ -69,13 +92,5 @@ def tagging(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
         "student.model.vocab_size=270",
         "student.model.tokenizer.max_length=40",
     )
-    return carry_out(root, *data, *STEPS, *sizes, *vocabularies)
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+    learns = ("student.steps=60", "optimizer.lr=0.05")
+    return carry_out(root, *data, *STEPS, *learns, *sizes, *vocabularies)

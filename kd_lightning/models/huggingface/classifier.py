@@ -25,7 +25,7 @@ class HubClassifier(nn.Module):
     data's order. Else what it knows is of no use, and it has to be trained.
 
     Args:
-        path: Folder of the model, or its name on the hub.
+        path: Folder of the model, ``package:NAME/FOLDER`` = one inside an installed package, or its name on the hub.
         num_classes: C.
         tokenizer: Makes the ids; kept for whoever prepares rows.
         revision: Of a model on the hub: branch, tag or commit; None = the main branch.
