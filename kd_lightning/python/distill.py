@@ -26,6 +26,7 @@ from kd_lightning.python.loaders import LoaderBatches, LoaderData
 from kd_lightning.python.own_losses import build_losses, fit_losses
 from kd_lightning.python.own_networks import borrow_teacher, build_own_task, check_own_networks, count_classes
 from kd_lightning.python.plan import DistillOptions, Plan
+from kd_lightning.python.wording import translate_errors
 from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL
 from kd_lightning.teachers.live import LiveTeacher
 from kd_lightning.training.distillation import DistillationModule
@@ -79,14 +80,17 @@ def distill(
     Raises:
         KDError: An argument makes no sense, or networks, losses and batches do not fit together; names which and the fix.
     """
-    plan = Plan(steps, temperature, alpha, lr, seed, **options)
-    check_own_networks(teacher, student)
-    losses_given = [loss] if isinstance(loss, str | Loss) else list(loss)
-    loaders = [LoaderBatches(train, "train", seed, steps), LoaderBatches(val, "val", seed)]
-    loaders.append(LoaderBatches(val, "val", seed) if test is None else LoaderBatches(test, "test", seed))
-    untrained = copy.deepcopy(student).train()  # now: the teacher, which may share parameters with it, is frozen soon
-    with keep_caller_state(), borrow_teacher(teacher):
-        return train_and_compare(teacher, untrained, LoaderData(*loaders), losses_given, plan, baseline)
+    with translate_errors():
+        plan = Plan(steps, temperature, alpha, lr, seed, **options)
+        check_own_networks(teacher, student)
+        losses_given = [loss] if isinstance(loss, str | Loss) else list(loss)
+        loaders = [LoaderBatches(train, "train", seed, steps), LoaderBatches(val, "val", seed)]
+        loaders.append(LoaderBatches(val, "val", seed) if test is None else LoaderBatches(test, "test", seed))
+        untrained = copy.deepcopy(
+            student
+        ).train()  # now: the teacher, which may share parameters with it, is frozen soon
+        with keep_caller_state(), borrow_teacher(teacher):
+            return train_and_compare(teacher, untrained, LoaderData(*loaders), losses_given, plan, baseline)
 
 
 def train_and_compare(

@@ -12,20 +12,16 @@ from torch import Tensor, nn
 from kd_lightning.experiment.collect_results import compare_rows, measure_agreement
 from kd_lightning.python.findings import Findings
 from kd_lightning.python.loaders import LoaderData
+from kd_lightning.python.wording import translate_advice
 from kd_lightning.results.numbers import format_metric
-from kd_lightning.results.report.gap import BETTER_TEACHER, measure_share_closed
+from kd_lightning.results.report.gap import measure_share_closed
 from kd_lightning.results.report.run.run_files import read_metrics
 from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL
-from kd_lightning.results.statistics.verdict import ONE_SEED_SENTENCE, compute_gain, write_verdict
+from kd_lightning.results.statistics.verdict import compute_gain, write_verdict
 from kd_lightning.tasks.base import Task
 
 TrainingCurve = list[dict[str, float]]
 """What was logged of a training, a row for each step: ``step``, losses and rate, and at validations ``val_...``."""
-IN_PYTHON = {
-    ONE_SEED_SENTENCE: "This is one seed: seed=1, 2, ... shows how much of it is luck.",
-    BETTER_TEACHER: "train it longer, or take a larger one",
-}
-"""Advice for the command line -> for a program."""
 ON_VAL = "Measured on val, which also chose the weights (test=LOADER measures on rows that chose nothing)."
 OTHER_ROWS = "Train gave each student other batches, so part of the difference may be theirs."
 
@@ -115,9 +111,7 @@ def compare_models(models: Mapping[str, ComparedModel], task: Task, data: Loader
         results["interval"] = compare_rows(task, alone.rows, distilled.rows, index)
         results["gap_interval"] = compare_rows(task, alone.rows, teacher.rows, index)
         results["gap_closed"] = measure_share_closed(results, distilled.record["test"])
-        verdict = write_verdict(results)
-        for said, meant in IN_PYTHON.items():
-            verdict = verdict.replace(said, meant)
+        verdict = translate_advice(write_verdict(results))
     else:
         value = format_metric(distilled.record["test"], task.monitor, task.mode)
         verdict = f"Distilled {value} test {task.monitor}; what the teacher is worth, only baseline=True shows."

@@ -10,7 +10,7 @@ from kd_lightning.results.roles import DISTILLED_MODEL, TEACHER_MODEL, list_mode
 if TYPE_CHECKING:
     import pandas
 
-MEASURED = ("parameters", "steps", "best_step", "seconds")
+MEASURED = ("parameters", "latency", "steps", "best_step", "seconds")
 """Columns of the table beside the metrics, as far as they are recorded."""
 INTERVAL_OF = {DISTILLED_MODEL: "interval", TEACHER_MODEL: "gap_interval"}
 """Model -> the interval of its gain over the student alone."""
@@ -42,9 +42,9 @@ class Findings:
     def frame(self) -> pandas.DataFrame:
         """A row for each model, a column for each metric.
 
-        Beside these: ``validation``, the value that chose the weights; parameters, steps and seconds; and for the distilled
-        student and the teacher ``gain_low`` and ``gain_high``, the 95% interval of the gain over the student alone, in the
-        unit of the chosen metric (positive = better).
+        Beside these: ``validation``, the value that chose the weights; ``latency``, milliseconds for a row by itself;
+        parameters, steps and seconds; and for the distilled student and the teacher ``gain_low`` and ``gain_high``, the 95%
+        interval of the gain over the student alone, in the unit of the chosen metric (positive = better).
 
         Raises:
             MissingExtraError: pandas is not installed.

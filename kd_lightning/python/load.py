@@ -14,6 +14,7 @@ from torch import Tensor
 from kd_lightning.cli.predict import DEVICES, check_word, choose_device
 from kd_lightning.cli.run_choice import find_finished_run
 from kd_lightning.config.instantiate import build_node
+from kd_lightning.data.image_files import read_pixels
 from kd_lightning.data.rows.values import parse_text_value
 from kd_lightning.deploy.labeled_rows import check_inputs
 from kd_lightning.deploy.predictor import PREDICTED_AT_ONCE, Predictor
@@ -56,11 +57,11 @@ class LoadedModel(Predictor):
         """The most probable class of each row; of a tagger, the tags of its words.
 
         Args:
-            rows: What the model reads: texts; pairs of texts; rows of words, as lists or as texts that white space parts; or
-                arrays [N, ...] as those that it was trained on.
+            rows: What the model reads: texts; pairs of texts; rows of words, as lists or as texts that white space parts; files
+                of images; or arrays [N, ...] as those that it was trained on (of pixels: bytes, or floats in [0, 1]).
 
         Raises:
-            DataFormatError: A row is something else.
+            DataFormatError: A row is something else, or an image cannot be read.
             EmptyTextError: A row has no text.
             ConfigError: Arrays have another shape than those that the model was trained on.
             SequenceTooLongError: A row of words has more tokens than the model reads.
@@ -97,14 +98,30 @@ class LoadedModel(Predictor):
         return [Prediction(self.model.labels[number], score) for number, score in pairs]
 
     def _read_arrays(self, rows: Any) -> Tensor:
+        if (
+            self.model.reads_images
+            and not isinstance(rows, Tensor)
+            and all(isinstance(row, str | Path) for row in rows)
+        ):
+            return self._read_images([Path(row) for row in rows])
         try:
-            inputs = torch.as_tensor(rows, dtype=torch.float32)
+            inputs = torch.as_tensor(rows)
+            if not (self.model.reads_images and inputs.dtype == torch.uint8):  # bytes of pixels, which its task reads
+                inputs = inputs.float()
         except (TypeError, ValueError, RuntimeError) as error:
             raise DataFormatError(
                 f"the model reads arrays of numbers, [N, ...], and {type(rows).__name__} is none: {take_first_line(error)}"
             ) from error
         check_inputs(self.model, inputs, Path("predict"))
         return inputs
+
+    def _read_images(self, paths: list[Path]) -> Tensor:
+        assert self.model.shape is not None
+        channels, size, _ = self.model.shape
+        pixels = torch.empty(len(paths), *self.model.shape, dtype=torch.uint8)
+        for number, path in enumerate(paths):
+            pixels[number] = torch.from_numpy(read_pixels(path, size, channels))
+        return pixels
 
     def _read_words(self, row: object, number: int) -> list[str]:
         words = row.split() if isinstance(row, str) else row
@@ -166,14 +183,14 @@ def load(
         >>> import tempfile
         >>> import torch
         >>> import kd_lightning as kd
-        >>> result = kd.run(
-        ...     ["experiment=digits", "debug=fast_dev_run", f"outputs={tempfile.mkdtemp()}"]
-        ... )  # doctest: +ELLIPSIS
+        >>> place = tempfile.TemporaryDirectory()
+        >>> words = ["experiment=digits", "debug=fast_dev_run", f"outputs={place.name}"]
+        >>> model = kd.load(kd.run(words).folder)  # doctest: +ELLIPSIS
         split data ...
-        >>> model = kd.load(result.folder)
         >>> images = torch.rand(3, 1, 8, 8)
         >>> model.probabilities(images).shape, [each.label in model.labels for each in model.predict(images)]
         (torch.Size([3, 10]), [True, True, True])
+        >>> place.cleanup()
     """
     chosen = choose_device(check_word("device", device, DEVICES))
     with keep_caller_state():

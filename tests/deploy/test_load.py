@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import kd_lightning as kd
+from kd_lightning.data.image_files import read_pixels
 from kd_lightning.errors import (
     ConfigError,
     DataFormatError,
@@ -23,6 +24,7 @@ from kd_lightning.errors import (
 )
 from tests.deploy.runs import FinishedRun
 from tests.support.cli import kd as command
+from tests.support.images import COLORS, write_image
 
 Capture = pytest.CaptureFixture[str]
 
@@ -84,6 +86,22 @@ def test_arrays(images: FinishedRun, capsys: Capture, tmp_path: Path) -> None:
         model.predict(rows[:, 0])
     with pytest.raises(DataFormatError, match="reads arrays of numbers"):
         model.predict(["a text"])
+
+
+def test_files_of_images_and_their_pixels(image_files: FinishedRun, capsys: Capture, elsewhere: Path) -> None:
+    paths = [write_image(elsewhere / "new" / f"{name}.png", color, seed=7) for name, color in COLORS.items()]
+    model = kd.load(image_files.away, device="cpu")
+    found = model.predict(paths)
+    assert shorten(found) == told_by_command(capsys, image_files.away, Path("new"))
+    assert [each.label for each in found] == list(COLORS)
+    assert model.predict([]) == []
+    pixels = np.stack([read_pixels(path, 8, 3) for path in paths])
+    assert model.predict(pixels) == found
+    as_floats = model.probabilities(torch.from_numpy(pixels).float() / 255)
+    assert torch.equal(as_floats, model.probabilities([str(path) for path in paths]))
+    paths[1].write_bytes(b"")
+    with pytest.raises(DataFormatError, match=r"green.png cannot be read as an image"):
+        model.predict(paths)
 
 
 def test_tags_of_words(tagging: FinishedRun, capsys: Capture, tmp_path: Path) -> None:

@@ -53,7 +53,13 @@ def watch_own_state() -> int:
 
 def run(end: str) -> None:
     """A run that ends so."""
-    words = [*DIGITS, "hydra.job.chdir=true", "+hydra.job.env_set.MINE=1", f"outputs={Path.cwd()}/outputs"]
+    settings = (
+        "hydra.job.chdir=true",
+        "+hydra.job.env_set.MINE=1",
+        "hydra/job_logging=default",
+        "+trainer.benchmark=true",
+    )
+    words = [*DIGITS, *settings, f"outputs={Path.cwd()}/outputs"]
     if end == "done":
         result = kd.run(words)
         assert {parameter.dtype for parameter in result.student.parameters()} == {torch.float32}
