@@ -28,7 +28,7 @@ from kd_lightning.data.image_files import (
 )
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_stratified
-from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
+from kd_lightning.data.source import IMAGES, LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.sources.text_table import check_choice, check_labels, check_rows_left, check_training_labels
 from kd_lightning.data.table import Table
 from kd_lightning.data.text_rows import TextRows, as_tensor
@@ -217,6 +217,7 @@ class ImageFolder:
                 notes.append(f"no {split} image of {escape_unprintable(', '.join(missing))}")
         return {
             LABELS: names,
+            IMAGES: True,
             NOTES: notes,
             "rows": counts,
             "files that are no images": rows.ignored,
