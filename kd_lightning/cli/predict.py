@@ -246,7 +246,7 @@ def answer_images(predictor: Any, request: PredictArguments) -> Iterator[Answere
 
     paths, others = find_images(Path(request.source))
     if others:
-        print_line(f"kd predict: {others} files of {request.source} are no images, and are left out")
+        print_line(f"kd predict: {request.source}: {others} file{'s' * (others > 1)} not read (no image)")
     channels, size, _ = predictor.model.shape
     for start in range(0, len(paths), PIECE):
         pixels: list[Any] = []

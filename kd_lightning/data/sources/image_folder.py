@@ -210,7 +210,7 @@ class ImageFolder:
         if shared:
             notes.append(f"{shared} images stand in two splits (data.duplicates={self.duplicates})")
         if rows.ignored:
-            notes.append(f"{rows.ignored} files or folders in {show_path(self.path)} are no images, and are not read")
+            notes.append(f"{show_path(self.path)}: {rows.ignored} file{'s' * (rows.ignored > 1)} not read (no image)")
         for split in ("val", "test"):
             missing = [name for name in names if counts["train"][name] and not counts[split][name]]
             if missing:
