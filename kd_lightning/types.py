@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +22,14 @@ HOST_INDEX = "index_on_host"
 """The key of ``index`` as it was before the batch went to a GPU: who needs the numbers there need not wait for them."""
 ATTENTION_MASK = "attention_mask"
 """The key of [B, T] bool beside padded inputs, True = no padding."""
+
+
+class OutputKind(Enum):
+    """What the C outputs of a network at a position are: which losses can compare them, and which targets there are."""
+
+    CLASSES = "classes that exclude each other"
+    LABELS = "labels that do not exclude each other"
+    QUANTITIES = "quantities"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.config.old_words import refuse_old_words
 from kd_lightning.config.settings_checks import check_settings
 from kd_lightning.config.shorthands import expand_files
-from kd_lightning.errors import KDError
+from kd_lightning.errors import KDError, MissingExtraError
 from tests.support.cli import settings_of
 from tests.support.hub import make_hub_folder, write_reviews
 from tests.support.images import write_image_folder
@@ -61,6 +61,10 @@ def files_of_the_reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """In the working folder, the files that a reader of the documents has."""
     folder = tmp_path_factory.mktemp("reader")
     write_reviews(folder / "reviews.csv")
+    topics = ["text,topics,urgent,billing", *(f"ticket {n},{'a;b' if n % 2 else 'b'},{n % 2},1" for n in range(20))]
+    (folder / "tickets.csv").write_text("\n".join(topics), encoding="utf-8")
+    ratings = ["text,rating", *(f"snippet {n},{n / 4}" for n in range(20))]
+    (folder / "snippets.csv").write_text("\n".join(ratings), encoding="utf-8")
     (folder / "words.conll").write_text("Rome B-city\nis O\n\nold O\n", encoding="utf-8")
     make_hub_folder(folder / "models" / "MiniLM")
     write_image_folder(folder / "photos", {"red": 3, "blue": 3})
@@ -228,7 +232,12 @@ def accept(words: Iterable[str]) -> None:
 
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
 def test_every_run_is_accepted(words: tuple[str, ...]) -> None:
-    accept(words)
+    try:
+        accept(words)
+    except MissingExtraError as error:  # of a pretrained model, whose package no extra of ours brings
+        if "--no-deps" not in str(error):
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(

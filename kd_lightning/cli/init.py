@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kd_lightning.cli.config_files import create_config_file
+from kd_lightning.cli.init_display import print_profile, print_shared_texts
+from kd_lightning.cli.predict import check_word
 from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.resolution import escape_node
-from kd_lightning.data.table_profile import LengthSummary, TableProfile, count_shared_texts, profile_table
+from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, MULTI_LABEL
+from kd_lightning.data.table_profile import TableProfile, profile_table
 from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
 
 INIT_HELP = """\
-kd init FILE|FOLDER [--teacher PATH] [--student NAME] [--text COLUMN] [--label COLUMN] [--name NAME] [--force]
+kd init FILE|FOLDER [--task NAME] [--teacher PATH] [--student NAME] [--text COLUMN] [--label COLUMN] [--name NAME] [--force]
 
   kd init reviews.csv                       look at the file, write conf/experiment/reviews.yaml
   kd init reviews.csv --teacher models/big  with a Hugging Face model as the teacher: a folder, or a name of the hub
   kd init train.csv --val val.csv --test test.csv
                                             with files for validation and test
   kd init photos                            a folder of images: photos/CLASS/*.png or photos/{train,val,test}/CLASS/*.png
+  kd init tickets.csv --task multi_label --label topics --separator "|"
+                                            several labels a row, in one column, or of 0 and 1: --label urgent,billing
+  kd init snippets.csv --task regression --label rating
+                                            a number for each text
 
 FILE is a .csv, .tsv, .jsonl (each also .gz) or .parquet with a text and a label in each row; --text and --label name their
 columns where names and values do not tell. --name is the experiment's name, else the file's; --force replaces a file.
@@ -38,6 +43,8 @@ INIT_OPTIONS = {
     "--student": "bilstm",
     "--text": "review",
     "--label": "stars",
+    "--task": "multi_label",
+    "--separator": ";",
     "--val": "val.csv",
     "--test": "test.csv",
     "--name": "reviews",
@@ -49,7 +56,8 @@ PRETRAINED_RATE, OWN_RATE, STUDENT_RATE = "0.00005", "0.001", "0.003"
 """Learning rates: usual ones for fine-tuning, and for small networks from scratch."""
 DEFAULT_STUDENT, OWN_TEACHER, PRETRAINED_TEACHER = "bilstm", "text_transformer", "hf"
 """Choices of the group ``model``."""
-SHOWN_CLASSES = 20
+INIT_LOSSES = {"text_classification": "kd", "multi_label": "binary_kd", "regression": "regression_mse"}
+"""Task -> the loss to begin with."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class InitArguments:
     student: str | None = None
     text: str | None = None
     label: str | None = None
+    task: str = "text_classification"
+    separator: str = LABEL_SEPARATOR
     val: str | None = None
     test: str | None = None
     name: str | None = None
@@ -116,7 +126,10 @@ def plan_table(name: str, request: InitArguments) -> tuple[str, InitPlan]:
     Raises:
         KDError: The file cannot be read.
     """
-    profile = profile_table(request.file, request.text, request.label)
+    check_word("--task", request.task, INIT_LOSSES)
+    several = request.task == MULTI_LABEL and "," in (request.label or "")
+    label = (request.label or "").split(",") if several else request.label
+    profile = profile_table(request.file, request.text, label, task=request.task, separator=request.separator)
     print_profile(profile)
     print_shared_texts(profile, {"train": request.file, "val": request.val, "test": request.test})
     drawn = (request.val is None) + (request.test is None)
@@ -190,70 +203,6 @@ def check_student(student: str | None) -> None:
         raise KDError(f"--student {student}: no such model{did_you_mean(student, models)} (see kd ls model)")
 
 
-# -- what is printed --------------------------------------------------------------------------------------------------
-
-
-def print_profile(profile: TableProfile) -> None:
-    """What is in the file."""
-    show(f"{profile.path}: {profile.rows:,} rows, columns {', '.join(profile.columns)}")
-    show(f"text column   {profile.text} ({profile.text_reason})")
-    show(f"label column  {profile.label} ({profile.label_reason})")
-    print_class_counts(profile.label_counts, "rows")
-    if len(profile.label_counts) > profile.rows / 2:
-        show(
-            f"warning: most rows have a label of their own; if {profile.label} is no label, name another column: --label COLUMN"
-        )
-    show(f"lengths       {format_lengths(profile.words, 'words')}")
-    show(f"              {format_lengths(profile.characters, 'characters')}")
-    show(f"duplicates    {profile.duplicates:,} (text and label as in an earlier row)")
-    show(f"conflicts     {profile.conflicts:,} (text as in an earlier row, another label)")
-
-
-def print_class_counts(label_counts: Mapping[str, int], unit: str) -> None:
-    """How many rows each class has, the largest first."""
-    counts = sorted(label_counts.items(), key=lambda item: -item[1])
-    imbalance = counts[0][1] / counts[-1][1]
-    show(f"classes       {len(counts)}, {imbalance:.3g} {unit} of the largest for each of the smallest")
-    width = max(len(escape_unprintable(name)) for name, _ in counts[:SHOWN_CLASSES])
-    for name, count in counts[:SHOWN_CLASSES]:
-        print(f"  {escape_unprintable(name):<{width}}  {count:>9,}  {count / sum(label_counts.values()):6.1%}")
-    if len(counts) > SHOWN_CLASSES:
-        print(f"  and {len(counts) - SHOWN_CLASSES} more")
-
-
-def format_lengths(lengths: LengthSummary, unit: str) -> str:
-    """In the middle, of most texts, of the longest."""
-    return f"{lengths.median:,} {unit} in the middle, 95 % up to {lengths.most:,}, the longest {lengths.longest:,}"
-
-
-def print_shared_texts(profile: TableProfile, files: dict[str, str | None]) -> None:
-    """How many rows of each file stand in a file that is evaluated later.
-
-    Args:
-        profile: Of the training rows.
-        files: Split -> its file, or None, in order.
-    """
-    given = [(split, file) for split, file in files.items() if file is not None]
-    for (split, file), (later, other) in itertools.combinations(given, 2):
-        count = count_shared_texts(file, other, profile.text)
-        show(f"leakage       {count:,} ({split} rows whose text is in {later}; data.duplicates=drop leaves them out)")
-
-
-def describe_trainings(plan: InitPlan, pretrained: bool) -> str:
-    """The steps, and the rule that they come from."""
-    rule = f"{EPOCHS} epochs, between {LEAST_STEPS} and {MOST_STEPS} steps"
-    teacher = f"{PRETRAINED_EPOCHS} epochs, at least {PRETRAINED_LEAST} steps" if pretrained else rule
-    return (
-        f"an epoch has {plan.epoch:,} steps of {plan.batch_size} rows; teacher {plan.teacher_steps:,} steps ({teacher}), "
-        f"student {plan.student_steps:,} ({rule})"
-    )
-
-
-def show(line: str) -> None:
-    """Print a line with what a file says in it."""
-    print(escape_unprintable(line))
-
-
 # -- what is written --------------------------------------------------------------------------------------------------
 
 
@@ -274,10 +223,27 @@ def plan_trainings(rows: int, pretrained: bool) -> InitPlan:
     return InitPlan(batch_size, epoch, max(PRETRAINED_EPOCHS * epoch, PRETRAINED_LEAST) if pretrained else steps, steps)
 
 
+def describe_trainings(plan: InitPlan, pretrained: bool) -> str:
+    """The steps, and the rule that they come from."""
+    rule = f"{EPOCHS} epochs, between {LEAST_STEPS} and {MOST_STEPS} steps"
+    teacher = f"{PRETRAINED_EPOCHS} epochs, at least {PRETRAINED_LEAST} steps" if pretrained else rule
+    return (
+        f"an epoch has {plan.epoch:,} steps of {plan.batch_size} rows; teacher {plan.teacher_steps:,} steps ({teacher}), "
+        f"student {plan.student_steps:,} ({rule})"
+    )
+
+
 def write_experiment(name: str, profile: TableProfile, plan: InitPlan, request: InitArguments) -> str:
     """The text of the experiment's file."""
     teacher, rate = (OWN_TEACHER, OWN_RATE) if request.teacher is None else (PRETRAINED_TEACHER, PRETRAINED_RATE)
-    data: dict[str, str | int] = {"path": relative_to_here(request.file), "text": profile.text, "label": profile.label}
+    label = profile.label if isinstance(profile.label, str) else list(profile.label)
+    data: dict[str, str | int | list[str]] = {
+        "path": relative_to_here(request.file),
+        "text": profile.text,
+        "label": label,
+    }
+    if request.separator != LABEL_SEPARATOR:
+        data["label_separator"] = request.separator
     data |= {
         f"{split}_path": relative_to_here(file)
         for split, file in (("val", request.val), ("test", request.test))
@@ -286,15 +252,18 @@ def write_experiment(name: str, profile: TableProfile, plan: InitPlan, request: 
     data["batch_size"] = plan.batch_size
     model = "" if request.teacher is None else f"model: {{path: {quote(locate_teacher_model(request.teacher))}}}, "
     settings = ", ".join(f"{key}: {quote(value)}" for key, value in data.items())
+    described = "with a number each" if profile.numbers is not None else f"of {len(profile.labels)} classes"
+    loss = INIT_LOSSES[request.task]
     return f"""\
 # @package _global_
 # kd run experiment={name}
-# {escape_unprintable(profile.path.name)}: {profile.rows:,} texts of {len(profile.labels)} classes.
+# {escape_unprintable(profile.path.name)}: {profile.rows:,} texts {described}.
 defaults:
-  - override /task: text_classification
+  - override /task: {request.task}
   - override /data: table
   - override /model@teacher.model: {teacher}
   - override /model@student.model: {request.student or DEFAULT_STUDENT}
+  - override /loss: [{loss}]
   - override /teacher_outputs: auto
 data: {{{settings}}}
 teacher: {{{model}optimizer: {{lr: {rate}}}, steps: {plan.teacher_steps}}}
@@ -302,7 +271,7 @@ student: {{optimizer: {{lr: {STUDENT_RATE}}}, steps: {plan.student_steps}, pretr
 """
 
 
-def quote(value: str | int) -> str:
+def quote(value: str | int | list[str]) -> str:
     """A value in YAML that stays as it is: text in quotes, and no ``${`` that would be resolved."""
     return json.dumps(escape_node(value), ensure_ascii=False)
 

@@ -9,11 +9,10 @@ from kd_lightning.cli.init import (
     InitArguments,
     InitPlan,
     plan_trainings,
-    print_class_counts,
     quote,
     relative_to_here,
-    show,
 )
+from kd_lightning.cli.init_display import print_class_counts, show
 from kd_lightning.data.image_profile import ImageProfile, profile_images
 from kd_lightning.errors import KDError
 from kd_lightning.safety.terminal import escape_unprintable
@@ -24,7 +23,7 @@ IMAGE_TEACHER, IMAGE_STUDENT = "resnet_small", "convnet_tiny"
 """Choices of the group ``model``."""
 IMAGE_TEACHER_RATE, IMAGE_STUDENT_RATE = "0.005", "0.03"
 """Learning rates, as in ``conf/experiment/images.yaml``."""
-OF_TABLES = ("teacher", "text", "label", "val", "test")
+OF_TABLES = ("task", "teacher", "text", "label", "separator", "val", "test")
 """Options that a folder of images has no use for."""
 
 
@@ -35,7 +34,7 @@ def plan_images(name: str, request: InitArguments) -> tuple[str, InitPlan]:
         KDError: An option is of tables alone, or the folder cannot be read.
     """
     for option in OF_TABLES:
-        if getattr(request, option) is not None:
+        if getattr(request, option) != getattr(InitArguments, option):
             raise KDError(f"--{option} is for tables of texts, and {request.file} is a folder: leave it out")
     profile = profile_images(Path(request.file))
     print_image_profile(profile)
@@ -54,7 +53,7 @@ def print_image_profile(profile: ImageProfile) -> None:
     """What is in the folder."""
     counts = ", ".join(f"{split} {count:,}" for split, count in profile.split_counts.items())
     show(f"{profile.path}: {profile.images:,} images" + (f" ({counts})" if profile.in_splits else ""))
-    print_class_counts(profile.label_counts, "images")
+    print_class_counts(profile.label_counts, "images", profile.images)
     smallest, largest = (f"{width:,} x {height:,}" for width, height in (profile.smallest, profile.largest))
     show(f"sizes         {smallest} to {largest} pixels, the shorter side {profile.median_side:,} in the middle")
     show(f"duplicates    {profile.duplicates:,} (copies of an earlier file)")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from kd_lightning.cli.options import parse_words
+from kd_lightning.cli.predict_output import ROW_WRITERS, Answered, show_count, shown_on
 from kd_lightning.cli.run_choice import find_finished_run
 from kd_lightning.errors import ConfigError, DataFormatError, KDError, did_you_mean
-from kd_lightning.results.report.cells import quote_cell
 from kd_lightning.results.roles import DISTILLED_MODEL
-from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.safety.verbs import DEFECT, OK, print_line
 
 PREDICT_HELP = """\
@@ -34,6 +30,8 @@ kd predict RUN INPUT [--model NAME] [--text COLUMN] [--pair COLUMN] [--format cs
   --text COLUMN               column of the texts; otherwise the one trained on, or a guess
   --pair COLUMN               column of the second texts, for models of pairs
   --format csv|tsv|jsonl      of the output; in csv and tsv, text that a spreadsheet would run begins with an apostrophe
+                              several labels a row stand with their scores in one cell each, parted by ; (jsonl: lists); a
+                              model of numbers writes text and value
   --all                       a score for each class: score_CLASS
   --batch-size N              rows at once; no result depends on it
   --device auto|cpu|cuda
@@ -42,6 +40,8 @@ A row that cannot be used, as one without a text or a damaged image, gets no lab
 Exit code: 0 all rows have a label; 1 some have none; 2 the run or the input cannot be read.
 """
 DEVICES = ("auto", "cpu", "cuda")
+LABEL_HEADS, VALUE_HEAD = ["label", "score"], "value"
+LIKELIER_THAN_NOT = 0.5
 PIECE = 1024
 """Rows that are read before the first of them is written."""
 
@@ -59,16 +59,6 @@ class PredictArguments:
     format: str
     all_scores: bool
     device: str
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A row of the output: what names it, its class and scores; without a label if it could not be used."""
-
-    named: dict[str, Any]
-    label: str | None
-    score: float | None
-    scores: Sequence[float] | None
 
 
 def run_predict_verb(words: list[str]) -> int:
@@ -126,14 +116,15 @@ def predict_rows_of(request: PredictArguments) -> int:
 
     model = load_trained_model(request.run, build_node, request.model)
     predictor = Predictor(model, choose_device(request.device), request.batch_size or PREDICTED_AT_ONCE)
-    check_all_scores(request, model.reads_words)
+    check_all_scores(request, model.reads_words, model.says_quantities)
     answer_numbers = answer_images if model.reads_images else answer_arrays
     answer = answer_texts if model.reads_texts else answer_words if model.reads_words else answer_numbers
     answers = answer(predictor, request)
     first = list(islice(answers, 1))  # what is wrong with the input as a whole is said before anything is written
     texts = ["text", *(["text_pair"] if "text_pair" in model.columns else [])]
     names = texts if model.reads_texts or model.reads_words else ["path" if model.reads_images else "row"]
-    write = ROW_WRITERS[request.format](shown_on(sys.stdout), names, model.labels if request.all_scores else [])
+    heads = [VALUE_HEAD] if model.says_quantities else LABEL_HEADS
+    write = ROW_WRITERS[request.format](shown_on(sys.stdout), names, heads, model.labels if request.all_scores else [])
     bad = 0
     for answered in show_count(chain(first, answers)):
         write(answered)
@@ -157,14 +148,16 @@ def choose_device(word: str) -> str:
     return "cuda" if there and word != "cpu" else "cpu"
 
 
-def check_all_scores(request: PredictArguments, reads_words: bool) -> None:
+def check_all_scores(request: PredictArguments, reads_words: bool, quantities: bool) -> None:
     """``--all`` is for models that give a row one class.
 
     Raises:
-        ConfigError: The model tags words.
+        ConfigError: The model tags words, or says quantities.
     """
     if request.all_scores and reads_words:
         raise ConfigError("--all: the model gives a tag to each word, not one class to a row: leave it out")
+    if request.all_scores and quantities:
+        raise ConfigError("--all: the model gives a number to each row, and no classes: leave it out")
 
 
 def read_input_texts(predictor: Any, request: PredictArguments) -> Iterator[Any]:
@@ -219,7 +212,7 @@ def answer_texts(predictor: Any, request: PredictArguments) -> Iterator[Answered
                 print_line(f"kd predict: {row.problem}")
                 yield Answered(shown, None, None, None)
             else:
-                yield make_answer(shown, next(found), predictor.model.labels, request.all_scores)
+                yield make_answer(shown, next(found), predictor.model, request.all_scores)
 
 
 def answer_arrays(predictor: Any, request: PredictArguments) -> Iterator[Answered]:
@@ -235,7 +228,7 @@ def answer_arrays(predictor: Any, request: PredictArguments) -> Iterator[Answere
     for start in range(0, len(inputs), PIECE):
         found = predictor.predict_arrays(inputs[start : start + PIECE])
         for number, probabilities in enumerate(found, start):
-            yield make_answer({"row": number}, probabilities, predictor.model.labels, request.all_scores)
+            yield make_answer({"row": number}, probabilities, predictor.model, request.all_scores)
 
 
 def answer_images(predictor: Any, request: PredictArguments) -> Iterator[Answered]:
@@ -263,82 +256,18 @@ def answer_images(predictor: Any, request: PredictArguments) -> Iterator[Answere
             if each is None:
                 yield Answered(named, None, None, None)
             else:
-                yield make_answer(named, next(found), predictor.model.labels, request.all_scores)
+                yield make_answer(named, next(found), predictor.model, request.all_scores)
 
 
-def make_answer(named: dict[str, Any], probabilities: Any, labels: Sequence[str], all_scores: bool) -> Answered:
-    """The most probable class, the first of equal ones, and its probability."""
-    number = int(probabilities.max(dim=-1).indices)
+def make_answer(named: dict[str, Any], probabilities: Any, model: Any, all_scores: bool) -> Answered:
+    """The most probable class, the first of equal ones, and its probability; the labels likelier than not; or a quantity."""
     # The shortest digits that stand for the float32, not all those of the float64 beside it.
-    scores = [float(str(value)) for value in (probabilities if all_scores else probabilities[[number]]).numpy()]
-    return Answered(named, labels[number], scores[number if all_scores else 0], scores if all_scores else None)
-
-
-# -- output -----------------------------------------------------------------------------------------------------------
-
-
-class EscapedOutput:
-    """A terminal, which obeys control characters in texts that it is shown; a file or a pipe gets what it is given."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        """Write what can be shown."""
-        return self.stream.write(escape_unprintable(text.replace("\r\n", "\n"), lines=True))
-
-
-def shown_on(stream: TextIO) -> Any:
-    """What rows are written to: in UTF-8, whatever the terminal's language, so that no character is lost."""
-    if not stream.isatty() and isinstance(stream, TextIOWrapper):
-        stream.reconfigure(encoding="utf-8")
-    return EscapedOutput(stream) if stream.isatty() else stream
-
-
-def delimited_writer(delimiter: str) -> Callable[[Any, list[str], list[str]], Callable[[Answered], None]]:
-    """Makes a writer of rows with a header."""
-
-    def begin(stream: Any, names: list[str], classes: list[str]) -> Callable[[Answered], None]:
-        writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
-        writer.writerow([*names, "label", "score", *(f"score_{name}" for name in classes)])
-        empty = [""] * len(classes)
-
-        def write(row: Answered) -> None:
-            named = map(quote_cell, (*row.named.values(), row.label))
-            writer.writerow([*named, row.score, *(row.scores if row.scores is not None else empty)])
-
-        return write
-
-    return begin
-
-
-def begin_json_lines(stream: Any, names: list[str], classes: list[str]) -> Callable[[Answered], None]:
-    """A writer of rows, one object in each line."""
-
-    def write(row: Answered) -> None:
-        found = {**row.named, "label": row.label, "score": row.score}
-        for number, name in enumerate(classes):
-            found[f"score_{name}"] = row.scores[number] if row.scores is not None else None
-        stream.write(json.dumps(found, ensure_ascii=False) + "\n")
-
-    return write
-
-
-ROW_WRITERS = {"csv": delimited_writer(","), "tsv": delimited_writer("\t"), "jsonl": begin_json_lines}
-"""``--format`` -> makes what writes rows, of a stream, the names before the label, and the classes whose scores are wanted."""
-
-
-def show_count(rows: Iterable[Answered]) -> Iterator[Answered]:
-    """The rows, counted on standard error where somebody watches that alone."""
-    if not sys.stderr.isatty() or sys.stdout.isatty():
-        yield from rows
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed} rows"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("rows", total=None)
-        for row in rows:
-            yield row
-            progress.advance(task)
+    scores = [float(str(value)) for value in probabilities.numpy()]
+    kept = scores if all_scores else None
+    if model.says_quantities:
+        return Answered(named, scores[0], None, None)
+    if model.says_labels:
+        chosen = [number for number, score in enumerate(scores) if score > LIKELIER_THAN_NOT]
+        return Answered(named, [model.labels[number] for number in chosen], [scores[number] for number in chosen], kept)
+    number = int(probabilities.max(dim=-1).indices)
+    return Answered(named, model.labels[number], scores[number], kept)

@@ -12,42 +12,45 @@ from kd_lightning.data.table import RAW_COLUMNS, Table
 from kd_lightning.errors import LabelError, TableError, VocabMismatchError
 
 
-def check_split(split: str, table: Table, num_classes: int, tokens: bool) -> None:
-    """Every counted target is a class, and every input token one of the vocabulary.
+def check_split(split: str, table: Table, num_classes: int | None, tokens: bool) -> None:
+    """Every counted target is a class, or a quantity, and every input token one of the vocabulary.
 
     Args:
         split: Its name, for messages.
         table: Its rows, one at least.
-        num_classes: C.
-        tokens: Inputs are token ids.
+        num_classes: C; None = targets are quantities.
+        tokens: Inputs are token ids, of a vocabulary of C.
 
     Raises:
-        LabelError: A target that counts is not an integer in [0, C), or none counts.
+        LabelError: A target that counts is not an integer in [0, C), or no finite quantity, or none counts.
         TableError: A column is missing, or the mask does not fit the targets.
         VocabMismatchError: An input token is not in [0, C).
     """
     if not any(name in table for name in RAW_COLUMNS):
         table.column("inputs")
     check_targets(split, table, num_classes)
-    if tokens:
+    if tokens and num_classes is not None:
         check_tokens(split, table, num_classes)
 
 
-def check_targets(split: str, table: Table, num_classes: int) -> None:
+def check_targets(split: str, table: Table, num_classes: int | None) -> None:
     """See ``check_split``."""
     dtype = table.column("targets").dtype
-    if dtype.is_floating_point:
+    if dtype.is_floating_point and num_classes is not None:
         raise LabelError(f"{split} targets are {dtype}: class numbers are integers in [0, {num_classes})")
+    if num_classes is None and not dtype.is_floating_point:
+        raise LabelError(f"{split} targets are {dtype}: the task asks for quantities, floating-point numbers")
     counts = False
     for first, chunk in table.chunks(*target_column_names(table)):
         targets, mask = align_mask(split, first, chunk)
-        bad = mask & ((targets < 0) | (targets >= num_classes))
+        bad = mask & (~targets.isfinite() if num_classes is None else (targets < 0) | (targets >= num_classes))
         if bad.any():
             where = bad.nonzero()[0].tolist()
-            value = int(targets[tuple(where)])
+            value = targets[tuple(where)].item()
             raw = chunk["targets"]
             row = first + (raw.row_of(where[0]) if isinstance(raw, RaggedRows) else where[0])
-            raise LabelError(f"{split} row {row} has target {value}, allowed are 0 to {num_classes - 1}")
+            allowed = "finite numbers" if num_classes is None else f"0 to {num_classes - 1}"
+            raise LabelError(f"{split} row {row} has target {value}, allowed are {allowed}")
         counts = counts or bool(mask.any())
     if not counts:
         raise LabelError(f"no position of the {split} split counts: its mask is False everywhere")

@@ -56,7 +56,7 @@ class RowsDataset(Dataset[Batch]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         if indices[0] < 0:  # the stand-in batch of a process without rows: see EvaluationBatches
             batch = self.__getitems__([0])
-            return {**batch, "mask": torch.zeros_like(batch["targets"], dtype=torch.bool)}
+            return {**batch, "mask": torch.zeros_like(batch["index"], dtype=torch.bool)}
         rows = torch.tensor(indices, dtype=torch.int64)
         if self.views is None:
             batch = self.collate(self.table, rows)
@@ -67,7 +67,15 @@ class RowsDataset(Dataset[Batch]):
         return batch
 
 
-class ExperimentData(pl.LightningDataModule):
+class TestedData(pl.LightningDataModule):
+    """Rows that models are tested on."""
+
+    def first_test_rows(self, count: int) -> list[Batch]:
+        """The first ``count`` rows of the test split, or all if it has fewer, each a batch of its own."""
+        raise NotImplementedError
+
+
+class ExperimentData(TestedData):
     """Train, validation and test loaders of one stage.
 
     The budget is optimizer steps: the training loader is one pass of exactly ``steps`` batches over an endless stream
@@ -159,6 +167,10 @@ class ExperimentData(pl.LightningDataModule):
 
     def test_dataloader(self) -> Loader:
         return self._evaluation("test")
+
+    def first_test_rows(self, count: int) -> list[Batch]:
+        rows = RowsDataset(self.prepared.splits["test"], self.collate, self.channels_last)
+        return [rows.__getitems__([row]) for row in range(min(count, len(rows)))]
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         # Lightning's own way searches whatever a batch may be; ours is a flat dict. Pinned rows need no waiting for.

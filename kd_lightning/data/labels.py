@@ -42,7 +42,7 @@ def class_rows(table: Table, num_classes: int) -> Tensor:
         num_classes: C.
 
     Returns:
-        [C] int64.
+        [C] int64; 0 where targets are quantities.
 
     Example:
         >>> flags = torch.tensor([True, True, False, True])
@@ -50,6 +50,8 @@ def class_rows(table: Table, num_classes: int) -> Tensor:
         tensor([1, 0, 2, 0])
     """
     counts = torch.zeros(num_classes, dtype=torch.int64)
+    if table.column("targets").dtype.is_floating_point:
+        return counts
     for targets in readable_targets(table):
         counts += torch.bincount(targets, minlength=num_classes)
     return counts
@@ -80,7 +82,7 @@ def flag_labeled_rows(table: Table, count: int | None, seed: int) -> Tensor | No
 def has_one_class_each(table: Table) -> bool:
     """A row has one target, and no sequence of them."""
     column = table.column("targets")
-    return not isinstance(column, Ragged) and column.row_shape == ()
+    return not isinstance(column, Ragged) and column.row_shape == () and not column.dtype.is_floating_point
 
 
 def labeled_rows(targets: Tensor, count: int, seed: int) -> Tensor:

@@ -50,12 +50,15 @@ class Prepared:
                 _update_digest(digest, f"{split} {name}", column)
         return digest.hexdigest()
 
-    def check(self, num_classes: int) -> None:
+    def check(self, num_classes: int | None) -> None:
         """Every split has rows, and every counted target is a class.
+
+        Args:
+            num_classes: How many; None = targets are quantities.
 
         Raises:
             EmptyDatasetError: A split is missing or has no rows.
-            LabelError: A target that counts is not an integer in [0, num_classes).
+            LabelError: A target that counts is not an integer in [0, num_classes), or no finite quantity.
             TableError: A column is missing, or a mask does not fit the targets.
             VocabMismatchError: An input token is outside the vocabulary.
         """

@@ -31,7 +31,7 @@ class ColumnChoice:
 
     columns: tuple[str, ...]
     text: str
-    label: str
+    label: str | Sequence[str]
     text_reason: str
     label_reason: str
 
@@ -71,7 +71,7 @@ class ColumnValues:
 def choose_columns(
     path: str | Path,
     text: str | None = None,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     pair: str | None = None,
     delimiter: str | None = None,
 ) -> ColumnChoice:
@@ -80,7 +80,7 @@ def choose_columns(
     Args:
         path: The file.
         text: The text column; None = a guess.
-        label: The label column; None = a guess.
+        label: The label column, or several; None = a guess.
         pair: The column of second texts, which is never guessed.
         delimiter: As in ``read_rows``.
 
@@ -91,19 +91,22 @@ def choose_columns(
     rows = read_rows(path, delimiter)
     first = next(rows)
     columns = tuple(first[1])
-    for setting, name in (("data.text", text), ("data.label", label), ("data.text_pair", pair)):
+    labels = [label] if label is None or isinstance(label, str) else label
+    named = {"data.text": text, "data.text_pair": pair}
+    named |= {"data.label" if len(labels) == 1 else f"data.label[{i}]": name for i, name in enumerate(labels)}
+    for setting, name in named.items():
         if name is not None:
             require_column(name, columns, setting, path)
-    check_distinct_columns({"data.text": text, "data.label": label, "data.text_pair": pair})
+    check_distinct_columns(named)
     text_reason = label_reason = "as given"
     if text is None:
-        text, text_reason = find_known_name(columns, TEXT_NAMES, (label, pair)), "by its name"
+        text, text_reason = find_known_name(columns, TEXT_NAMES, (*labels, pair)), "by its name"
     if label is None:
         label, label_reason = find_known_name(columns, LABEL_NAMES, (text, pair)), "by its name"
     if text is None or label is None:
         count, values = measure_columns(chain([first], rows))
         if text is None:
-            text, text_reason = guess_text(values, (label, pair)), "it has the longest texts"
+            text, text_reason = guess_text(values, (*labels, pair)), "it has the longest texts"
         if label is None and text is not None:
             label = guess_label(values, count, (text, pair))
             label_reason = f"it has {len(values[label].distinct)} distinct values in {count} rows" if label else ""

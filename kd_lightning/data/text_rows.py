@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,10 @@ import torch
 from torch import Tensor
 
 from kd_lightning.data.columns import InMemory, Ragged
+from kd_lightning.data.rows.label_readers import LabelReader
 from kd_lightning.data.rows.lines import format_place
 from kd_lightning.data.rows.read import read_rows
-from kd_lightning.data.rows.values import (
-    SPLIT_NAMES,
-    hash_text,
-    parse_label_value,
-    parse_text_value,
-    require_column,
-)
+from kd_lightning.data.rows.values import SPLIT_NAMES, hash_text, parse_text_value, require_column
 from kd_lightning.data.source import SPLITS
 from kd_lightning.errors import DataFormatError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
@@ -39,7 +34,7 @@ class ColumnNames:
 
     Attributes:
         text: Of the texts.
-        label: Of the labels; None = the rows have none.
+        label: Reads the labels, and says of which columns; None = the rows have none.
         text_pair: Of the second texts.
         split: Says which split a row belongs to.
         group: Rows of one value belong together.
@@ -47,7 +42,7 @@ class ColumnNames:
     """
 
     text: str
-    label: str | None
+    label: LabelReader | None
     text_pair: str | None = None
     split: str | None = None
     group: str | None = None
@@ -55,9 +50,10 @@ class ColumnNames:
 
     def by_setting(self) -> dict[str, str]:
         """Setting -> column, of the columns that there are."""
+        labels = () if self.label is None else self.label.columns
         names = {
             "data.text": self.text,
-            "data.label": self.label,
+            **{"data.label" if len(labels) == 1 else f"data.label[{i}]": name for i, name in enumerate(labels)},
             "data.text_pair": self.text_pair,
             "data.split_column": self.split,
             "data.group": self.group,
@@ -96,8 +92,8 @@ class TextRows:
         pairs: The second text of each row, if there are any.
         keys: What two rows with the same text have in common; of each row.
         splits: The split that the row's file or its split column names; of each row.
-        labels: Number of the label in ``label_names``, 0 without a label; of each row.
-        label_names: Name -> number, in the order of their first rows.
+        labels: Number of the label in ``label_values``, 0 without a label; of each row.
+        label_values: What ``LabelReader.read`` makes of a label -> number, in the order of their first rows.
         groups: Number of the group, below 0 for a row without; of each row.
         times: Seconds, or the numbers of the column; of each row of a file that has one.
         content: What makes two rows the same, in a word.
@@ -109,7 +105,7 @@ class TextRows:
         self.texts, self.pairs = Texts(), Texts()
         self.keys, self.splits, self.labels, self.groups = (array("q") for _ in range(4))
         self.times = array("d")
-        self.label_names: dict[str, int] = {}
+        self.label_values: dict[Hashable, int] = {}
         self._group_names: dict[object, int] = {}
         self._time_is_number: bool | None = None
         self._files: list[tuple[Path, int]] = []  # and the row with which each begins
@@ -155,8 +151,8 @@ class TextRows:
         if columns.label is None:
             self.labels.append(0)
         else:
-            name = parse_label_value(row[columns.label], columns.label, place)
-            self.labels.append(self.label_names.setdefault(name, len(self.label_names)))
+            value = columns.label.read(row, place)
+            self.labels.append(self.label_values.setdefault(value, len(self.label_values)))
         if columns.split is not None:
             split = parse_split_value(row[columns.split], columns.split, place)
         self.splits.append(split)

@@ -25,11 +25,12 @@ from kd_lightning.results.statistics.single_interval import compute_metric_inter
 from kd_lightning.tasks.base import Task, why_whole
 from kd_lightning.tasks.chunking import chunks
 from kd_lightning.tasks.metrics import RowMetric
-from kd_lightning.tasks.predictions import Predictions
+from kd_lightning.tasks.predictions import PredictionRecord
 from kd_lightning.training.fit import QUIET, lightning_is_quiet
 from kd_lightning.training.matmul import matmul_precision
 from kd_lightning.training.precision import with_possible_precision
 from kd_lightning.training.profiling import NoProfiler
+from kd_lightning.types import OutputKind
 
 MOST_CONFUSED = 20
 """Classes up to which it is counted which are taken for which."""
@@ -63,7 +64,7 @@ def evaluate_rows(model: TrainedModel, table: Table, settings: Settings, task: T
         channels_last=bool(settings["channels_last"]),
     )
     chunked = chunks(settings["chunked_loss"], task.num_classes, why_whole(model.network, ()))
-    module, predictions = evaluation_module(model.network, task, chunked), Predictions()
+    module, predictions = evaluation_module(model.network, task, chunked), task.predictions()
     module.metrics.add_metrics({PREDICTIONS_METRIC: predictions})
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -91,7 +92,7 @@ def make_trainer(node: Mapping[str, Any], folder: str) -> pl.Trainer:
 
 
 def describe_evaluation(
-    model: TrainedModel, table: Table, metrics: Mapping[str, Any], predictions: Predictions
+    model: TrainedModel, table: Table, metrics: Mapping[str, Any], predictions: PredictionRecord
 ) -> dict[str, Any]:
     """See ``evaluate_rows``."""
     scores = predictions.scores(model.classes)
@@ -104,7 +105,7 @@ def describe_evaluation(
     }
     if "by_class" in scores:
         record |= {"labels": model.labels[: model.classes], "by_class": scores["by_class"]}
-        if model.classes <= MOST_CONFUSED:
+        if model.classes <= MOST_CONFUSED and model.task.output_kind is OutputKind.CLASSES:
             found = predictions.positions()
             record["confusion"] = count_confusions(found["predicted"], found["targets"], model.classes)
     return record
@@ -136,7 +137,8 @@ def count_confusions(predicted: Tensor, targets: Tensor, classes: int) -> list[l
 
 def list_evaluated_metrics(model: TrainedModel, task: Task) -> list[str]:
     """Names of what ``evaluate_rows`` measures."""
-    return [*task.metrics(), *PREDICTION_SCORES[: 2 if model.reads_texts or model.reads_arrays else 1]]
+    scores = PREDICTION_SCORES[: 2 if model.reads_texts or model.reads_arrays else 1]
+    return list(dict.fromkeys([*task.metrics(), *scores]))
 
 
 def check_metric(name: str, known: list[str]) -> None:

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 
 from kd_lightning.data.image_files import list_image_folder, read_pixels, show_path
+from kd_lightning.data.label_targets import find_unknown, make_target_kind
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.prepared import read_prepared
 from kd_lightning.data.row_splits import TEST_SPLIT
+from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, make_label_reader
 from kd_lightning.data.source import Prepared
 from kd_lightning.data.sources.arrays import read_npz
+from kd_lightning.data.sources.tagged_words import TaggedRows
 from kd_lightning.data.table import GROUP, PAIR_COLUMN, TEXT_COLUMN, Table
 from kd_lightning.data.text_rows import ColumnNames, TextRows, as_tensor
 from kd_lightning.deploy.trained_model import TrainedModel
@@ -67,6 +70,8 @@ def read_labeled_file(model: TrainedModel, overrides: Mapping[str, str | None], 
         return read_labeled_texts(model, path, overrides, data)
     if model.reads_images:
         return read_labeled_images(model, path)
+    if model.reads_words:
+        return read_labeled_words(model, path, data)
     if not model.reads_arrays:
         raise ConfigError(
             f"{model.name} reads tokens that its own run has cut out of texts: leave data.path out, for its own test split"
@@ -108,23 +113,39 @@ def read_labeled_texts(
             f"which column of {escape_unprintable(str(path))} is the {missing[0]}? data.{missing[0]}=COLUMN"
         )
     rows = TextRows()
-    columns = ColumnNames(named["text"], named["label"], named.get("text_pair"), group=named["group"])
+    task, separator = data.get("task") or "", data.get("label_separator") or LABEL_SEPARATOR
+    reader = make_label_reader(task, named["label"], separator)
+    columns = ColumnNames(named["text"], reader, named.get("text_pair"), group=named["group"])
     rows.read_file(path, columns, TEST_SPLIT, named["delimiter"])
-    numbers = {name: number for number, name in enumerate(model.labels[: model.classes])}
-    labels = as_tensor(rows.labels)
-    for name, number in rows.label_names.items():
-        if name not in numbers:
-            place = rows.place(int((labels == number).nonzero()[0]))
-            listed = escape_unprintable(", ".join(numbers))
-            raise LabelError(
-                f"{place}: label {escape_unprintable(name)!r} is unknown to the model, which knows {listed}"
-                f"{did_you_mean(name, numbers)}"
-            )
-    of_file = torch.tensor([numbers[name] for name in rows.label_names])
-    table = Table({TEXT_COLUMN: rows.texts.take(torch.arange(len(rows))), "targets": of_file[labels]})
+    names = model.labels[: model.classes]
+    everywhere = torch.ones(len(rows), dtype=torch.bool)
+    unknown = find_unknown(reader, rows, everywhere, names)
+    if unknown is not None:
+        row, name = unknown
+        raise LabelError(
+            f"{rows.place(row)}: label {escape_unprintable(name)!r} is unknown to the model, which knows "
+            f"{escape_unprintable(', '.join(names))}{did_you_mean(name, names)}"
+        )
+    targets = make_target_kind(task, reader, None).encode(list(rows.label_values), names)[as_tensor(rows.labels)]
+    table = Table({TEXT_COLUMN: rows.texts.take(everywhere.nonzero().flatten()), "targets": targets})
     if columns.text_pair is not None:
         table = table.with_column(PAIR_COLUMN, rows.pairs.take(torch.arange(len(rows))))
     return table if columns.group is None else table.with_column(GROUP, as_tensor(rows.groups))
+
+
+def read_labeled_words(model: TrainedModel, path: Path, data: Mapping[str, Any]) -> Table:
+    """See ``read_labeled_file``; a file of words with a tag each."""
+    rows = TaggedRows(data.get("max_words"))
+    rows.read_sentences(path, TEST_SPLIT)
+    numbers = {name: number for number, name in enumerate(model.labels[: model.classes])}
+    for (_, name), place in rows.first_places.items():
+        if name not in numbers:
+            raise LabelError(
+                f"{place}: tag {escape_unprintable(name)!r} is unknown to the model, which knows "
+                f"{escape_unprintable(', '.join(numbers))}{did_you_mean(name, numbers)}"
+            )
+    of_file = torch.tensor([numbers[name] for name in rows.label_names])
+    return rows.take(torch.arange(len(rows)), of_file[as_tensor(rows.tags)])
 
 
 def read_labeled_images(model: TrainedModel, folder: Path) -> Table:

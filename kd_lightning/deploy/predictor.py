@@ -116,7 +116,7 @@ class Predictor:
             for name, tensor in batch.items()
         }
         with torch.inference_mode():
-            return self.model.task.logits(self.network, there).double().softmax(dim=-1).float().cpu()
+            return self.model.task.scores(self.model.task.logits(self.network, there)).float().cpu()
 
 
 def sort_by_length(table: Table) -> Tensor:

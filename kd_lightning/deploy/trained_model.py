@@ -43,6 +43,7 @@ from kd_lightning.safety.inside import check_inside, is_plain_file, is_plain_fol
 from kd_lightning.safety.json_files import FLAG, WHOLE, Fields, read_record, read_text
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.tasks.base import ReadsTexts, Task, read_by_role
+from kd_lightning.types import OutputKind
 
 DESCRIPTION_FIELDS: Fields = {
     "network": {},
@@ -53,7 +54,7 @@ DESCRIPTION_FIELDS: Fields = {
     "data": {
         "text": json_files.TEXT,
         "text_pair": json_files.TEXT,
-        "label": json_files.TEXT,
+        "label": (list, json_files.TEXT),
         "shape": [WHOLE],
         "pixels": FLAG,
     },
@@ -77,7 +78,7 @@ class TrainedModel:
         labels: Names of the network's outputs; a teacher's outputs that the data has no class for are named by number.
         classes: C, of the data; the network may have more outputs.
         encoder: Makes ids of texts or words; None = its inputs are arrays, or tokens cut out of a text.
-        columns: ``text``, ``text_pair`` and ``label`` of the table that it was trained on, as far as there are any.
+        columns: ``text``, ``text_pair`` and ``label`` (one or several) of the table it was trained on, as far as there are any.
         shape: Of a row of inputs; None where it is not fixed.
         reads_images: Its rows are the pixels of image files: [channels, size, size].
         fingerprint: Of the data it was trained and tested on.
@@ -92,7 +93,7 @@ class TrainedModel:
     labels: list[str]
     classes: int
     encoder: TextEncoder | WordEncoder | None
-    columns: Mapping[str, str]
+    columns: Mapping[str, Any]
     shape: tuple[int, ...] | None
     reads_images: bool
     fingerprint: str
@@ -112,6 +113,16 @@ class TrainedModel:
     def reads_words(self) -> bool:
         """Its rows are words, and it answers for each."""
         return isinstance(self.encoder, WordEncoder)
+
+    @property
+    def says_labels(self) -> bool:
+        """A row may have several labels, or none."""
+        return self.task.output_kind is OutputKind.LABELS
+
+    @property
+    def says_quantities(self) -> bool:
+        """It says a number."""
+        return self.task.output_kind is OutputKind.QUANTITIES
 
     def read_by_network(self, table: Table) -> Table:
         """The table with ids of its tokenizer in the place of texts or words."""

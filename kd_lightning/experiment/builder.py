@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -11,13 +11,14 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from kd_lightning.errors import ConfigError
+from kd_lightning.errors import ConfigError, VocabMismatchError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.dataset import Dataset
 from kd_lightning.experiment.lazy_networks import with_all_sizes
 from kd_lightning.experiment.preflight import check_processes, check_trainer, world_size
 from kd_lightning.experiment.settings import (
     STUDENT,
+    TEACHER,
     Settings,
     Softness,
     TeacherSource,
@@ -28,7 +29,9 @@ from kd_lightning.experiment.settings import (
 )
 from kd_lightning.losses.base import Loss, lasting, teacher_taps
 from kd_lightning.losses.weighting.base import Weighting
+from kd_lightning.models.weights import find_weights, fit_state, load_brought_weights, select_layers
 from kd_lightning.process.cpu_threads import on_cpu
+from kd_lightning.results.roles import DISTILLED_MODEL
 from kd_lightning.seeds import derive_seed
 from kd_lightning.tasks.base import CountsClasses, Task, read_by_role, why_whole
 from kd_lightning.tasks.chunking import chunks
@@ -41,6 +44,7 @@ from kd_lightning.training.loss_setup import attach_losses
 from kd_lightning.training.precision import with_possible_precision
 from kd_lightning.training.profiling import NoProfiler
 from kd_lightning.training.supervised import SupervisedModule
+from kd_lightning.types import OutputKind
 
 
 class Builder:
@@ -118,6 +122,10 @@ class Builder:
         if (role, soft) not in self._chunked:
             taps = [path for term in self.losses().values() for path, _ in term.taps.values()] if soft else []
             against = why_whole(self.network(role), taps)
+            if self.task.output_kind is not OutputKind.CLASSES:
+                against = (
+                    f"the task's outputs are {self.task.output_kind.value}, and losses by chunks are for a softmax"
+                )
             if soft and self.weighting().learns:
                 against = "weighting that learns takes each loss by itself"
             self._chunked[role, soft] = chunks(self.settings["chunked_loss"], self.task.num_classes, against)
@@ -132,6 +140,34 @@ class Builder:
         """The untrained network of a role; its start depends on the role's seed alone."""
         torch.manual_seed(derive_seed(seed_of(self.settings, role), "init"))
         return with_all_sizes(self.build(self.settings[role]["model"]), read_by_role(self._task, role), role)
+
+    def new_student(self, teacher: Callable[[], nn.Module]) -> nn.Module:
+        """The student as its trainings find it: untrained, or with the weights that ``student.init`` names.
+
+        Args:
+            teacher: Makes the trained teacher, where it begins with that one's weights.
+
+        Raises:
+            KDError: The weights do not fit it.
+        """
+        network, init, layers = (
+            self.network(STUDENT),
+            self.settings[STUDENT]["init"],
+            self.settings[STUDENT]["init_layers"],
+        )
+        if init is None:
+            return network
+        digest = self.dataset.tokenizer_digest(STUDENT)
+        if init != TEACHER:
+            path = find_weights(init, "student.init", DISTILLED_MODEL)
+            return load_brought_weights(network, path, digest, "student.init", layers)
+        if digest != self.dataset.tokenizer_digest(TEACHER):
+            raise VocabMismatchError(
+                "student.init=teacher: teacher and student read other tokens, so its embeddings mean nothing here: give the "
+                "student the teacher's tokenizer, or set student.init=null"
+            )
+        state = teacher().state_dict()
+        return fit_state(network, state if layers is None else select_layers(state, layers), "student.init=teacher")
 
     def losses(self) -> dict[str, Loss]:
         """The soft terms by name, untrained."""
@@ -204,10 +240,10 @@ class Builder:
 
     # -- modules and trainer ------------------------------------------------------------------------------------------
 
-    def supervised(self, role: str, steps: int) -> SupervisedModule:
-        """The untrained module of the teacher, or of the student alone."""
+    def supervised(self, role: str, network: nn.Module, steps: int) -> SupervisedModule:
+        """The module of the teacher, or of the student alone, before its first step."""
         return SupervisedModule(
-            network=self.network(role),
+            network=network,
             task=self.trained_task(role),
             optimizer=self.build(self.settings[role]["optimizer"]),
             scheduler=self.build(self.settings[role]["scheduler"]),

@@ -11,6 +11,7 @@ from functools import partial
 
 from pytorch_lightning import Trainer
 
+from kd_lightning.errors import ConfigError
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.outputs_work import OutputsWork
@@ -27,8 +28,13 @@ from kd_lightning.experiment.preflight import (
 from kd_lightning.experiment.ranges import RANGES, WEIGHT
 from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, is_augmented, softness
 from kd_lightning.experiment.stage import Comparison, Stage
+from kd_lightning.losses.base import Loss
 from kd_lightning.teachers.auto import Auto
 from kd_lightning.training.fit import QUIET
+from kd_lightning.types import OutputKind
+
+FITTING_LOSSES = {OutputKind.CLASSES: "kd", OutputKind.LABELS: "binary_kd", OutputKind.QUANTITIES: "regression_mse"}
+"""The loss to begin with, for each kind of outputs."""
 
 
 def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) -> None:
@@ -58,6 +64,7 @@ def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) 
     with explain_build_errors("trainer"):
         trainer = builder.trainer.trainer(logger=False, **QUIET)
     check_curves(builder, planned["distilled"].steps)
+    check_losses(builder)
     builder.context.once(("checked", stage_keys.likeness(settings)), partial(check_networks, builder, stages, trainer))
     if builder.chunked(STUDENT, soft=True):
         board.say(f"losses by chunks of rows: {builder.task.num_classes} classes (chunked_loss=false: whole)")
@@ -75,6 +82,33 @@ def check_curves(builder: Builder, steps: int) -> None:
             check_curve(builder.build(curve), steps, name, allowed)
 
 
+def check_losses(builder: Builder) -> None:
+    """Each loss compares outputs of the task's kind; that a temperature is not read is said.
+
+    Raises:
+        ConfigError: One does not.
+    """
+    settings, kind = builder.settings, builder.task.output_kind
+    for name, node in settings["loss"].items():
+        term: Loss = builder.build(node)
+        if kind not in term.compares:
+            fit = " or ".join(each.value for each in OutputKind if each in term.compares)
+            raise ConfigError(
+                f"loss.{name} compares {fit}, and the outputs of task={settings['task']['name']} are {kind.value}: choose "
+                f"loss=[{FITTING_LOSSES[kind]}]"
+            )
+        if kind is not OutputKind.CLASSES and getattr(term, "standardize", False):
+            raise ConfigError(
+                f"loss.{name}.standardize=true takes away the level of the outputs, and {kind.value} are told by it: set it to "
+                "false"
+            )
+    warm = settings["temperature"] != 1 or settings["annealing"].get("temperature")
+    if kind is OutputKind.QUANTITIES and warm:
+        builder.context.board.say(
+            "warning: temperature changes nothing: the task's outputs are quantities, not a distribution: leave it at 1"
+        )
+
+
 def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) -> None:
     """Networks, losses and optimizers: the same for every alpha and temperature."""
     settings, dataset = builder.settings, builder.dataset
@@ -90,7 +124,8 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
         if settings[role]["hard_loss"]:
             check_counted_classes(classes, builder.task.num_classes)
         with explain_build_errors(f"{role}.optimizer"):
-            builder.supervised(role, 1).configure_optimizers()
+            builder.supervised(role, builder.network(role), 1).configure_optimizers()
+    builder.new_student(lambda: builder.network(TEACHER))
     teaching = sorted({stage.role for stage in stages if isinstance(stage.work, OutputsWork)})
     for role, source in itertools.product(teaching, builder.sources()):
         teacher = builder.teacher_outputs(role, builder.network(role), source)

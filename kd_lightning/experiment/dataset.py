@@ -27,6 +27,10 @@ from kd_lightning.process.sizes import parse_size
 from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.store import Entry, content_key
 from kd_lightning.tasks.base import ReadsTexts, Task
+from kd_lightning.types import OutputKind
+
+TARGET_RANGES = {OutputKind.LABELS: 2, OutputKind.QUANTITIES: None}
+"""How many values a target may have, where not one for each class; None = any number."""
 
 
 class Dataset:
@@ -88,11 +92,10 @@ class Dataset:
         built: TextTokenizer = self.context.build(self.context.settings[role]["model"]["tokenizer"])
         return FittedTokenizer(self._encoded[role].tokenizer, built.max_length, built.type_ids)
 
-    @property
-    def tokenizer_digest(self) -> str:
-        """SHA-256 of the tokenizer, or empty where there is none."""
-        text = self.prepared.tokenizer
-        return hashlib.sha256(text.encode()).hexdigest() if text else ""
+    def tokenizer_digest(self, role: str) -> str:
+        """SHA-256 of the tokenizer of the teacher or the student, or empty where there is none."""
+        fitted = self.fitted_tokenizer(role)
+        return hashlib.sha256(fitted.text.encode()).hexdigest() if fitted else ""
 
     @property
     def training_rows(self) -> Tensor:
@@ -147,12 +150,13 @@ class Dataset:
         made_of = (DATA, str(entry.folder), data.get("imbalance"), self.num_classes, data["limit"])
         board.start(DATA)
         prepared, fingerprint, reused = context.once(made_of, lambda: self._read_entry(entry, source))
-        prepared.check(self.num_classes)
+        prepared.check(TARGET_RANGES.get(self.task.output_kind, self.num_classes))
         self._check_kind(prepared)
         check_row_shape(prepared, data.get("shape"))
         sizes = ", ".join(f"{split} {len(prepared.splits[split])}" for split in SPLITS)
         board.done(DATA, f"{sizes} rows" + (f" (reused {shorten_hash(entry.key)})" if reused else ""))
-        if int((class_rows(prepared.splits["train"], self.num_classes) > 0).sum()) == 1:
+        train = class_rows(prepared.splits["train"], self.num_classes)
+        if self.task.output_kind is OutputKind.CLASSES and int((train > 0).sum()) == 1:
             board.say(
                 "warning: all training rows have the same class, so there is nothing to learn: look at data.source"
             )
@@ -161,7 +165,7 @@ class Dataset:
         return prepared, fingerprint, entry
 
     def _check_kind(self, prepared: Prepared) -> None:
-        """The task reads texts where the rows are texts, words where they are words, else numbers.
+        """The task reads texts where the rows are texts, words where they are words, else numbers, and such targets.
 
         Raises:
             ConfigError: Not so.
@@ -170,13 +174,20 @@ class Dataset:
         found = next((name for name in (TEXT_COLUMN, WORDS_COLUMN) if name in prepared.splits["train"]), "numbers")
         kinds = {TEXT_COLUMN: "texts", WORDS_COLUMN: "words with tags"}
         fixes = {
-            TEXT_COLUMN: "task=text_classification reads texts",
+            TEXT_COLUMN: "task=text_classification (or multi_label, regression) reads texts",
             WORDS_COLUMN: "task=token_classification (or pos_tagging) reads words with tags",
             "numbers": "data=table data.path=FILE.csv has texts, data=tagged_words data.path=FILE words with tags",
         }
         if found != reads:
             raise ConfigError(
                 f"the rows are {kinds.get(found, found)}, and the task reads {kinds.get(reads, reads)}: {fixes[found]}"
+            )
+        shape = {OutputKind.LABELS: (self.num_classes,), OutputKind.QUANTITIES: ()}.get(self.task.output_kind)
+        targets = prepared.splits["train"].column("targets").row_shape
+        if shape is not None and targets != shape:
+            raise ConfigError(
+                f"targets of a row have the shape {list(targets)}, and {self.task.output_kind.value} have {list(shape)}: "
+                "choose another task, or have the source give them so"
             )
 
     def _encode(self, role: str, raw: Entry) -> Prepared:

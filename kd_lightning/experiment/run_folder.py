@@ -78,7 +78,7 @@ def describe_weights(experiment: Experiment, stage: Stage) -> dict[str, Any]:
     """What somebody needs to know to use a weights file elsewhere."""
     settings, dataset = experiment.context.settings, experiment.builder.dataset
     data = settings["data"]
-    columns = {name: data[name] for name in ("text", "text_pair", "label") if isinstance(data.get(name), str)}
+    columns = {name: data[name] for name in ("text", "text_pair", "label") if isinstance(data.get(name), str | list)}
     return {
         "network": redact_settings(settings[stage.role]["model"]),
         "role": stage.role,
@@ -86,7 +86,7 @@ def describe_weights(experiment: Experiment, stage: Stage) -> dict[str, Any]:
         "classes": experiment.builder.task.num_classes,
         "labels": dataset.label_names,
         "data": {**columns, "shape": data.get("shape"), "pixels": dataset.reads_images},
-        "tokenizer_sha256": dataset.tokenizer_digest,
+        "tokenizer_sha256": dataset.tokenizer_digest(stage.role),
         "data_fingerprint": dataset.fingerprint,
         "data_key": dataset.key,
         "store_key": stage.key,

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from kd_lightning.losses.functional.chunked.terms import SoftTerm
-from kd_lightning.types import Aligned, Outputs
+from kd_lightning.types import Aligned, OutputKind, Outputs
 
 
 class Loss(nn.Module):
@@ -24,6 +24,7 @@ class Loss(nn.Module):
         classwise: Student and teacher have the same classes; where it is False, the teacher's logits may have more.
         bounded: The value is never below 0.
         goes_on: Parameters and buffers go on from stage to stage; False = they follow the stage's progress, and begin anew.
+        compares: The kinds of outputs for which its formula makes sense.
         raw_logits: It reads the teacher's logits as they are: their probabilities would not do in their place.
     """
 
@@ -32,6 +33,7 @@ class Loss(nn.Module):
     classwise: ClassVar[bool] = True
     bounded: ClassVar[bool] = True
     goes_on: ClassVar[bool] = True
+    compares: ClassVar[frozenset[OutputKind]] = frozenset(OutputKind)
     raw_logits: bool = False
 
     def __init__(self, weight: float = 1.0, taps: dict[str, tuple[str, str]] | None = None) -> None:

@@ -11,12 +11,15 @@ from torchmetrics import MetricCollection
 from kd_lightning.data.table import Table
 from kd_lightning.losses.functional.chunked.terms import HardTerm
 from kd_lightning.tasks.hard_loss import HardLoss
-from kd_lightning.types import Aligned, Batch, LinearLogits, NetworkInputs
+from kd_lightning.tasks.predictions import PredictionRecord
+from kd_lightning.types import Aligned, Batch, LinearLogits, NetworkInputs, OutputKind
 
 
 class Task(Protocol):
     """What a module needs to know of a task. Shapes: see ``kd_lightning.types``."""
 
+    output_kind: OutputKind
+    """What the outputs of its networks are."""
     num_classes: int
     """C, the classes or the vocabulary."""
     monitor: str
@@ -60,6 +63,14 @@ class Task(Protocol):
 
     def update(self, metrics: MetricCollection, logits: Tensor, aligned: Aligned, batch: Batch) -> None:
         """Add one evaluated batch to the metrics; of a wide vocabulary, some of its rows at a time."""
+        ...
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """What logits [..., C] say: probabilities, or quantities in their own unit; [..., C], ``widest``."""
+        ...
+
+    def predictions(self) -> PredictionRecord:
+        """A fresh record of what a model predicts on a split."""
         ...
 
     def example_batch(self) -> Batch:

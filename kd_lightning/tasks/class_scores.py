@@ -29,7 +29,17 @@ def score_classes(predicted: Tensor, targets: Tensor, classes: int) -> dict[str,
     def count(numbers: Tensor) -> list[int]:
         return torch.bincount(numbers, minlength=classes)[:classes].tolist()
 
-    hits, guesses, rows = count(targets[predicted == targets]), count(predicted), count(targets)
+    return divide_counts(count(targets[predicted == targets]), count(predicted), count(targets))
+
+
+def score_labels(predicted: Tensor, targets: Tensor) -> dict[str, list[Any]]:
+    """As ``score_classes``, of several labels a row: [N, C] bool both."""
+    counts = ((predicted & targets), predicted, targets)
+    return divide_counts(*(each.sum(dim=0).tolist() for each in counts))
+
+
+def divide_counts(hits: list[int], guesses: list[int], rows: list[int]) -> dict[str, list[Any]]:
+    """The scores of ``score_classes`` from the counts of each class: predicted rightly, predicted at all, targets."""
 
     def divide(over: list[int], under: list[int]) -> list[float | None]:
         return [a / b if b else None for a, b in zip(over, under, strict=True)]

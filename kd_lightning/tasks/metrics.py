@@ -1,4 +1,4 @@
-"""Metrics that keep one sum and one count for each row of the split.
+"""Metrics that keep one sum, or a few, and one count for each row of the split.
 
 Why rows and not a running mean: the comparison of two models is paired over rows, and a value summed in the order of
 the row's index is the same bit for bit however many processes shared the evaluation.
@@ -16,11 +16,14 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from kd_lightning.losses.functional.precision import at_least_float32
+
 
 class RowMetric(Metric):
     """Mean of a per-position value over all counted positions of a split, kept by row.
 
-    A subclass gives ``values`` and, if the mean is not the last word, ``finish``.
+    A subclass gives ``values`` and, if the mean is not the last word, ``finish``. One that is no function of a single mean, as
+    an F1 is not, keeps K sums for each row, and ``finish`` gets K means.
     """
 
     full_state_update = False
@@ -39,9 +42,9 @@ class RowMetric(Metric):
         raise NotImplementedError
 
     @staticmethod
-    def finish(mean: float) -> float:
-        """From the mean over positions to the metric."""
-        return mean
+    def finish(mean: Any) -> float:
+        """From the mean over positions, a float, or K of them in an array [K], to the metric."""
+        return float(mean)
 
     def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
         """Add a batch.
@@ -52,13 +55,13 @@ class RowMetric(Metric):
             mask: [B, ...] bool, True = counts.
             index: [B] stable row ids.
         """
-        values = torch.where(mask, self.values(logits.float(), targets), 0.0)
+        values = torch.where(mask, self.values(at_least_float32(logits), targets), 0.0)
         self.sums.append(values.reshape(len(index), -1).sum(dim=1))
         self.counts.append(mask.reshape(len(index), -1).sum(dim=1))
         self.index.append(index)
 
     def rows(self) -> dict[str, Tensor]:
-        """``index`` [N] ascending, ``sums`` [N] float64 and ``counts`` [N] int64 of the rows seen, on the CPU."""
+        """``index`` [N] ascending, ``sums`` [N] or [N, K] float64 and ``counts`` [N] int64 of the rows seen, on the CPU."""
         index = dim_zero_cat(self.index).cpu()
         order = torch.argsort(index, stable=True)
         counts = dim_zero_cat(self.counts).cpu()[order]
@@ -68,9 +71,37 @@ class RowMetric(Metric):
 
     def compute(self) -> Tensor:
         rows = self.rows()
-        count = int(rows["counts"].sum())
-        mean = float(rows["sums"].sum()) / count if count else math.nan
+        count = int(rows["counts"].sum()) or math.nan
+        total = rows["sums"].sum(dim=0)
+        mean = total.numpy() / count if total.dim() else float(total) / count
         return torch.tensor(self.finish(mean), dtype=torch.float64)
+
+
+class RowSums(RowMetric):
+    """A function of the means of K numbers a row, of rows judged as a whole: a subclass gives ``numbers`` and ``finish``."""
+
+    outputs: list[Tensor]
+    targets: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name in ("outputs", "targets"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Of each row, [N, K] float64; outputs [N, C] float64, targets [N, ...], on the CPU."""
+        raise NotImplementedError
+
+    def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
+        self.outputs.append(at_least_float32(logits)[mask])
+        self.targets.append(targets[mask])
+        self.index.append(index[mask])
+
+    def rows(self) -> dict[str, Tensor]:
+        index, outputs, targets = (dim_zero_cat(each).cpu() for each in (self.index, self.outputs, self.targets))
+        order = torch.argsort(index, stable=True)
+        sums = self.numbers(outputs[order].double(), targets[order])
+        return {"index": index[order], "sums": sums, "counts": torch.ones_like(index)}
 
 
 class CrossEntropy(RowMetric):

@@ -18,13 +18,14 @@ from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.losses.functional.chunked.terms import HardTerm
 from kd_lightning.losses.functional.class_balance import ByClass
-from kd_lightning.losses.functional.precision import at_least_float32
+from kd_lightning.losses.functional.precision import at_least_float32, widest
 from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.tasks.class_groups import group_metrics
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.tasks.metrics import RowMetric
-from kd_lightning.types import ATTENTION_MASK, Aligned, Batch, LinearLogits, NetworkInputs
+from kd_lightning.tasks.predictions import PredictionRecord, Predictions
+from kd_lightning.types import ATTENTION_MASK, Aligned, Batch, LinearLogits, NetworkInputs, OutputKind
 
 
 class PositionTask:
@@ -45,6 +46,8 @@ class PositionTask:
         ConfigError: ``num_classes``, ``monitor`` or ``label_smoothing`` is not possible.
     """
 
+    output_kind = OutputKind.CLASSES
+
     def __init__(
         self,
         num_classes: int,
@@ -56,7 +59,7 @@ class PositionTask:
         attention_mask: bool = False,
         pad: float = 0,
     ) -> None:
-        if num_classes < 2:
+        if num_classes < 2 and self.output_kind is not OutputKind.QUANTITIES:
             raise ConfigError(f"task.num_classes is {num_classes}: a softmax needs at least 2 classes")
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"task.label_smoothing={label_smoothing}: a number in [0, 1) is expected")
@@ -65,7 +68,11 @@ class PositionTask:
                 f"task.monitor is {monitor!r}, not one of {sorted(metrics)}{did_you_mean(monitor, metrics)}"
             )
         if not isinstance(metrics[monitor], RowMetric):
-            raise ConfigError(f"task.monitor={monitor}: models are compared row by row, so it must be a RowMetric")
+            rows = [name for name, metric in metrics.items() if isinstance(metric, RowMetric)]
+            raise ConfigError(
+                f"task.monitor={monitor}: models are compared row by row, and {type(metrics[monitor]).__name__} keeps no rows: "
+                f"choose one of {', '.join(rows)} (it may stay among task.metrics), or write a RowMetric"
+            )
         self.num_classes = num_classes
         self.monitor = monitor
         self.mode = "max" if metrics[monitor].higher_is_better else "min"
@@ -156,6 +163,12 @@ class PositionTask:
                 metric.update(logits, targets, counted, batch["index"])
             elif bool(counted.any()):  # a part of a batch may hold padding alone
                 metric.update(logits[counted], targets[counted])
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return widest(logits).softmax(dim=-1)
+
+    def predictions(self) -> PredictionRecord:
+        return Predictions()
 
     def example_batch(self) -> Batch:
         inputs = self.example.inputs()

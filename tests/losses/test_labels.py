@@ -72,6 +72,13 @@ def test_targets_that_do_not_count_may_be_anything(name: str, garbage: int) -> N
     assert found[0] != control[0]
 
 
+@pytest.mark.parametrize("targets", [torch.ones(3, 2, dtype=torch.int64), torch.rand(3)])
+def test_several_labels_and_quantities_are_no_classes(targets: Tensor) -> None:
+    every = torch.ones(3, dtype=torch.bool)
+    found, usable = usable_labels(Aligned(targets, every, every))
+    assert (found.tolist(), found.dtype, usable.tolist()) == ([0, 0, 0], torch.int64, [False] * 3)
+
+
 def test_flags_of_usable_labels() -> None:
     mask, labeled = torch.tensor([True, True, False]), torch.tensor([True, False, True])
     targets, usable = usable_labels(Aligned(torch.tensor([4, -100, 7]), mask, labeled))

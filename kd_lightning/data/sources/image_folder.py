@@ -26,13 +26,15 @@ from kd_lightning.data.image_files import (
     read_pixels,
     show_path,
 )
+from kd_lightning.data.label_targets import ClassTargets, RowTargets, check_labels
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_stratified
+from kd_lightning.data.rows.label_readers import ClassReader
 from kd_lightning.data.source import IMAGES, LABELS, NOTES, SPLITS, PreparedPieces
-from kd_lightning.data.sources.text_table import check_choice, check_labels, check_rows_left, check_training_labels
+from kd_lightning.data.sources.text_table import check_choice, check_rows_left
 from kd_lightning.data.table import Table
 from kd_lightning.data.text_rows import TextRows, as_tensor
-from kd_lightning.errors import ConfigError, DataFormatError, LabelError, did_you_mean
+from kd_lightning.errors import ConfigError, DataFormatError
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import file_digest
 
@@ -55,7 +57,7 @@ class ImageRows(TextRows):
         self.ignored = listing.ignored
         for split, classes in listing.splits.items():
             for name, images in classes.items():
-                label = self.label_names.setdefault(name, len(self.label_names))
+                label = self.label_values.setdefault(name, len(self.label_values))
                 for path in images:
                     self._add_image(path, SPLITS.index(split), label)
 
@@ -157,23 +159,13 @@ class ImageFolder:
         return digest.hexdigest()
 
     def prepare(self) -> PreparedPieces:
-        rows, own_names = self.read_rows(), read_class_names(self.path)
+        rows = self.read_rows()
+        read_class_names(self.path)  # two at least
         splits, shared = SHARED_ROWS[self.duplicates](rows, self.draw_splits(rows))
         check_rows_left(splits, rows.content)
-        names = self.labels or own_names
-        seen = list(rows.label_names)
-        unknown = [name for name in seen if name not in names] if self.labels else []
-        if unknown:
-            raise LabelError(
-                f"{show_path(self.path)}: the folder {escape_unprintable(unknown[0])!r} is not one of data.labels="
-                f"[{escape_unprintable(','.join(names))}]{did_you_mean(unknown[0], names)}; add it, or set data.labels=null"
-            )
-        numbers = torch.tensor([names.index(name) if name in names else -1 for name in seen])
-        targets = numbers[as_tensor(rows.labels)]
-        check_training_labels(rows, splits, targets, names)
-        return PreparedPieces(
-            self.make_pieces(rows, splits, targets), facts=self.list_facts(rows, splits, targets, names, shared)
-        )
+        targets = ClassTargets(ClassReader(("folder",)), self.labels).make(rows, splits)
+        pieces = self.make_pieces(rows, splits, targets.values)
+        return PreparedPieces(pieces, facts=self.list_facts(rows, targets, shared))
 
     def draw_splits(self, rows: ImageRows) -> Tensor:
         """[N] int8: of each row the split; splits without a folder are drawn from the training images.
@@ -196,27 +188,19 @@ class ImageFolder:
                 pixels = np.stack([read_pixels(rows.paths[row], self.size, self.channels) for row in part.tolist()])
                 yield split, Table({"inputs": torch.from_numpy(pixels), "targets": targets[part]})
 
-    def list_facts(
-        self, rows: ImageRows, splits: Tensor, targets: Tensor, names: list[str], shared: int
-    ) -> dict[str, Any]:
+    def list_facts(self, rows: ImageRows, targets: RowTargets, shared: int) -> dict[str, Any]:
         """What the reader is told: classes, rows of each in each split, images that stood in two splits, other files."""
-        counts = {
-            split: dict(
-                zip(names, torch.bincount(targets[splits == number], minlength=len(names)).tolist(), strict=True)
-            )
-            for number, split in enumerate(SPLITS)
-        }
-        notes = []
+        counts, notes = targets.facts["rows"], []
         if shared:
             notes.append(f"{shared} images stand in two splits (data.duplicates={self.duplicates})")
         if rows.ignored:
             notes.append(f"{show_path(self.path)}: {rows.ignored} file{'s' * (rows.ignored > 1)} not read (no image)")
         for split in ("val", "test"):
-            missing = [name for name in names if counts["train"][name] and not counts[split][name]]
+            missing = [name for name in targets.names if counts["train"][name] and not counts[split][name]]
             if missing:
                 notes.append(f"no {split} image of {escape_unprintable(', '.join(missing))}")
         return {
-            LABELS: names,
+            LABELS: targets.names,
             IMAGES: True,
             NOTES: notes,
             "rows": counts,

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from kd_lightning.data.columns import InMemory, Ragged
+from kd_lightning.data.label_targets import check_labels
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_random
 from kd_lightning.data.rows.lines import format_place
 from kd_lightning.data.rows.tagged import read_tagged_rows
 from kd_lightning.data.rows.values import hash_text, order_labels
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
-from kd_lightning.data.sources.text_table import check_choice, check_labels, check_rows_left
+from kd_lightning.data.sources.text_table import check_choice, check_rows_left
 from kd_lightning.data.table import GROUP, WORDS_COLUMN, Table
 from kd_lightning.data.text_rows import TextRows, as_tensor
 from kd_lightning.data.words import join_words
@@ -40,6 +41,7 @@ class TaggedRows(TextRows):
 
     Attributes:
         tags: Number of the tag in ``label_names``; of each word.
+        label_names: Tag -> number, in the order of their first words.
         offsets: The first word of each row, and the number of words.
         first_places: ``path:line`` of the first word of each file and tag, by the split of the file and the tag.
         odd_tags: How many spans begin with an ``I-`` tag.
@@ -48,6 +50,7 @@ class TaggedRows(TextRows):
     def __init__(self, max_words: int | None = None) -> None:
         super().__init__()
         self.tags, self.offsets = array("q"), array("q", [0])
+        self.label_names: dict[str, int] = {}
         self.first_places: dict[tuple[int, str], str] = {}
         self.sentences = self.odd_tags = 0
         self.max_words = max_words
@@ -81,6 +84,19 @@ class TaggedRows(TextRows):
         """[N] bool: rows with one of the tags that are True in ``tags`` [C] bool."""
         rows = torch.repeat_interleave(torch.arange(len(self)), as_tensor(self.offsets).diff())
         return torch.zeros(len(self), dtype=torch.bool).index_fill(0, rows[tags[as_tensor(self.tags)]], True)
+
+    def take(self, chosen: Tensor, targets: Tensor) -> Table:
+        """Rows as a table; parts of sentences have their sentence as their group.
+
+        Args:
+            chosen: [n] int64, which.
+            targets: [W] int64, class number of each word of all rows.
+        """
+        part = Ragged(InMemory(targets), InMemory(as_tensor(self.offsets))).take(chosen)
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), part.lengths.cumsum(0)])
+        columns = {WORDS_COLUMN: self.texts.take(chosen), "targets": Ragged(InMemory(part.values), InMemory(offsets))}
+        table = Table(columns)
+        return table if self.max_words is None else table.with_column(GROUP, as_tensor(self.groups)[chosen])
 
 
 class TaggedWords:
@@ -211,17 +227,8 @@ class TaggedWords:
 
     def make_tables(self, rows: TaggedRows, splits: Tensor, targets: Tensor) -> Iterator[tuple[str, Table]]:
         """The columns of each split."""
-        tags = Ragged(InMemory(targets), InMemory(as_tensor(rows.offsets)))
         for number, split in enumerate(SPLITS):
-            chosen = (splits == number).nonzero().flatten()
-            part = tags.take(chosen)
-            lengths = torch.cat([torch.zeros(1, dtype=torch.int64), part.lengths.cumsum(0)])
-            columns = {
-                WORDS_COLUMN: rows.texts.take(chosen),
-                "targets": Ragged(InMemory(part.values), InMemory(lengths)),
-            }
-            table = Table(columns)
-            yield split, table if self.max_words is None else table.with_column(GROUP, as_tensor(rows.groups)[chosen])
+            yield split, rows.take((splits == number).nonzero().flatten(), targets)
 
     def list_facts(self, rows: TaggedRows, splits: Tensor, names: list[str], shared: int) -> dict[str, Any]:
         """What the reader is told: tags, words of each in each split, sentences that stood in two splits, odd tags."""

@@ -1,8 +1,9 @@
-"""Classification of your own texts: a file with a text and a label in each row, split into train, val and test.
+"""Your own texts: a file with a text and a label (or several, or a number) in each row, split into train, val and test.
 
 Validation and test rows come from files of their own (``val_path``, ``test_path``), or from ``path``: the rows that
-``split_column`` names, or a share of the training rows, drawn by class, at random, by ``group``, or the latest by ``time``. A
-text that stands in two splits would be learned by heart before it is tested: ``duplicates`` says what is done with it.
+``split_column`` names, or a share of the training rows, drawn by class (by rarest label, by size of the number), at random, by
+``group``, or the latest by ``time``. A text that stands in two splits would be learned by heart before it is tested:
+``duplicates`` says what is done with it.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd_lightning.data.label_targets import RowTargets, check_labels, make_target_kind
 from kd_lightning.data.labels import LABELED
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import SPLIT_DRAWS, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_groups, draw_latest
-from kd_lightning.data.rows.values import check_distinct_columns, order_labels, parse_label_value
+from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, REGRESSION, make_label_reader
+from kd_lightning.data.rows.values import check_distinct_columns
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.table import GROUP, Table
 from kd_lightning.data.table_profile import TableProfile, profile_table
 from kd_lightning.data.text_rows import UNLABELED, ColumnNames, TextRows, as_tensor
-from kd_lightning.errors import ConfigError, EmptyDatasetError, LabelError, did_you_mean
+from kd_lightning.errors import ConfigError, EmptyDatasetError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import file_digest
 
@@ -32,7 +35,7 @@ ROWS_OF_A_PIECE = 2**14
 
 
 @lru_cache(maxsize=32)
-def _profile_once(path: Path, changed: tuple[int, int] | None, *how: str | None) -> TableProfile:
+def _profile_once(path: Path, changed: tuple[int, int] | None, *how: Any) -> TableProfile:
     """The jobs of a sweep ask for the same file."""
     return profile_table(path, *how)
 
@@ -43,13 +46,15 @@ class TextTable:
     Args:
         path: The file; the others have the same columns, but for ``split_column`` and ``time``.
         text: Column of the texts.
-        label: Column of the labels: words or whole numbers.
+        label: Column of the labels: words or whole numbers, or numbers; where a row has several labels, also a column for each
+            that says 0 or 1.
         text_pair: Column of second texts, for tasks on pairs; None = there is none.
         labels: Names in the order of class numbers; None = those of the training rows, sorted.
         val_path: File of the validation rows; None = from ``path``.
         test_path: File of the test rows; None = from ``path``.
         split: How rows are drawn for splits without a file: ``stratified`` = from each class alike (a class with fewer rows
-            than splits is left to train), ``random``. Not read with ``group`` or ``time``.
+            than splits is left to train), or by the rarest of several labels, or by size; ``random``. Not read with ``group``
+            or ``time``.
         split_column: Column that says train, val (or validation, dev) or test; a split that no row names is drawn from those
             that say train.
         group: Column whose rows of one value stay in one split, and are compared as one.
@@ -61,6 +66,8 @@ class TextTable:
             ``refuse`` = an error; ``keep``. They are counted in the facts.
         unlabeled: File of more training rows, whose label nobody reads; None = there are none.
         delimiter: Between values of a CSV file; None = found out.
+        task: Name of the task: it says of what kind the labels are (``make_label_reader``).
+        label_separator: Between the names of several labels in one value.
 
     Raises:
         ConfigError: A setting is not possible, or two contradict each other.
@@ -70,7 +77,7 @@ class TextTable:
         self,
         path: str,
         text: str,
-        label: str,
+        label: str | Sequence[str],
         text_pair: str | None = None,
         labels: Sequence[object] | None = None,
         val_path: str | None = None,
@@ -85,6 +92,8 @@ class TextTable:
         duplicates: str = "drop",
         unlabeled: str | None = None,
         delimiter: str | None = None,
+        task: str = "text_classification",
+        label_separator: str = LABEL_SEPARATOR,
     ) -> None:
         if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
             raise ConfigError(f"data.val={val} data.test={test}: shares in (0, 1) that leave something to train on")
@@ -97,9 +106,10 @@ class TextTable:
             raise ConfigError(
                 "data.time, data.val_path and data.test_path leave no rows to split by time: set one to null"
             )
-        self.columns = ColumnNames(text, label, text_pair, split_column, group, time)
-        check_distinct_columns({"data.text": text, "data.label": label, "data.text_pair": text_pair})
-        self.labels = None if labels is None else check_labels(labels)
+        reader = make_label_reader(task, label, label_separator)
+        self.columns = ColumnNames(text, reader, text_pair, split_column, group, time)
+        check_distinct_columns(dict(ColumnNames(text, reader, text_pair).by_setting()))
+        self.kind = make_target_kind(task, reader, None if labels is None else check_labels(labels))
         self.files = {TRAIN_SPLIT: path, VAL_SPLIT: val_path, TEST_SPLIT: test_path, UNLABELED: unlabeled}
         self.split = split
         self.shares = {VAL_SPLIT: val, TEST_SPLIT: test}
@@ -109,22 +119,29 @@ class TextTable:
 
     @staticmethod
     def read_open_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns, labels and number of classes that the data's settings leave open.
+        """The columns, labels, number of classes, and mean and spread of numbers, that the data's settings leave open.
 
         Args:
-            settings: ``path``, ``text``, ``label``, ``text_pair``, ``labels``, ``num_classes``, ``delimiter`` of the data.
+            settings: ``path``, ``text``, ``label``, ``text_pair``, ``labels``, ``num_classes``, ``delimiter``, ``task``,
+                ``label_separator`` of the data.
 
         Raises:
             KDError: As ``profile_table``.
         """
-        if settings["labels"] is not None and settings["text"] is not None and settings["label"] is not None:
+        label = settings["label"]
+        named = settings["labels"] is not None and settings["text"] is not None and label is not None
+        if named and settings["task"] != REGRESSION:
             return {"num_classes": len(settings["labels"])}
-        path, columns = Path(settings["path"]), (settings["text"], settings["label"], settings["text_pair"])
+        path, columns = Path(settings["path"]), tuple(label) if isinstance(label, list) else label
         stat = path.stat() if path.is_file() else None
         changed = (stat.st_size, stat.st_mtime_ns) if stat else None
-        found = _profile_once(path, changed, *columns, settings["delimiter"])
+        how = (settings[name] for name in ("text_pair", "delimiter", "task", "label_separator"))
+        found = _profile_once(path, changed, settings["text"], columns, *how)
+        opened = {"text": found.text, "label": found.label}
+        if found.numbers is not None:
+            return opened | {"num_classes": 1, "target_mean": found.numbers.mean, "target_std": found.numbers.std}
         labels = list(found.labels) if settings["labels"] is None else settings["labels"]
-        return {"text": found.text, "label": found.label, "labels": labels, "num_classes": len(labels)}
+        return opened | {"labels": labels, "num_classes": len(labels)}
 
     def digest(self) -> str:
         digest = hashlib.sha256()
@@ -140,12 +157,11 @@ class TextTable:
         splits = self.draw_splits(rows)
         splits, shared = SHARED_ROWS[self.duplicates](rows, splits)
         check_rows_left(splits)
-        names = self.number_labels(rows, splits)
-        numbers = torch.tensor([names.get(name, -1) for name in rows.label_names])
-        targets = numbers[as_tensor(rows.labels)]
-        check_training_labels(rows, splits, targets, list(names))
-        pieces = self.make_pieces(rows, splits, torch.where(splits == UNLABELED, 0, targets))
-        return PreparedPieces(pieces, facts=self.list_facts(splits, targets, list(names), shared))
+        targets = self.kind.make(rows, splits)
+        values = targets.values.clone()
+        values[splits == UNLABELED] = 0
+        pieces = self.make_pieces(rows, splits, values)
+        return PreparedPieces(pieces, facts=self.list_facts(splits, targets, shared))
 
     def read_files(self) -> TextRows:
         """All rows of all files."""
@@ -180,33 +196,9 @@ class TextTable:
         elif self.columns.group is not None:
             drawn = draw_groups(as_tensor(rows.groups)[train], shares, self.split_seed)
         else:
-            drawn = SPLIT_DRAWS[self.split](as_tensor(rows.labels)[train], shares, self.split_seed)
+            drawn = SPLIT_DRAWS[self.split](self.kind.find_strata(rows)[train], shares, self.split_seed)
         splits[train] = drawn
         return splits
-
-    def number_labels(self, rows: TextRows, splits: Tensor) -> dict[str, int]:
-        """Name of a class -> its number.
-
-        Raises:
-            LabelError: A label is not among those that were named, or all training rows have the same.
-        """
-        trained = as_tensor(rows.labels)[splits == TRAIN_SPLIT].unique().tolist()
-        seen = list(rows.label_names)
-        if len(trained) == 1:
-            raise LabelError(
-                f"all training rows have the label {escape_unprintable(seen[trained[0]])!r}: there is nothing to learn; is "
-                f"{escape_unprintable(str(self.columns.label))} the label column?"
-            )
-        names = self.labels or order_labels(seen[number] for number in trained)
-        unknown = [number for name, number in rows.label_names.items() if name not in names] if self.labels else []
-        if unknown:
-            row = int(((as_tensor(rows.labels) == unknown[0]) & (splits != UNLABELED)).nonzero()[0])
-            name = seen[unknown[0]]
-            raise LabelError(
-                f"{rows.place(row)}: label {escape_unprintable(name)!r} is not one of data.labels="
-                f"[{escape_unprintable(','.join(names))}]{did_you_mean(name, names)}; add it, or set data.labels=null"
-            )
-        return {name: number for number, name in enumerate(names)}
 
     def make_pieces(self, rows: TextRows, splits: Tensor, targets: Tensor) -> Iterator[tuple[str, Table]]:
         """The columns of each split, some rows at a time: the texts stand in memory once."""
@@ -222,27 +214,17 @@ class TextTable:
                     table = table.with_column(LABELED, splits[part] != UNLABELED)
                 yield split, table
 
-    def list_facts(self, splits: Tensor, targets: Tensor, names: list[str], shared: int) -> dict[str, Any]:
-        """What the reader is told: classes, rows of each in each split, rows that stood in two splits, columns."""
-        counts = {
-            split: dict(
-                zip(names, torch.bincount(targets[splits == number], minlength=len(names)).tolist(), strict=True)
-            )
-            for number, split in enumerate(SPLITS)
-        }
-        rare = [name for name in names if not counts["val"][name] and not counts["test"][name]]
+    def list_facts(self, splits: Tensor, targets: RowTargets, shared: int) -> dict[str, Any]:
+        """What the reader is told: labels, what is in each split, rows that stood in two splits, columns."""
         notes = []
         if shared:
             notes.append(f"{shared} rows have a text that stands in two splits (data.duplicates={self.duplicates})")
-        if rare:
-            notes.append(f"only in training, for lack of rows: {escape_unprintable(', '.join(rare))}")
         return {
-            LABELS: names,
-            NOTES: notes,
+            **({LABELS: targets.names} if targets.names else {}),
+            NOTES: [*notes, *targets.notes],
             "columns": {setting.removeprefix("data."): name for setting, name in self.columns.by_setting().items()},
-            "rows": counts,
+            **targets.facts,
             "unlabeled rows": int((splits == UNLABELED).sum()),
-            "only in training": rare,
             f"rows in two splits ({self.duplicates})": shared,
         }
 
@@ -284,41 +266,3 @@ def check_rows_left(splits: Tensor, content: str = TextRows.content) -> None:
                 f"every {split} row has the {content} of another split's row, so none is left: give the {split} split others, "
                 "or set data.duplicates=keep"
             )
-
-
-def check_labels(labels: Sequence[object]) -> list[str]:
-    """Names of classes as the rows are read.
-
-    Raises:
-        ConfigError: There are fewer than two, or one stands twice.
-        LabelError: One is no name.
-    """
-    names = [parse_label_value(label, "a name", "data.labels") for label in labels]
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise ConfigError(
-            f"data.labels=[{escape_unprintable(','.join(names))}]: two names or more, each once, are expected"
-        )
-    return names
-
-
-def check_training_labels(rows: TextRows, splits: Tensor, targets: Tensor, names: list[str]) -> None:
-    """Every label of val and test stands in a training row.
-
-    Args:
-        rows: All.
-        splits: [N] int8, of each row.
-        targets: [N] int64, class numbers; -1 = the label has none.
-        names: Of the classes.
-
-    Raises:
-        LabelError: One does not, and no network could learn it.
-    """
-    trained = targets[splits == TRAIN_SPLIT].unique()
-    bad = ((splits == VAL_SPLIT) | (splits == TEST_SPLIT)) & ~torch.isin(targets, trained)
-    if bad.any():
-        row = int(bad.nonzero()[0])
-        name = list(rows.label_names)[rows.labels[row]]
-        raise LabelError(
-            f"{rows.place(row)}: label {escape_unprintable(name)!r} of the {SPLITS[int(splits[row])]} split stands in no "
-            f"training row{did_you_mean(name, names)}; give rows of it to train on, or remove it"
-        )

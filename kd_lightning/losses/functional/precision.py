@@ -48,3 +48,8 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
         tensor: On the device that the block computes on.
     """
     return torch.autocast(tensor.device.type, enabled=False)
+
+
+def widest(values: Tensor) -> Tensor:
+    """The values as float64; as float32 on devices that have none wider (``mps``)."""
+    return values.float() if values.device.type == "mps" else values.double()

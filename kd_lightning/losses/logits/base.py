@@ -12,7 +12,7 @@ from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.reduce import zeroed
 from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.losses.functional.standardize import standardized
-from kd_lightning.types import Aligned, Outputs
+from kd_lightning.types import Aligned, OutputKind, Outputs
 
 Temperature = float | SampleTemperature | None
 """T > 0 for one term alone; a temperature for each position, around the run's; or None = the run's."""
@@ -40,6 +40,7 @@ class LogitLoss(Loss):
     """
 
     by_position: ClassVar[bool] = True
+    compares: ClassVar[frozenset[OutputKind]] = frozenset({OutputKind.CLASSES})
 
     def __init__(
         self, name: str, weight: float = 1.0, temperature: Temperature = None, standardize: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
@@ -9,7 +11,7 @@ from kd_lightning.losses.base import Loss
 from kd_lightning.losses.functional.label_smoothing import smoothed_kl
 from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.losses.labels import usable_labels
-from kd_lightning.types import Aligned, Outputs
+from kd_lightning.types import Aligned, OutputKind, Outputs
 
 
 class LabelSmoothing(Loss):
@@ -28,6 +30,7 @@ class LabelSmoothing(Loss):
     """
 
     classwise = False
+    compares: ClassVar[frozenset[OutputKind]] = frozenset({OutputKind.CLASSES})
 
     def __init__(self, smoothing: float = 0.1, weight: float = 1.0) -> None:
         super().__init__(weight)

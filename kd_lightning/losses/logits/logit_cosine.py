@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from kd_lightning.losses.functional.cosine import cosine_distance
@@ -9,7 +11,7 @@ from kd_lightning.losses.functional.precision import at_least_float32
 from kd_lightning.losses.functional.reduce import masked_mean
 from kd_lightning.losses.functional.shapes import check_same_shape
 from kd_lightning.losses.logits.base import LogitLoss
-from kd_lightning.types import Aligned, Outputs
+from kd_lightning.types import Aligned, OutputKind, Outputs
 
 
 class LogitCosine(LogitLoss):
@@ -25,6 +27,7 @@ class LogitCosine(LogitLoss):
     states.
     """
 
+    compares: ClassVar[frozenset[OutputKind]] = frozenset({OutputKind.CLASSES, OutputKind.LABELS})
     raw_logits = True
 
     def __init__(self, weight: float = 1.0, standardize: bool = False) -> None:

@@ -22,8 +22,8 @@ COLUMNS = {
 
 
 def has_predictions(results: dict[str, Any]) -> bool:
-    """The run recorded what its models predict."""
-    return any(model.get("predictions") for _, model in list_models(results))
+    """The run recorded something of what its models predict that has a column."""
+    return any(COLUMNS.keys() & (model.get("predictions") or {}).keys() for _, model in list_models(results))
 
 
 def list_prediction_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -78,7 +78,7 @@ def describe_chance(results: dict[str, Any]) -> str | None:
     found = read_model_record(results, TEACHER_MODEL).get("predictions")
     if not found:
         return None
-    accuracy, most_frequent = as_finite(found["accuracy"]), as_finite(found["majority_share"])
+    accuracy, most_frequent = as_finite(found.get("accuracy")), as_finite(found.get("majority_share"))
     if accuracy is None or most_frequent is None:
         return None
     if most_frequent == 1:

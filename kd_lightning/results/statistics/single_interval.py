@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from kd_lightning.results.statistics.verdict import (
     CONFIDENCE_LEVEL,
     Array,
     Interval,
-    draw_resamples,
+    resample_metric,
 )
 
 MOST_RESAMPLED = 5000
@@ -19,15 +20,15 @@ MOST_RESAMPLED = 5000
 
 
 def compute_metric_interval(
-    sums: Array, counts: Array, group: Array, finish: Callable[[float], float]
+    sums: Array, counts: Array, group: Array, finish: Callable[[Any], float]
 ) -> Interval | None:
     """Bootstrap interval of a metric, resampling whole groups of rows; the same at every call.
 
     Args:
-        sums: [N] of the metric's values at the positions of a row.
+        sums: [N] of the metric's values at the positions of a row; or [N, K], of K values.
         counts: [N] positions of a row.
         group: [N] ids; rows of one group are not independent of each other.
-        finish: From a mean over positions to the metric.
+        finish: From a mean over positions, or K of them, to the metric.
 
     Returns:
         None with fewer than two groups, where resampling says nothing.
@@ -47,11 +48,7 @@ def compute_metric_interval(
     blocks = min(len(ids), MOST_RESAMPLED)
     if blocks < len(ids):
         inverse = (np.random.default_rng(0).permutation(len(ids)) % blocks)[inverse]
-    draws = draw_resamples(blocks)
-    means = (draws @ np.bincount(inverse, weights=sums, minlength=blocks)) / (
-        draws @ np.bincount(inverse, weights=counts, minlength=blocks)
-    )
-    values = np.array([finish(mean) for mean in means])
+    values = resample_metric(sums, counts, inverse, blocks, finish)
     low, high = np.quantile(values, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
     method = f"bootstrap over {len(ids)} groups of rows, {BOOTSTRAP_RESAMPLES} resamples"
     return Interval(float(low), float(high), CONFIDENCE_LEVEL, len(ids), method)

@@ -39,16 +39,16 @@ def compute_paired_interval(
     baseline: Mapping[str, Array],
     student: Mapping[str, Array],
     group: Array,
-    finish: Callable[[float], float],
+    finish: Callable[[Any], float],
     mode: str,
 ) -> Interval | None:
     """Bootstrap interval of the gain, resampling whole groups of test rows for both models alike.
 
     Args:
-        baseline: ``sums`` [N] and ``counts`` [N] of the metric's values, by row.
+        baseline: ``sums`` [N] or [N, K] and ``counts`` [N] of the metric's values, by row.
         student: The same rows of the other model.
         group: [N] ids; rows of one group (a speech) are not independent of each other.
-        finish: From a mean over positions to the metric.
+        finish: From a mean over positions, or K of them, to the metric.
         mode: ``min`` or ``max``.
 
     Returns:
@@ -61,19 +61,35 @@ def compute_paired_interval(
     if len(ids) < 2:
         return None
 
-    def by_group(values: Array) -> Array:
-        return np.bincount(inverse, weights=np.asarray(values, dtype=np.float64), minlength=len(ids))
-
-    draws = draw_resamples(len(ids))
-
-    def metric(rows: Mapping[str, Array]) -> Array:
-        means = (draws @ by_group(rows["sums"])) / (draws @ by_group(rows["counts"]))
-        return np.array([finish(mean) for mean in means])
-
-    gains = metric(student) - metric(baseline) if mode == "max" else metric(baseline) - metric(student)
+    alone, taught = (
+        resample_metric(rows["sums"], rows["counts"], inverse, len(ids), finish) for rows in (baseline, student)
+    )
+    gains = taught - alone if mode == "max" else alone - taught
     low, high = np.quantile(gains, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
     method = f"paired bootstrap over {len(ids)} groups of test rows, {BOOTSTRAP_RESAMPLES} resamples"
     return Interval(float(low), float(high), CONFIDENCE_LEVEL, len(ids), method)
+
+
+def resample_metric(sums: Array, counts: Array, group: Array, groups: int, finish: Callable[[Any], float]) -> Array:
+    """The metric in each resample of whole groups, [BOOTSTRAP_RESAMPLES].
+
+    Args:
+        sums: [N] or [N, K] of each row.
+        counts: [N] positions of each row.
+        group: [N] the number of each row's group, in [0, groups).
+        groups: How many.
+        finish: From a mean over positions, or K of them, to the metric.
+    """
+    draws, sums = draw_resamples(groups), np.asarray(sums)
+
+    def total(values: Array) -> Array:
+        return draws @ np.bincount(group, weights=np.asarray(values, dtype=np.float64), minlength=groups)
+
+    drawn = total(counts)
+    if sums.ndim == 1:
+        return np.array([finish(mean) for mean in total(sums) / drawn])
+    means = np.stack([total(each) / drawn for each in sums.T], axis=-1)
+    return np.array([finish(mean) for mean in means])
 
 
 @lru_cache(maxsize=1)  # jobs of one process have the same test set
