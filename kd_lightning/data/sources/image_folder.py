@@ -159,8 +159,8 @@ class ImageFolder:
         return digest.hexdigest()
 
     def prepare(self) -> PreparedPieces:
-        read_class_names(self.path)
         rows = self.read_rows()
+        read_class_names(self.path)
         splits, shared = SHARED_ROWS[self.duplicates](rows, self.draw_splits(rows))
         check_rows_left(splits, rows.content)
         targets = ClassTargets(ClassReader(("folder",)), self.labels).make(rows, splits)
