@@ -200,7 +200,7 @@ def test_labels_may_be_given_in_another_order(tmp_path: Path) -> None:
     prepared = prepare(source(write_image_folder(tmp_path, COUNTS), labels=["red", "blue"]))
     assert prepared.facts["rows"]["train"] == {"red": 16, "blue": 8}
     assert torch.bincount(prepared.splits["train"]["targets"]).tolist() == [16, 8]
-    refused(LabelError, r"blue/000\.png: label 'blue' is not one of data.labels=\[red,blu\]; did you mean 'blu'", tmp_path,
+    refused(LabelError, "label 'blue' is not one of data.labels=.red,blu.; did you mean 'blu'", tmp_path,
             labels=["red", "blu"])  # fmt: skip
 
 

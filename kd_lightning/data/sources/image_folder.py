@@ -160,7 +160,7 @@ class ImageFolder:
 
     def prepare(self) -> PreparedPieces:
         rows = self.read_rows()
-        read_class_names(self.path)  # two at least
+        read_class_names(self.path)
         splits, shared = SHARED_ROWS[self.duplicates](rows, self.draw_splits(rows))
         check_rows_left(splits, rows.content)
         targets = ClassTargets(ClassReader(("folder",)), self.labels).make(rows, splits)
