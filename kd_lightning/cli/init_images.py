@@ -63,7 +63,7 @@ def print_image_profile(profile: ImageProfile) -> None:
             f"leakage       {profile.leaks:,} (copies of a file of another split; data.duplicates=drop leaves them out)"
         )
     if profile.ignored:
-        show(f"ignored       {profile.ignored:,} files or folders that are no images")
+        show(f"ignored       {profile.ignored:,} (files that are no image)")
     for problem in profile.problems[:1]:
         show(f"unreadable    {len(profile.problems):,}, and a run needs all: {problem}")
 

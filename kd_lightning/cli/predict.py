@@ -239,24 +239,24 @@ def answer_images(predictor: Any, request: PredictArguments) -> Iterator[Answere
 
     paths, others = find_images(Path(request.source))
     if others:
-        print_line(f"kd predict: {others} files of {request.source} are no images, and are left out")
+        print_line(f"kd predict: {request.source}: {others} file{'s' * (others > 1)} not read (no image)")
     channels, size, _ = predictor.model.shape
     for start in range(0, len(paths), PIECE):
-        pixels: dict[Path, Any] = {}
+        pixels: list[Any] = []
         for path in paths[start : start + PIECE]:
             try:
-                pixels[path] = torch.from_numpy(read_pixels(path, size, channels))
+                pixels.append(torch.from_numpy(read_pixels(path, size, channels)))
             except DataFormatError as error:
                 print_line(f"kd predict: {error}")
-        found = dict(
-            zip(pixels, predictor.predict_arrays(torch.stack([*pixels.values()])) if pixels else (), strict=True)
-        )
-        for path in paths[start : start + PIECE]:
+                pixels.append(None)
+        good = [each for each in pixels if each is not None]
+        found = iter(predictor.predict_arrays(torch.stack(good)) if good else ())
+        for path, each in zip(paths[start:], pixels, strict=False):
             named = {"path": as_text(path)}
-            if path in found:
-                yield make_answer(named, found[path], predictor.model, request.all_scores)
-            else:
+            if each is None:
                 yield Answered(named, None, None, None)
+            else:
+                yield make_answer(named, next(found), predictor.model, request.all_scores)
 
 
 def make_answer(named: dict[str, Any], probabilities: Any, model: Any, all_scores: bool) -> Answered:

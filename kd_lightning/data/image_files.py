@@ -30,6 +30,7 @@ IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 IMAGE_MODES = {1: "L", 3: "RGB"}
 """Channels -> what Pillow calls them: gray, or red, green and blue."""
 GRAY_MODES = ("1", "L", "LA")
+"""Of images without colors: black and white, gray, gray with transparency."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,15 @@ def list_subfolders(folder: Path) -> dict[str, Path]:
 
 
 def list_shown(folder: Path) -> list[Path]:
-    """What is in a folder, sorted by name, without what is hidden."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    """What is in a folder, sorted by name, without what is hidden.
+
+    Raises:
+        DataFormatError: The folder cannot be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataFormatError(f"{show_path(folder)} cannot be read ({error.strerror}): make it readable") from error
 
 
 def is_image_name(path: Path) -> bool:
@@ -144,6 +152,8 @@ def is_image_name(path: Path) -> bool:
 
 def find_images(place: Path) -> tuple[list[Path], int]:
     """All images below a folder, sorted by path, and how many other files there are; of an image, itself.
+
+    Links to files are followed, those to folders below it are not.
 
     Raises:
         EmptyDatasetError: There is none.

@@ -16,6 +16,8 @@ from kd_lightning.errors import EmptyDatasetError, TableError
 SPLITS = ("train", "val", "test")
 LABELS = "labels"
 """Fact: the classes' names in the order of their numbers, where they have names."""
+IMAGES = "images"
+"""Fact: True = rows are the pixels of image files, as ``read_pixels`` reads them."""
 NOTES = "notes"
 """Fact: sentences that whoever trains on the rows should read."""
 

@@ -92,7 +92,7 @@ class Predictor:
         """[N, C] float32 probabilities.
 
         Args:
-            inputs: [N, ...] float, as those that the model was trained on.
+            inputs: [N, ...] as those that the model was trained on: float, or uint8 of pixels.
         """
         return self.predict_rows(Table({"inputs": inputs}))
 

@@ -9,12 +9,11 @@ from functools import cached_property
 from torch import Tensor
 
 from kd_lightning.data.augmentation import read_augmentation
-from kd_lightning.data.collate import is_pixels
 from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
-from kd_lightning.data.source import LABELS, NOTES, SPLITS, Prepared, Source
+from kd_lightning.data.source import IMAGES, LABELS, NOTES, SPLITS, Prepared, Source
 from kd_lightning.data.table import TEXT_COLUMN, WORDS_COLUMN
 from kd_lightning.data.texts import TOO_LONG, FittedTokenizer, encode_rows, with_ids
 from kd_lightning.data.tokenizers.base import TextTokenizer
@@ -73,9 +72,8 @@ class Dataset:
 
     @property
     def reads_images(self) -> bool:
-        """The rows are pixels of image files."""
-        train = self.raw.splits["train"]
-        return "inputs" in train and is_pixels(train.column("inputs"))
+        """The rows are the pixels of image files."""
+        return bool(self.raw.facts.get(IMAGES))
 
     @property
     def fingerprint(self) -> str:

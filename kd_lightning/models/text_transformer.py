@@ -144,7 +144,18 @@ class TextTransformer(nn.Module):
         self.pooling = MeanPooling() if pooling is None else pooling
         self.features = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_classes)
-        initialize_encoder(self, layers)
+        self._initialize(layers)
+
+    def _initialize(self, layers: int) -> None:
+        """As ``TransformerLM``: weights N(0, 0.02^2), biases 0, what a block adds smaller with depth; and 0 for padding."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=INITIAL_STD)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        for name, parameter in self.blocks.named_parameters():
+            if name.endswith(("attention.out.weight", "mlp.2.weight")):
+                nn.init.normal_(parameter, std=INITIAL_STD / math.sqrt(2 * layers))  # 2 * layers branches are summed
         with torch.no_grad():
             self.embedding.weight[PADDING_ID] = 0.0
 
@@ -165,15 +176,3 @@ class TextTransformer(nn.Module):
     def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Logits [B, C] of the texts, or [B, T, C] of the tokens."""
         return self.head(self.body(ids, attention_mask))
-
-
-def initialize_encoder(network: nn.Module, layers: int) -> None:
-    """As ``TransformerLM``: weights N(0, 0.02^2), biases 0, what each of the blocks adds smaller the more there are."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=INITIAL_STD)
-        if isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
-    for name, parameter in network.named_parameters():
-        if name.startswith("blocks.") and name.endswith(("attention.out.weight", "mlp.2.weight")):
-            nn.init.normal_(parameter, std=INITIAL_STD / math.sqrt(2 * layers))  # 2 * layers branches are summed

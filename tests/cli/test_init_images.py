@@ -43,7 +43,7 @@ def test_it_says_what_is_in_the_folder_and_writes_an_experiment(capsys: Capsys) 
         "sizes         12 x 12 to 40 x 30 pixels, the shorter side 12 in the middle",
         "duplicates    1 (copies",
         "conflicts     1 (copies of a file of another class",
-        "ignored       1 files",
+        "ignored       1 (files that are no image)",
         "size          12 pixels: the shorter side in the middle",
         "channels      3: 60 images are in color",
         "conf/experiment/my_photos.yaml: an epoch has 2 steps of 24 rows; teacher 300 steps (10 epochs, between 300",

@@ -193,7 +193,7 @@ def test_what_is_no_image_is_counted_in_one_note(tmp_path: Path) -> None:
     (tmp_path / "red" / "list.txt").write_text("x")
     (tmp_path / "red" / "more.png").mkdir()
     (note,) = prepare(source(tmp_path)).facts["notes"]
-    assert note == f"3 files or folders in {tmp_path} are no images, and are not read"
+    assert note == f"{tmp_path}: 3 files not read (no image)"
 
 
 def test_labels_may_be_given_in_another_order(tmp_path: Path) -> None:

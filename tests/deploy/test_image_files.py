@@ -70,7 +70,7 @@ def test_a_damaged_image_keeps_its_place(image_files: FinishedRun, photos: Path,
     assert [row["label"] is None for row in rows] == [number == 5 for number in range(12)]
     assert rows[5]["path"] == str(damaged)
     note, bad, count = answer.err.splitlines()
-    assert note == "kd predict: 1 files of photos are no images, and are left out"
+    assert note == "kd predict: photos: 1 file not read (no image)"
     assert bad.startswith(f"kd predict: {damaged} cannot be read as an image")
     assert count == "kd predict: 1 row without a label"
 

@@ -30,7 +30,7 @@ from kd_lightning.data.label_targets import ClassTargets, RowTargets, check_labe
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_stratified
 from kd_lightning.data.rows.label_readers import ClassReader
-from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
+from kd_lightning.data.source import IMAGES, LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.sources.text_table import check_choice, check_rows_left
 from kd_lightning.data.table import Table
 from kd_lightning.data.text_rows import TextRows, as_tensor
@@ -194,13 +194,14 @@ class ImageFolder:
         if shared:
             notes.append(f"{shared} images stand in two splits (data.duplicates={self.duplicates})")
         if rows.ignored:
-            notes.append(f"{rows.ignored} files or folders in {show_path(self.path)} are no images, and are not read")
+            notes.append(f"{show_path(self.path)}: {rows.ignored} file{'s' * (rows.ignored > 1)} not read (no image)")
         for split in ("val", "test"):
             missing = [name for name in targets.names if counts["train"][name] and not counts[split][name]]
             if missing:
                 notes.append(f"no {split} image of {escape_unprintable(', '.join(missing))}")
         return {
             LABELS: targets.names,
+            IMAGES: True,
             NOTES: notes,
             "rows": counts,
             "files that are no images": rows.ignored,
