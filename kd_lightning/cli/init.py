@@ -15,6 +15,7 @@ from kd_lightning.cli.predict import check_word
 from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.resolution import escape_node
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, MULTI_LABEL
+from kd_lightning.data.rows.text_folder import holds_text_files
 from kd_lightning.data.table_profile import TableProfile, profile_table
 from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
@@ -32,8 +33,8 @@ kd init FILE|FOLDER [--task NAME] [--teacher PATH] [--student NAME] [--text COLU
   kd init snippets.csv --task regression --label rating
                                             a number for each text
 
-FILE is a .csv, .tsv, .jsonl (each also .gz) or .parquet with a text and a label in each row; --text and --label name their
-columns where names and values do not tell. --name is the experiment's name, else the file's; --force replaces a file.
+FILE is a .csv, .tsv, .jsonl (each also .gz) or .parquet with a text and a label in each row, or a folder that holds one of .txt
+files for each class; --text and --label name their columns where names and values do not tell. --name is the experiment's name, else the file's; --force replaces a file.
 """
 BATCH_SIZE = 32
 DRAWN_SHARE = 0.1
@@ -107,7 +108,7 @@ def run_init_verb(words: list[str]) -> int:
     name = request.name or make_experiment_name(request.file)
     check_experiment_name(name, request.force)
     check_student(request.student)
-    if Path(request.file).is_dir():
+    if Path(request.file).is_dir() and not holds_text_files(Path(request.file)):
         from kd_lightning.cli.init_images import plan_images  # which imports from here
 
         text, plan = plan_images(name, request)

@@ -2,6 +2,7 @@
 
     .csv .tsv .jsonl      also gzipped, as .csv.gz
     .parquet              with pyarrow
+    a folder              of texts, FOLDER/CLASS/*.txt
 
 Read with the standard library: errors name path and line, and no word of a text is taken for a missing value.
 """
@@ -15,6 +16,7 @@ from kd_lightning.data.rows.delimited import read_csv_rows, read_tsv_rows
 from kd_lightning.data.rows.json_lines import read_json_rows
 from kd_lightning.data.rows.lines import GZIP, OnMisfit, raise_misfit
 from kd_lightning.data.rows.parquet import read_parquet_rows
+from kd_lightning.data.rows.text_folder import read_text_folder
 from kd_lightning.errors import ConfigError, EmptyDatasetError
 from kd_lightning.safety.terminal import escape_unprintable
 
@@ -26,10 +28,10 @@ PARQUET = ".parquet"
 def read_rows(
     path: str | Path, delimiter: str | None = None, on_misfit: OnMisfit = raise_misfit
 ) -> Iterator[tuple[int, dict[str, object]]]:
-    """The rows, each with the number of the line where it begins; of Parquet, with its own number.
+    """The rows, each with the number of the line where it begins; of Parquet and folders, with its own number.
 
     Args:
-        path: The file; its name's end tells the format.
+        path: The file, whose name's end tells the format, or a folder.
         delimiter: Between the values of a CSV file; None = a comma, or the semicolon or tab of a header without commas.
         on_misfit: Told of each row with more or fewer values, or other keys, than the others; unless it raises, the row comes
             with what is known of it.
@@ -57,8 +59,12 @@ def open_table(
 ) -> Iterator[tuple[int, dict[str, object]]]:
     """As ``read_rows``, of a file that may be empty."""
     shown, lower = escape_unprintable(str(path)), path.name.lower()
+    if delimiter is None and path.is_dir():
+        return read_text_folder(path)
     if not path.is_file():
-        raise EmptyDatasetError(f"{shown} is not a file: name a .csv, .tsv, .jsonl or .parquet file")
+        raise EmptyDatasetError(
+            f"{shown} is not a file: name a .csv, .tsv, .jsonl or .parquet file, or a folder with one of .txt files a class"
+        )
     ending = Path(lower.removesuffix(GZIP)).suffix
     if ending in DELIMITED:
         return DELIMITED[ending](path, delimiter, on_misfit)

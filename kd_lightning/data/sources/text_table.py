@@ -22,6 +22,7 @@ from kd_lightning.data.labels import LABELED
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import SPLIT_DRAWS, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_groups, draw_latest
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, REGRESSION, make_label_reader
+from kd_lightning.data.rows.text_folder import digest_rows
 from kd_lightning.data.rows.values import check_distinct_columns, hash_text
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.table import GROUP, Table
@@ -30,7 +31,6 @@ from kd_lightning.data.text_augmentation import read_text_augmentation
 from kd_lightning.data.text_rows import UNLABELED, ColumnNames, TextRows, as_tensor
 from kd_lightning.errors import ConfigError, EmptyDatasetError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
-from kd_lightning.store import file_digest
 
 ROWS_OF_A_PIECE = 2**14
 
@@ -42,7 +42,7 @@ def _profile_once(path: Path, changed: tuple[int, int] | None, *how: Any) -> Tab
 
 
 class TextTable:
-    """Texts with labels in ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` files.
+    """Texts with labels in ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` files, or in folders of ``.txt`` files.
 
     Args:
         path: The file; the others have the same columns, but for ``split_column`` and ``time``.
@@ -156,9 +156,9 @@ class TextTable:
         digest = hashlib.sha256()
         for role, path in self.files.items():
             if path is not None:
-                if not Path(path).is_file():
+                if not Path(path).exists():
                     raise EmptyDatasetError(f"{escape_unprintable(path)} is not a file: name one that holds the rows")
-                digest.update(f"{role} {file_digest(Path(path))}\n".encode())
+                digest.update(f"{role} {digest_rows(Path(path))}\n".encode())
         return digest.hexdigest()
 
     def prepare(self) -> PreparedPieces:

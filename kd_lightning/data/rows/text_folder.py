@@ -1,0 +1,74 @@
+"""Rows of a folder of texts: a folder for each class, a file for each text.
+
+    FOLDER/CLASS/*.txt
+
+Files are read in the order of their paths; names that begin with a dot, and other files, are not looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from kd_lightning.data.rows.lines import read_lines
+from kd_lightning.errors import DataFormatError, EmptyDatasetError, EmptyTextError
+from kd_lightning.safety.terminal import escape_unprintable
+from kd_lightning.store import file_digest
+
+TEXT_FILE = ".txt"
+TEXT_COLUMN_OF_FOLDER, LABEL_COLUMN_OF_FOLDER = "text", "label"
+"""What the columns of such a table are called."""
+
+
+def read_text_folder(folder: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """The texts, each with its number from 1 up.
+
+    Raises:
+        DataFormatError: A file is not UTF-8; names its line.
+        EmptyDatasetError: A class has no text.
+        EmptyTextError: A file holds white space alone.
+    """
+    for number, path in enumerate(list_text_files(folder), 1):
+        text = "".join(read_lines(path))
+        if not text.strip():
+            raise EmptyTextError(f"{escape_unprintable(str(path))} is empty: give it a text, or remove it")
+        yield number, {TEXT_COLUMN_OF_FOLDER: text, LABEL_COLUMN_OF_FOLDER: path.parent.name}
+
+
+def list_text_files(folder: Path) -> list[Path]:
+    """The files of all classes.
+
+    Raises:
+        DataFormatError: A class's name is not UTF-8, and could stand in no report.
+        EmptyDatasetError: A class has no text.
+    """
+    found: list[Path] = []
+    for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        shown = escape_unprintable(str(inside))
+        if os.fsencode(inside.name).decode("utf-8", "replace") != inside.name:
+            raise DataFormatError(f"{shown}: the name of this folder is not UTF-8: rename it")
+        texts = sorted(path for path in inside.glob(f"*{TEXT_FILE}") if not path.name.startswith("."))
+        if not texts:
+            raise EmptyDatasetError(
+                f"{shown} holds no {TEXT_FILE} file: give each class a folder of texts; splits are named one by one, as "
+                "data.path=FOLDER/train data.test_path=FOLDER/test"
+            )
+        found += texts
+    return found
+
+
+def holds_text_files(folder: Path) -> bool:
+    """Some folder inside has a text."""
+    return next(folder.glob(f"*/*{TEXT_FILE}"), None) is not None
+
+
+def digest_rows(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of the texts in a folder."""
+    if not path.is_dir():
+        return file_digest(path)
+    digest = hashlib.sha256()
+    for file in list_text_files(path):
+        digest.update(os.fsencode(file.relative_to(path)) + f"\0{file_digest(file)}\n".encode())
+    return digest.hexdigest()
