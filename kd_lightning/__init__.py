@@ -1,10 +1,39 @@
-"""kd_lightning: knowledge distillation experiments that pay for the teacher once and end in an honest verdict."""
+"""kd_lightning: knowledge distillation experiments that pay for the teacher once and end in an honest verdict.
+
+    import kd_lightning as kd
+
+    kd.run("experiment=digits", "temperature=2")     what the command ``kd run`` does, in this process
+    kd.load("last")                                  a model of a finished run, to ask about new rows
+    kd.distill(teacher, student, train, val, ...)    networks and loaders of your own
+
+They are imported when they are first asked for: ``import kd_lightning`` alone imports neither torch nor Hydra.
+"""
 
 import sys
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 __version__ = "0.1.0"
+
+_LAZY = {"run": "python.run", "load": "python.load", "distill": "python.distill", "KDError": "errors"}
+"""Name -> the module of ours that it is imported from when it is first asked for."""
+TYPE_CHECKING = False  # what type checkers take for True; the one of `typing` would make `kd --help` slower
+if TYPE_CHECKING:
+    from kd_lightning.errors import KDError as KDError
+    from kd_lightning.python.distill import distill as distill
+    from kd_lightning.python.load import load as load
+    from kd_lightning.python.run import run as run
+else:
+
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LAZY})
 
 
 class _LeanTorchmetrics:

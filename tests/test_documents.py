@@ -24,9 +24,10 @@ from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
 from kd_lightning.config.old_words import refuse_old_words
 from kd_lightning.config.settings_checks import check_settings
 from kd_lightning.config.shorthands import expand_files
-from kd_lightning.errors import KDError
+from kd_lightning.errors import KDError, MissingExtraError
 from tests.support.cli import settings_of
 from tests.support.hub import make_hub_folder, write_reviews
+from tests.support.images import write_image_folder
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -66,8 +67,10 @@ def files_of_the_reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     (folder / "snippets.csv").write_text("\n".join(ratings), encoding="utf-8")
     (folder / "words.conll").write_text("Rome B-city\nis O\n\nold O\n", encoding="utf-8")
     make_hub_folder(folder / "models" / "MiniLM")
+    write_image_folder(folder / "photos", {"red": 3, "blue": 3})
     with chdir(folder):
         assert main(["init", "reviews.csv", "--teacher", "models/MiniLM"]) == 0
+        assert main(["init", "photos"]) == 0
         yield
 
 
@@ -229,7 +232,12 @@ def accept(words: Iterable[str]) -> None:
 
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
 def test_every_run_is_accepted(words: tuple[str, ...]) -> None:
-    accept(words)
+    try:
+        accept(words)
+    except MissingExtraError as error:  # of a pretrained model, whose package no extra of ours brings
+        if "--no-deps" not in str(error):
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(

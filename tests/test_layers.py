@@ -37,18 +37,20 @@ ROOMS = {
     "types": Room(set(), {"torch"}),
     "errors": Room(set(), set()),
     "seeds": Room(set(), set()),
-    "process": Room(set(), {"torch"}),
+    "process": Room({"errors"}, {"torch"}),
     "safety": Room({"errors", "process"}, set()),
     "store": Room({"errors", "safety"}, {"filelock"}),
     "fingerprint": Room({"process"}, set()),
     # The things an experiment is made of.
     "losses": Room({"types", "errors"}, {"torch"}),
-    "models": Room({"errors", "safety", "store"}, {"torch", "safetensors", "transformers", "huggingface_hub"}),
-    "data": Room(
-        {"types", "errors", "seeds", "safety", "store"},
-        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "transformers", "pyarrow"},
+    "models": Room(
+        {"errors", "process", "safety", "store"}, {"torch", "safetensors", "transformers", "huggingface_hub", "peft"}
     ),
-    "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics"}),
+    "data": Room(
+        {"types", "errors", "seeds", "process", "safety", "store"},
+        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "transformers", "pyarrow", "PIL"},
+    ),
+    "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics", "numpy"}),
     "teachers": Room({"types", "errors", "process", "store", "models", "tasks"}, {"torch", "numpy"}),
     "training": Room(
         {"types", "errors", "seeds", "process", "safety", "store", "losses", "models", "data", "tasks", "teachers"},
@@ -87,15 +89,41 @@ ROOMS = {
         },
         HYDRA | {"rich", "torch"},
     ),
+    # What `import kd_lightning` offers.
+    "python": Room(
+        {
+            *(
+                "types",
+                "errors",
+                "seeds",
+                "process",
+                "safety",
+                "store",
+                "losses",
+                "models",
+                "data",
+                "tasks",
+                "teachers",
+            ),
+            *("training", "results", "experiment", "deploy", "config", "sweeps", "cli"),
+        },
+        {"torch", "pytorch_lightning", "numpy", "pandas"},
+    ),
 }
 
 
 def imports(path: Path, module: str, top: str) -> set[str]:
-    """Absolute dotted names of all imported modules and of what is taken from them."""
+    """Absolute dotted names of all imported modules and of what is taken from them; not what the package itself tells type
+    checkers alone: it imports that when somebody asks for it."""
     found: set[str] = set()
     parts = [top, *(part for part in module.split(".") if part != "__init__")]
     package = parts if path.name == "__init__.py" else parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if module == "__init__":
+        tree.body = [
+            node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        ]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

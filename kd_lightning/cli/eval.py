@@ -24,6 +24,7 @@ kd eval RUN [data.path=FILE ...] [--model NAME|all] [--min METRIC=VALUE ...] [--
 
   kd eval last                              the last run below outputs/runs, on its own test split: the numbers of its report
   kd eval outputs/runs/RUN data.path=f.csv  all rows of a file; the run may lie anywhere
+  kd eval last data.path=photos             a model of images: a folder of images for each class
   kd eval last data.path=f.csv data.text=body data.label=kind
                                             columns of other names; also data.text_pair, data.group, data.delimiter
   kd eval last --min accuracy=0.9           a check for scripts; --max for what is better when small

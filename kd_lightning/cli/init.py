@@ -1,8 +1,7 @@
-"""``kd init FILE``: look at a table of texts and write the experiment that distills on it. Imports no torch."""
+"""``kd init FILE``: look at a table of texts or a folder of images, and write an experiment for it. Imports no torch."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
@@ -11,21 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kd_lightning.cli.config_files import create_config_file
+from kd_lightning.cli.init_display import print_profile, print_shared_texts
 from kd_lightning.cli.predict import check_word
 from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.resolution import escape_node
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, MULTI_LABEL
-from kd_lightning.data.table_profile import LengthSummary, TableProfile, count_shared_texts, profile_table
+from kd_lightning.data.table_profile import TableProfile, profile_table
 from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
 
 INIT_HELP = """\
-kd init FILE [--task NAME] [--teacher PATH] [--student NAME] [--text COLUMN] [--label COLUMN] [--name NAME] [--force]
+kd init FILE|FOLDER [--task NAME] [--teacher PATH] [--student NAME] [--text COLUMN] [--label COLUMN] [--name NAME] [--force]
 
   kd init reviews.csv                       look at the file, write conf/experiment/reviews.yaml
   kd init reviews.csv --teacher models/big  with a Hugging Face model as the teacher: a folder, or a name of the hub
   kd init train.csv --val val.csv --test test.csv
                                             with files for validation and test
+  kd init photos                            a folder of images: photos/CLASS/*.png or photos/{train,val,test}/CLASS/*.png
   kd init tickets.csv --task multi_label --label topics --separator "|"
                                             several labels a row, in one column, or of 0 and 1: --label urgent,billing
   kd init snippets.csv --task regression --label rating
@@ -55,7 +56,6 @@ PRETRAINED_RATE, OWN_RATE, STUDENT_RATE = "0.00005", "0.001", "0.003"
 """Learning rates: usual ones for fine-tuning, and for small networks from scratch."""
 DEFAULT_STUDENT, OWN_TEACHER, PRETRAINED_TEACHER = "bilstm", "text_transformer", "hf"
 """Choices of the group ``model``."""
-SHOWN_CLASSES = 20
 INIT_LOSSES = {"text_classification": "kd", "multi_label": "binary_kd", "regression": "regression_mse"}
 """Task -> the loss to begin with."""
 
@@ -107,6 +107,25 @@ def run_init_verb(words: list[str]) -> int:
     name = request.name or make_experiment_name(request.file)
     check_experiment_name(name, request.force)
     check_student(request.student)
+    if Path(request.file).is_dir():
+        from kd_lightning.cli.init_images import plan_images  # which imports from here
+
+        text, plan = plan_images(name, request)
+    else:
+        text, plan = plan_table(name, request)
+    target = Path("conf") / "experiment" / f"{name}.yaml"
+    create_config_file(target, text.encode(), request.force)
+    print(f"\n{target}: {describe_trainings(plan, request.teacher is not None)}")
+    print(f"Next: kd run experiment={name}")
+    return 0
+
+
+def plan_table(name: str, request: InitArguments) -> tuple[str, InitPlan]:
+    """Look at the file and say what is in it; the text of the experiment's file, and the sizes of the trainings.
+
+    Raises:
+        KDError: The file cannot be read.
+    """
     check_word("--task", request.task, INIT_LOSSES)
     several = request.task == MULTI_LABEL and "," in (request.label or "")
     label = (request.label or "").split(",") if several else request.label
@@ -115,11 +134,7 @@ def run_init_verb(words: list[str]) -> int:
     print_shared_texts(profile, {"train": request.file, "val": request.val, "test": request.test})
     drawn = (request.val is None) + (request.test is None)
     plan = plan_trainings(round(profile.rows * (1 - DRAWN_SHARE * drawn)), request.teacher is not None)
-    target = Path("conf") / "experiment" / f"{name}.yaml"
-    create_config_file(target, write_experiment(name, profile, plan, request).encode(), request.force)
-    print(f"\n{target}: {describe_trainings(plan, request.teacher is not None)}")
-    print(f"Next: kd run experiment={name}")
-    return 0
+    return write_experiment(name, profile, plan, request), plan
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
@@ -153,13 +168,14 @@ def parse_init_arguments(words: list[str]) -> InitArguments:
 
 
 def make_experiment_name(file: str) -> str:
-    """The name of a file as the name of an experiment.
+    """The name of a file or folder as the name of an experiment.
 
     Example:
-        >>> [make_experiment_name(file) for file in ("a/My reviews.v2.csv.gz", "2024.tsv")]
-        ['my_reviews_v2', 'data_2024']
+        >>> [make_experiment_name(file) for file in ("a/My reviews.v2.csv.gz", "2024.tsv", "my photos/")]
+        ['my_reviews_v2', 'data_2024', 'my_photos']
     """
-    stem = re.sub(r"(\.gz)?$", "", Path(file).name.lower()).rpartition(".")[0]
+    whole = re.sub(r"(\.gz)?$", "", os.path.basename(os.path.abspath(file)).lower())
+    stem = whole.rpartition(".")[0] or whole
     name = re.sub(r"[^a-z0-9]+", "_", stem).strip("_")
     return name if name.isidentifier() else f"data_{name}".rstrip("_")
 
@@ -187,76 +203,6 @@ def check_student(student: str | None) -> None:
         raise KDError(f"--student {student}: no such model{did_you_mean(student, models)} (see kd ls model)")
 
 
-# -- what is printed --------------------------------------------------------------------------------------------------
-
-
-def print_profile(profile: TableProfile) -> None:
-    """What is in the file."""
-    show(f"{profile.path}: {profile.rows:,} rows, columns {', '.join(profile.columns)}")
-    show(f"text column   {profile.text} ({profile.text_reason})")
-    columns = profile.label if isinstance(profile.label, str) else ", ".join(profile.label)
-    show(f"label column  {columns} ({profile.label_reason})")
-    print_labels(profile, columns)
-    show(f"lengths       {format_lengths(profile.words, 'words')}")
-    show(f"              {format_lengths(profile.characters, 'characters')}")
-    show(f"duplicates    {profile.duplicates:,} (text and label as in an earlier row)")
-    show(f"conflicts     {profile.conflicts:,} (text as in an earlier row, another label)")
-
-
-def print_labels(profile: TableProfile, columns: str) -> None:
-    """The numbers, or how many rows each label has."""
-    if profile.numbers is not None:
-        found = profile.numbers
-        show(
-            f"numbers       mean {found.mean}, standard deviation {found.std}, from {found.smallest:g} to {found.largest:g}"
-        )
-        return
-    show(f"classes       {len(profile.labels)}, {profile.imbalance:.3g} rows of the largest for each of the smallest")
-    counts = sorted(profile.label_counts.items(), key=lambda item: -item[1])
-    width = max(len(escape_unprintable(name)) for name, _ in counts[:SHOWN_CLASSES])
-    for name, count in counts[:SHOWN_CLASSES]:
-        print(f"  {escape_unprintable(name):<{width}}  {count:>9,}  {count / profile.rows:6.1%}")
-    if len(counts) > SHOWN_CLASSES:
-        print(f"  and {len(counts) - SHOWN_CLASSES} more")
-    if len(counts) > profile.rows / 2:
-        show(
-            f"warning: most rows have a label of their own; if {columns} is no label, name another column: --label COLUMN"
-        )
-
-
-def format_lengths(lengths: LengthSummary, unit: str) -> str:
-    """In the middle, of most texts, of the longest."""
-    return f"{lengths.median:,} {unit} in the middle, 95 % up to {lengths.most:,}, the longest {lengths.longest:,}"
-
-
-def print_shared_texts(profile: TableProfile, files: dict[str, str | None]) -> None:
-    """How many rows of each file stand in a file that is evaluated later.
-
-    Args:
-        profile: Of the training rows.
-        files: Split -> its file, or None, in order.
-    """
-    given = [(split, file) for split, file in files.items() if file is not None]
-    for (split, file), (later, other) in itertools.combinations(given, 2):
-        count = count_shared_texts(file, other, profile.text)
-        show(f"leakage       {count:,} ({split} rows whose text is in {later}; data.duplicates=drop leaves them out)")
-
-
-def describe_trainings(plan: InitPlan, pretrained: bool) -> str:
-    """The steps, and the rule that they come from."""
-    rule = f"{EPOCHS} epochs, between {LEAST_STEPS} and {MOST_STEPS} steps"
-    teacher = f"{PRETRAINED_EPOCHS} epochs, at least {PRETRAINED_LEAST} steps" if pretrained else rule
-    return (
-        f"an epoch has {plan.epoch:,} steps of {plan.batch_size} rows; teacher {plan.teacher_steps:,} steps ({teacher}), "
-        f"student {plan.student_steps:,} ({rule})"
-    )
-
-
-def show(line: str) -> None:
-    """Print a line with what a file says in it."""
-    print(escape_unprintable(line))
-
-
 # -- what is written --------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +221,16 @@ def plan_trainings(rows: int, pretrained: bool) -> InitPlan:
     epoch = math.ceil(rows / batch_size)
     steps = min(max(EPOCHS * epoch, LEAST_STEPS), MOST_STEPS)
     return InitPlan(batch_size, epoch, max(PRETRAINED_EPOCHS * epoch, PRETRAINED_LEAST) if pretrained else steps, steps)
+
+
+def describe_trainings(plan: InitPlan, pretrained: bool) -> str:
+    """The steps, and the rule that they come from."""
+    rule = f"{EPOCHS} epochs, between {LEAST_STEPS} and {MOST_STEPS} steps"
+    teacher = f"{PRETRAINED_EPOCHS} epochs, at least {PRETRAINED_LEAST} steps" if pretrained else rule
+    return (
+        f"an epoch has {plan.epoch:,} steps of {plan.batch_size} rows; teacher {plan.teacher_steps:,} steps ({teacher}), "
+        f"student {plan.student_steps:,} ({rule})"
+    )
 
 
 def write_experiment(name: str, profile: TableProfile, plan: InitPlan, request: InitArguments) -> str:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from kd_lightning.cli.options import parse_words
+from kd_lightning.cli.predict_output import ROW_WRITERS, Answered, show_count, shown_on
 from kd_lightning.cli.run_choice import find_finished_run
-from kd_lightning.errors import ConfigError, KDError, did_you_mean
-from kd_lightning.results.report.cells import quote_cell
+from kd_lightning.errors import ConfigError, DataFormatError, KDError, did_you_mean
 from kd_lightning.results.roles import DISTILLED_MODEL
-from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.safety.verbs import DEFECT, OK, print_line
 
 PREDICT_HELP = """\
@@ -27,6 +23,7 @@ kd predict RUN INPUT [--model NAME] [--text COLUMN] [--pair COLUMN] [--format cs
   kd predict outputs/runs/RUN new.jsonl       a run's folder, or a job's of a sweep: it may lie anywhere, and needs nothing else
   echo "a fine film" | kd predict last -      standard input: a text in each line, or JSON objects
   kd predict last digits.npz                  a model of arrays: those called inputs
+  kd predict last photos                      a model of images: all below the folder, or one; path, label and score
                                               a model of words: their tags, in the order of the words
 
   --model NAME                teacher, baseline, distilled (the default) or another model of the run
@@ -39,13 +36,11 @@ kd predict RUN INPUT [--model NAME] [--text COLUMN] [--pair COLUMN] [--format cs
   --batch-size N              rows at once; no result depends on it
   --device auto|cpu|cuda
 
-A row that cannot be used, as one without a text, gets no label and a line on standard error.
+A row that cannot be used, as one without a text or a damaged image, gets no label and a line on standard error.
 Exit code: 0 all rows have a label; 1 some have none; 2 the run or the input cannot be read.
 """
 DEVICES = ("auto", "cpu", "cuda")
 LABEL_HEADS, VALUE_HEAD = ["label", "score"], "value"
-LABEL_JOINT = ";"
-"""Between several labels of a row, and their scores, in csv and tsv."""
 LIKELIER_THAN_NOT = 0.5
 PIECE = 1024
 """Rows that are read before the first of them is written."""
@@ -64,16 +59,6 @@ class PredictArguments:
     format: str
     all_scores: bool
     device: str
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A row of the output: what names it, its class and scores, its labels, or its quantity; without any if it is of no use."""
-
-    named: dict[str, Any]
-    label: str | float | list[str] | None
-    score: float | list[float] | None
-    scores: Sequence[float] | None
 
 
 def run_predict_verb(words: list[str]) -> int:
@@ -132,11 +117,12 @@ def predict_rows_of(request: PredictArguments) -> int:
     model = load_trained_model(request.run, build_node, request.model)
     predictor = Predictor(model, choose_device(request.device), request.batch_size or PREDICTED_AT_ONCE)
     check_all_scores(request, model.reads_words, model.says_quantities)
-    answer = answer_texts if model.reads_texts else answer_words if model.reads_words else answer_arrays
+    answer_numbers = answer_images if model.reads_images else answer_arrays
+    answer = answer_texts if model.reads_texts else answer_words if model.reads_words else answer_numbers
     answers = answer(predictor, request)
     first = list(islice(answers, 1))  # what is wrong with the input as a whole is said before anything is written
     texts = ["text", *(["text_pair"] if "text_pair" in model.columns else [])]
-    names = texts if model.reads_texts or model.reads_words else ["row"]
+    names = texts if model.reads_texts or model.reads_words else ["path" if model.reads_images else "row"]
     heads = [VALUE_HEAD] if model.says_quantities else LABEL_HEADS
     write = ROW_WRITERS[request.format](shown_on(sys.stdout), names, heads, model.labels if request.all_scores else [])
     bad = 0
@@ -245,6 +231,34 @@ def answer_arrays(predictor: Any, request: PredictArguments) -> Iterator[Answere
             yield make_answer({"row": number}, probabilities, predictor.model, request.all_scores)
 
 
+def answer_images(predictor: Any, request: PredictArguments) -> Iterator[Answered]:
+    """Of each image below a folder, in the order of their paths."""
+    import torch
+
+    from kd_lightning.data.image_files import as_text, find_images, read_pixels
+
+    paths, others = find_images(Path(request.source))
+    if others:
+        print_line(f"kd predict: {others} files of {request.source} are no images, and are left out")
+    channels, size, _ = predictor.model.shape
+    for start in range(0, len(paths), PIECE):
+        pixels: dict[Path, Any] = {}
+        for path in paths[start : start + PIECE]:
+            try:
+                pixels[path] = torch.from_numpy(read_pixels(path, size, channels))
+            except DataFormatError as error:
+                print_line(f"kd predict: {error}")
+        found = dict(
+            zip(pixels, predictor.predict_arrays(torch.stack([*pixels.values()])) if pixels else (), strict=True)
+        )
+        for path in paths[start : start + PIECE]:
+            named = {"path": as_text(path)}
+            if path in found:
+                yield make_answer(named, found[path], predictor.model, request.all_scores)
+            else:
+                yield Answered(named, None, None, None)
+
+
 def make_answer(named: dict[str, Any], probabilities: Any, model: Any, all_scores: bool) -> Answered:
     """The most probable class, the first of equal ones, and its probability; the labels likelier than not; or a quantity."""
     # The shortest digits that stand for the float32, not all those of the float64 beside it.
@@ -257,80 +271,3 @@ def make_answer(named: dict[str, Any], probabilities: Any, model: Any, all_score
         return Answered(named, [model.labels[number] for number in chosen], [scores[number] for number in chosen], kept)
     number = int(probabilities.max(dim=-1).indices)
     return Answered(named, model.labels[number], scores[number], kept)
-
-
-# -- output -----------------------------------------------------------------------------------------------------------
-
-
-class EscapedOutput:
-    """A terminal, which obeys control characters in texts that it is shown; a file or a pipe gets what it is given."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        """Write what can be shown."""
-        return self.stream.write(escape_unprintable(text.replace("\r\n", "\n"), lines=True))
-
-
-def shown_on(stream: TextIO) -> Any:
-    """What rows are written to: in UTF-8, whatever the terminal's language, so that no character is lost."""
-    if not stream.isatty() and isinstance(stream, TextIOWrapper):
-        stream.reconfigure(encoding="utf-8")
-    return EscapedOutput(stream) if stream.isatty() else stream
-
-
-RowWriter = Callable[[Any, list[str], list[str], list[str]], Callable[[Answered], None]]
-
-
-def delimited_writer(delimiter: str) -> RowWriter:
-    """Makes a writer of rows with a header."""
-
-    def begin(stream: Any, names: list[str], heads: list[str], classes: list[str]) -> Callable[[Answered], None]:
-        writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
-        writer.writerow([*names, *heads, *(f"score_{name}" for name in classes)])
-        empty = [""] * len(classes)
-
-        def write(row: Answered) -> None:
-            said = [
-                LABEL_JOINT.join(map(str, each)) if isinstance(each, list) else each for each in (row.label, row.score)
-            ]
-            named = map(quote_cell, (*row.named.values(), *said[: len(heads)]))
-            writer.writerow([*named, *(row.scores if row.scores is not None else empty)])
-
-        return write
-
-    return begin
-
-
-def begin_json_lines(stream: Any, names: list[str], heads: list[str], classes: list[str]) -> Callable[[Answered], None]:
-    """A writer of rows, one object in each line."""
-
-    def write(row: Answered) -> None:
-        found = {**row.named, **dict(zip(heads, (row.label, row.score), strict=False))}
-        for number, name in enumerate(classes):
-            found[f"score_{name}"] = row.scores[number] if row.scores is not None else None
-        stream.write(json.dumps(found, ensure_ascii=False) + "\n")
-
-    return write
-
-
-ROW_WRITERS = {"csv": delimited_writer(","), "tsv": delimited_writer("\t"), "jsonl": begin_json_lines}
-"""``--format`` -> makes what writes rows, of a stream, the names before the label, what is said of a row, and the classes whose
-scores are wanted."""
-
-
-def show_count(rows: Iterable[Answered]) -> Iterator[Answered]:
-    """The rows, counted on standard error where somebody watches that alone."""
-    if not sys.stderr.isatty() or sys.stdout.isatty():
-        yield from rows
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed} rows"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("rows", total=None)
-        for row in rows:
-            yield row
-            progress.advance(task)

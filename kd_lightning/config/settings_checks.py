@@ -134,6 +134,20 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     checkpoint = settings["teacher"]["checkpoint"]
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ConfigError(f"teacher.checkpoint={checkpoint!r}: a weights file or a run folder is expected")
+    _check_init(settings["student"])
+
+
+def _check_init(student: Mapping[str, Any]) -> None:
+    """What the student begins with, and which layers of it."""
+    init, layers = student["init"], student["init_layers"]
+    if init is not None and not isinstance(init, str):
+        raise ConfigError(f"student.init={init!r}: teacher, a weights file or a run folder is expected")
+    if layers is None:
+        return
+    if init is None:
+        raise ConfigError(f"student.init_layers={layers} without student.init: say whose layers: student.init=teacher")
+    if not isinstance(layers, list) or not layers or any(type(each) is not int or each < 0 for each in layers):
+        raise ConfigError(f"student.init_layers={layers!r}: numbers of layers from 0, as [0,2,4], are expected")
 
 
 def _check_holds_settings(name: str, node: Any, chosen_by: str) -> None:
@@ -176,7 +190,11 @@ def _check_named(settings: Mapping[str, Any]) -> None:
     """What names a file or a folder is not empty, as it is where a shell variable is not set."""
     named = {f"data.{name}": value for name, value in settings["data"].items()}
     named |= {f"data.source.{name}": value for name, value in as_settings(settings["data"].get("source")).items()}
-    for name, value in {**named, "teacher.checkpoint": settings["teacher"]["checkpoint"]}.items():
+    for name, value in {
+        **named,
+        "teacher.checkpoint": settings["teacher"]["checkpoint"],
+        "student.init": settings["student"]["init"],
+    }.items():
         if isinstance(value, str) and not value.strip():
             raise ConfigError(f"{name} is empty (is a shell variable unset?): give it a value, or leave it out")
 

@@ -15,7 +15,7 @@ PARTS = ("model", "optimizer", "scheduler", "hard_loss")
 """What teacher and student each choose a file of, from the group of that name."""
 UNDER = {
     "teacher": (*PARTS, "steps", "seed", "train", "checkpoint", "num_labeled"),
-    "student": (*PARTS, "steps", "pretrain_steps", "num_labeled"),
+    "student": (*PARTS, "steps", "pretrain_steps", "num_labeled", "init", "init_layers"),
 }
 """Role -> its settings."""
 ROLES = tuple(UNDER)

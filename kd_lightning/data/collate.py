@@ -8,12 +8,14 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from kd_lightning.data.columns import RaggedRows
+from kd_lightning.data.columns import Column, Ragged, RaggedRows
 from kd_lightning.data.table import GROUP, Table
 from kd_lightning.types import ATTENTION_MASK, Batch
 
 Collate = Callable[[Table, Tensor], Batch]
 """Rows [B] int64 of a table -> their batch."""
+WHITE = 255
+"""The byte of a pixel that becomes 1."""
 
 
 def collate_rows(
@@ -24,8 +26,9 @@ def collate_rows(
 ) -> Batch:
     """Some rows as a batch: every column but ``group``, and ``index``.
 
-    Integers are widened to int64. Ragged columns are padded to the longest row of the batch. Then ``mask`` is False where a
-    ragged target is padding, and ``attention_mask`` [B, T] bool where ragged inputs are, unless the table has it.
+    Integers are widened to int64, and bytes of pixels become floats in [0, 1]. Ragged columns are padded to the longest row
+    of the batch. Then ``mask`` is False where a ragged target is padding, and ``attention_mask`` [B, T] bool where ragged
+    inputs are, unless the table has it.
 
     Args:
         table: The rows of a split.
@@ -51,9 +54,17 @@ def collate_rows(
                 batch["mask"] = _combine(batch["mask"], real) if "mask" in batch else real
         elif name == "mask" and "mask" in batch:
             values = _combine(values, batch["mask"])
-        batch[name] = values if values.is_floating_point() or values.dtype == torch.bool else values.long()
+        if is_pixels(column):
+            batch[name] = values.float() / WHITE
+        else:
+            batch[name] = values if values.is_floating_point() or values.dtype == torch.bool else values.long()
     batch["index"] = rows
     return batch
+
+
+def is_pixels(column: Column) -> bool:
+    """Its rows are images [channels, height, width] of bytes: a quarter of the room of what networks read."""
+    return column.dtype == torch.uint8 and len(column.row_shape) == 3 and not isinstance(column, Ragged)
 
 
 def _combine(mask: Tensor, real: Tensor) -> Tensor:

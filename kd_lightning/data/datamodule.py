@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from kd_lightning.data.augmentation import Augmentation, ImageViews
 from kd_lightning.data.collate import Collate
 from kd_lightning.data.labels import LABELED, flag_labeled_rows
 from kd_lightning.data.loader import InMemoryLoader
@@ -33,12 +34,21 @@ class RowsDataset(Dataset[Batch]):
         table: The rows.
         collate: Makes a batch of some of them, as the task wants it.
         channels_last: ``inputs`` are images, and a batch of them has its channels innermost in memory.
+        views: ``inputs`` are images, and views of them are fetched: that of a row in epoch e by the number
+            ``e * len(table) + row``. None = rows are fetched, by their numbers.
     """
 
-    def __init__(self, table: Table, collate: Collate, channels_last: bool = False) -> None:
+    def __init__(
+        self,
+        table: Table,
+        collate: Collate,
+        channels_last: bool = False,
+        views: ImageViews | None = None,
+    ) -> None:
         self.table = table
         self.collate = collate
         self.channels_last = channels_last
+        self.views = views
 
     def __len__(self) -> int:
         return len(self.table)
@@ -47,13 +57,25 @@ class RowsDataset(Dataset[Batch]):
         if indices[0] < 0:  # the stand-in batch of a process without rows: see EvaluationBatches
             batch = self.__getitems__([0])
             return {**batch, "mask": torch.zeros_like(batch["index"], dtype=torch.bool)}
-        batch = self.collate(self.table, torch.tensor(indices, dtype=torch.int64))
+        rows = torch.tensor(indices, dtype=torch.int64)
+        if self.views is None:
+            batch = self.collate(self.table, rows)
+        else:
+            batch = self.views.collate(self.collate, self.table, rows // len(self.table), rows % len(self.table))
         if self.channels_last:
             batch["inputs"] = channels_innermost(batch["inputs"])
         return batch
 
 
-class ExperimentData(pl.LightningDataModule):
+class TestedData(pl.LightningDataModule):
+    """Rows that models are tested on."""
+
+    def first_test_rows(self, count: int) -> list[Batch]:
+        """The first ``count`` rows of the test split, or all if it has fewer, each a batch of its own."""
+        raise NotImplementedError
+
+
+class ExperimentData(TestedData):
     """Train, validation and test loaders of one stage.
 
     The budget is optimizer steps: the training loader is one pass of exactly ``steps`` batches over an endless stream
@@ -65,17 +87,18 @@ class ExperimentData(pl.LightningDataModule):
         batch_size: Rows of one optimizer step, over all devices and accumulated batches together.
         steps: Optimizer steps of the stage.
         first_step: Optimizer steps of earlier stages on the same stream of rows.
-        seed: Order of the rows and choice of the labeled ones.
+        seed: Order of the rows, choice of the labeled ones, and views.
         labeled: How many training rows have a label, None = all that the data has. Stratified by class.
         only_labeled: True = train on the labeled rows alone (a supervised stage); False = on all rows, flagged.
         eval_batch_size: Rows of one validation or test batch on each device.
         accumulate: Batches for each optimizer step.
         workers: Loader processes; 0 is fastest for rows in memory.
         channels_last: As in ``RowsDataset``.
+        augmentation: What is done to the training images; None = nothing.
 
     Raises:
-        ConfigError: The batch does not fit the rows or the devices, ``labeled`` is not possible, or ``channels_last`` is
-            asked for where rows are no images.
+        ConfigError: The batch does not fit the rows or the devices, ``labeled`` is not possible, or ``channels_last`` or an
+            augmentation is asked for where rows are no images.
     """
 
     def __init__(
@@ -92,6 +115,7 @@ class ExperimentData(pl.LightningDataModule):
         accumulate: int = 1,
         workers: int = 0,
         channels_last: bool = False,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         self.prepared = prepared
@@ -106,16 +130,16 @@ class ExperimentData(pl.LightningDataModule):
         self.workers = workers
         train = prepared.splits["train"]
         flags = flag_labeled_rows(train, labeled, seed)
-        self.train_ids = flags.nonzero().flatten() if only_labeled and flags is not None else None
-        shape = train.column("inputs").row_shape if channels_last else ()
-        if channels_last and len(shape) != 3:
-            raise ConfigError(
-                f"channels_last=true is for images [channels, height, width], and the data's rows have the shape "
-                f"{list(shape)}: set channels_last=false"
-            )
-        self.train_set = RowsDataset(
-            train if flags is None else train.with_column(LABELED, flags), collate, channels_last
-        )
+        chosen = flags if only_labeled and flags is not None else torch.ones(len(train), dtype=torch.bool)
+        self.train_ids = chosen.nonzero().flatten()
+        if channels_last:
+            check_images(train, "channels_last=true", "channels_last=false")
+        views = None
+        if augmentation is not None:
+            check_images(train, "data.augment", "data.augment=null")
+            views = ImageViews(augmentation, seed, self.train_ids)
+        table = train if flags is None else train.with_column(LABELED, flags)
+        self.train_set = RowsDataset(table, collate, channels_last, views)
         if batch_size > len(train):
             raise ConfigError(
                 f"data.batch_size {batch_size} > {len(train)} training rows: set data.batch_size to at most that"
@@ -125,7 +149,7 @@ class ExperimentData(pl.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         batches = TrainingBatches(
-            ids=self.train_ids if self.train_ids is not None else torch.arange(len(self.train_set)),
+            ids=self.train_ids,
             batch_size=self.batch_size,
             steps=self.steps,
             seed=self.seed,
@@ -134,6 +158,7 @@ class ExperimentData(pl.LightningDataModule):
             accumulate=self.accumulate,
             rank=trainer.global_rank,
             world=trainer.world_size,
+            views_of=len(self.train_set) if self.train_set.views is not None else 0,
         )
         return self._loader(self.train_set, batches)
 
@@ -142,6 +167,10 @@ class ExperimentData(pl.LightningDataModule):
 
     def test_dataloader(self) -> Loader:
         return self._evaluation("test")
+
+    def first_test_rows(self, count: int) -> list[Batch]:
+        rows = RowsDataset(self.prepared.splits["test"], self.collate, self.channels_last)
+        return [rows.__getitems__([row]) for row in range(min(count, len(rows)))]
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         # Lightning's own way searches whatever a batch may be; ours is a flat dict. Pinned rows need no waiting for.
@@ -165,6 +194,20 @@ class ExperimentData(pl.LightningDataModule):
             num_workers=self.workers,
             pin_memory=pinned,
             persistent_workers=self.workers > 0,
+        )
+
+
+def check_images(table: Table, setting: str, instead: str) -> None:
+    """Rows are images.
+
+    Raises:
+        ConfigError: They are not, and a setting is for such alone.
+    """
+    shape = table.column("inputs").row_shape
+    if len(shape) != 3:
+        raise ConfigError(
+            f"{setting} is for images [channels, height, width], and the data's rows have the shape {list(shape)}: set "
+            f"{instead}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Rows of a table of texts that stand in two splits: what a network has trained on tells nothing when it is tested."""
+"""Rows of texts or images that stand in two splits: what a network has trained on tells nothing when it is tested."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kd_lightning.errors import LeakageError
 
 
 def find_shared_rows(rows: TextRows, splits: Tensor) -> Tensor:
-    """Training rows whose text stands in val or test, and validation rows whose text stands in the test.
+    """Training rows whose content stands in val or test, and validation rows whose content stands in the test.
 
     Args:
         rows: All, N.
@@ -53,8 +53,8 @@ def refuse_shared_rows(rows: TextRows, splits: Tensor) -> tuple[Tensor, int]:
         later = (splits > own) & (splits != UNLABELED)
         other = int(((keys == keys[row]) & later).nonzero()[0])
         raise LeakageError(
-            f"{rows.place(row)} ({SPLITS[own]}) and {rows.place(other)} ({SPLITS[int(splits[other])]}) have the same text, as "
-            f"do {len(shared) - 1} more rows of two splits: remove them, or set data.duplicates=drop"
+            f"{rows.place(row)} ({SPLITS[own]}) and {rows.place(other)} ({SPLITS[int(splits[other])]}) have the same "
+            f"{rows.content}, as do {len(shared) - 1} more rows of two splits: remove them, or set data.duplicates=drop"
         )
     return splits, 0
 

@@ -30,6 +30,8 @@ class TrainingBatches(Sampler[list[int]]):
         accumulate: Batches for each optimizer step.
         rank: This process.
         world: How many processes.
+        views_of: Rows of the table, where a batch names views and no rows: that of a row in epoch e is ``e * views_of + row``.
+            0 = rows.
 
     Raises:
         ConfigError: ``batch_size`` does not divide evenly.
@@ -46,6 +48,7 @@ class TrainingBatches(Sampler[list[int]]):
         accumulate: int = 1,
         rank: int = 0,
         world: int = 1,
+        views_of: int = 0,
     ) -> None:
         if batch_size % (accumulate * world):
             raise ConfigError(
@@ -61,6 +64,7 @@ class TrainingBatches(Sampler[list[int]]):
         self.accumulate = accumulate
         self.rank = rank
         self.world = world
+        self.views_of = views_of
         self._epoch = -1
         self._order: list[int] = []
 
@@ -84,7 +88,8 @@ class TrainingBatches(Sampler[list[int]]):
     def _permutation(self, epoch: int) -> list[int]:
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-            self._order = self.ids[torch.randperm(len(self.ids), generator=generator)].tolist()
+            order = self.ids[torch.randperm(len(self.ids), generator=generator)]
+            self._order = (order + epoch * self.views_of).tolist()
             self._epoch = epoch
         return self._order
 

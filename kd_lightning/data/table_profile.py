@@ -76,11 +76,6 @@ class TableProfile:
         """The classes' names, in class order."""
         return tuple(self.label_counts)
 
-    @property
-    def imbalance(self) -> float:
-        """Rows of the largest class for each row of the smallest."""
-        return max(self.label_counts.values()) / max(1, min(self.label_counts.values()))
-
 
 def profile_table(
     path: str | Path,

@@ -14,22 +14,18 @@ import torch
 from torch import Tensor
 
 from kd_lightning.data.columns import InMemory, Ragged
-from kd_lightning.data.row_splits import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT
 from kd_lightning.data.rows.label_readers import LabelReader
 from kd_lightning.data.rows.lines import format_place
 from kd_lightning.data.rows.read import read_rows
-from kd_lightning.data.rows.values import hash_text, parse_text_value, require_column
+from kd_lightning.data.rows.values import SPLIT_NAMES, hash_text, parse_text_value, require_column
+from kd_lightning.data.source import SPLITS
 from kd_lightning.errors import DataFormatError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
 
 UNLABELED, DROPPED = 3, -1
 """In place of a split: a training row whose label nobody reads, and a row that is left out."""
-SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), TRAIN_SPLIT),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), VAL_SPLIT),
-    "test": TEST_SPLIT,
-}
-"""What a split column may say, whatever its case."""
+SPLIT_WORDS = {word: SPLITS.index(split) for split, words in SPLIT_NAMES.items() for word in words}
+"""What a split column may say, whatever its case -> the split."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,10 @@ class TextRows:
         label_values: What ``LabelReader.read`` makes of a label -> number, in the order of their first rows.
         groups: Number of the group, below 0 for a row without; of each row.
         times: Seconds, or the numbers of the column; of each row of a file that has one.
+        content: What makes two rows the same, in a word.
     """
+
+    content = "text"
 
     def __init__(self) -> None:
         self.texts, self.pairs = Texts(), Texts()

@@ -1,4 +1,4 @@
-"""Rows with labels to evaluate a trained model on: all rows of a file, or the test split of its own run."""
+"""Rows with labels to evaluate a trained model on: a file, a folder of images, or the test split of its own run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from kd_lightning.data.image_files import list_image_folder, read_pixels, show_path
 from kd_lightning.data.label_targets import find_unknown, make_target_kind
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.prepared import read_prepared
@@ -16,6 +17,7 @@ from kd_lightning.data.row_splits import TEST_SPLIT
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, make_label_reader
 from kd_lightning.data.source import Prepared
 from kd_lightning.data.sources.arrays import read_npz
+from kd_lightning.data.sources.tagged_words import TaggedRows
 from kd_lightning.data.table import GROUP, PAIR_COLUMN, TEXT_COLUMN, Table
 from kd_lightning.data.text_rows import ColumnNames, TextRows, as_tensor
 from kd_lightning.deploy.trained_model import TrainedModel
@@ -51,7 +53,7 @@ def check_file_settings(overrides: Mapping[str, str | None]) -> None:
 
 
 def read_labeled_file(model: TrainedModel, overrides: Mapping[str, str | None], data: Mapping[str, Any]) -> Table:
-    """All rows of a file, with the numbers that the model has for their labels.
+    """All rows of a file, or of a folder of images, with the numbers that the model has for their labels.
 
     Args:
         model: Says which columns and labels there are.
@@ -66,6 +68,10 @@ def read_labeled_file(model: TrainedModel, overrides: Mapping[str, str | None], 
     path = Path(str(overrides["path"]))
     if model.reads_texts:
         return read_labeled_texts(model, path, overrides, data)
+    if model.reads_images:
+        return read_labeled_images(model, path)
+    if model.reads_words:
+        return read_labeled_words(model, path, data)
     if not model.reads_arrays:
         raise ConfigError(
             f"{model.name} reads tokens that its own run has cut out of texts: leave data.path out, for its own test split"
@@ -125,6 +131,41 @@ def read_labeled_texts(
     if columns.text_pair is not None:
         table = table.with_column(PAIR_COLUMN, rows.pairs.take(torch.arange(len(rows))))
     return table if columns.group is None else table.with_column(GROUP, as_tensor(rows.groups))
+
+
+def read_labeled_words(model: TrainedModel, path: Path, data: Mapping[str, Any]) -> Table:
+    """See ``read_labeled_file``; a file of words with a tag each."""
+    rows = TaggedRows(data.get("max_words"))
+    rows.read_sentences(path, TEST_SPLIT)
+    numbers = {name: number for number, name in enumerate(model.labels[: model.classes])}
+    for (_, name), place in rows.first_places.items():
+        if name not in numbers:
+            raise LabelError(
+                f"{place}: tag {escape_unprintable(name)!r} is unknown to the model, which knows "
+                f"{escape_unprintable(', '.join(numbers))}{did_you_mean(name, numbers)}"
+            )
+    of_file = torch.tensor([numbers[name] for name in rows.label_names])
+    return rows.take(torch.arange(len(rows)), of_file[as_tensor(rows.tags)])
+
+
+def read_labeled_images(model: TrainedModel, folder: Path) -> Table:
+    """See ``read_labeled_file``; a folder of images for each class."""
+    listing = list_image_folder(folder)
+    if listing.in_splits:
+        raise ConfigError(f"{show_path(folder)} has a folder for each split: name one of these as data.path")
+    numbers = {name: number for number, name in enumerate(model.labels[: model.classes])}
+    classes = listing.splits["train"]
+    for name in classes:
+        if name not in numbers:
+            raise LabelError(
+                f"{show_path(folder / name)}: the model knows no class {escape_unprintable(name)!r}, only "
+                f"{escape_unprintable(', '.join(numbers))}{did_you_mean(name, numbers)}"
+            )
+    assert model.shape is not None
+    channels, size, _ = model.shape
+    pixels = [torch.from_numpy(read_pixels(path, size, channels)) for images in classes.values() for path in images]
+    targets = [numbers[name] for name, images in classes.items() for _ in images]
+    return Table({"inputs": torch.stack(pixels), "targets": torch.tensor(targets)})
 
 
 def read_own_test(

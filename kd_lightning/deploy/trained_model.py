@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from kd_lightning.data.image_files import IMAGE_MODES
 from kd_lightning.data.table import RAW_COLUMNS, WORDS_COLUMN, Table
 from kd_lightning.data.texts import TextEncoder, encode_table
 from kd_lightning.data.words import WordEncoder
@@ -55,6 +56,7 @@ DESCRIPTION_FIELDS: Fields = {
         "text_pair": json_files.TEXT,
         "label": (list, json_files.TEXT),
         "shape": [WHOLE],
+        "pixels": FLAG,
     },
     "tokenizer": {"max_length": WHOLE, "type_ids": FLAG},
     "rebuilt": {},
@@ -78,6 +80,7 @@ class TrainedModel:
         encoder: Makes ids of texts or words; None = its inputs are arrays, or tokens cut out of a text.
         columns: ``text``, ``text_pair`` and ``label`` (one or several) of the table it was trained on, as far as there are any.
         shape: Of a row of inputs; None where it is not fixed.
+        reads_images: Its rows are the pixels of image files: [channels, size, size].
         fingerprint: Of the data it was trained and tested on.
         data_key: Of the data's entry in the store of its run.
     """
@@ -92,6 +95,7 @@ class TrainedModel:
     encoder: TextEncoder | WordEncoder | None
     columns: Mapping[str, Any]
     shape: tuple[int, ...] | None
+    reads_images: bool
     fingerprint: str
     data_key: str
 
@@ -155,6 +159,7 @@ def load_trained_model(run: Path, build: Build, model: str = DISTILLED_MODEL) ->
     outputs = count_outputs(network, task, path)
     named = described.get("labels") or []
     data = described.get("data") or {}
+    shape = tuple(data["shape"]) if data.get("shape") else None
     return TrainedModel(
         name=model,
         folder=run,
@@ -165,7 +170,8 @@ def load_trained_model(run: Path, build: Build, model: str = DISTILLED_MODEL) ->
         classes=described["classes"],
         encoder=read_encoder(described, weights, task.raw_column) if isinstance(task, ReadsTexts) else None,
         columns={name: data[name] for name in ("text", "text_pair", "label") if data.get(name) is not None},
-        shape=tuple(data["shape"]) if data.get("shape") else None,
+        shape=shape,
+        reads_images=check_pixels(shape, bool(data.get("pixels")), path),
         fingerprint=described.get("data_fingerprint") or "",
         data_key=described.get("data_key") or "",
     )
@@ -216,6 +222,17 @@ def read_description(path: Path) -> dict[str, Any]:
             f"{_show(path)}: role is {escape_unprintable(found['role'])!r}, {TEACHER} or {STUDENT} is expected"
         )
     return found
+
+
+def check_pixels(shape: tuple[int, ...] | None, pixels: bool, path: Path) -> bool:
+    """Whether rows are pixels of images, which then have the shape of some.
+
+    Raises:
+        CheckpointCorruptError: They have another.
+    """
+    if pixels and (shape is None or len(shape) != 3 or shape[0] not in IMAGE_MODES or shape[1] != shape[2]):
+        raise CheckpointCorruptError(f"{_show(path)}: images of the shape {shape}: repeat the run's command")
+    return pixels
 
 
 def build_task(described: Mapping[str, Any], path: Path, build: Build) -> Task:

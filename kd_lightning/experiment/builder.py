@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -11,28 +11,33 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from kd_lightning.errors import ConfigError
+from kd_lightning.errors import ConfigError, VocabMismatchError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.dataset import Dataset
 from kd_lightning.experiment.lazy_networks import with_all_sizes
 from kd_lightning.experiment.preflight import check_processes, check_trainer, world_size
 from kd_lightning.experiment.settings import (
     STUDENT,
+    TEACHER,
     Settings,
     Softness,
     TeacherSource,
     accumulated_batches,
+    is_augmented,
     is_long_tailed,
     seed_of,
 )
 from kd_lightning.losses.base import Loss, lasting, teacher_taps
 from kd_lightning.losses.weighting.base import Weighting
+from kd_lightning.models.weights import find_weights, fit_state, load_brought_weights, select_layers
 from kd_lightning.process.cpu_threads import on_cpu
+from kd_lightning.results.roles import DISTILLED_MODEL
 from kd_lightning.seeds import derive_seed
 from kd_lightning.tasks.base import CountsClasses, Task, read_by_role, why_whole
 from kd_lightning.tasks.chunking import chunks
 from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
+from kd_lightning.teachers.stored.reader import StorageFormat
 from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.fit import TrainerSettings
 from kd_lightning.training.loss_setup import attach_losses
@@ -136,6 +141,34 @@ class Builder:
         torch.manual_seed(derive_seed(seed_of(self.settings, role), "init"))
         return with_all_sizes(self.build(self.settings[role]["model"]), read_by_role(self._task, role), role)
 
+    def new_student(self, teacher: Callable[[], nn.Module]) -> nn.Module:
+        """The student as its trainings find it: untrained, or with the weights that ``student.init`` names.
+
+        Args:
+            teacher: Makes the trained teacher, where it begins with that one's weights.
+
+        Raises:
+            KDError: The weights do not fit it.
+        """
+        network, init, layers = (
+            self.network(STUDENT),
+            self.settings[STUDENT]["init"],
+            self.settings[STUDENT]["init_layers"],
+        )
+        if init is None:
+            return network
+        digest = self.dataset.tokenizer_digest(STUDENT)
+        if init != TEACHER:
+            path = find_weights(init, "student.init", DISTILLED_MODEL)
+            return load_brought_weights(network, path, digest, "student.init", layers)
+        if digest != self.dataset.tokenizer_digest(TEACHER):
+            raise VocabMismatchError(
+                "student.init=teacher: teacher and student read other tokens, so its embeddings mean nothing here: give the "
+                "student the teacher's tokenizer, or set student.init=null"
+            )
+        state = teacher().state_dict()
+        return fit_state(network, state if layers is None else select_layers(state, layers), "student.init=teacher")
+
     def losses(self) -> dict[str, Loss]:
         """The soft terms by name, untrained."""
         seed = seed_of(self.settings, STUDENT)
@@ -161,16 +194,26 @@ class Builder:
     # -- the teacher's outputs ----------------------------------------------------------------------------------------
 
     def sources(self) -> list[TeacherSource]:
-        """Where the teacher's outputs may come from: what is set, or what ``auto`` chooses from, the stored ones first."""
+        """Where the teacher's outputs may come from: what is set, or what ``auto`` chooses from, the stored ones first.
+
+        Raises:
+            ConfigError: They are to be stored, and are of other views of the rows at each epoch.
+        """
         node = self.settings["teacher_outputs"]
-        if isinstance(self.build(node), Auto):
-            return [TeacherSource(node["cached"]), TeacherSource(node["live"])]
+        made, augmented = self.build(node), is_augmented(self.settings)
+        if isinstance(made, Auto):
+            return [*([] if augmented else [TeacherSource(node["cached"])]), TeacherSource(node["live"])]
+        if augmented and isinstance(made, StorageFormat):
+            raise ConfigError(
+                "teacher_outputs stores what the teacher says of each image, and data.augment shows another view of it at each "
+                "epoch: set teacher_outputs=live (or auto, which is live then), or data.augment=null"
+            )
         return [TeacherSource(node)]
 
     @property
     def stores(self) -> bool:
         """The teacher's outputs may be written to disk."""
-        return isinstance(self.build(self.settings["teacher_outputs"]), STORING)
+        return isinstance(self.build(self.settings["teacher_outputs"]), STORING) and not is_augmented(self.settings)
 
     def teacher_outputs(self, role: str, network: nn.Module, source: TeacherSource) -> TeacherOutputs:
         """The outputs of a teaching network of that role from a source, not connected yet."""
@@ -197,10 +240,10 @@ class Builder:
 
     # -- modules and trainer ------------------------------------------------------------------------------------------
 
-    def supervised(self, role: str, steps: int) -> SupervisedModule:
-        """The untrained module of the teacher, or of the student alone."""
+    def supervised(self, role: str, network: nn.Module, steps: int) -> SupervisedModule:
+        """The module of the teacher, or of the student alone, before its first step."""
         return SupervisedModule(
-            network=self.network(role),
+            network=network,
             task=self.trained_task(role),
             optimizer=self.build(self.settings[role]["optimizer"]),
             scheduler=self.build(self.settings[role]["scheduler"]),

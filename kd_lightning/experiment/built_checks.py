@@ -26,9 +26,10 @@ from kd_lightning.experiment.preflight import (
     world_size,
 )
 from kd_lightning.experiment.ranges import RANGES, WEIGHT
-from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, softness
+from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, is_augmented, softness
 from kd_lightning.experiment.stage import Comparison, Stage
 from kd_lightning.losses.base import Loss
+from kd_lightning.teachers.auto import Auto
 from kd_lightning.training.fit import QUIET
 from kd_lightning.types import OutputKind
 
@@ -67,6 +68,8 @@ def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) 
     builder.context.once(("checked", stage_keys.likeness(settings)), partial(check_networks, builder, stages, trainer))
     if builder.chunked(STUDENT, soft=True):
         board.say(f"losses by chunks of rows: {builder.task.num_classes} classes (chunked_loss=false: whole)")
+    if is_augmented(settings) and isinstance(builder.build(settings["teacher_outputs"]), Auto):
+        board.say("teacher outputs: live: data.augment shows the teacher another view of each image at each epoch")
 
 
 def check_curves(builder: Builder, steps: int) -> None:
@@ -121,7 +124,8 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
         if settings[role]["hard_loss"]:
             check_counted_classes(classes, builder.task.num_classes)
         with explain_build_errors(f"{role}.optimizer"):
-            builder.supervised(role, 1).configure_optimizers()
+            builder.supervised(role, builder.network(role), 1).configure_optimizers()
+    builder.new_student(lambda: builder.network(TEACHER))
     teaching = sorted({stage.role for stage in stages if isinstance(stage.work, OutputsWork)})
     for role, source in itertools.product(teaching, builder.sources()):
         teacher = builder.teacher_outputs(role, builder.network(role), source)

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from kd_lightning.experiment.experiment import Experiment, Found
 from kd_lightning.experiment.settings import is_long_tailed
@@ -14,6 +16,7 @@ from kd_lightning.experiment.stage import Stage
 from kd_lightning.experiment.tracking.values import hard_loss_name, teacher_hard_loss_name
 from kd_lightning.results.report.gap import measure_share_closed
 from kd_lightning.results.statistics.verdict import compute_gain, compute_paired_interval, write_verdict
+from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.class_groups import METRIC, class_groups
 from kd_lightning.tasks.metrics import RowMetric
 
@@ -29,7 +32,7 @@ KEPT_RECORD_KEYS = (
     "seconds",
     "store_key",
     "stage",
-    "throughput",
+    "latency",
     "reused",
 )
 
@@ -68,7 +71,6 @@ def results_of(experiment: Experiment, found: Found, command: str) -> dict[str, 
         **({"labels": names} if (names := experiment.builder.dataset.label_names) else {}),
         **_long_tail(experiment),
         "models": models,
-        "throughput_unit": f"{task.unit}/s",
         "gain_over_baseline": compute_gain(tests["baseline"], tests["distilled"], task.mode),
         "interval": _interval(experiment, rows, "distilled"),
         "gap_interval": _interval(experiment, rows, "teacher"),
@@ -120,16 +122,31 @@ def list_annealed(annealing: Mapping[str, Any]) -> list[str]:
 
 def _interval(experiment: Experiment, rows: Mapping[str, Any], model: str) -> dict[str, Any] | None:
     """Of the gain of a model over the student alone."""
-    metric = experiment.builder.task.metrics()[experiment.builder.task.monitor]
-    assert isinstance(metric, RowMetric)
     index = rows["baseline"]["index"].numpy()
-    assert np.array_equal(index, rows[model]["index"].numpy()), "both models see the same test rows"
     group = experiment.builder.dataset.prepared.splits["test"].groups
+    groups = index if group is None else group.numpy()[index]
+    return compare_rows(experiment.builder.task, rows["baseline"], rows[model], groups)
+
+
+def compare_rows(
+    task: Task, baseline: Mapping[str, Tensor], student: Mapping[str, Tensor], groups: np.ndarray
+) -> dict[str, Any] | None:
+    """Interval of the gain of one model over another; None with fewer than two groups.
+
+    Args:
+        task: Says what is measured.
+        baseline: Rows of the model that is to be beaten, as from ``evaluate_model``.
+        student: Those of the other.
+        groups: [N] which rows depend on each other.
+    """
+    metric = task.metrics()[task.monitor]
+    assert isinstance(metric, RowMetric)
+    assert torch.equal(baseline["index"], student["index"]), "both models see the same test rows"
     interval = compute_paired_interval(
-        baseline={name: rows["baseline"][name].numpy() for name in ("sums", "counts")},
-        student={name: rows[model][name].numpy() for name in ("sums", "counts")},
-        group=index if group is None else group.numpy()[index],
+        baseline={name: baseline[name].numpy() for name in ("sums", "counts")},
+        student={name: student[name].numpy() for name in ("sums", "counts")},
+        group=groups,
         finish=metric.finish,
-        mode=experiment.builder.task.mode,
+        mode=task.mode,
     )
     return asdict(interval) if interval else None

@@ -8,6 +8,8 @@ from functools import cached_property
 
 from torch import Tensor
 
+from kd_lightning.data.augmentation import read_augmentation
+from kd_lightning.data.collate import is_pixels
 from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.long_tail import long_tailed
@@ -70,6 +72,12 @@ class Dataset:
         return list(map(str, names)) if names else None
 
     @property
+    def reads_images(self) -> bool:
+        """The rows are pixels of image files."""
+        train = self.raw.splits["train"]
+        return "inputs" in train and is_pixels(train.column("inputs"))
+
+    @property
     def fingerprint(self) -> str:
         """The rows' fingerprint."""
         return self._rows[1]
@@ -86,11 +94,10 @@ class Dataset:
         built: TextTokenizer = self.context.build(self.context.settings[role]["model"]["tokenizer"])
         return FittedTokenizer(self._encoded[role].tokenizer, built.max_length, built.type_ids)
 
-    @property
-    def tokenizer_digest(self) -> str:
-        """SHA-256 of the tokenizer, or empty where there is none."""
-        text = self.prepared.tokenizer
-        return hashlib.sha256(text.encode()).hexdigest() if text else ""
+    def tokenizer_digest(self, role: str) -> str:
+        """SHA-256 of the tokenizer of the teacher or the student, or empty where there is none."""
+        fitted = self.fitted_tokenizer(role)
+        return hashlib.sha256(fitted.text.encode()).hexdigest() if fitted else ""
 
     @property
     def training_rows(self) -> Tensor:
@@ -126,6 +133,7 @@ class Dataset:
             accumulate=accumulated_batches(settings),
             workers=data["workers"],
             channels_last=channels_last,
+            augmentation=read_augmentation(data.get("augment")),
         )
 
     @cached_property

@@ -33,7 +33,10 @@ def serial(
             return checked_comparison(end.value)
         stages = list_stages(request)
         if len(stages) > 1:
-            stages.sort(key=elsewhere)
+            later = [elsewhere(stage) or any(each in stages for each in stage.after.values()) for stage in stages]
+            stages = [
+                stage for last in (False, True) for stage, is_last in zip(stages, later, strict=True) if is_last == last
+            ]
         for number, stage in enumerate(stages, start=1):
             yield from obtain(stage, stages[number:])
 

@@ -1,4 +1,4 @@
-"""The test split, once for each model: its metric, its rows for the paired comparison, its speed."""
+"""The test split, once for each model: its metric, its rows for the paired comparison, its latency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from kd_lightning.data.datamodule import ExperimentData
+from kd_lightning.data.datamodule import TestedData
 from kd_lightning.store import Entry, publish, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.batched_logits import logits_by_parts
@@ -25,8 +25,10 @@ from kd_lightning.training.schedules import Constant
 from kd_lightning.training.supervised import SupervisedModule
 from kd_lightning.types import Batch
 
-UNTIMED_BATCHES = 2
-"""Of the test, at its beginning."""
+UNTIMED_ROWS, TIMED_ROWS = 3, 50
+"""Of the test, one by one: the first ones find everything cold."""
+TIMED_SECONDS = 2.0
+"""After so long no further row is timed."""
 PREDICTIONS_METRIC = "_predictions"
 """Among the metrics of the test, beside the task's own."""
 
@@ -35,7 +37,7 @@ def evaluate_model(
     entry: Entry,
     network: Callable[[], nn.Module],
     task: Task,
-    data: ExperimentData,
+    data: TestedData,
     trainer: Callable[..., pl.Trainer],
     board: StageBoard,
     chunked: bool = False,
@@ -52,7 +54,7 @@ def evaluate_model(
         chunked: As in ``SupervisedModule``.
 
     Returns:
-        ``{"test", "metrics", "predictions", "throughput", "parameters"}``; ``index``, ``sums``, ``counts`` of the monitored
+        ``{"test", "metrics", "predictions", "latency", "parameters"}``; ``index``, ``sums``, ``counts`` of the monitored
         metric, and ``predicted``, the class (labels, quantity) at each counted position.
     """
     with entry.lock(waiting=lambda: board.say("test: another process is at it, waiting")):
@@ -66,12 +68,13 @@ def publish_evaluation(
     entry: Entry,
     network: nn.Module,
     task: Task,
-    data: ExperimentData,
+    data: TestedData,
     trainer: Callable[..., pl.Trainer],
     chunked: bool,
 ) -> None:
     """Evaluate on the test split and publish the result."""
     module, predictions = evaluation_module(network, task, chunked), PREDICTION_RECORDS[task.output_kind]()
+    module.timed = data.first_test_rows(UNTIMED_ROWS + TIMED_ROWS)
     module.metrics.add_metrics({PREDICTIONS_METRIC: predictions})  # in the same pass over the rows
     tester = trainer(devices=1, strategy="auto", logger=False, default_root_dir=entry.folder, **QUIET)
     with lightning_is_quiet():
@@ -87,7 +90,7 @@ def publish_evaluation(
             "test": metrics[task.monitor],
             "metrics": metrics,
             "predictions": predictions.scores(task.num_classes),
-            "throughput": statistics.median(module.rates[UNTIMED_BATCHES:] or module.rates),
+            "latency": 1000 * statistics.median(module.seconds[UNTIMED_ROWS:] or module.seconds),
             "parameters": sum(p.numel() for p in network.parameters()),
         },
     )
@@ -97,7 +100,7 @@ def publish_evaluation(
 def validate_network(
     network: nn.Module,
     task: Task,
-    data: ExperimentData,
+    data: TestedData,
     trainer: Callable[..., pl.Trainer],
     folder: Path,
     chunked: bool = False,
@@ -118,33 +121,33 @@ def evaluation_module(network: nn.Module, task: Task, chunked: bool = False) -> 
 
 
 class TestedModule(SupervisedModule):
-    """A module that is only evaluated, and keeps the time.
+    """A module that is only evaluated; at the end of a test it answers for some rows one by one, and keeps the time.
 
     Attributes:
-        rates: Counted positions per second of the network's forward pass, for each batch of the test.
+        timed: Batches of one row; none = nothing is timed.
+        seconds: What the logits of each took.
     """
 
-    rates: list[float]
-
-    def on_test_epoch_start(self) -> None:
-        super().on_test_epoch_start()
-        self.rates = []
+    timed: list[Batch] = []  # noqa: RUF012, assigned as a whole
+    seconds: list[float]
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        parts = logits_by_parts(self.task, self.network, batch, self.chunked)
-        seconds = counted = 0.0
-        while True:
+        for part, logits in logits_by_parts(self.task, self.network, batch, self.chunked):
+            self.task.update(self.metrics, logits, self.task.align(part, logits), part)
+
+    def on_test_epoch_end(self) -> None:
+        self.seconds, begun, precision = [], time.perf_counter(), self.trainer.precision_plugin
+        for row in self.timed:
+            batch = precision.convert_input({name: tensor.to(self.device) for name, tensor in row.items()})
             _synchronize(self.device)
             started = time.perf_counter()
-            part, logits = next(parts, (None, None))
+            with precision.forward_context():
+                for _ in logits_by_parts(self.task, self.network, batch, self.chunked):
+                    pass
             _synchronize(self.device)
-            if part is None or logits is None:
+            self.seconds.append(time.perf_counter() - started)
+            if time.perf_counter() - begun > TIMED_SECONDS and len(self.seconds) > UNTIMED_ROWS:
                 break
-            seconds += time.perf_counter() - started
-            aligned = self.task.align(part, logits)
-            counted += float(aligned.mask.sum())
-            self.task.update(self.metrics, logits, aligned, part)
-        self.rates.append(counted / max(seconds, time.get_clock_info("perf_counter").resolution))
 
 
 def _synchronize(device: torch.device) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 
 from torch import nn
 
+from kd_lightning.errors import ConfigError
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.driver import look_ahead
@@ -23,12 +24,13 @@ from kd_lightning.experiment.settings import (
 )
 from kd_lightning.experiment.stage import Stage, Stages, TrainedStage
 from kd_lightning.experiment.training_work import TrainingWork
-from kd_lightning.models.weights import find_teacher, load_weights
+from kd_lightning.models.weights import find_weights, load_weights
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.training import loss_state as carrying
 from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.fit import WEIGHTS
 from kd_lightning.training.loss_setup import prepare_module
+from kd_lightning.training.supervised import SupervisedModule
 
 
 class Parts:
@@ -64,15 +66,34 @@ class Parts:
             role=TEACHER,
             work=PretrainedWork(self.builder, checkpoint),
             ingredients=lambda: stage_keys.brought(
-                self.builder, TEACHER, find_teacher(checkpoint) if checkpoint else None
+                self.builder, TEACHER, find_weights(checkpoint, "teacher.checkpoint", TEACHER) if checkpoint else None
             ),
         )
 
     def student_alone(
-        self, name: str = "baseline", title: str = "student alone", label: str = "student alone"
+        self,
+        teacher: Stage | None = None,
+        name: str = "baseline",
+        title: str = "student alone",
+        label: str = "student alone",
     ) -> TrainedStage:
-        """The student on the labels it has, without a teacher, for its whole budget."""
-        return self._supervised(name, title, label, STUDENT, self.settings[STUDENT]["steps"])
+        """The student on the labels it has, without learning from a teacher, for its whole budget.
+
+        Args:
+            teacher: Whose weights it begins with if ``student.init`` is ``teacher``, as when it is distilled.
+            name: Of the stage.
+            title: Likewise.
+            label: Of its model.
+
+        Raises:
+            ConfigError: There must be a teacher, and none is given.
+        """
+        steps = self.settings[STUDENT]["steps"]
+        if self.settings[STUDENT]["init"] != TEACHER:
+            return self._supervised(name, title, label, STUDENT, steps)
+        if teacher is None:
+            raise ConfigError("student.init=teacher: the scheme gives the student alone no teacher to begin with")
+        return self._supervised(name, title, label, STUDENT, steps, teacher)
 
     def teacher_outputs(self, teacher: Stage, name: str = "teacher_outputs", title: str = "store teacher") -> Stage:
         """Where the stages that learn from the teacher read its outputs: live, or rows on disk that are written first."""
@@ -136,7 +157,20 @@ class Parts:
         """The trained teacher's outputs, from where the run has them."""
         return self.builder.teacher_outputs(teacher.role, self.trained(teacher), source_of(outputs))
 
-    def _supervised(self, name: str, title: str, label: str, role: str, steps: int) -> TrainedStage:
+    def _new_student(self, teacher: Stage | None) -> nn.Module:
+        def trained() -> nn.Module:
+            assert teacher is not None
+            return self.trained(teacher)
+
+        return self.builder.new_student(trained)
+
+    def _supervised(
+        self, name: str, title: str, label: str, role: str, steps: int, init: Stage | None = None
+    ) -> TrainedStage:
+        def module() -> SupervisedModule:
+            network = self._new_student(init) if role == STUDENT else self.builder.network(role)
+            return self.builder.supervised(role, network, steps)
+
         return TrainedStage(
             name=name,
             title=title,
@@ -145,7 +179,8 @@ class Parts:
             work=self._training,
             steps=steps,
             ingredients=lambda: stage_keys.supervised(self.builder, role, steps),
-            module=lambda: self.builder.supervised(role, steps),
+            after={"init": init} if init else {},
+            module=module,
             data=lambda: self.builder.dataset.rows(role, steps, only_labeled=True),
         )
 
@@ -166,7 +201,7 @@ class Parts:
         def module() -> DistillationModule:
             built = self.builder.distilling(
                 teacher=self.outputs_of(outputs, teacher),
-                student=self.trained(start) if start else self.builder.network(STUDENT),
+                student=self.trained(start) if start else self._new_student(teacher),
                 steps=steps,
                 done=done,
                 softness=mixed,

@@ -16,7 +16,7 @@ from kd_lightning.experiment.pending import Steps
 from kd_lightning.experiment.settings import TEACHER, Settings
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.experiment.train_stage import note
-from kd_lightning.models.weights import find_teacher, load_teacher
+from kd_lightning.models.weights import find_weights, load_brought_weights
 from kd_lightning.store import Entry, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.training.callbacks.checkpoints import save_weights
@@ -61,8 +61,9 @@ class PretrainedWork:
         task, chunked = builder.task_of(TEACHER), builder.chunked(TEACHER)
         network, origin = builder.network(TEACHER), str(builder.settings[TEACHER]["model"].get("path"))
         if self.checkpoint:
-            path = find_teacher(self.checkpoint)
-            network, origin = load_teacher(network, path, dataset.tokenizer_digest), str(path)
+            path = find_weights(self.checkpoint, "teacher.checkpoint", TEACHER)
+            digest = dataset.tokenizer_digest(TEACHER)
+            network, origin = load_brought_weights(network, path, digest, "teacher.checkpoint"), str(path)
         else:
             check_trained(network)
         rows = dataset.rows(TEACHER, 1, only_labeled=False)

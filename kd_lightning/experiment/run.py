@@ -89,7 +89,8 @@ def execution(
         for sentence in refused:
             board.say(sentence)
         if sweep is None:
-            board.say(suggest_next(folder, settings, isinstance(experiment.builder.task, ReadsTexts)))
+            task, dataset = experiment.builder.task, experiment.builder.dataset
+            board.say(suggest_next(folder, settings, isinstance(task, ReadsTexts), dataset.reads_images))
         board.say(f"report: {report}")
         board.say(str(folder))
     return results

@@ -19,13 +19,14 @@ def print_summary(board: TerminalBoard, results: dict[str, Any]) -> None:
         board.say(sentence)
 
 
-def suggest_next(folder: Path, settings: dict[str, Any], reads_texts: bool) -> str:
+def suggest_next(folder: Path, settings: dict[str, Any], reads_texts: bool, reads_images: bool = False) -> str:
     """What can be done with the models of a run that has just ended.
 
     Args:
         folder: The run's.
         settings: Its settings.
         reads_texts: Its networks classify texts.
+        reads_images: Its networks classify files of images.
 
     Example:
         >>> suggest_next(Path("outputs/runs/a"), {"data": {}}, reads_texts=True)
@@ -34,5 +35,6 @@ def suggest_next(folder: Path, settings: dict[str, Any], reads_texts: bool) -> s
         'Next: kd predict elsewhere/a new.npz, kd eval elsewhere/a'
     """
     run = "last" if folder.absolute().parent == Path("outputs", "runs").absolute() else shlex.quote(str(folder))
-    kind = ".csv" if reads_texts else ".npz" if settings["data"].get("shape") else None
-    return "Next: " + (f"kd predict {run} new{kind}, " if kind else "") + f"kd eval {run}"
+    arrays = "new.npz" if settings["data"].get("shape") else None
+    rows = "new.csv" if reads_texts else "FOLDER" if reads_images else arrays
+    return "Next: " + (f"kd predict {run} {rows}, " if rows else "") + f"kd eval {run}"

@@ -75,6 +75,11 @@ def is_long_tailed(settings: Settings) -> bool:
     return (settings["data"].get("imbalance") or 1) > 1
 
 
+def is_augmented(settings: Settings) -> bool:
+    """Training rows are other views at each epoch."""
+    return settings["data"].get("augment") is not None
+
+
 def accumulated_batches(settings: Settings) -> int:
     """Batches for each optimizer step."""
     return int(settings["trainer"].get("accumulate_grad_batches", 1))

@@ -131,4 +131,4 @@ class Comparison:
 
 Request: TypeAlias = Stage | Sequence[Stage | None] | None
 Stages: TypeAlias = Generator[Request, Any, Comparison]
-"""Yields a stage, or several that do not need each other, or None; gets the same back, done."""
+"""Yields a stage, several of which the later may come after the earlier ones, or None; gets the same back, done."""

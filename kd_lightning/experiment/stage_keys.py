@@ -16,12 +16,15 @@ from torch import Tensor
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.settings import (
     STUDENT,
+    TEACHER,
     Settings,
     Softness,
     TeacherSource,
     seed_of,
 )
 from kd_lightning.experiment.stage import Stage
+from kd_lightning.models.weights import find_weights
+from kd_lightning.results.roles import DISTILLED_MODEL
 from kd_lightning.store import content_key, file_digest
 from kd_lightning.teachers.live import hash_state
 from kd_lightning.teachers.stored.reader import StorageFormat
@@ -48,6 +51,8 @@ TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.tasks.prediction_records")
 DISTILLATION_CODE = ("kd_lightning.training.distillation", "kd_lightning.training.loss_setup", *ROWS_CODE)
 CARRYING_CODE = ("kd_lightning.training.loss_state",)
 """Of stages between which losses carry something."""
+INIT_CODE = ("kd_lightning.models.weights",)
+"""Of a student that begins with somebody's weights."""
 STORING_CODE = ("kd_lightning.teachers.stored.writer",)
 """Of the rows that a stage reads, where the teacher's outputs are stored."""
 OUTPUTS_CODE = (*STORING_CODE, "kd_lightning.data.datamodule")
@@ -103,8 +108,11 @@ def _trained(builder: Builder, role: str, steps: int, code: Sequence[str], more:
         "network": own["model"],
         **{name: own[name] for name in ("optimizer", "scheduler", "hard_loss")},
         "callbacks": settings["callbacks"],
+        **(_start(own) if role == STUDENT else {}),
         **more,
     }
+    if "init" in counted:
+        code = (*code, *INIT_CODE)
     return {
         **counted,
         **_computation(builder),
@@ -112,11 +120,21 @@ def _trained(builder: Builder, role: str, steps: int, code: Sequence[str], more:
         "chunked": builder.chunked(role, soft),
         "labeled": own["num_labeled"],
         "batch_size": settings["data"]["batch_size"],
+        "augment": settings["data"].get("augment"),
         "seed": seed_of(settings, role),
         "steps": steps,
         "validate_every": settings["validate_every"],
         "code": builder.context.code(code, counted),
     }
+
+
+def _start(student: Settings) -> Settings:
+    """What the student begins with, where it does not begin at random; a teacher's own key comes from the stage."""
+    init = student["init"]
+    if init is None:
+        return {}
+    what = init if init == TEACHER else file_digest(find_weights(init, "student.init", DISTILLED_MODEL))
+    return {"init": what, "init_layers": student["init_layers"]}
 
 
 def _choosing_task(settings: Settings) -> Settings:

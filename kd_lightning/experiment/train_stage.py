@@ -7,7 +7,6 @@ from typing import Any
 
 from kd_lightning.errors import NonFiniteLossError
 from kd_lightning.experiment.pending import BusyEntry, Steps
-from kd_lightning.experiment.stage import TrainedStage
 from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.results.sweep_folder import WAITS
 from kd_lightning.store import Entry, publish, publish_json, released
@@ -16,13 +15,13 @@ from kd_lightning.training.callbacks.checkpoints import (
     TRAINED,
     best_path,
 )
-from kd_lightning.training.fit import WEIGHTS, PendingTraining, StageBoard, TrainerSettings
+from kd_lightning.training.fit import WEIGHTS, PendingTraining, StageBoard, Trainable, TrainerSettings
 
 FILES = [WEIGHTS, "description.json", "metrics.csv", "result.json"]
 
 
 def obtain(
-    stage: TrainedStage,
+    stage: Trainable,
     entry: Entry,
     settings: TrainerSettings,
     board: StageBoard,
@@ -84,7 +83,7 @@ def made_again(entry: Entry, force: str) -> Entry:
     return place
 
 
-def reuse(stage: TrainedStage, entry: Entry, board: StageBoard) -> dict[str, Any]:
+def reuse(stage: Trainable, entry: Entry, board: StageBoard) -> dict[str, Any]:
     """The record of a stage that is done already."""
     record = entry.read_json("result.json")
     board.done(stage.name, note(record, f"reused {shorten_hash(entry.key)}"))
@@ -96,7 +95,7 @@ def note(record: Mapping[str, Any], how: str) -> str:
     return f"validation {record['metric']} {record['val']:.4g} ({how})"
 
 
-def settle(stage: TrainedStage, entry: Entry, forced_by: str | None = None) -> dict[str, Any]:
+def settle(stage: Trainable, entry: Entry, forced_by: str | None = None) -> dict[str, Any]:
     """Make a trained folder a whole entry.
 
     Raises:

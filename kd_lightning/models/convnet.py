@@ -23,11 +23,11 @@ class ConvBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, residual: bool, batch_norm: bool) -> None:
         super().__init__()
-        self.conv = _conv_norm(in_channels, out_channels, kernel=3, batch_norm=batch_norm)
+        self.conv = conv_norm(in_channels, out_channels, kernel=3, batch_norm=batch_norm)
         self.shortcut: nn.Module | None = None
         if residual:
             same = in_channels == out_channels
-            self.shortcut = nn.Identity() if same else _conv_norm(in_channels, out_channels, 1, batch_norm)
+            self.shortcut = nn.Identity() if same else conv_norm(in_channels, out_channels, 1, batch_norm)
         self.activation = nn.ReLU()  # a module, so that what it reads can be tapped
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -111,9 +111,11 @@ class ConvNet(nn.Module):
         return self.head(self.body(inputs))
 
 
-def _conv_norm(in_channels: int, out_channels: int, kernel: int, batch_norm: bool) -> nn.Sequential:
-    """A convolution that keeps H x W, then batch norm, whose shift makes a bias redundant."""
-    convolution = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=not batch_norm)
+def conv_norm(
+    in_channels: int, out_channels: int, kernel: int, batch_norm: bool = True, stride: int = 1
+) -> nn.Sequential:
+    """A convolution that keeps H x W, or divides them by the stride, then batch norm, whose shift makes a bias redundant."""
+    convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=not batch_norm)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # keeps the variance through ReLU
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)

@@ -38,11 +38,12 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """Mix ``states`` [B, T, D] over the positions where ``mask`` [B, T] bool is True; result [B, T, D]."""
+    def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mix ``states`` [B, T, D] over the positions where ``mask`` [B, T] bool is True, None = all; result [B, T, D]."""
         query, key, value = self.qkv(states).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, mask[:, None, None], dropout_p=dropout)
+        attended = None if mask is None else mask[:, None, None]
+        mixed = F.scaled_dot_product_attention(query, key, value, attended, dropout_p=dropout)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def tap_parts(self) -> dict[str, tuple[str, Callable[[Tensor], Tensor]]]:
@@ -65,8 +66,8 @@ class EncoderBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, mlp_width), nn.GELU(), nn.Linear(mlp_width, width))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """One block on the residual stream ``states`` [B, T, D]; ``mask`` [B, T] bool, True = a token."""
+    def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One block on the residual stream ``states`` [B, T, D]; ``mask`` [B, T] bool, True = a token, None = all are."""
         states = states + self.dropout(self.attention(self.attention_norm(states), mask))
         return states + self.dropout(self.mlp(self.mlp_norm(states)))
 
@@ -143,18 +144,7 @@ class TextTransformer(nn.Module):
         self.pooling = MeanPooling() if pooling is None else pooling
         self.features = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_classes)
-        self._initialize(layers)
-
-    def _initialize(self, layers: int) -> None:
-        """As ``TransformerLM``: weights N(0, 0.02^2), biases 0, what a block adds smaller with depth; and 0 for padding."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=INITIAL_STD)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
-        for name, parameter in self.blocks.named_parameters():
-            if name.endswith(("attention.out.weight", "mlp.2.weight")):
-                nn.init.normal_(parameter, std=INITIAL_STD / math.sqrt(2 * layers))  # 2 * layers branches are summed
+        initialize_encoder(self, layers)
         with torch.no_grad():
             self.embedding.weight[PADDING_ID] = 0.0
 
@@ -175,3 +165,15 @@ class TextTransformer(nn.Module):
     def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Logits [B, C] of the texts, or [B, T, C] of the tokens."""
         return self.head(self.body(ids, attention_mask))
+
+
+def initialize_encoder(network: nn.Module, layers: int) -> None:
+    """As ``TransformerLM``: weights N(0, 0.02^2), biases 0, what each of the blocks adds smaller the more there are."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=INITIAL_STD)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+    for name, parameter in network.named_parameters():
+        if name.startswith("blocks.") and name.endswith(("attention.out.weight", "mlp.2.weight")):
+            nn.init.normal_(parameter, std=INITIAL_STD / math.sqrt(2 * layers))  # 2 * layers branches are summed

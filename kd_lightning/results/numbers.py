@@ -116,6 +116,17 @@ def format_size(megabytes: object) -> str:
     return describe_not_finite(megabytes) if number is None else format_bytes(1e6 * number)
 
 
+def format_milliseconds(milliseconds: object) -> str:
+    """A short time.
+
+    Example:
+        >>> format_milliseconds(1.2345), format_milliseconds(None)
+        ('1.23 ms', '–')
+    """
+    text = format_significant(milliseconds, 3)
+    return text if as_finite(milliseconds) is None else f"{text} ms"
+
+
 def shorten_hash(digits: object) -> str:
     """The first digits of a hash: enough to tell two apart, and to find a store entry by ``ls store/*/DIGITS*``."""
     return str(digits)[:HASH_DIGITS]

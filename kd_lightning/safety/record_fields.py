@@ -30,7 +30,7 @@ PROGRESS_FIELDS: Fields = {
     **dict.fromkeys(("time", "left"), NUMBER),
 }
 MODEL_FIELDS: Fields = {
-    **dict.fromkeys(("val", "test", "megabytes", "seconds", "throughput"), NUMBER),
+    **dict.fromkeys(("val", "test", "megabytes", "seconds", "latency"), NUMBER),
     **dict.fromkeys(("steps", "steps_before", "best_step", "parameters"), WHOLE),
     **dict.fromkeys(("store_key", "label", "stage", "role", "start"), TEXT),
     "reused": FLAG,
@@ -39,7 +39,7 @@ MODEL_FIELDS: Fields = {
 }
 INTERVAL_FIELDS: Fields = {"low": NUMBER, "high": NUMBER, "level": NUMBER, "method": TEXT}
 RESULTS_FIELDS: Fields = {
-    **dict.fromkeys(("task", "metric", "mode", "weighting", "hard_loss", "teacher_hard_loss", "throughput_unit"), TEXT),
+    **dict.fromkeys(("task", "metric", "mode", "weighting", "hard_loss", "teacher_hard_loss"), TEXT),
     **dict.fromkeys(("teacher_hash", "data_fingerprint", "command", "verdict", "settings"), TEXT),
     **dict.fromkeys(("seed", "teacher_seed", "batch_size"), WHOLE),
     **dict.fromkeys(("temperature", "alpha", "num_labeled", "gain_over_baseline", "gap_closed"), NUMBER),

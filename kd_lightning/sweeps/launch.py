@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hydra
+from hydra import initialize_config_dir
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -21,6 +23,7 @@ from kd_lightning.config.allowlist import freeze_trust
 from kd_lightning.config.conf_files import conf_dir
 from kd_lightning.config.hydra_errors import explain_choices, explain_hydra_error, is_of_defaults_list
 from kd_lightning.config.hydra_setup import CONFIG_NAME, register_with_hydra
+from kd_lightning.config.hydra_state import isolate_hydra
 from kd_lightning.config.old_words import refuse_old_words
 from kd_lightning.config.shorthands import expand_files
 from kd_lightning.config.shown_config import compose_without_secrets
@@ -37,6 +40,9 @@ from kd_lightning.sweeps.stage_queue import POSTPONED
 _errors: list[BaseException] = []
 
 _place: list[Place] = []
+
+SWEEPS_ARE_COMMANDS = "its jobs have processes of their own: use the command, kd run -m ..."
+"""Why no sweep is run inside somebody else's program."""
 
 
 def run_as_job(arguments: list[str], place: Place) -> int:
@@ -75,21 +81,9 @@ def compose_and_run_job(arguments: list[str], work: Callable[[DictConfig], None]
     words, sys.argv = sys.argv, [sys.argv[0], *arguments]
     # Makes Hydra hand its exceptions to us instead of printing them and exiting with 1.
     os.environ[TRACEBACK] = "1"
-    _errors.clear()
-    hide_command_secrets(arguments)
-    SweepWatch.over()
-    register_with_hydra()
     try:
-        nameless = next((word for word in arguments if word.lstrip("+~").startswith("=")), None)
-        if nameless is not None:
-            raise ConfigError(f"{nameless!r} has no name in front of '=': write NAME=VALUE")
-        refuse_pickled_run(arguments)
-        refuse_old_words(arguments)
-        import_trusted_packages()
-        with freeze_trust(), compose_without_secrets(arguments):
+        with admit_words(arguments):
             compose_and_run(arguments, work or run_hydra_job)
-        if _errors:
-            raise _errors.pop()
         return OK
     except SystemExit as stop:  # Hydra's flags end so: --help with 0, an unknown one with 2
         return stop.code if isinstance(stop.code, int) else DEFECT
@@ -103,7 +97,57 @@ def compose_and_run_job(arguments: list[str], work: Callable[[DictConfig], None]
             del os.environ[TRACEBACK]
 
 
-def refuse_pickled_run(arguments: list[str]) -> None:
+def compose_and_run_here(overrides: Sequence[str]) -> Path:
+    """A single run in somebody else's program; the run's folder. Hydra is as it was afterwards, and sets up no logging.
+
+    Args:
+        overrides: Settings, as behind ``kd run``; no flags.
+
+    Raises:
+        ConfigError: They ask for several jobs, or as ``compose_and_run``.
+        BaseException: As the run itself raises it.
+    """
+    words = expand_files(list(overrides))
+    with (
+        isolate_hydra(),
+        admit_words(words),
+        explain_composition(words),
+        initialize_config_dir(str(conf_dir()), version_base="1.3"),
+    ):
+        composer = GlobalHydra.instance().hydra
+        assert composer is not None
+        if composer.get_mode(CONFIG_NAME, words) == RunMode.MULTIRUN:
+            raise ConfigError(f"hydra.mode=MULTIRUN asks for a sweep: {SWEEPS_ARE_COMMANDS}")
+        done = composer.run(CONFIG_NAME, run_hydra_job, words, with_log_configuration=False)
+    assert done.hydra_cfg is not None
+    return Path(done.hydra_cfg.hydra.runtime.output_dir)
+
+
+@contextmanager
+def admit_words(words: Sequence[str]) -> Iterator[None]:
+    """Around the composition of these words: what may not be said is refused, and secrets in them are in no error.
+
+    Raises:
+        ConfigError: A word is refused.
+        BaseException: What ended a run inside.
+    """
+    _errors.clear()
+    hide_command_secrets(words)
+    SweepWatch.over()
+    register_with_hydra()
+    nameless = next((word for word in words if word.lstrip("+~").startswith("=")), None)
+    if nameless is not None:
+        raise ConfigError(f"{nameless!r} has no name in front of '=': write NAME=VALUE")
+    refuse_pickled_run(words)
+    refuse_old_words(words)
+    import_trusted_packages()
+    with freeze_trust(), compose_without_secrets(words):
+        yield
+    if _errors:
+        raise _errors.pop()
+
+
+def refuse_pickled_run(arguments: Sequence[str]) -> None:
     """Hydra's ``--experimental-rerun`` is not taken: it loads a pickle, which may run anything.
 
     Raises:
@@ -134,16 +178,28 @@ def compose_and_run(arguments: list[str], work: Callable[[DictConfig], None]) ->
         ConfigError: The configuration cannot be composed.
         CheckpointWriteError: The run's or sweep's folder cannot be made.
     """
-    try:
+    with explain_composition(arguments):
         hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(work)()
+
+
+@contextmanager
+def explain_composition(words: Sequence[str]) -> Iterator[None]:
+    """What Hydra says of these words becomes a ``KDError``.
+
+    Raises:
+        ConfigError: See ``compose_and_run``.
+        CheckpointWriteError: Likewise.
+    """
+    try:
+        yield
     except KDError:
         raise
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # `work` keeps its own errors to itself
-        raise ConfigError(explain_hydra_error(error, arguments, CONFIG_NAME)) from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # the work keeps its own errors to itself
+        raise ConfigError(explain_hydra_error(error, words, CONFIG_NAME)) from error
     except TypeError as error:
         if not is_of_defaults_list(error):
             raise
-        raise ConfigError(explain_choices(arguments)) from error
+        raise ConfigError(explain_choices(words)) from error
     except OSError as error:  # a folder that Hydra or we make for the run or the sweep
         if error.filename is None:
             raise

@@ -16,7 +16,6 @@ import torch
 import torchmetrics
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.process import stopping
 from kd_lightning.process.cpu_threads import adapt_threads
 from kd_lightning.store import Entry, publish_json
@@ -71,7 +70,7 @@ class Trainable(Protocol):
         ...
 
     @property
-    def data(self) -> Callable[[], ExperimentData]:
+    def data(self) -> Callable[[], pl.LightningDataModule]:
         """Builds its rows and their order."""
         ...
 
@@ -235,10 +234,10 @@ def fit(training: Training) -> None:
         loggers=settings.loggers(training.stage.name),
         checkpoint_io=AtomicCheckpointIO(),
     )
-    run(trainer, training.module, training)
+    run_trainer(trainer, training.module, training)
 
 
-def run(trainer: pl.Trainer, module: pl.LightningModule, training: Training) -> None:
+def run_trainer(trainer: pl.Trainer, module: pl.LightningModule, training: Training) -> None:
     """Let the trainer train the module on the rows of ``training``, from its resume point if it has one."""
     with lightning_is_quiet(), interrupts_pass(), stopping.defer_sigterm():
         trainer.fit(module, datamodule=training.stage.data(), ckpt_path=training.resume, weights_only=True)

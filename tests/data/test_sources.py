@@ -14,9 +14,9 @@ from kd_lightning.data.source import SPLITS, Prepared, Source
 from kd_lightning.data.sources.arrays import CsvImages, NpzFile, split_rows
 from kd_lightning.data.sources.digits import Digits
 from kd_lightning.data.sources.mnist5k import Mnist5k
-from kd_lightning.data.sources.packaged import find_packaged_path
 from kd_lightning.data.sources.sotu import Sotu
 from kd_lightning.errors import EmptyDatasetError, KDError, LabelError, MissingExtraError
+from kd_lightning.process.packaged import find_packaged_path
 
 
 def installed(package: str) -> pytest.MarkDecorator:
@@ -181,6 +181,6 @@ def test_a_package_that_is_not_there_names_the_extra() -> None:
 
 @pytest.mark.parametrize("build", [Digits, Mnist5k, lambda: Sotu(vocab_size=300, context=8)])
 def test_every_packaged_source_says_what_to_install(build: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kd_lightning.data.sources.packaged.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("kd_lightning.process.packaged.importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"is not installed: pip install"):
         build()

@@ -117,7 +117,6 @@ def test_the_profile_of_a_table(tmp_path: Path) -> None:
     assert (found.rows, found.columns, found.pair) == (6, ("text", "label"), None)
     assert found.label_counts == {"1": 1, "9": 3, "10": 2}
     assert found.labels == ("1", "9", "10")
-    assert found.imbalance == 3
     assert (found.duplicates, found.conflicts) == (1, 1)
     assert found.words == LengthSummary(median=2, most=3, longest=3)
     assert found.characters == LengthSummary(median=5, most=7, longest=30)

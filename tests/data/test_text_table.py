@@ -332,7 +332,9 @@ def test_repeats_that_a_draw_separates_are_dropped_from_training(tmp_path: Path)
 
 def test_a_split_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     same = table(tmp_path / "same.csv", "text label", reviews(8))
-    refused(tmp_path, EmptyDatasetError, "every val row has a text of another split", val_path=same, test_path=same)
+    refused(
+        tmp_path, EmptyDatasetError, "every val row has the text of another split's row", val_path=same, test_path=same
+    )
     refused(tmp_path, EmptyDatasetError, "every train row has", reviews(8), test_path=same)
     with pytest.raises(LeakageError, match=r"same\.csv:2 \(val\)|rows\.csv:2 \(train\)"):
         prepare(source(tmp_path, val_path=same, test_path=same, duplicates="refuse"))

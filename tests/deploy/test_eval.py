@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from seqeval.metrics import f1_score
 from sklearn.metrics import classification_report, confusion_matrix
 
+from kd_lightning.data.rows.tagged import read_tagged_rows
 from kd_lightning.data.sources.digits import Digits
 from kd_lightning.results.statistics import single_interval
 from kd_lightning.results.statistics.single_interval import compute_metric_interval
@@ -130,6 +132,23 @@ def test_a_label_that_the_model_does_not_know(own_networks: FinishedRun, capsys:
     assert (
         "new.csv:3: label 'nge' is unknown to the model, which knows mixed, neg, pos; did you mean 'neg'?" in answer.err
     )
+
+
+def test_every_word_of_another_file_of_tags(tagging: FinishedRun, capsys: Capture) -> None:
+    sentences = list(read_tagged_rows(tagging.root / "words.conll"))
+    Path("texts.jsonl").write_text("".join(json.dumps({"text": " ".join(each.words)}) + "\n" for each in sentences))
+    told = csv.DictReader(io.StringIO(kd(capsys, "predict", str(tagging.away), "texts.jsonl").out))
+    predicted = [row["label"].split() for row in told]
+    (record,) = evaluated(capsys, str(tagging.away), f"data.path={tagging.root / 'words.conll'}").values()
+    assert (record["rows"], record["positions"]) == (len(sentences), sum(len(each.words) for each in sentences))
+    assert record["metrics"]["span_f1"] == pytest.approx(f1_score([each.tags for each in sentences], predicted))
+    assert record["metrics"]["span_f1"] > 0
+
+    Path("other.conll").write_text("Paris\tB-city\nKim\tB-persn\n")
+    answer = kd(capsys, "eval", str(tagging.away), "data.path=other.conll")
+    assert answer.code == 2
+    assert "other.conll:2: tag 'B-persn' is unknown to the model" in answer.err
+    assert "did you mean 'B-person'?" in answer.err
 
 
 def test_bounds(own_networks: FinishedRun, capsys: Capture) -> None:

@@ -18,9 +18,8 @@ from kd_lightning.data.sources.digits import Digits
 from kd_lightning.data.texts import decode_texts
 from kd_lightning.data.words import split_row
 from kd_lightning.store import Store
-from tests.deploy.runs import STEPS, FinishedRun, carry_out
+from tests.deploy.runs import FinishedRun
 from tests.support.cli import Answer, kd, text_words, texts
-from tests.support.tagging import write_tagged
 
 Capture = pytest.CaptureFixture[str]
 
@@ -237,25 +236,6 @@ def test_language_models_are_for_eval(capsys: Capture, elsewhere: Path) -> None:
         assert found[name]["metrics"]["perplexity"] == model["test"]
         assert found[name]["metrics"]["calibration_error"] == model["predictions"]["calibration_error"]
     assert "leave data.path out" in kd(capsys, "eval", "last", "data.path=new.csv").err
-
-
-@pytest.fixture(scope="module")
-def tagging(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """Taggers of a few steps, whose tokenizers split words differently."""
-    root = tmp_path_factory.mktemp("tagging")
-    data = (
-        "experiment=ner",
-        "data=tagged_words",
-        f"data.path={write_tagged(root / 'words.conll')}",
-        "data.batch_size=8",
-    )
-    sizes = [f"{role}.model.{name}" for role in ("teacher", "student") for name in ("embedding=8", "hidden=8")]
-    vocabularies = (
-        "teacher.model.vocab_size=300",
-        "student.model.vocab_size=270",
-        "student.model.tokenizer.max_length=40",
-    )
-    return carry_out(root, *data, *STEPS, *sizes, *vocabularies)
 
 
 def test_words_get_the_tags_of_the_test_and_one_too_many_is_told(tagging: FinishedRun, capsys: Capture) -> None:

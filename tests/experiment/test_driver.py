@@ -55,6 +55,15 @@ def test_what_another_process_is_at_waits_for_the_others_of_its_request() -> Non
     assert names(four_steps(), elsewhere=lambda each: each.name == "teacher")[:2] == ["alone", "teacher"]
 
 
+def test_what_comes_after_another_of_its_request_waits_for_it() -> None:
+    def scheme() -> Stages:
+        teacher = stage("teacher")
+        teacher, alone = yield [teacher, stage("alone", after={"init": teacher})]
+        return Comparison(teacher=teacher, baseline=alone, distilled=stage("student"))
+
+    assert names(scheme(), elsewhere=lambda each: each.name == "teacher") == ["teacher", "alone"]
+
+
 def test_a_failure_reaches_the_caller_and_nothing_more_is_done() -> None:
     done: list[str] = []
 

@@ -63,7 +63,7 @@ def test_other_data_say_nothing_of_groups(tmp_path: Path) -> None:
 def test_hard_losses_count_the_labels_that_they_see(tmp_path: Path) -> None:
     labels = {"student__num_labeled": 9, "teacher__num_labeled": 15}
     builder = long_tailed(tmp_path, **labels, teacher__hard_loss=WEIGHTED).builder
-    student, teacher = builder.supervised("student", 1).task, builder.supervised("teacher", 1).task
+    student, teacher = (builder.supervised(role, builder.network(role), 1).task for role in ("student", "teacher"))
     assert isinstance(student, PositionTask)
     assert isinstance(teacher, PositionTask)
     assert student.offsets is not None

@@ -17,7 +17,7 @@ from kd_lightning.cli.main import main
 from kd_lightning.errors import CheckpointCorruptError, KDError
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.models.transformer_lm import TransformerLM
-from kd_lightning.models.weights import find_teacher, load_teacher, load_weights
+from kd_lightning.models.weights import find_weights, load_brought_weights, load_weights
 from kd_lightning.training.callbacks.checkpoints import save_weights
 from tests.support.cli import DIGITS, kd, text_words, texts
 
@@ -146,7 +146,11 @@ def test_another_tokenizer_is_refused(capsys: pytest.CaptureFixture[str], tmp_pa
     assert answer.code == 2
     (line,) = answer.err.splitlines()
     theirs = json.loads((run / "weights" / "teacher.json").read_text())["tokenizer_sha256"]
-    for part in ("VocabMismatchError", f"the teacher's tokenizer ({theirs[:12]})", "the data settings"):
+    for part in (
+        "VocabMismatchError",
+        f"the tokenizer of these weights ({theirs[:12]})",
+        "the data and tokenizer settings",
+    ):
         assert part in line
     # The control: the same texts have the same tokenizer.
     _, results = trained(tmp_path, *text_words(tmp_path / "first"), f"teacher.checkpoint={run}")
@@ -217,7 +221,9 @@ def test_tied_weights_are_whole_again(tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "tied.pt")
     assert len(load_file(tmp_path / "tied.safetensors")) == len(network.state_dict()) - 1
     for name in ("tied.safetensors", "tied.pt"):
-        again = load_teacher(TransformerLM(**sizes), tmp_path / name, tokenizer="")
+        again = load_brought_weights(
+            TransformerLM(**sizes), tmp_path / name, tokenizer="", setting="teacher.checkpoint"
+        )
         inputs = torch.arange(5)[None]
         assert torch.equal(again(inputs), network(inputs))
         assert again.head.weight is again.embedding.weight
@@ -240,7 +246,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     network = torch.nn.Linear(2, 2)
     torch.save({"weight": torch.full((2, 2), torch.nan), "bias": torch.zeros(2)}, tmp_path / "nan.pt")
     with pytest.raises(CheckpointCorruptError, match="weight holds NaN"):
-        load_teacher(network, tmp_path / "nan.pt", tokenizer="")
+        load_brought_weights(network, tmp_path / "nan.pt", tokenizer="", setting="teacher.checkpoint")
     assert torch.isfinite(network.weight).all()
 
 
@@ -258,7 +264,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_numbers_of_another_kind_are_not_taken_unseen(state: dict[Any, Any], says: str, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "odd.pt")
     with pytest.raises(CheckpointCorruptError, match=says) as caught:
-        load_teacher(torch.nn.Linear(2, 2), tmp_path / "odd.pt", tokenizer="")
+        load_brought_weights(torch.nn.Linear(2, 2), tmp_path / "odd.pt", tokenizer="", setting="teacher.checkpoint")
     assert "\x1b" not in str(caught.value)
 
 
@@ -266,7 +272,7 @@ def test_other_precisions_of_fractions_are_taken(tmp_path: Path) -> None:
     torch.save(
         {"weight": torch.full((2, 2), 0.5, dtype=torch.bfloat16), "bias": torch.zeros(2).double()}, tmp_path / "b.pt"
     )
-    network = load_teacher(torch.nn.Linear(2, 2), tmp_path / "b.pt", tokenizer="")
+    network = load_brought_weights(torch.nn.Linear(2, 2), tmp_path / "b.pt", tokenizer="", setting="teacher.checkpoint")
     assert network.weight.dtype == torch.float32
     assert torch.equal(network.weight.detach(), torch.full((2, 2), 0.5))
 
@@ -276,7 +282,7 @@ def test_a_description_that_is_none_is_said(content: str, tmp_path: Path) -> Non
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "mine.pt")
     (tmp_path / "mine.json").write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(KDError, match=r"mine\.json"):
-        load_teacher(torch.nn.Linear(2, 2), tmp_path / "mine.pt", tokenizer="")
+        load_brought_weights(torch.nn.Linear(2, 2), tmp_path / "mine.pt", tokenizer="", setting="teacher.checkpoint")
 
 
 def test_weights_too_large_to_compute_with_are_refused(
@@ -295,4 +301,4 @@ def test_weights_too_large_to_compute_with_are_refused(
 def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.pt").write_bytes(b"x")
-    assert find_teacher("~/mine.pt") == tmp_path / "mine.pt"
+    assert find_weights("~/mine.pt", "teacher.checkpoint", "teacher") == tmp_path / "mine.pt"

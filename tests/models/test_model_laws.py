@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 NAMES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
-DATA = {"vocab_size": 1024, "context": 64, "num_classes": 10, "in_channels": 1, "in_features": 64}
+DATA = {"vocab_size": 1024, "context": 64, "num_classes": 10, "in_channels": 1, "in_features": 64, "shape": [1, 8, 8]}
 # Only the models that the measured comparisons rest on: a change of these sizes makes recorded results stale.
 SIZES = {"lstm_lm": 687_616, "lstm_lm_small": 98_688, "convnet_tiny": 1_898, "convnet_micro": 666}
 
@@ -59,7 +59,16 @@ def example_inputs(name: str) -> Tensor:
 
 
 def test_known_files_are_found() -> None:
-    assert {"lstm_lm", "lstm_lm_small", "transformer_lm", "convnet", "convnet_micro", "mlp"} <= set(NAMES)
+    assert {
+        "lstm_lm",
+        "lstm_lm_small",
+        "transformer_lm",
+        "convnet",
+        "convnet_micro",
+        "mlp",
+        "resnet_small",
+        "vit_tiny",
+    } <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,7 +90,7 @@ def test_every_constructor_argument_is_annotated(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_sizes_flow_from_the_data_by_interpolation(name: str) -> None:
     from_data = {"vocab_size": "vocab_size", "num_classes": "num_classes", "max_length": "context"}
-    from_data |= {"in_channels": "in_channels", "in_features": "in_features"}
+    from_data |= {"in_channels": "in_channels", "in_features": "in_features", "shape": "shape"}
     own = {"vocab_size", "max_length"} if "tokenizer" in raw(name) else set()  # of a network with its own tokenizer
     for argument, value in raw(name).items():
         if argument in from_data.keys() - own:

@@ -67,6 +67,8 @@ SETTINGS: dict[str, Any] = {
         "steps": 10,
         "pretrain_steps": 4,
         "num_labeled": None,
+        "init": None,
+        "init_layers": None,
     },
     "loss": {"kd": {"_target_": "kd_lightning.losses.logits.kd.KD", "weight": 1.0, "temperature": None}},
     "annealing": {"temperature": None, "alpha": None, "weight": {}},

@@ -84,7 +84,7 @@ def test_a_search_of_real_jobs_and_the_same_command_again(tmp_path: Path, capsys
             with pytest.raises(ValueError, match="the test split"):
                 read_objectives([{"value": path}], lambda: "max")
     kinds = {path.rpartition(".")[2] for path in allowed}
-    of_models = {"val", "parameters", "megabytes", "steps", "steps_before", "best_step", "seconds", "throughput"}
+    of_models = {"val", "parameters", "megabytes", "steps", "steps_before", "best_step", "seconds", "latency"}
     of_runs = {"seed", "teacher_seed", "temperature", "alpha", "batch_size", "num_labeled", "wall_seconds"}
     assert kinds <= of_models | of_runs, "a new number: does it come from the test split?"
 

@@ -26,7 +26,7 @@ def test_validation_goes_the_way_of_the_task(mode: str, direction: str) -> None:
     [
         ("models.distilled.parameters", "minimize"),
         ("models.distilled.megabytes", "minimize"),
-        ("models.distilled.throughput", "maximize"),
+        ("models.distilled.latency", "minimize"),
         ("wall_seconds", "minimize"),
     ],
 )

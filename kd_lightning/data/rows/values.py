@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from kd_lightning.errors import ConfigError, DataFormatError, EmptyTextError, LabelError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
 
+SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
+"""Split -> what a split column, or a folder, may call it, whatever its case."""
+
 
 def require_column(name: str, columns: Iterable[str], setting: str, path: object) -> None:
     """The file has the column that a setting names.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_lightning.data.sources.arrays import CsvImages
-from kd_lightning.data.sources.packaged import find_packaged_path
+from kd_lightning.process.packaged import find_packaged_path
 
 
 class Mnist5k(CsvImages):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kd_lightning.data.sources.packaged import find_packaged_path
 from kd_lightning.data.sources.tagged_words import TaggedWords
+from kd_lightning.process.packaged import find_packaged_path
 
 
 def find_tweets() -> str:

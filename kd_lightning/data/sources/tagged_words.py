@@ -85,6 +85,19 @@ class TaggedRows(TextRows):
         rows = torch.repeat_interleave(torch.arange(len(self)), as_tensor(self.offsets).diff())
         return torch.zeros(len(self), dtype=torch.bool).index_fill(0, rows[tags[as_tensor(self.tags)]], True)
 
+    def take(self, chosen: Tensor, targets: Tensor) -> Table:
+        """Rows as a table; parts of sentences have their sentence as their group.
+
+        Args:
+            chosen: [n] int64, which.
+            targets: [W] int64, class number of each word of all rows.
+        """
+        part = Ragged(InMemory(targets), InMemory(as_tensor(self.offsets))).take(chosen)
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), part.lengths.cumsum(0)])
+        columns = {WORDS_COLUMN: self.texts.take(chosen), "targets": Ragged(InMemory(part.values), InMemory(offsets))}
+        table = Table(columns)
+        return table if self.max_words is None else table.with_column(GROUP, as_tensor(self.groups)[chosen])
+
 
 class TaggedWords:
     """Sentences of words with a tag each.
@@ -214,17 +227,8 @@ class TaggedWords:
 
     def make_tables(self, rows: TaggedRows, splits: Tensor, targets: Tensor) -> Iterator[tuple[str, Table]]:
         """The columns of each split."""
-        tags = Ragged(InMemory(targets), InMemory(as_tensor(rows.offsets)))
         for number, split in enumerate(SPLITS):
-            chosen = (splits == number).nonzero().flatten()
-            part = tags.take(chosen)
-            lengths = torch.cat([torch.zeros(1, dtype=torch.int64), part.lengths.cumsum(0)])
-            columns = {
-                WORDS_COLUMN: rows.texts.take(chosen),
-                "targets": Ragged(InMemory(part.values), InMemory(lengths)),
-            }
-            table = Table(columns)
-            yield split, table if self.max_words is None else table.with_column(GROUP, as_tensor(rows.groups)[chosen])
+            yield split, rows.take((splits == number).nonzero().flatten(), targets)
 
     def list_facts(self, rows: TaggedRows, splits: Tensor, names: list[str], shared: int) -> dict[str, Any]:
         """What the reader is told: tags, words of each in each split, sentences that stood in two splits, odd tags."""

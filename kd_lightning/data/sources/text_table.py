@@ -250,8 +250,12 @@ def check_exclusive(settings: dict[str, str | None]) -> None:
         raise ConfigError(f"{given[0]} and {given[1]} both say which split a row belongs to: set one to null")
 
 
-def check_rows_left(splits: Tensor) -> None:
+def check_rows_left(splits: Tensor, content: str = TextRows.content) -> None:
     """Every split has rows.
+
+    Args:
+        splits: [N] int8, of each row; those that were dropped have none.
+        content: As in ``TextRows``.
 
     Raises:
         EmptyDatasetError: All rows of one were dropped.
@@ -259,6 +263,6 @@ def check_rows_left(splits: Tensor) -> None:
     for number, split in enumerate(SPLITS):
         if not (splits == number).any():
             raise EmptyDatasetError(
-                f"every {split} row has a text of another split, so none is left: give the {split} split other rows, or set "
-                "data.duplicates=keep"
+                f"every {split} row has the {content} of another split's row, so none is left: give the {split} split others, "
+                "or set data.duplicates=keep"
             )

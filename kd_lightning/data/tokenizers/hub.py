@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from kd_lightning.errors import ConfigError, MissingExtraError
+from kd_lightning.process.packaged import expand_packaged_path
 from kd_lightning.safety.error_text import take_first_line
 
 
@@ -14,7 +15,7 @@ class HubTokenizer:
     """The tokenizer of a ``transformers`` model.
 
     Args:
-        path: Its folder, or its name on the hub.
+        path: Its folder, ``package:NAME/FOLDER`` = one inside an installed package, or its name on the hub.
         max_length: Most tokens of a row, those that mark its ends included.
         revision: Of a model on the hub: branch, tag or commit; None = the main branch.
         digest: Of the model's files; part of the key of the ids that are made with it.
@@ -57,7 +58,9 @@ class HubTokenizer:
         except ImportError as error:
             raise MissingExtraError('transformers is not installed: pip install "kd-lightning[hf]"') from error
         try:
-            found = AutoTokenizer.from_pretrained(self.path, revision=self.revision, trust_remote_code=False)
+            found = AutoTokenizer.from_pretrained(
+                expand_packaged_path(self.path), revision=self.revision, trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError) as error:
             first = take_first_line(error)
             raise ConfigError(

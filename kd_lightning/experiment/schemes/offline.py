@@ -8,7 +8,8 @@ from kd_lightning.experiment.stage import Comparison, Stages
 
 def offline(parts: Parts) -> Stages:
     """The article's four steps; its first one, splitting the data, comes before every scheme."""
-    teacher, alone = yield [parts.teacher(), parts.student_alone()]
+    teacher = parts.teacher()
+    teacher, alone = yield [teacher, parts.student_alone(teacher)]
     outputs = yield parts.teacher_outputs(teacher)
     start = yield parts.pretraining(teacher, outputs)
     student = yield parts.distillation(teacher, outputs, start)

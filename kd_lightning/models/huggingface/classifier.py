@@ -12,6 +12,7 @@ from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.models.huggingface.architecture import Architecture, export_config
 from kd_lightning.models.huggingface.digest import folder_digest
 from kd_lightning.models.huggingface.loading import keep_layers, load_model, read_config
+from kd_lightning.models.huggingface.low_rank import add_low_rank
 from kd_lightning.models.pooling import MaxPooling, MeanPooling
 
 WITHOUT_FOLDER = {"revision": None, "pretrained": False, "digest": None}
@@ -25,7 +26,7 @@ class HubClassifier(nn.Module):
     data's order. Else what it knows is of no use, and it has to be trained.
 
     Args:
-        path: Folder of the model, or its name on the hub.
+        path: Folder of the model, ``package:NAME/FOLDER`` = one inside an installed package, or its name on the hub.
         num_classes: C.
         tokenizer: Makes the ids; kept for whoever prepares rows.
         revision: Of a model on the hub: branch, tag or commit; None = the main branch.
@@ -34,6 +35,7 @@ class HubClassifier(nn.Module):
         label_names: The data's, in the order of class numbers; None = not known.
         labels: The model's label name -> the data's, where they differ.
         digest: Of the model's files; part of the key of whatever is trained from them.
+        lora: Settings of ``add_low_rank``: its head and low-rank additions alone are trained; None = all weights.
 
     Returns:
         logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool.
@@ -58,6 +60,7 @@ class HubClassifier(nn.Module):
         label_names: Sequence[str] | None = None,
         labels: Mapping[str, str] | None = None,
         digest: str | None = None,
+        lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
@@ -71,6 +74,10 @@ class HubClassifier(nn.Module):
         self.network, missing = load_model(self.auto, config, path, revision, pretrained)
         if layers is not None:
             keep_layers(self.network, list(layers))
+        if lora is not None:
+            inside = f"{self.network.base_model_prefix}."
+            heads = [name for name, _ in self.network.named_parameters() if not name.startswith(inside)]
+            add_low_rank(self.network, lora, [*heads, *missing])
         made_for = next(iter(config.architectures or ()), "")
         self.untrained = self._explain_head(path, made_for, missing, label_names or (), order)
         self.register_buffer("order", torch.tensor(order or range(num_classes)), persistent=False)
@@ -124,6 +131,7 @@ class HubEncoder(nn.Module):
         pretrained: Likewise.
         layers: Likewise.
         digest: Likewise.
+        lora: Likewise.
 
     Returns:
         logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool.
@@ -146,6 +154,7 @@ class HubEncoder(nn.Module):
         pretrained: bool = True,
         layers: Sequence[int] | None = None,
         digest: str | None = None,
+        lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -160,6 +169,8 @@ class HubEncoder(nn.Module):
             keep_layers(self.encoder, list(layers))
         if getattr(self.encoder, "pooler", None) is not None:  # nobody reads it: weights that nothing trains
             self.encoder.pooler = None  # type: ignore[assignment]
+        if lora is not None:
+            add_low_rank(self.encoder, lora, ())
         self.head = nn.Linear(config.hidden_size, num_classes)
 
     def describe_architecture(self) -> Architecture:

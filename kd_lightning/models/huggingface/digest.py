@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from kd_lightning.errors import ConfigError, MissingExtraError
+from kd_lightning.process.packaged import expand_packaged_path
 from kd_lightning.safety.error_text import take_first_line
 from kd_lightning.store import file_digest
 
@@ -23,9 +24,9 @@ def folder_digest(path: str, revision: str | None = None) -> str:
 
     Raises:
         ConfigError: There is no such model.
-        MissingExtraError: A name of the hub, and ``transformers`` is not installed.
+        MissingExtraError: A name of the hub, and ``transformers`` is not installed; or a package that is not.
     """
-    folder = Path(path).expanduser()
+    folder = Path(expand_packaged_path(path)).expanduser()
     if not folder.is_dir():
         folder = _snapshot(path, revision)
     files = sorted(file for file in folder.iterdir() if file.suffix in READ and file.is_file())

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from kd_lightning.errors import CheckpointCorruptError, ConfigError, MissingExtraError
+from kd_lightning.process.packaged import expand_packaged_path
 from kd_lightning.safety.error_text import take_first_line
 
 
@@ -48,7 +49,7 @@ def read_config(path: str, revision: str | None) -> Any:
     """The configuration of a model.
 
     Args:
-        path: A folder, or a name on the hub.
+        path: A folder, ``package:NAME/FOLDER`` = one inside an installed package, or a name on the hub.
         revision: Of the hub's: branch, tag or commit; None = the main branch.
 
     Raises:
@@ -58,7 +59,9 @@ def read_config(path: str, revision: str | None) -> Any:
     transformers = import_transformers()
     try:
         with transformers_are_quiet():
-            return transformers.AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+            return transformers.AutoConfig.from_pretrained(
+                expand_packaged_path(path), revision=revision, trust_remote_code=False
+            )
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             f"model.path={path}: no model can be read there ({take_first_line(error)}): name a folder with config.json and "
@@ -89,7 +92,7 @@ def load_model(
                 model: nn.Module = made_by.from_config(config, dtype=torch.float32, trust_remote_code=False)
                 return model, [name for name, _ in model.named_parameters()]
             model, found = made_by.from_pretrained(
-                path,
+                expand_packaged_path(path),
                 revision=revision,
                 config=config,
                 dtype=torch.float32,

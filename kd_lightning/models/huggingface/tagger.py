@@ -20,6 +20,7 @@ class HubTokenClassifier(HubClassifier):
         label_names: Likewise.
         labels: Likewise.
         digest: Likewise.
+        lora: Likewise.
 
     Returns:
         logits [B, T, C] for ids [B, T] int64 and attention_mask [B, T] bool.

@@ -46,6 +46,7 @@ SAME = (
     "data",
     "labeled",
     "batch_size",
+    "augment",
     "seed",
     "steps",
     "first_step",

@@ -20,7 +20,7 @@ KNOWN_DIRECTIONS = {
     "megabytes": MINIMIZE,
     "seconds": MINIMIZE,
     "wall_seconds": MINIMIZE,
-    "throughput": MAXIMIZE,
+    "latency": MINIMIZE,
 }
 """Last part of a path -> the direction that goes without saying."""
 FROM_TEST = frozenset(

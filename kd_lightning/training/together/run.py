@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from kd_lightning.training.fit import run
+from kd_lightning.training.fit import run_trainer
 from kd_lightning.training.together.callbacks import StudentsCallback
 from kd_lightning.training.together.student import Student
 from kd_lightning.training.together.students import AllEnded, StudentsModule
@@ -51,7 +51,7 @@ def run_students(
     first = students[0].training
     cause: BaseException | None = None
     try:
-        run(first.trainer([callbacks], [], checkpoint_io), module, first)
+        run_trainer(first.trainer([callbacks], [], checkpoint_io), module, first)
     except AllEnded:
         assert not module.running
     except BaseException as error:

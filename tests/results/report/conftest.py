@@ -20,7 +20,7 @@ METRICS = {
 
 def model(val: float, test: float, parameters: int, steps: int, **more: Any) -> dict[str, Any]:
     """One entry of ``models``."""
-    sizes = {"parameters": parameters, "megabytes": parameters * 4 / 1e6, "seconds": 12.34, "throughput": 123456.0}
+    sizes = {"parameters": parameters, "megabytes": parameters * 4 / 1e6, "seconds": 12.34, "latency": 1.234}
     return {"val": val, "test": test, "steps": steps, "best_step": steps, **sizes, **more}
 
 
@@ -41,7 +41,6 @@ def results() -> dict[str, Any]:
             "pretrained": model(59.0, 60.0, 174000, 100),
             "distilled": model(39.0, 40.0, 174000, 100),
         },
-        "throughput_unit": "tokens/s",
         "gain_over_baseline": 10.0,
         "gap_closed": 0.5,
         "interval": {

@@ -37,7 +37,7 @@ def results(value: float, seed: int, **more: Any) -> dict[str, Any]:
     alone = 42 + seed / 4
 
     def model(v: float, parameters: int, steps: int, **extra: Any) -> dict[str, Any]:
-        sizes = {"parameters": parameters, "megabytes": parameters * 4e-6, "throughput": 2e9 / parameters}
+        sizes = {"parameters": parameters, "megabytes": parameters * 4e-6, "latency": parameters / 1e5}
         return {"val": v, "test": v + 1, "steps": steps, "best_step": steps, "seconds": 3.5, **sizes, **extra}
 
     found = {
@@ -55,7 +55,6 @@ def results(value: float, seed: int, **more: Any) -> dict[str, Any]:
             "pretrained": model(60.0, 174_000, 400),
             "distilled": model(value, 174_000, 400),
         },
-        "throughput_unit": "tokens/s",
         "gain_over_baseline": alone - value,
         "gap_closed": (alone - value) / (alone - 30),
         "teacher_unchanged": True,
@@ -146,7 +145,7 @@ def write_students(sweep: Path) -> Path:
         parameters, worse = sizes[name]
         found = results(val(temperature, 0.5, seed) + worse + math.sin(number) / 5, seed)
         for role in ("baseline", "distilled"):
-            change = {"parameters": parameters, "megabytes": parameters * 4e-6, "throughput": 2e9 / parameters**0.7}
+            change = {"parameters": parameters, "megabytes": parameters * 4e-6, "latency": parameters**0.7 / 1e5}
             found["models"][role] |= change
         found["models"]["baseline"]["val"] += worse
         write_job(sweep, number, [f"student={name}", f"temperature={temperature}", f"seed={seed}"], found)

@@ -95,7 +95,7 @@ def test_ids_are_unique_and_every_name_is_found(results: Results, read: Callable
 
 def test_hostile_text_stays_text(results: Results, read: Callable[..., Page]) -> None:
     results |= {"verdict": HOSTILE, "task": HOSTILE, "command": HOSTILE, "data_fingerprint": HOSTILE}
-    results |= {"throughput_unit": HOSTILE, "metric": HOSTILE}
+    results |= {"metric": HOSTILE}
     results["interval"]["method"] = results["models"]["teacher"]["store_key"] = HOSTILE
     rows = f'1,val,"{HOSTILE.replace(chr(34), chr(34) * 2)}",3\n1,train,"<script>",3\n'
     found = read(results, {"distill": rows}, config__yaml=HOSTILE, overrides__txt=HOSTILE, environment__json=HOSTILE)
@@ -141,7 +141,7 @@ def test_the_page_fetches_nothing(results: Results, read: Callable[..., Page]) -
 
 def test_missing_pieces_leave_a_page_that_says_so(results: Results, read: Callable[..., Page]) -> None:
     results["models"] = {"baseline": {"val": float("nan"), "test": None}, "pretrained": None}
-    for key in ("interval", "gap_closed", "command", "verdict", "task", "throughput_unit", "teacher_unchanged"):
+    for key in ("interval", "gap_closed", "command", "verdict", "task", "teacher_unchanged"):
         del results[key]
     found = read(results, {"baseline": ""})
     assert found.all("h1") == ["Distillation report: a run"]

@@ -89,7 +89,6 @@ def write_hostile(folder: Path) -> Path:
     more = {
         "task": HOSTILE,
         "metric": HOSTILE,
-        "throughput_unit": HOSTILE,
         "data_fingerprint": HOSTILE,
         "command": HOSTILE,
     }

@@ -99,7 +99,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 def write_hostile(folder: Path) -> Path:
     """A sweep whose every text is hostile."""
     write_sweep(folder, 3, command=HOSTILE)
-    more = {"task": HOSTILE, "throughput_unit": HOSTILE, "data_fingerprint": HOSTILE, "command": HOSTILE}
+    more = {"task": HOSTILE, "data_fingerprint": HOSTILE, "command": HOSTILE}
     write_job(folder, 0, [f"vars.note={HOSTILE}", "seed=0"], results(40.0, 0, **more))
     write_job(folder, 1, ["vars.note=b", "seed=0"], results(41.0, 0, **more))
     write_job(folder, 2, ["vars.note=b", f"seed={HOSTILE}"], state="failed", error=HOSTILE, traceback=HOSTILE)
@@ -162,7 +162,7 @@ def spoil_json(folder: Path) -> None:
 def spoil_numbers(folder: Path) -> None:
     write_grid(folder)
     found = results(float("nan"), 0)
-    found["models"]["baseline"]["val"] = found["models"]["teacher"]["throughput"] = float("inf")
+    found["models"]["baseline"]["val"] = found["models"]["teacher"]["latency"] = float("inf")
     found["models"]["distilled"]["megabytes"] = None
     write_json(folder / "0" / "results.json", found)
     write_json(folder / "1" / "results.json", results(1e300, 1, models={}))

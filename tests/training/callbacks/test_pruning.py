@@ -120,7 +120,7 @@ def test_only_the_stage_of_the_distilled_model_is_ended_early(tmp_path: Path) ->
     watched = {}
     for stage in one.stages:
         if isinstance(stage, TrainedStage):
-            module = one.builder.supervised(stage.role, 1)
+            module = one.builder.supervised(stage.role, one.builder.network(stage.role), 1)
             training = Training(stage, one.context.place(stage), one.builder.trainer, SilentBoard(), module, None)
             watched[stage.name] = len(training.pruning())
     assert watched == {"teacher": 0, "baseline": 0, "pretrain": 0, "distill": 1}

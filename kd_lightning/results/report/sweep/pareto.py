@@ -59,7 +59,7 @@ def find_pareto_front(points: Sequence[tuple[float, float]], less_cost: bool, le
 
     Args:
         points: (cost, quality) of each.
-        less_cost: Less of the cost is better; False for a throughput.
+        less_cost: Less of the cost is better.
         less_quality: Less of the quality metric is better.
 
     Example:
@@ -73,7 +73,7 @@ def find_pareto_front(points: Sequence[tuple[float, float]], less_cost: bool, le
 def list_tradeoffs(pool: Pool, found: Sequence[Configuration]) -> list[Tradeoff]:
     """Quality against size.
 
-    Not against the measured throughput: one and the same network measured 39,039 to 97,413 rows/s.
+    Not against a measured speed, which differs from hour to hour.
     """
     known = [(c, jobs) for c in found if (jobs := list_scored_jobs(c, pool)) and as_finite(c.val_mean) is not None]
     kinds = {identify_network(jobs[0]) for _, jobs in known}
