@@ -50,7 +50,7 @@ ROOMS = {
         {"types", "errors", "seeds", "process", "safety", "store"},
         {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "transformers", "pyarrow", "PIL"},
     ),
-    "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics", "numpy"}),
+    "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics"}),
     "teachers": Room({"types", "errors", "process", "store", "models", "tasks"}, {"torch", "numpy"}),
     "training": Room(
         {"types", "errors", "seeds", "process", "safety", "store", "losses", "models", "data", "tasks", "teachers"},
