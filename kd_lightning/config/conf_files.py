@@ -48,8 +48,8 @@ def read_purpose(path: Path) -> str:
     """The first comment line of a file that is not Hydra's package directive; after a command, the next one too."""
     comments = head_comments(path)
     shown = comments[:2] if comments and comments[0].startswith("kd run") and ":" not in comments[0] else comments[:1]
-    task = read_fitting_task(path)
-    return ": ".join(shown) + (f" (fits task={task})" if task else "")
+    tasks = ",".join(read_fitting_tasks(path))
+    return ": ".join(shown) + (f" (fits task={tasks})" if tasks else "")
 
 
 def head_comments(path: Path) -> list[str]:
@@ -62,6 +62,7 @@ def head_comments(path: Path) -> list[str]:
     return [line.removeprefix("#").strip() for line in lines if not line.startswith("# @package")]
 
 
-def read_fitting_task(path: Path) -> str:
-    """The one task that a preset fits, from its line ``# Fits: task=NAME``; empty where it fits any."""
-    return next((line.removeprefix(FITS) for line in head_comments(path) if line.startswith(FITS)), "")
+def read_fitting_tasks(path: Path) -> list[str]:
+    """The tasks that a preset fits, from its line ``# Fits: task=NAME,NAME``; empty where it fits any."""
+    lines = [line.removeprefix(FITS) for line in head_comments(path) if line.startswith(FITS)]
+    return lines[0].split(",") if lines else []

@@ -24,7 +24,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf, flag_override, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_lightning.config.conf_files import conf_dir, list_groups, read_fitting_task
+from kd_lightning.config.conf_files import conf_dir, list_groups, read_fitting_tasks
 from kd_lightning.config.config_sources import CheckedFileSource, check_sources, is_packaged_folder, shorten_path
 from kd_lightning.config.file_settings import check_chosen_groups, check_place
 from kd_lightning.config.hydra_parts import settle_parts
@@ -253,9 +253,9 @@ def check_presets(config: DictConfig) -> None:
     for group in ("sweep", "experiment"):
         choice = config.hydra.runtime.choices.get(group)
         path = list_groups().get(group, {}).get(str(choice)) if choice and task else None
-        fits = read_fitting_task(path) if path else ""
-        if fits and fits != task:
+        fits = read_fitting_tasks(path) if path else []
+        if fits and task not in fits:
             raise ConfigError(
-                f"{group}={choice} fits task={fits}, and the task is {task}: choose another (kd ls {group}), or make it fit: "
-                f"kd cp {group}/{choice}, and change its line '# Fits:'"
+                f"{group}={choice} fits task={','.join(fits)}, and the task is {task}: choose another (kd ls {group}), or "
+                f"make it fit: kd cp {group}/{choice}, and change its line '# Fits:'"
             )

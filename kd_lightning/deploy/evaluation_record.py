@@ -25,6 +25,7 @@ from kd_lightning.results.statistics.single_interval import compute_metric_inter
 from kd_lightning.tasks.base import Task, why_whole
 from kd_lightning.tasks.chunking import chunks
 from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.tasks.prediction_records import PREDICTION_RECORDS
 from kd_lightning.tasks.predictions import PredictionRecord
 from kd_lightning.training.fit import QUIET, lightning_is_quiet
 from kd_lightning.training.matmul import matmul_precision
@@ -64,7 +65,7 @@ def evaluate_rows(model: TrainedModel, table: Table, settings: Settings, task: T
         channels_last=bool(settings["channels_last"]),
     )
     chunked = chunks(settings["chunked_loss"], task.num_classes, why_whole(model.network, ()))
-    module, predictions = evaluation_module(model.network, task, chunked), task.predictions()
+    module, predictions = evaluation_module(model.network, task, chunked), PREDICTION_RECORDS[task.output_kind]()
     module.metrics.add_metrics({PREDICTIONS_METRIC: predictions})
     with (
         tempfile.TemporaryDirectory() as folder,

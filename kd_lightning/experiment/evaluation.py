@@ -19,6 +19,7 @@ from kd_lightning.store import Entry, publish, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.batched_logits import logits_by_parts
 from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.tasks.prediction_records import PREDICTION_RECORDS
 from kd_lightning.training.fit import QUIET, StageBoard, lightning_is_quiet
 from kd_lightning.training.schedules import Constant
 from kd_lightning.training.supervised import SupervisedModule
@@ -72,7 +73,7 @@ def publish_evaluation(
     chunked: bool,
 ) -> None:
     """Evaluate on the test split and publish the result."""
-    module, predictions = evaluation_module(network, task, chunked), task.predictions()
+    module, predictions = evaluation_module(network, task, chunked), PREDICTION_RECORDS[task.output_kind]()
     module.timed = data.first_test_rows(UNTIMED_ROWS + TIMED_ROWS)
     module.metrics.add_metrics({PREDICTIONS_METRIC: predictions})  # in the same pass over the rows
     tester = trainer(devices=1, strategy="auto", logger=False, default_root_dir=entry.folder, **QUIET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd_lightning.cli.predict import DEVICES, check_word, choose_device
+from kd_lightning.cli.predict import DEVICES, LIKELIER_THAN_NOT, check_word, choose_device
+from kd_lightning.cli.predict_output import LABEL_JOINT
 from kd_lightning.cli.run_choice import find_finished_run
 from kd_lightning.config.instantiate import build_node
 from kd_lightning.data.image_files import read_pixels
@@ -31,14 +33,20 @@ class Prediction:
 
     Attributes:
         label: The most probable class, by name; where classes have no names, their number as text. Of a row of words, their
-            tags in order, parted by spaces.
-        score: Its probability; of a row of words, the least sure word's.
+            tags in order, parted by spaces; of several labels a row, those that are likelier than not, parted by ``;``; of a
+            number, the number as text.
+        score: Its probability; of a row of words, the least sure word's; of several labels, that of the least sure answer,
+            yes or no; of a number, NaN.
         words: Of a row of words, what the model says of each.
+        labels: Of several labels a row, those of ``label``, each with its probability.
+        value: The number; None = the model says none.
     """
 
     label: str
     score: float
     words: tuple[Prediction, ...] = ()
+    labels: tuple[Prediction, ...] = ()
+    value: float | None = None
 
 
 class LoadedModel(Predictor):
@@ -54,7 +62,7 @@ class LoadedModel(Predictor):
         return self.model.labels
 
     def predict(self, rows: Any) -> list[Prediction]:
-        """The most probable class of each row; of a tagger, the tags of its words.
+        """The most probable class of each row, its labels, or its number; of a tagger, the tags of its words.
 
         Args:
             rows: What the model reads: texts; pairs of texts; rows of words, as lists or as texts that white space parts; files
@@ -73,7 +81,7 @@ class LoadedModel(Predictor):
         return [Prediction(" ".join(w.label for w in row), min(w.score for w in row), row) for row in tagged]
 
     def probabilities(self, rows: Any) -> Tensor:
-        """[N, C] float32 of the rows, on the CPU.
+        """[N, C] float32 of the rows, on the CPU; of a model of numbers, the numbers [N, 1].
 
         Args:
             rows: As for ``predict``.
@@ -93,9 +101,22 @@ class LoadedModel(Predictor):
         return self.predict_texts(texts)
 
     def _choose(self, probabilities: Tensor) -> list[Prediction]:
+        if self.model.says_quantities:
+            return [Prediction(f"{value:.7g}", math.nan, value=value) for value in probabilities.flatten().tolist()]
+        if self.model.says_labels:
+            return [self._choose_labels(each) for each in probabilities.tolist()]
         best = probabilities.max(dim=-1)
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [Prediction(self.model.labels[number], score) for number, score in pairs]
+
+    def _choose_labels(self, scores: Sequence[float]) -> Prediction:
+        chosen = tuple(
+            Prediction(name, score)
+            for name, score in zip(self.model.labels, scores, strict=True)
+            if score > LIKELIER_THAN_NOT
+        )
+        sure = min(max(score, 1 - score) for score in scores)
+        return Prediction(LABEL_JOINT.join(each.label for each in chosen), sure, labels=chosen)
 
     def _read_arrays(self, rows: Any) -> Tensor:
         if (

@@ -11,7 +11,6 @@ from torchmetrics import MetricCollection
 from kd_lightning.data.table import Table
 from kd_lightning.losses.functional.chunked.terms import HardTerm
 from kd_lightning.tasks.hard_loss import HardLoss
-from kd_lightning.tasks.predictions import PredictionRecord
 from kd_lightning.types import Aligned, Batch, LinearLogits, NetworkInputs, OutputKind
 
 
@@ -67,10 +66,6 @@ class Task(Protocol):
 
     def scores(self, logits: Tensor) -> Tensor:
         """What logits [..., C] say: probabilities, or quantities in their own unit; [..., C], ``widest``."""
-        ...
-
-    def predictions(self) -> PredictionRecord:
-        """A fresh record of what a model predicts on a split."""
         ...
 
     def example_batch(self) -> Batch:

@@ -14,7 +14,6 @@ from kd_lightning.losses.functional.precision import at_least_float32, widest
 from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.tasks.label_metrics import label_nats
-from kd_lightning.tasks.label_predictions import LabelPredictions
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.tasks.text_classification import TextClassificationTask
 from kd_lightning.types import Aligned, Batch, OutputKind
@@ -68,9 +67,6 @@ class MultiLabelTask(TextClassificationTask):
 
     def scores(self, logits: Tensor) -> Tensor:
         return widest(logits).sigmoid()
-
-    def predictions(self) -> LabelPredictions:
-        return LabelPredictions()
 
     def example_targets(self, rows: int) -> Tensor:
         return torch.zeros(rows, self.num_classes, dtype=torch.int64)

@@ -24,7 +24,6 @@ from kd_lightning.tasks.class_groups import group_metrics
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.tasks.metrics import RowMetric
-from kd_lightning.tasks.predictions import PredictionRecord, Predictions
 from kd_lightning.types import ATTENTION_MASK, Aligned, Batch, LinearLogits, NetworkInputs, OutputKind
 
 
@@ -166,9 +165,6 @@ class PositionTask:
 
     def scores(self, logits: Tensor) -> Tensor:
         return widest(logits).softmax(dim=-1)
-
-    def predictions(self) -> PredictionRecord:
-        return Predictions()
 
     def example_batch(self) -> Batch:
         inputs = self.example.inputs()

@@ -7,12 +7,10 @@ metrics and predictions are in the quantity's own unit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.utilities import dim_zero_cat
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.losses.functional.chunked.terms import HardTerm
@@ -20,7 +18,6 @@ from kd_lightning.losses.functional.precision import at_least_float32, widest
 from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.tasks.metrics import RowMetric
-from kd_lightning.tasks.predictions import PredictionRecord
 from kd_lightning.tasks.text_classification import TextClassificationTask
 from kd_lightning.types import Aligned, Batch, OutputKind
 
@@ -80,32 +77,5 @@ class RegressionTask(TextClassificationTask):
     def scores(self, logits: Tensor) -> Tensor:
         return self.mean + self.std * widest(logits)
 
-    def predictions(self) -> PredictionRecord:
-        return PredictedQuantities()
-
     def example_targets(self, rows: int) -> Tensor:
         return torch.zeros(rows)
-
-
-class PredictedQuantities(PredictionRecord):
-    """What is predicted for each row."""
-
-    predicted: list[Tensor]
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("predicted", default=[], dist_reduce_fx="cat")
-
-    def update(self, logits: Tensor, targets: Tensor, mask: Tensor, index: Tensor) -> None:
-        self.index.append(index[mask])
-        self.predicted.append(logits.squeeze(-1)[mask])
-
-    def positions(self) -> dict[str, Tensor]:
-        order = torch.argsort(dim_zero_cat(self.index).cpu(), stable=True)
-        return {"predicted": dim_zero_cat(self.predicted).cpu()[order]}
-
-    def compute(self) -> Tensor:
-        return torch.tensor(float("nan"))
-
-    def scores(self, classes: int) -> dict[str, Any]:
-        return {"positions": len(self.positions()["predicted"])}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sklearn.metrics import f1_score, mean_squared_error
 
+from kd_lightning.python.load import load
 from tests.deploy.runs import FinishedRun, carry_out
 from tests.support.cli import kd
 
@@ -117,6 +118,12 @@ def test_predicted_labels_are_those_above_a_half(sets: FinishedRun, capsys: Capt
         assert [float(score) for score in row["score"].split(";") if score] == [scores[name] for name in chosen]
         sizes.add(len(chosen))
     assert len(sizes) > 1
+    texts = [row["text"] for row in rows]
+    for row, said in zip(rows, load(sets.away, device="cpu").predict(texts), strict=True):
+        assert said.label == row["label"]
+        assert [each.score for each in said.labels] == pytest.approx([float(s) for s in row["score"].split(";") if s])
+        answers = [max(score, 1 - score) for score in (float(row[f"score_{name}"]) for name in TOPICS)]
+        assert said.score == pytest.approx(min(answers))
     lines = kd(capsys, "predict", str(sets.away), other, "--format=jsonl").out.splitlines()
     assert [json.loads(line)["label"] for line in lines] == [
         row["label"].split(";") if row["label"] else [] for row in rows
@@ -142,6 +149,9 @@ def test_a_run_of_numbers_is_in_their_unit(counts: FinishedRun, capsys: Capture,
     other = write_rows(tmp_path / "other.csv", range(100, 140))
     said = predicted(capsys, str(counts.away), other)
     assert set(said[0]) == {"text", "value"}
+    asked = load(counts.away, device="cpu").predict([row["text"] for row in said])
+    assert [each.value for each in asked] == pytest.approx([float(row["value"]) for row in said])
+    assert asked[0].label == f"{asked[0].value:.7g}"
     wanted = [float(row["count"]) for row in csv.DictReader(io.StringIO(Path(other).read_text()))]
     found = evaluated(capsys, str(counts.away), f"data.path={other}")["metrics"]
     assert found["mse"] == pytest.approx(mean_squared_error(wanted, [float(row["value"]) for row in said]), rel=1e-4)
