@@ -88,4 +88,4 @@ def test_kd_init_takes_it_for_texts(
     assert main(["init", "texts", "--name=mine"]) == 0
     assert "text column   text" in capsys.readouterr().out
     written = (folder.parent / "conf" / "experiment" / "mine.yaml").read_text()
-    assert "path: \"texts\"" in written
+    assert 'path: "texts"' in written
