@@ -62,7 +62,7 @@ def describe_charts(report: Report) -> Iterator[str]:
         yield f"{escape_markdown(caption)}, mean over the jobs of each cell."
         yield format_markdown_table(*heat_table.list_heat_rows(report.heat, pool, report.gains, report.chosen))
     if pool.scored:
-        yield "## Quality against size and speed"
+        yield "## Quality against size"
         for chart in report.tradeoffs:
             front = "".join(f"\n- {escape_markdown(each.words)}" for each in chart.front)
             yield f"{escape_markdown(chart.title)}: the Pareto front\n{front}" if front else escape_markdown(chart.note)
