@@ -135,7 +135,7 @@ def read_labeled_texts(
 
 def read_labeled_words(model: TrainedModel, path: Path, data: Mapping[str, Any]) -> Table:
     """See ``read_labeled_file``; a file of words with a tag each."""
-    rows = TaggedRows(data.get("max_words"))
+    rows = TaggedRows(data.get("max_words"), bool(data.get("predicates")))
     rows.read_sentences(path, TEST_SPLIT)
     numbers = {name: number for number, name in enumerate(model.labels[: model.classes])}
     for (_, name), place in rows.first_places.items():

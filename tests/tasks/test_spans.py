@@ -132,3 +132,15 @@ def test_other_tags_are_refused_with_the_task_for_them(labels: list[str]) -> Non
 def test_there_has_to_be_a_tag() -> None:
     with pytest.raises(ConfigError, match=r"no label is a tag of a span.*task=pos_tagging"):
         SpanF1(["O"])
+
+
+def test_spans_of_types_that_are_given_do_not_count() -> None:
+    labels = ["O", "B-A0", "I-A0", "B-V"]
+    targets, guessed = torch.tensor([[1, 2, 3, 1]]), torch.tensor([[1, 2, 3, 0]])
+    found = {}
+    for ignored in ((), ("V",)):
+        metric = SpanF1(labels, ignored)
+        metric.update(torch.eye(4)[guessed], targets, torch.ones(1, 4, dtype=torch.bool), torch.tensor([0]))
+        found[ignored] = float(metric.compute())
+    assert found[()] == pytest.approx(2 * 2 / (3 + 2))
+    assert found[("V",)] == pytest.approx(2 * 1 / (2 + 1))

@@ -47,8 +47,9 @@ class TaggedRows(TextRows):
         odd_tags: How many spans begin with an ``I-`` tag.
     """
 
-    def __init__(self, max_words: int | None = None) -> None:
+    def __init__(self, max_words: int | None = None, has_predicates: bool = False) -> None:
         super().__init__()
+        self.has_predicates = has_predicates
         self.tags, self.offsets = array("q"), array("q", [0])
         self.label_names: dict[str, int] = {}
         self.first_places: dict[tuple[int, str], str] = {}
@@ -58,7 +59,7 @@ class TaggedRows(TextRows):
     def read_sentences(self, path: Path, split: int) -> None:
         """Add the sentences of a file, those of more than ``max_words`` words in parts."""
         self._files.append((path, len(self)))
-        for words, tags, lines in read_tagged_rows(path):
+        for words, tags, lines in read_tagged_rows(path, self.has_predicates):
             for before, tag, line in zip([OUTSIDE_TAG, *tags], tags, lines, strict=False):
                 self.first_places.setdefault((split, tag), format_place(path, line))
                 self.odd_tags += tag.startswith("I-") and before[1:] != tag[1:]
@@ -113,6 +114,7 @@ class TaggedWords:
         split_seed: Another seed, another draw.
         duplicates: Of sentences that stand in two splits, as in ``TextTable``.
         max_words: Longer sentences are read in parts of so many words, compared as one; None = whole.
+        predicates: The files say which word is the predicate that the tags are about, as ``read_tagged_rows`` has it.
 
     Raises:
         ConfigError: A setting is not possible.
@@ -129,18 +131,24 @@ class TaggedWords:
         split_seed: int = 0,
         duplicates: str = "drop",
         max_words: int | None = None,
+        predicates: bool = False,
     ) -> None:
         if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
             raise ConfigError(f"data.val={val} data.test={test}: shares in (0, 1) that leave something to train on")
         check_choice("data.duplicates", duplicates, SHARED_ROWS)
         if max_words is not None and (not isinstance(max_words, int) or max_words < 1):
             raise ConfigError(f"data.max_words={max_words}: a whole number of at least 1, or null, is expected")
+        if predicates and max_words is not None:
+            raise ConfigError(
+                "data.max_words would part words from their predicate: set it to null, or data.predicates=false"
+            )
         self.labels = None if labels is None else check_labels(labels)
         self.files = {TRAIN_SPLIT: path, VAL_SPLIT: val_path, TEST_SPLIT: test_path}
         self.shares = {VAL_SPLIT: val, TEST_SPLIT: test}
         self.split_seed = split_seed
         self.duplicates = duplicates
         self.max_words = max_words
+        self.predicates = predicates
 
     @staticmethod
     def read_open_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +177,7 @@ class TaggedWords:
         return digest.hexdigest()
 
     def prepare(self) -> PreparedPieces:
-        rows = TaggedRows(self.max_words)
+        rows = TaggedRows(self.max_words, self.predicates)
         for split, path in self.files.items():
             if path is not None:
                 rows.read_sentences(Path(path), split)
