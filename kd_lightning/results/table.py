@@ -19,7 +19,7 @@ from kd_lightning.results.roles import BASELINE_MODEL, TEACHER_MODEL, list_model
 def list_columns(results: dict[str, Any]) -> list[str]:
     """Names of the columns."""
     scores = [f"{split} {results['metric']}" for split in ("validation", "test")]
-    return ["model", *scores, "gap closed", "parameters", "size", "compression", "latency", "steps", "batch", "seconds"]
+    return ["model", *scores, "gap closed", "parameters", "size", "compression", "latency", "steps", "seconds"]
 
 
 def list_model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -43,7 +43,6 @@ def list_model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]
             format_compression(results, model) if role.is_student else "",
             format_milliseconds(model.get("latency")),
             format_whole(model.get("steps")),
-            format_whole(results["batch_size"]),
             format_significant(model.get("seconds"), 3),
         ]
         for role, model in list_models(results)

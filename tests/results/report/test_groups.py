@@ -65,7 +65,7 @@ def test_pages_have_it_beside_the_table_of_models(long_tailed: Results, tmp_path
     assert dict(list_run_facts(run))["Groups"].startswith(
         "head: class 0, 2 (40 to 1,200 training rows); medium: class 1 (9 training rows); tail: class 3"
     )
-    assert len(list_model_rows(long_tailed)[0]) == 11
+    assert len(list_model_rows(long_tailed)[0]) == 10
 
 
 def test_other_data_has_neither(results: Results, tmp_path: Path) -> None:
