@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, flag_override, read_write
 
 from kd_lightning.config.allowlist import check_target, locate_target
+from kd_lightning.config.resolution import escape_node
 
 OPEN_PLACES = {"data": "data.source", "teacher.model": "teacher.model", "student.model": "student.model"}
 """Settings that may be open -> where the class stands that can read them."""
@@ -31,7 +32,7 @@ def fill_open_settings(config: DictConfig, settings: Mapping[str, Any]) -> bool:
     found = dict(_read(settings))
     with read_write(config), flag_override(config, "struct", False):
         for name, value in found.items():
-            OmegaConf.update(config, name, value, merge=False)
+            OmegaConf.update(config, name, escape_node(value), merge=False)
     return bool(found)
 
 

@@ -102,10 +102,12 @@ class Predictor:
         Args:
             table: Texts or inputs; targets are not read.
         """
-        probabilities = torch.empty(len(table), len(self.model.labels))
+        probabilities = torch.empty(len(table), len(self.model.labels), dtype=torch.float32, device="cpu")
         if not len(table):
             return probabilities
-        read = self.model.read_by_network(table).with_column("targets", torch.zeros(len(table), dtype=torch.int64))
+        read = self.model.read_by_network(table).with_column(
+            "targets", torch.zeros(len(table), dtype=torch.int64, device="cpu")
+        )
         for rows in sort_by_length(read).split(self.batch_size):
             probabilities[rows] = self._probabilities(self.model.task.collate(read, rows))
         return probabilities
@@ -121,7 +123,7 @@ class Predictor:
 
 def sort_by_length(table: Table) -> Tensor:
     """[N] rows, the longest first, so that a batch holds little padding and memory is short at the beginning or never."""
-    lengths = torch.zeros(len(table), dtype=torch.int64)
+    lengths = torch.zeros(len(table), dtype=torch.int64, device="cpu")
     for column in table.columns.values():
         if isinstance(column, Ragged):
             lengths = torch.maximum(lengths, column.whole().lengths)

@@ -13,7 +13,7 @@ from torch import nn
 
 from kd_lightning.experiment.evaluation import evaluate_model
 from kd_lightning.experiment.pending import run_alone
-from kd_lightning.experiment.preflight import check_trainer
+from kd_lightning.experiment.preflight import check_trainer, explain_build_errors
 from kd_lightning.experiment.settings import STUDENT
 from kd_lightning.experiment.stage import TEST
 from kd_lightning.experiment.train_stage import obtain
@@ -111,13 +111,18 @@ class Bench:
         return ComparedModel(network, {**record, **measured}, rows, curve or [])
 
     def build_trainer(self, **more: Any) -> pl.Trainer:
-        """A trainer on one device."""
+        """A trainer on one device.
+
+        Raises:
+            ConfigError: There is no such accelerator here.
+        """
         node: dict[str, Any] = {
             "accelerator": self.plan.accelerator,
             "devices": 1,
             "gradient_clip_val": self.plan.gradient_clip,
         }
-        return check_trainer(partial(pl.Trainer, profiler=NoProfiler(), **node), more, node)
+        with explain_build_errors(f"accelerator={self.plan.accelerator!r}"):
+            return check_trainer(partial(pl.Trainer, profiler=NoProfiler(), **node), more, node)
 
     def _place(self, stage: str, of: str = "") -> Entry:
         return Store(self.folder).entry(stage, content_key({"model": of}))

@@ -6,13 +6,14 @@ import logging
 import os
 import random
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
 
-from kd_lightning.process.import_paths import keep_working_folder_out
+from kd_lightning.process.import_paths import TrustedFinder, keep_working_folder_out
 from kd_lightning.process.stopping import Terminated, raise_on_sigterm
 
 
@@ -20,11 +21,14 @@ from kd_lightning.process.stopping import Terminated, raise_on_sigterm
 def keep_caller_state() -> Iterator[None]:
     """Inside, the process is as a command finds it; afterwards, as the caller left it, whatever was raised.
 
-    That is: the environment, the working folder, random states, torch's default dtype and device, gradient mode and
-    deterministic algorithms, Lightning's log level, and the handlers of SIGINT and SIGTERM. SIGTERM inside a training is
-    granted at the end of a step, once a resume point is saved; then the caller's own handler gets it.
+    That is: the environment, the working folder, what is imported from where, random states, torch's default dtype and
+    device, autocast, gradient mode and deterministic algorithms, Lightning's log level, and the handlers of SIGINT and
+    SIGTERM. SIGTERM inside a training is granted at the end of a step, once a resume point is saved; then the caller's own
+    handler gets it.
     """
     try:
+        if torch.cuda.is_available():
+            torch.cuda.init()  # seeds that are set before it is begun are kept for later, and nobody can read them
         with ExitStack() as stack:
             for keep in (_keep_environment, _keep_torch_modes, _keep_log_level, keep_random_states, raise_on_sigterm):
                 stack.enter_context(keep())
@@ -51,6 +55,7 @@ def keep_random_states() -> Iterator[None]:
 @contextmanager
 def _keep_environment() -> Iterator[None]:
     variables, folder = dict(os.environ), os.getcwd()
+    finders = [finder for finder in sys.meta_path if isinstance(finder, TrustedFinder)]
     try:
         yield
     finally:
@@ -58,6 +63,8 @@ def _keep_environment() -> Iterator[None]:
         for name in set(os.environ) - set(variables):
             del os.environ[name]
         os.environ.update(variables)
+        others = [finder for finder in sys.meta_path if not isinstance(finder, TrustedFinder)]
+        sys.meta_path[:] = [*others, *finders]
 
 
 @contextmanager
@@ -73,6 +80,9 @@ def _keep_torch_modes() -> Iterator[None]:
         with ExitStack() as stack:
             if torch.get_default_device().type != "cpu":
                 stack.enter_context(torch.device("cpu"))
+            for kind in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(kind):
+                    stack.enter_context(torch.autocast(kind, enabled=False))
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             yield

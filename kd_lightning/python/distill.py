@@ -83,7 +83,7 @@ def distill(
     with translate_errors():
         plan = Plan(steps, temperature, alpha, lr, seed, **options)
         check_own_networks(teacher, student)
-        losses_given = [loss] if isinstance(loss, str | Loss) else list(loss)
+        losses_given = [loss] if isinstance(loss, str | Loss) or not isinstance(loss, Iterable) else list(loss)
         loaders = [LoaderBatches(train, "train", seed, steps), LoaderBatches(val, "val", seed)]
         loaders.append(LoaderBatches(val, "val", seed) if test is None else LoaderBatches(test, "test", seed))
         untrained = copy.deepcopy(

@@ -119,15 +119,15 @@ class LoadedModel(Predictor):
         return Prediction(LABEL_JOINT.join(each.label for each in chosen), sure, labels=chosen)
 
     def _read_arrays(self, rows: Any) -> Tensor:
-        if (
-            self.model.reads_images
-            and not isinstance(rows, Tensor)
-            and all(isinstance(row, str | Path) for row in rows)
-        ):
-            return self._read_images([Path(row) for row in rows])
+        if self.model.reads_images and not hasattr(rows, "dtype"):
+            rows = as_rows(rows)
+            if all(isinstance(row, str | Path) for row in rows):
+                return self._read_images([Path(row) for row in rows])
         try:
-            inputs = torch.as_tensor(rows)
-            if not (self.model.reads_images and inputs.dtype == torch.uint8):  # bytes of pixels, which its task reads
+            inputs = torch.as_tensor(rows, device="cpu")
+            if self.model.reads_images and not inputs.is_floating_point():
+                check_bytes(inputs)
+            else:
                 inputs = inputs.float()
         except (TypeError, ValueError, RuntimeError) as error:
             raise DataFormatError(
@@ -163,6 +163,16 @@ def as_rows(rows: Any) -> list[Any]:
     if isinstance(rows, str) or not isinstance(rows, Iterable):
         raise DataFormatError(f"a list of rows is expected, not {type(rows).__name__}: put it in brackets")
     return list(rows)
+
+
+def check_bytes(pixels: Tensor) -> None:
+    """Pixels that are whole numbers are bytes.
+
+    Raises:
+        DataFormatError: They are of another type, and nobody knows what is white.
+    """
+    if pixels.dtype != torch.uint8:
+        raise DataFormatError(f"pixels are {pixels.dtype}: bytes (torch.uint8), or floats in [0, 1], are expected")
 
 
 def read_pair(row: Any, number: int) -> tuple[str, str]:

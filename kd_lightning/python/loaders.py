@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,15 +53,13 @@ class LoaderBatches:
         self.classes: int | None = None
         self.is_repeatable = True
         self._generators = find_generators(loader)
-        self._begin = [generator.get_state() for generator in self._generators]
+        self._initial = [generator.initial_seed() for generator in self._generators]
         self._seen: list[int] = []
 
     def __len__(self) -> int:
         return len(self.loader) if self.steps is None else self.steps  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Batch]:
-        for generator, state in zip(self._generators, self._begin, strict=True):
-            generator.set_state(state)
         number, row, epoch = 0, 0, 0
         while True:
             first = number
@@ -79,18 +78,30 @@ class LoaderBatches:
 
     def _read(self, epoch: int) -> Iterator[Any]:
         """What the loader gives; its random numbers are apart from those of the training, which differ between losses."""
-        with keep_random_states():
-            seed_all(derive_seed(self.seed, self.split, epoch))
+        with self._seeded(epoch):
             batches = iter(self.loader)
         number = 0
         while True:
-            with keep_random_states():
-                seed_all(derive_seed(self.seed, self.split, epoch, number))
+            with self._seeded(epoch, number):
                 item = next(batches, _END)
             if item is _END:
                 return
             yield item
             number += 1
+
+    @contextmanager
+    def _seeded(self, *place: int) -> Iterator[None]:
+        """Inside, what is drawn follows from the place alone; generators may be shared with other loaders."""
+        states = [generator.get_state() for generator in self._generators]
+        with keep_random_states():
+            seed_all(derive_seed(self.seed, self.split, *place))
+            for generator, initial in zip(self._generators, self._initial, strict=True):
+                generator.manual_seed(derive_seed(initial, self.split, *place))
+            try:
+                yield
+            finally:
+                for generator, state in zip(self._generators, states, strict=True):
+                    generator.set_state(state)
 
     def _as_batch(self, item: Any, number: int, row: int) -> Batch:
         """Raises: ``DataFormatError`` or ``LabelError`` for what is none."""
@@ -109,9 +120,26 @@ class LoaderBatches:
         counted = targets != IGNORED
         wrong = counted & ((targets < 0) | (targets >= (self.classes or torch.iinfo(torch.int64).max)))
         if wrong.any():
-            raise LabelError(f"{where}: target {int(targets[wrong][0])}, and the student has {self.classes} classes")
+            target = int(targets[wrong][0])
+            known = "class numbers are from 0 up" if target < 0 else f"and the student has {self.classes} classes"
+            raise LabelError(f"{where}: target {target}, {known}")
         batch = {"inputs": inputs, "targets": targets, "index": torch.arange(row, row + len(targets))}
         return batch if counted.all() else {**batch, "mask": counted}
+
+    def find_counted(self) -> Batch:
+        """The first batch with a target that counts.
+
+        Raises:
+            KDError: There is none.
+        """
+        for batch in self:
+            if (batch["targets"] != IGNORED).any():
+                return batch
+        raise LabelError(f"{self.split}: all targets are {IGNORED}: one at least has to count")
+
+    def forget(self) -> None:
+        """What is read from now on is not compared with what has been read: workers that stay begin otherwise once."""
+        self._seen.clear()
 
     def _compare(self, batch: Batch, number: int) -> None:
         """Note whether it is the batch that was read at this place before.
@@ -161,12 +189,15 @@ class LoaderData(TestedData):
         return [{name: tensor[row : row + 1] for name, tensor in first.items()} for row in rows]
 
     def read_example(self) -> Batch:
-        """The first batch of ``train``; the others give one, too.
+        """The first batch of ``train`` with a target that counts; the others give one, too.
 
         Raises:
             KDError: One does not.
         """
-        first, *_ = [next(iter(batches)) for batches in (self.train, self.val, self.test)]
+        splits = (self.train, self.val, self.test)
+        first, *_ = [batches.find_counted() for batches in splits]
+        for batches in splits:
+            batches.forget()
         return first
 
     def expect_classes(self, classes: int) -> None:
@@ -181,7 +212,9 @@ class LoaderData(TestedData):
     def count_class_rows(self, classes: int) -> Tensor:
         """[C] int64, counted training positions of each class; ``train`` is read once for that."""
         counts = torch.zeros(classes, dtype=torch.int64)
-        for batch in LoaderBatches(self.train.loader, self.train.split, self.train.seed):
+        batches = LoaderBatches(self.train.loader, self.train.split, self.train.seed)
+        batches.classes = classes
+        for batch in batches:
             targets = batch["targets"]
             counts += torch.bincount(targets[targets != IGNORED].cpu(), minlength=classes)
         return counts

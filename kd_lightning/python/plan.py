@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import TypedDict
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.preflight import check_curve
 from kd_lightning.experiment.ranges import RANGES, whole_number
 from kd_lightning.training.schedules import Cosine
@@ -67,8 +68,10 @@ class Plan:
         whole_number(1).check("steps", self.steps)
         whole_number(1, optional=True).check("validate_every", self.validate_every)
         RANGES["seed"].check("seed", self.seed)
-        RANGES["student.optimizer.lr"].check("lr", self.lr)
+        replace(RANGES["student.optimizer.lr"], named=False).check("lr", self.lr)
         RANGES["trainer.gradient_clip_val"].check("gradient_clip", self.gradient_clip)
+        check_callable("optimizer", self.optimizer, "what is called with parameters and lr, as torch.optim.AdamW,")
+        check_callable("scheduler", self.scheduler, "a function of the progress in [0, 1]")
         for name, value in (("temperature", self.temperature), ("alpha", self.alpha)):
             if callable(value):
                 check_curve(value, self.steps, name, RANGES[name])
@@ -83,3 +86,14 @@ class Plan:
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Of these parameters, at the plan's rate."""
         return self.optimizer(parameters, lr=self.lr)
+
+
+def check_callable(name: str, value: Any, what: str) -> None:
+    """It can be called.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if not callable(value):
+        shown = repr(value) if isinstance(value, str) else f"of type {type(value).__name__}"
+        raise ConfigError(f"{name} is {shown}: {what} is expected")

@@ -99,6 +99,13 @@ def test_files_of_images_and_their_pixels(image_files: FinishedRun, capsys: Capt
     assert model.predict(pixels) == found
     as_floats = model.probabilities(torch.from_numpy(pixels).float() / 255)
     assert torch.equal(as_floats, model.probabilities([str(path) for path in paths]))
+    assert model.predict(iter(paths)) == model.predict(pixels.astype(np.float32) / 255) == found
+    for alone in (paths[0], str(paths[0])):
+        with pytest.raises(DataFormatError, match=r"a list of rows is expected, not .*: put it in brackets"):
+            model.predict(alone)
+    for numbers in (pixels.astype(np.int64), pixels.tolist(), pixels > 100):
+        with pytest.raises(DataFormatError, match=r"pixels are torch\.(int64|bool): bytes \(torch.uint8\), or floats"):
+            model.predict(numbers)
     paths[1].write_bytes(b"")
     with pytest.raises(DataFormatError, match=r"green.png cannot be read as an image"):
         model.predict(paths)
@@ -160,12 +167,17 @@ def test_a_strangers_folder_runs_no_code(own_networks: FinishedRun, tmp_path: Pa
 
 
 def test_loading_leaves_seeds_and_dtype(images: FinishedRun) -> None:
-    before = torch.get_rng_state()
+    before, rows = torch.get_rng_state(), np.random.default_rng(0).random((5, 1, 8, 8))
     torch.set_default_dtype(torch.float64)
     try:
         model = kd.load(os.fspath(images.away))
         assert torch.get_default_dtype() == torch.float64
+        with torch.device("meta"):
+            found = model.probabilities(rows)
+        assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
+    assert (found.dtype, found.device.type) == (torch.float32, "cpu")
+    assert torch.equal(found, model.probabilities(rows))
     assert torch.equal(torch.get_rng_state(), before)
     assert {parameter.dtype for parameter in model.model.network.parameters()} == {torch.float32}

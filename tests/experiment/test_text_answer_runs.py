@@ -68,6 +68,17 @@ def predicted(capsys: Capture, *words: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(answer.out)))
 
 
+def test_bounds_are_on_what_is_measured(counts: FinishedRun, sets: FinishedRun, capsys: Capture) -> None:
+    for run, task, scores in ((counts, "regression", ()), (sets, "labels", ("macro_f1", "calibration_error"))):
+        own = evaluated(capsys, str(run.away))["metrics"]
+        for name in ("macro_f1", "calibration_error"):
+            answer = kd(capsys, "eval", str(run.away), f"--min={name}=0")
+            assert (answer.code, f"no metric '{name}', only" in answer.err) == (
+                (0, False) if name in scores else (2, True)
+            ), task
+            assert (name in own) == (name in scores)
+
+
 # -- several labels ----------------------------------------------------------------------------------------------------
 
 

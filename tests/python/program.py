@@ -42,7 +42,7 @@ def watch_own_state() -> int:
         signal.signal(number, lambda *_: None)
     torch.set_default_dtype(torch.float64)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    with initialize_config_dir(str(own), version_base="1.3"), torch.no_grad():
+    with initialize_config_dir(str(own), version_base="1.3"), torch.no_grad(), torch.autocast("cpu"):
         before = look("before")
         run(end)
         after = look("after")
@@ -83,10 +83,13 @@ def look(when: str) -> dict[str, Any]:
         "instances": (id(Singleton._instances), sorted(map(str, Singleton._instances))),
         "resolvers": sorted(BaseContainer._resolvers),
         "methods": (ConfigLoaderImpl.load_configuration, CachingConfigRepository.load_config),
-        "process": (list(sys.argv), dict(os.environ), os.getcwd()),
+        "process": (list(sys.argv), dict(os.environ), os.getcwd(), list(map(id, sys.meta_path))),
         "signals": [signal.getsignal(number) for number in SIGNALS],
         "logging": (list(logging.getLogger().handlers), logging.getLogger("pytorch_lightning").level),
-        "torch": (torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()),
+        "torch": (
+            *(torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()),
+            torch.is_autocast_enabled("cpu"),
+        ),
         "algorithms": (
             torch.are_deterministic_algorithms_enabled(),
             torch.is_deterministic_algorithms_warn_only_enabled(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from kd_lightning.experiment.collect_results import results_of
 from kd_lightning.experiment.settings import STUDENT
 from kd_lightning.losses.features.hint import Hint
 from kd_lightning.losses.logits.kd import KD
+from kd_lightning.python.caller_state import keep_caller_state
 from kd_lightning.python.distilled import ON_VAL, OTHER_ROWS, Distilled
 from kd_lightning.teachers.live import hash_state
 from kd_lightning.training.schedules import Constant, Linear
@@ -207,6 +209,24 @@ def test_a_call_gives_the_same_whenever_it_is_made() -> None:
     assert hash_state(first.student) == hash_state(second.student) != hash_state(other.student)
 
 
+def test_mixed_precision_of_the_callers_does_not_count() -> None:
+    with torch.autocast("cpu"):
+        inside = distill()
+        assert torch.is_autocast_enabled("cpu")
+    assert hash_state(inside.student) == hash_state(distill().student)
+
+
+def test_seeds_of_gpus_that_are_not_in_use_yet_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Any] = []
+    begun: list[bool] = []
+    fake = {"is_available": lambda: True, "is_initialized": lambda: bool(begun), "device_count": lambda: 2}
+    for name, answer in {**fake, "init": lambda: begun.append(True)}.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: kept.append(list(devices)) or nullcontext())
+    with keep_caller_state():
+        assert kept == [[0, 1]]
+
+
 # -- the rows ---------------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +264,27 @@ def test_both_students_see_the_same_batches(own_generator: bool) -> None:
     assert len(taught) == 7
     assert all(map(torch.equal, alone, taught))
     assert not torch.equal(alone[0], alone[3]), "another order each time the loader is read"
+    assert OTHER_ROWS not in result.verdict
+
+
+def test_a_generator_of_two_loaders_goes_on_and_is_left_as_it_was() -> None:
+    generator = torch.Generator().manual_seed(7)
+    before = generator.get_state()
+    train = DataLoader(TensorDataset(*make_rows(40)), batch_size=16, shuffle=True, generator=generator)
+    val = DataLoader(TensorDataset(*make_rows(21, seed=1)), batch_size=8, generator=generator)
+    result = distill(None, Watching(), train=train, val=val, steps=9, validate_every=1)
+    assert all(map(torch.equal, Watching.seen[:9], Watching.seen[9:]))
+    first = [Watching.seen[step] for step in (0, 3, 6)]
+    assert not any(torch.equal(first[a], first[b]) for a, b in ((0, 1), (1, 2), (0, 2)))
+    assert torch.equal(generator.get_state(), before)
+    assert OTHER_ROWS not in result.verdict
+
+
+def test_workers_that_stay_give_the_same_batches() -> None:
+    rows = TensorDataset(*make_rows(40))
+    loader = DataLoader(rows, batch_size=16, shuffle=True, num_workers=1, persistent_workers=True)
+    result = distill(None, Watching(), train=loader, steps=4)
+    assert all(map(torch.equal, Watching.seen[:4], Watching.seen[4:]))
     assert OTHER_ROWS not in result.verdict
 
 
@@ -327,6 +368,22 @@ BAD = {
         {"val": [(torch.rand(4, 6), torch.full((4,), 3))]},
         "val, batch 0: target 3, and the student has 3 classes",
     ),
+    "below 0": (
+        {"train": [(torch.rand(4, 6), torch.full((4,), -1))]},
+        "train, batch 0: target -1, class numbers are from 0 up",
+    ),
+    "class of a loss that counts": (
+        {"train": [*TRAIN, (torch.rand(4, 6), torch.full((4,), 3))], "loss": "balanced_kd"},
+        "train, batch 5: target 3, and the student has 3 classes",
+    ),
+    "no target": (
+        {"val": [(torch.rand(4, 6), torch.full((4,), -100))]},
+        "val: all targets are -100: one at least has to count",
+    ),
+    "no test target": (
+        {"test": [(torch.rand(4, 6), torch.full((4,), -100))]},
+        "test: all targets are -100: one at least has to count",
+    ),
     "empty": ({"train": []}, "train gives no batch: one at least is needed"),
     "empty val": ({"val": []}, "val gives no batch"),
     "once": ({"train": ONCE}, "train can be read only once: pass a DataLoader or a list, not an iterator"),
@@ -345,8 +402,20 @@ BAD = {
     "alpha": ({"alpha": 1.5}, r"alpha=1.5: a number in \[0, 1\] is expected"),
     "curve": ({"temperature": Linear(4.0, 0.0)}, "^temperature is 0 after 100% of the stage"),
     "lr": ({"lr": -1.0}, "lr=-1.0: a number > 0 is expected"),
+    "lr in words": ({"lr": "0.1"}, "lr='0.1': a number > 0 is expected"),
+    "no loss at all": ({"loss": None}, "loss is of type NoneType: a name"),
+    "optimizer": ({"optimizer": "adam"}, "optimizer is 'adam': what is called with parameters and lr"),
+    "built": ({"optimizer": torch.optim.SGD(SAME.parameters())}, "optimizer is of type SGD: what is called with"),
+    "scheduler": ({"scheduler": "cosine"}, "scheduler is 'cosine': a function of the progress in"),
+    "accelerator": ({"accelerator": "tpux"}, "accelerator='tpux': .*tpux"),
     "monitor": ({"monitor": "acuracy"}, "monitor='acuracy': one of accuracy, cross_entropy is expected; did you mean"),
 }
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_costs_a_line() -> None:
+    with pytest.raises(kd.KDError, match=r"^accelerator='gpu': "):
+        distill(accelerator="gpu")
 
 
 @pytest.mark.parametrize("case", BAD)
