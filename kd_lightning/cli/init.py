@@ -14,6 +14,7 @@ from kd_lightning.cli.init_display import print_profile, print_shared_texts
 from kd_lightning.cli.predict import check_word
 from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.resolution import escape_node
+from kd_lightning.data.image_files import as_text, holds_images
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, MULTI_LABEL
 from kd_lightning.data.rows.text_folder import holds_text_files
 from kd_lightning.data.table_profile import TableProfile, profile_table
@@ -106,10 +107,13 @@ def run_init_verb(words: list[str]) -> int:
         print(INIT_HELP, end="")
         return 0
     request = parse_init_arguments(words)
+    for named in (request.file, request.val, request.test, request.teacher):
+        check_utf8(named or "")
     name = request.name or make_experiment_name(request.file)
     check_experiment_name(name, request.force)
     check_student(request.student)
-    if Path(request.file).is_dir() and not holds_text_files(Path(request.file)):
+    folder = Path(request.file)
+    if folder.is_dir() and (holds_images(folder) or not holds_text_files(folder)):
         from kd_lightning.cli.init_images import plan_images  # which imports from here
 
         text, plan = plan_images(name, request)
@@ -167,6 +171,16 @@ def parse_init_arguments(words: list[str]) -> InitArguments:
     if len(files) != 1:
         raise KDError(f"{len(files)} files: name one, as in kd init reviews.csv (see kd init --help)")
     return InitArguments(files[0], force=force, **options)
+
+
+def check_utf8(path: str) -> None:
+    """A path can stand in a file of YAML.
+
+    Raises:
+        KDError: It is not UTF-8.
+    """
+    if as_text(path) != path:
+        raise KDError(f"{escape_unprintable(as_text(path))}: this path is not UTF-8: rename what is not")
 
 
 def make_experiment_name(file: str) -> str:

@@ -57,6 +57,18 @@ class Augmentation:
         if not (number and 0 <= self.mixup < math.inf):
             raise ConfigError(f"data.augment.mixup={self.mixup!r}: a number, 0 or more, is expected")
 
+    def check_sides(self, height: int, width: int) -> None:
+        """An image is not cropped until little of it is left.
+
+        Raises:
+            ConfigError: More than half of a side may be black.
+        """
+        most = min(height, width) // 2
+        if self.crop > most:
+            raise ConfigError(
+                f"data.augment.crop={self.crop}: {most} at most, half of the images' {min(height, width)} pixels, is expected"
+            )
+
 
 class ImageViews:
     """Makes batches of views.

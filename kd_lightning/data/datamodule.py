@@ -98,7 +98,7 @@ class ExperimentData(TestedData):
 
     Raises:
         ConfigError: The batch does not fit the rows or the devices, ``labeled`` is not possible, or ``channels_last`` or an
-            augmentation is asked for where rows are no images.
+            augmentation is asked for where rows are no images, or crops more than half of one.
     """
 
     def __init__(
@@ -137,6 +137,7 @@ class ExperimentData(TestedData):
         views = None
         if augmentation is not None:
             check_images(train, "data.augment", "data.augment=null")
+            augmentation.check_sides(*train.column("inputs").row_shape[1:])
             views = ImageViews(augmentation, seed, self.train_ids)
         table = train if flags is None else train.with_column(LABELED, flags)
         self.train_set = RowsDataset(table, collate, channels_last, views)

@@ -124,12 +124,14 @@ def list_subfolders(folder: Path) -> dict[str, Path]:
     """Name -> folder, sorted, without hidden ones.
 
     Raises:
-        DataFormatError: A name is not UTF-8, and could stand in no report.
+        DataFormatError: A name is not UTF-8, and could stand in no report, or has a blank at an end, which labels have not.
     """
     found = {path.name: path for path in list_shown(folder) if path.is_dir()}
     for name, path in found.items():
         if as_text(name) != name:
             raise DataFormatError(f"{show_path(path)}: the name of this folder is not UTF-8: rename it")
+        if name.strip() != name:
+            raise DataFormatError(f"'{show_path(path)}': the name of this folder has a blank at an end: rename it")
     return found
 
 
@@ -146,8 +148,17 @@ def list_shown(folder: Path) -> list[Path]:
 
 
 def is_image_name(path: Path) -> bool:
-    """The name is that of an image, and no folder has it."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
+    """The name is that of an image, and no folder, pipe or device has it."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or not path.exists())
+
+
+def holds_images(folder: Path) -> bool:
+    """Some folder inside, or inside of one of a split, has an image."""
+    places = (path for depth in ("*/*", "*/*/*") for path in folder.glob(depth))
+    return any(
+        is_image_name(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        for path in places
+    )
 
 
 def find_images(place: Path) -> tuple[list[Path], int]:
@@ -194,8 +205,6 @@ def read_pixels(path: Path, size: int, channels: int) -> np.ndarray[Any, Any]:
     with open_image(path) as image:
         from PIL import Image, ImageOps  # it is installed, or nothing would be open
 
-        if image.mode.startswith(("I", "F")):
-            raise DataFormatError(f"{show_path(path)} has more than 8 bits a pixel (mode {image.mode}): save it with 8")
         image.draft(None, (2 * size, 2 * size))  # all of a large JPEG need not be decoded
         upright = ImageOps.exif_transpose(image)
         if upright.has_transparency_data:
@@ -209,7 +218,7 @@ def measure_image(path: Path) -> tuple[int, int, bool]:
     """Width and height in pixels, and whether it has colors, from the beginning of the file alone.
 
     Raises:
-        DataFormatError: It cannot be read.
+        DataFormatError: It cannot be read, or has more than 8 bits for each pixel.
         MissingExtraError: Pillow is not installed.
     """
     with open_image(path) as image:
@@ -222,7 +231,7 @@ def open_image(path: Path) -> Iterator[Any]:
     """Pillow's image, whose pixels are read when they are asked for; whatever goes wrong with them meanwhile names the file.
 
     Raises:
-        DataFormatError: It cannot be read.
+        DataFormatError: It cannot be read, or has more than 8 bits for each pixel.
         MissingExtraError: Pillow is not installed.
     """
     try:
@@ -234,6 +243,10 @@ def open_image(path: Path) -> Iterator[Any]:
             warnings.simplefilter("ignore")  # about what stands beside the pixels, such as the camera's notes
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=IMAGE_FORMATS) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise DataFormatError(
+                        f"{show_path(path)} has more than 8 bits a pixel (mode {image.mode}): save it with 8"
+                    )
                 yield image
     except KDError:
         raise

@@ -100,6 +100,7 @@ def test_splits_gray_images_and_those_that_cannot_be_read(capsys: Capsys) -> Non
     [
         (("My photos", "--text=body"), "--text is for tables of texts, and My photos is a folder: leave it out"),
         (("My photos", "--teacher", "hf"), "--teacher is for tables of texts"),
+        (("My photos\udcff",), "this path is not UTF-8: rename what is not"),
         (("My photos/red",), "My photos/red has no folders inside"),
         (("My photos", "--student=convent_tiny"), "no such model; did you mean 'convnet_tiny'?"),
     ],
@@ -109,6 +110,33 @@ def test_what_is_refused(words: tuple[str, ...], says: str, capsys: Capsys) -> N
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert says in answer.err
     assert not Path("conf").exists()
+
+
+def test_a_note_beside_the_images_is_no_text_to_learn(capsys: Capsys) -> None:
+    (Path("My photos") / "red" / "readme.txt").write_text("x")
+    write_image_folder(Path("split") / "train", {"red": 9, "blue": 9})
+    (Path("split") / "train" / "notes.txt").write_text("x")
+    for folder, images in (("My photos", 60), ("split", 18)):
+        said = kd(capsys, "init", folder)
+        assert (said.code, said.err) == (0, "")
+        assert f"{folder}: {images} images" in said.out
+
+
+def test_texts_beside_a_hidden_thumbnail_are_texts(capsys: Capsys) -> None:
+    for name in ("good", "bad"):
+        (Path("opinions") / name).mkdir(parents=True)
+        for number in range(5):
+            (Path("opinions") / name / f"{number}.txt").write_text(f"{name} {number}")
+    write_image(Path("opinions") / "good" / ".thumb.png", COLORS["red"], 0)
+    assert kd(capsys, "init", "opinions").code == 0
+    assert {"override /data": "table"} in written("opinions")["defaults"]
+
+
+def test_class_names_stay_as_they_are() -> None:
+    for name in ("red", "blue"):
+        (Path("My photos") / name).rename(Path("My photos") / f"${{oc.env:HOME}}{name}")
+    settings = settings_of("experiment=images", "data=image_folder", "data.path=My photos")
+    assert settings["data"]["labels"] == ["${oc.env:HOME}blue", "${oc.env:HOME}red"]
 
 
 def test_it_imports_no_torch() -> None:

@@ -166,6 +166,11 @@ def test_rows_that_are_no_images_are_refused() -> None:
         )
 
 
+def test_more_than_half_of_an_image_is_not_cropped() -> None:
+    with pytest.raises(ConfigError, match=r"data.augment.crop=3: 2 at most, half of the images' 4 pixels, is expected"):
+        data(Augmentation(CROP + 1))
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import SPLITS, Prepared
 from kd_lightning.data.sources import image_folder
 from kd_lightning.data.sources.image_folder import ImageFolder
+from kd_lightning.data.sources.tagged_words import TaggedWords
+from kd_lightning.data.sources.text_table import TextTable
 from kd_lightning.data.table import Table
 from kd_lightning.errors import (
     ConfigError,
@@ -217,6 +220,14 @@ def test_open_settings_come_from_the_names_of_folders(tmp_path: Path) -> None:
     assert ImageFolder.read_open_settings({**settings, "labels": ["red", "blue"]})["labels"] == ["red", "blue"]
 
 
+@pytest.mark.parametrize("kind", [ImageFolder, TextTable, TaggedWords])
+@pytest.mark.parametrize("path", [None, 3])
+def test_data_without_a_path(path: Any, kind: Any) -> None:
+    settings = dict.fromkeys(("labels", "text", "label", "task", "size", "channels"))
+    with pytest.raises(ConfigError, match=f"data.path={path}: the path of a file or a folder is expected"):
+        kind.read_open_settings({**settings, "path": path})
+
+
 def test_duplicates_are_dropped_kept_or_refused(tmp_path: Path) -> None:
     write_image_folder(tmp_path / "train", COUNTS)
     write_image_folder(tmp_path / "val", COUNTS, seed=1)
@@ -346,6 +357,25 @@ def test_sizes_are_read_without_pixels(tmp_path: Path) -> None:
     assert measure_image(path) == (30, 20, True)
     Image.new("L", (3, 4)).save(path)
     assert measure_image(path) == (3, 4, False)
+
+
+def test_more_than_8_bits_are_told_before_a_run(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", np.zeros((12, 12)), mode="I;16")
+    with pytest.raises(DataFormatError, match=r"has more than 8 bits a pixel \(mode I;16\): save it with 8"):
+        measure_image(tmp_path / "a.png")
+
+
+def test_pipes_are_no_images(images: Path) -> None:
+    os.mkfifo(images / "red" / "pipe.png")
+    assert list_image_folder(images).ignored == 1
+    with pytest.raises(EmptyDatasetError, match="neither a folder of images nor an image"):
+        find_images(images / "red" / "pipe.png")
+
+
+@pytest.mark.parametrize("name", [" cat", "cat ", "cat\t"])
+def test_a_blank_at_an_end_of_a_class_is_refused(name: str, images: Path) -> None:
+    write_image(images / name / "a.png", COLORS["red"], 0)
+    refused(DataFormatError, r"the name of this folder has a blank at an end: rename it", images)
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:

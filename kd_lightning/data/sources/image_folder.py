@@ -31,7 +31,7 @@ from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_stratified
 from kd_lightning.data.rows.label_readers import ClassReader
 from kd_lightning.data.source import IMAGES, LABELS, NOTES, SPLITS, PreparedPieces
-from kd_lightning.data.sources.text_table import check_choice, check_rows_left
+from kd_lightning.data.sources.text_table import check_choice, check_data_path, check_rows_left
 from kd_lightning.data.table import Table
 from kd_lightning.data.text_rows import TextRows, as_tensor
 from kd_lightning.errors import ConfigError, DataFormatError
@@ -119,7 +119,7 @@ class ImageFolder:
         if channels not in IMAGE_MODES:
             raise ConfigError(f"data.channels={channels!r}: 1 (gray) or 3 (color) is expected")
         check_choice("data.duplicates", duplicates, SHARED_ROWS)
-        self.path = Path(path)
+        self.path = check_data_path(path)
         self.size = size
         self.channels = channels
         self.labels = None if labels is None else check_labels(labels)
@@ -136,11 +136,11 @@ class ImageFolder:
             settings: ``path``, ``size``, ``channels``, ``labels`` of the data.
 
         Raises:
-            KDError: As ``read_class_names``.
+            KDError: As ``read_class_names``, or ``path`` is none.
         """
         labels = settings["labels"]
         if labels is None:
-            labels = read_class_names(Path(settings["path"]))
+            labels = read_class_names(check_data_path(settings["path"]))
         found: dict[str, Any] = {"labels": list(labels), "num_classes": len(labels)}
         if isinstance(settings["size"], int) and isinstance(settings["channels"], int):
             found["in_features"] = settings["channels"] * settings["size"] ** 2

@@ -24,7 +24,7 @@ from kd_lightning.data.rows.lines import format_place
 from kd_lightning.data.rows.tagged import read_tagged_rows
 from kd_lightning.data.rows.values import hash_text, order_labels
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
-from kd_lightning.data.sources.text_table import check_choice, check_rows_left
+from kd_lightning.data.sources.text_table import check_choice, check_data_path, check_rows_left
 from kd_lightning.data.table import GROUP, WORDS_COLUMN, Table
 from kd_lightning.data.text_rows import TextRows, as_tensor
 from kd_lightning.data.words import join_words
@@ -162,7 +162,7 @@ class TaggedWords:
         """
         labels = settings["labels"]
         if labels is None:
-            path = Path(settings["path"])
+            path = check_data_path(settings["path"])
             stat = path.stat() if path.is_file() else None
             labels = _read_labels_once(path, (stat.st_size, stat.st_mtime_ns) if stat else None)
         return {"labels": list(labels), "num_classes": len(labels)}

@@ -141,7 +141,7 @@ class TextTable:
         named = settings["labels"] is not None and settings["text"] is not None and label is not None
         if named and settings["task"] != REGRESSION:
             return {"num_classes": len(settings["labels"])}
-        path, columns = Path(settings["path"]), tuple(label) if isinstance(label, list) else label
+        path, columns = check_data_path(settings["path"]), tuple(label) if isinstance(label, list) else label
         stat = path.stat() if path.is_file() else None
         changed = (stat.st_size, stat.st_mtime_ns) if stat else None
         how = (settings[name] for name in ("text_pair", "delimiter", "task", "label_separator"))
@@ -250,6 +250,17 @@ class TextTable:
             "unlabeled rows": int((splits == UNLABELED).sum()),
             f"rows in two splits ({self.duplicates})": shared,
         }
+
+
+def check_data_path(path: object) -> Path:
+    """``data.path``.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"data.path={path!r}: the path of a file or a folder is expected")
+    return Path(path)
 
 
 def check_choice(setting: str, word: str, known: Iterable[str]) -> None:
