@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,10 +119,11 @@ class LoadedModel(Predictor):
         return Prediction(LABEL_JOINT.join(each.label for each in chosen), sure, labels=chosen)
 
     def _read_arrays(self, rows: Any) -> Tensor:
-        if self.model.reads_images and not hasattr(rows, "dtype"):
-            rows = as_rows(rows)
-            if all(isinstance(row, str | Path) for row in rows):
-                return self._read_images([Path(row) for row in rows])
+        if self.model.reads_images and not isinstance(rows, Tensor):
+            listed = as_rows(rows)
+            if all(isinstance(row, str | Path) for row in listed):
+                return self._read_images([Path(row) for row in listed])
+            rows = listed if isinstance(rows, Iterator) else rows
         try:
             inputs = torch.as_tensor(rows, device="cpu")
             if self.model.reads_images and not inputs.is_floating_point():

@@ -99,7 +99,8 @@ def test_files_of_images_and_their_pixels(image_files: FinishedRun, capsys: Capt
     assert model.predict(pixels) == found
     as_floats = model.probabilities(torch.from_numpy(pixels).float() / 255)
     assert torch.equal(as_floats, model.probabilities([str(path) for path in paths]))
-    assert model.predict(iter(paths)) == model.predict(pixels.astype(np.float32) / 255) == found
+    assert model.predict(np.array(list(map(str, paths)))) == model.predict(iter(paths)) == found
+    assert model.predict(pixels.astype(np.float32) / 255) == found
     for alone in (paths[0], str(paths[0])):
         with pytest.raises(DataFormatError, match=r"a list of rows is expected, not .*: put it in brackets"):
             model.predict(alone)
