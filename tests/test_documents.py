@@ -66,6 +66,10 @@ def files_of_the_reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     ratings = ["text,rating", *(f"snippet {n},{n / 4}" for n in range(20))]
     (folder / "snippets.csv").write_text("\n".join(ratings), encoding="utf-8")
     (folder / "words.conll").write_text("Rome B-city\nis O\n\nold O\n", encoding="utf-8")
+    for split in ("train", "test"):
+        for name in ("good", "bad"):
+            (folder / "FOLDER" / split / name).mkdir(parents=True)
+            (folder / "FOLDER" / split / name / "1.txt").write_text(f"{name} {split}", encoding="utf-8")
     make_hub_folder(folder / "models" / "MiniLM")
     write_image_folder(folder / "photos", {"red": 3, "blue": 3})
     with chdir(folder):

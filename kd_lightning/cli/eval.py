@@ -57,7 +57,7 @@ class EvalArguments:
     """What the words ask for; ``overrides`` without ``data.``."""
 
     run: Path
-    overrides: dict[str, str | None]
+    overrides: dict[str, str | list[str] | None]
     model: str
     bounds: list[Bound]
     as_json: bool
@@ -105,11 +105,24 @@ def parse_eval_arguments(words: Sequence[str]) -> EvalArguments:
     pairs = (word.lstrip("+").removeprefix(DATA_PREFIX).partition("=") for word in settings)
     return EvalArguments(
         run=find_finished_run(runs[0]),
-        overrides={name: None if value == "null" else value for name, _, value in pairs},
+        overrides={name: parse_setting(value) for name, _, value in pairs},
         model=found.last("--model") or DISTILLED_MODEL,
         bounds=[parse_bound(option, word) for option in ("--min", "--max") for word in found.values.get(option, ())],
         as_json="--json" in found.flags,
     )
+
+
+def parse_setting(value: str) -> str | list[str] | None:
+    """``null``, ``[a,b]`` or a text.
+
+    Example:
+        >>> parse_setting("null"), parse_setting("[sad,funny]"), parse_setting("review")
+        (None, ['sad', 'funny'], 'review')
+    """
+    if value == "null":
+        return None
+    inside = value.removeprefix("[").removesuffix("]")
+    return inside.split(",") if value == f"[{inside}]" else value
 
 
 def parse_bound(option: str, word: str) -> Bound:

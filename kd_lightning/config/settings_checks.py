@@ -195,7 +195,8 @@ def _check_named(settings: Mapping[str, Any]) -> None:
         "teacher.checkpoint": settings["teacher"]["checkpoint"],
         "student.init": settings["student"]["init"],
     }.items():
-        if isinstance(value, str) and not value.strip():
+        between = name.endswith(".label_separator")  # white space may stand between two labels
+        if isinstance(value, str) and not (value if between else value.strip()):
             raise ConfigError(f"{name} is empty (is a shell variable unset?): give it a value, or leave it out")
 
 

@@ -124,8 +124,9 @@ class SetTargets(ClassTargets):
     def find_strata(self, rows: TextRows) -> Tensor:
         """By a row's rarest label, so that a label with few rows has some in each split; rows without one are alike."""
         values, labels = list(rows.label_values), as_tensor(rows.labels)
+        labeled = as_tensor(rows.splits) != UNLABELED
         counts: dict[str, int] = {}
-        for value, count in zip(values, torch.bincount(labels, minlength=len(values)).tolist(), strict=True):
+        for value, count in zip(values, torch.bincount(labels[labeled], minlength=len(values)).tolist(), strict=True):
             for name in self.reader.list_names(value):
                 counts[name] = counts.get(name, 0) + count
         numbers = {name: number for number, name in enumerate(sorted(counts, key=lambda name: (counts[name], name)), 1)}
@@ -156,11 +157,14 @@ class NumberTargets(ClassTargets):
 
     def find_strata(self, rows: TextRows) -> Tensor:
         """By size: parts of the rows from the smallest numbers to the largest, as many rows in each."""
-        numbers = self.encode(list(rows.label_values), ())[as_tensor(rows.labels)]
+        labeled = as_tensor(rows.splits) != UNLABELED
+        numbers = self.encode(list(rows.label_values), ())[as_tensor(rows.labels)[labeled]]
         rank = torch.empty(len(numbers), dtype=torch.int64)
         rank[torch.argsort(numbers, stable=True)] = torch.arange(len(numbers))
         parts = max(1, min(STRATA, len(numbers) // (2 * len(SPLITS))))
-        return rank * parts // len(numbers)
+        strata = torch.zeros(len(rows), dtype=torch.int64)
+        strata[labeled] = rank * parts // len(numbers)
+        return strata
 
     def encode(self, values: Sequence[Any], names: Sequence[str]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32)

@@ -16,6 +16,7 @@ import torch
 
 from kd_lightning.data.labels import LABELED, class_rows, has_one_class_each
 from kd_lightning.data.source import Prepared
+from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError
 from kd_lightning.seeds import derive_seed
 
@@ -35,12 +36,7 @@ def long_tailed(prepared: Prepared, ratio: float, num_classes: int) -> Prepared:
         ConfigError: The targets are sequences, or a class would get no row.
     """
     train = prepared.splits["train"]
-    if not has_one_class_each(train):
-        shape = (len(train), *train.column("targets").row_shape)
-        raise ConfigError(
-            f"data.imbalance={ratio:g}: the targets have shape {shape}, and only rows with one class each can "
-            "be long-tailed: use data of the classification task, or data.imbalance=null"
-        )
+    check_one_class_each(train, ratio)
     targets = train["targets"].long()
     ratio = float(ratio)  # 50 and 50.0 are the same data
     wanted = profile(class_rows(train, num_classes).tolist(), ratio)
@@ -104,3 +100,17 @@ def steepest(available: list[int]) -> int:
 
 ROUNDING = 1e-6
 """So that a whole number of rows does not lose one to the last bit of a power."""
+
+
+def check_one_class_each(train: Table, ratio: float) -> None:
+    """The training rows can be made long-tailed.
+
+    Raises:
+        ConfigError: A row has several classes, or none.
+    """
+    if not has_one_class_each(train):
+        shape = (len(train), *train.column("targets").row_shape)
+        raise ConfigError(
+            f"data.imbalance={ratio:g}: the targets have shape {shape}, and only rows with one class each can "
+            "be long-tailed: use data of the classification task, or data.imbalance=null"
+        )

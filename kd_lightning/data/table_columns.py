@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from kd_lightning.data.rows.label_readers import check_label_columns
 from kd_lightning.data.rows.read import read_rows
 from kd_lightning.data.rows.values import check_distinct_columns, require_column
 from kd_lightning.errors import ConfigError
@@ -91,7 +92,7 @@ def choose_columns(
     rows = read_rows(path, delimiter)
     first = next(rows)
     columns = tuple(first[1])
-    labels = [label] if label is None or isinstance(label, str) else label
+    labels = [label] if label is None or isinstance(label, str) else check_label_columns(label)
     named = {"data.text": text, "data.text_pair": pair}
     named |= {"data.label" if len(labels) == 1 else f"data.label[{i}]": name for i, name in enumerate(labels)}
     for setting, name in named.items():

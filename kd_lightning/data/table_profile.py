@@ -213,11 +213,12 @@ def summarize_numbers(rows_of: Counter[Hashable]) -> NumberSummary:
 
     Example:
         >>> summarize_numbers(Counter({1.0: 2, 2.0: 1}))
-        NumberSummary(mean=1.333, std=0.4714, smallest=1.0, largest=2.0)
+        NumberSummary(mean=1.3333, std=0.4714, smallest=1.0, largest=2.0)
     """
     numbers: list[tuple[float, int]] = [(float(number), rows) for number, rows in rows_of.items()]  # type: ignore[arg-type]
     count = sum(rows_of.values())
     mean = math.fsum(number * rows for number, rows in numbers) / count
     variance = math.fsum((number - mean) ** 2 * rows for number, rows in numbers) / count
-    rounded = (float(f"{each:.4g}") for each in (mean, math.sqrt(variance)))
-    return NumberSummary(*rounded, *(extreme(number for number, _ in numbers) for extreme in (min, max)))
+    std = float(f"{math.sqrt(variance):.4g}")
+    mean = round(mean, 3 - math.floor(math.log10(std)))  # to a thousandth of the spread, whatever the mean
+    return NumberSummary(mean, std, *(extreme(number for number, _ in numbers) for extreme in (min, max)))

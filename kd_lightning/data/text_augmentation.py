@@ -41,6 +41,9 @@ class TextAugmentation:
     def __post_init__(self) -> None:
         if type(self.copies) is not int or self.copies < 1:
             raise ConfigError(f"data.synthetic.copies={self.copies}: a whole number of at least 1 is expected")
+        for name, value in (("mask", self.mask), ("cut", self.cut)):
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise ConfigError(f"data.synthetic.{name}={value!r}: a probability is expected")
         if not 0 <= self.mask < 1:
             raise ConfigError(f"data.synthetic.mask={self.mask}: a probability in [0, 1) is expected")
         if not 0 <= self.cut <= 1:

@@ -36,7 +36,7 @@ FILE_SETTINGS = ("path", "text", "label", "text_pair", "group", "delimiter")
 """Settings of the data that may be others for another file."""
 
 
-def check_file_settings(overrides: Mapping[str, str | None]) -> None:
+def check_file_settings(overrides: Mapping[str, str | list[str] | None]) -> None:
     """``data.NAME=VALUE`` says something of a file, and which one.
 
     Raises:
@@ -52,7 +52,9 @@ def check_file_settings(overrides: Mapping[str, str | None]) -> None:
         raise ConfigError(f"data.{next(iter(overrides))}: of which file? Name it with data.path=FILE")
 
 
-def read_labeled_file(model: TrainedModel, overrides: Mapping[str, str | None], data: Mapping[str, Any]) -> Table:
+def read_labeled_file(
+    model: TrainedModel, overrides: Mapping[str, str | list[str] | None], data: Mapping[str, Any]
+) -> Table:
     """All rows of a file, or of a folder of images, with the numbers that the model has for their labels.
 
     Args:
@@ -101,7 +103,7 @@ def check_inputs(model: TrainedModel, inputs: torch.Tensor, path: Path) -> None:
 
 
 def read_labeled_texts(
-    model: TrainedModel, path: Path, overrides: Mapping[str, str | None], data: Mapping[str, Any]
+    model: TrainedModel, path: Path, overrides: Mapping[str, str | list[str] | None], data: Mapping[str, Any]
 ) -> Table:
     """See ``read_labeled_file``."""
     alike = Path(str(data.get("path"))).suffix == path.suffix

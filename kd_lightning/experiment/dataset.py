@@ -11,7 +11,7 @@ from torch import Tensor
 from kd_lightning.data.augmentation import read_augmentation
 from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.data.labels import class_rows
-from kd_lightning.data.long_tail import long_tailed
+from kd_lightning.data.long_tail import check_one_class_each, long_tailed
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import IMAGES, LABELS, NOTES, SPLITS, Prepared, Source
 from kd_lightning.data.table import TEXT_COLUMN, WORDS_COLUMN
@@ -270,6 +270,7 @@ def choose_rows(prepared: Prepared, data: Mapping[str, object], num_classes: int
     """
     imbalance, limit = data.get("imbalance"), data["limit"]
     if isinstance(imbalance, (int, float)):
+        check_one_class_each(prepared.splits["train"], imbalance)
         prepared.check(num_classes)
         prepared = long_tailed(prepared, imbalance, num_classes)
     if isinstance(limit, int):  # last, or a few rows would have to make a long tail

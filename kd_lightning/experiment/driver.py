@@ -37,8 +37,11 @@ def serial(
             stages = [
                 stage for last in (False, True) for stage, is_last in zip(stages, later, strict=True) if is_last == last
             ]
-        for number, stage in enumerate(stages, start=1):
-            yield from obtain(stage, stages[number:])
+        for number, stage in enumerate(stages):
+            begun = stages[number:]
+            yield from obtain(
+                stage, [each for each in begun[1:] if not any(need in begun for need in each.after.values())]
+            )
 
 
 def look_ahead(scheme: Stages) -> tuple[list[Stage], Comparison]:

@@ -73,6 +73,7 @@ class Parts:
     def student_alone(
         self,
         teacher: Stage | None = None,
+        *,
         name: str = "baseline",
         title: str = "student alone",
         label: str = "student alone",

@@ -197,7 +197,10 @@ def check_description(path: Path, tokenizer: str, what: str) -> None:
     description = path.with_suffix(".json")
     if not description.is_file():
         return
-    theirs = read_record(description, {"tokenizer_sha256": TEXT}).get("tokenizer_sha256", tokenizer) or ""
+    found = read_record(description, {"tokenizer_sha256": TEXT, "tokenizer": {}})
+    theirs = found.get("tokenizer_sha256", tokenizer) or ""
+    if not theirs and found.get("tokenizer") is not None:  # earlier versions did not say it of models of texts
+        return
     if theirs != tokenizer:
         raise VocabMismatchError(
             f"{what}: the tokenizer of these weights ({escape_unprintable(theirs[:12]) or 'none'}) is not this "

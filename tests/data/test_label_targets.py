@@ -124,7 +124,7 @@ def test_what_is_no_set_of_labels(tmp_path: Path) -> None:
         r"data\.label=\[a,b\]: several columns .* task=multi_label",
         lambda: source(tmp_path, flags, "text a b", label=["a", "b"]),
     )
-    says(ConfigError, r"data\.label_separator is empty", lambda: multi(tmp_path, label_separator=""))
+    says(ConfigError, r"data\.label_separator=''", lambda: multi(tmp_path, label_separator=""))
     one = [[f"text {number}", "a" if number % 2 else ""] for number in range(30)]
     says(LabelError, "the one label 'a': several are expected", lambda: multi(tmp_path, one))
     none = [[f"text {number}", ""] for number in range(30)]
@@ -210,7 +210,7 @@ def test_open_settings_are_read_of_the_file(tmp_path: Path) -> None:
     assert (found["labels"], found["num_classes"]) == (["b", "a"], 2)
     path = table(tmp_path / "c.csv", "text stars", [["x", 1], ["y", 2], ["z", 2]])
     found = opened(path, task="regression", label="stars")
-    assert found == {"text": "text", "label": "stars", "num_classes": 1, "target_mean": 1.667, "target_std": 0.4714}
+    assert found == {"text": "text", "label": "stars", "num_classes": 1, "target_mean": 1.6667, "target_std": 0.4714}
 
 
 def test_a_profile_counts_each_label_of_a_row(tmp_path: Path) -> None:
@@ -225,3 +225,55 @@ def test_a_profile_counts_each_label_of_a_row(tmp_path: Path) -> None:
 def test_readers_of_other_tasks_read_one_class() -> None:
     reader: LabelReader = make_label_reader("my_task", "kind")
     assert reader.read({"kind": "a;b"}, "x:1") == "a;b"
+
+
+def test_rows_without_a_label_change_no_split(tmp_path: Path) -> None:
+    more = table(tmp_path / "more.csv", "text", [[f"more {number}"] for number in range(300)])
+    scored = [[f"text {number}", str(number)] for number in range(40)]
+    rare = [
+        [f"text {number}", "rare" if number < 3 else "often;also" if number % 2 else "often"] for number in range(60)
+    ]
+    for made, rows in ((numbers, scored), (multi, rare)):
+        plain, found = (prepare(made(tmp_path, rows, unlabeled=each)) for each in (None, more))
+        for split in ("val", "test"):
+            assert texts(found, split) == texts(plain, split)
+        assert texts(found, "train")[: len(plain.splits["train"])] == texts(plain, "train")
+
+
+@pytest.mark.parametrize("base", [0, 123456, 1.7e9])
+def test_mean_and_spread_are_precise_enough_whatever_the_mean(base: float, tmp_path: Path) -> None:
+    path = table(tmp_path / "rows.csv", "text stars", [[f"text {n}", repr(base + n % 7)] for n in range(70)])
+    found = profile_table(path, None, "stars", task="regression").numbers
+    assert found is not None
+    assert found.mean == pytest.approx(base + 3, abs=1e-6 * max(1, abs(base)))
+    assert abs(found.mean - (base + 3)) < 0.01
+    assert found.std == pytest.approx(2.0, rel=1e-3)
+
+
+def test_a_list_of_one_column_is_a_flag(tmp_path: Path) -> None:
+    rows = [[f"text {number}", str(number % 2)] for number in range(40)]
+    says(LabelError, "the one label 'funny'", lambda: multi(tmp_path, rows, "text funny", label=["funny"]))
+
+
+@pytest.mark.parametrize("separator", [" ", "\t"])
+def test_white_space_may_stand_between_labels(separator: str, tmp_path: Path) -> None:
+    found = prepare(multi(tmp_path, topics(joint=separator), label_separator=separator))
+    assert found.facts["labels"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"label_separator": 1}, "data.label_separator=1: a text"),
+        ({"label": 5}, "data.label=5: the name of a column"),
+        ({"label": ["topics", None]}, "data.label=.*None.*: the name of a column"),
+    ],
+)
+def test_names_of_columns_are_texts(settings: dict[str, Any], why: str, tmp_path: Path) -> None:
+    says(ConfigError, why, lambda: multi(tmp_path, **settings))
+
+
+@pytest.mark.parametrize("value", ["1e300", "-1e31"])
+def test_numbers_that_no_network_can_be_taught(value: str) -> None:
+    with pytest.raises(LabelError, match="a number is expected"):
+        parse_number(value, "stars", "rows.csv:2")

@@ -54,6 +54,7 @@ def test_the_draw_depends_on_its_parts_alone() -> None:
         ({"copies": 1.5}, "copies=1.5: a whole number"),
         ({"mask": 1.0}, r"mask=1.0: a probability in \[0, 1\)"),
         ({"cut": -0.1}, r"cut=-0.1: a probability in \[0, 1\]"),
+        ({"mask": "x"}, "synthetic.mask='x': a probability"),
         ({"masks": 0.1}, "did you mean 'mask'"),
         (3, "data.synthetic=3: settings are expected"),
     ],

@@ -89,3 +89,11 @@ def test_kd_init_takes_it_for_texts(
     assert "text column   text" in capsys.readouterr().out
     written = (folder.parent / "conf" / "experiment" / "mine.yaml").read_text()
     assert 'path: "texts"' in written
+
+
+def test_a_folder_that_has_changed_is_looked_at_again(folder: Path) -> None:
+    settings = {"path": str(folder), "text": None, "label": None, "text_pair": None, "labels": None, "delimiter": None}
+    settings |= {"task": "text_classification", "label_separator": ";"}
+    assert TextTable.read_open_settings(settings)["num_classes"] == 2
+    write_texts(folder, {"calm": 1})
+    assert TextTable.read_open_settings(settings)["num_classes"] == 3

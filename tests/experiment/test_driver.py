@@ -58,10 +58,18 @@ def test_what_another_process_is_at_waits_for_the_others_of_its_request() -> Non
 def test_what_comes_after_another_of_its_request_waits_for_it() -> None:
     def scheme() -> Stages:
         teacher = stage("teacher")
-        teacher, alone = yield [teacher, stage("alone", after={"init": teacher})]
+        teacher, _, alone = yield [teacher, stage("other"), stage("alone", after={"init": teacher})]
         return Comparison(teacher=teacher, baseline=alone, distilled=stage("student"))
 
-    assert names(scheme(), elsewhere=lambda each: each.name == "teacher") == ["teacher", "alone"]
+    assert names(scheme(), elsewhere=lambda each: each.name == "teacher") == ["other", "teacher", "alone"]
+    told: dict[str, list[str]] = {}
+
+    def obtain(each: Stage, beside: Sequence[Stage]) -> Steps[None]:
+        told[each.name] = [other.name for other in beside]
+        yield from ()
+
+    run_alone(serial(scheme(), obtain))
+    assert told == {"teacher": ["other"], "other": ["alone"], "alone": []}, "nobody else may begin what waits"
 
 
 def test_a_failure_reaches_the_caller_and_nothing_more_is_done() -> None:

@@ -136,6 +136,19 @@ def test_another_network_is_refused(
         assert part in line
 
 
+def test_earlier_versions_did_not_say_the_tokenizer_of_texts(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 2)
+    save_file(network.state_dict(), tmp_path / "teacher.safetensors")
+    said = {"tokenizer_sha256": "", "tokenizer": {"max_length": 8, "type_ids": False}}
+    for tokenizer, fits in ((said["tokenizer"], True), (None, False)):
+        (tmp_path / "teacher.json").write_text(json.dumps({**said, "tokenizer": tokenizer}))
+        if fits:
+            load_brought_weights(network, tmp_path / "teacher.safetensors", "abc", "teacher.checkpoint")
+        else:
+            with pytest.raises(KDError, match=r"the tokenizer of these weights \(none\) is not this run's"):
+                load_brought_weights(network, tmp_path / "teacher.safetensors", "abc", "teacher.checkpoint")
+
+
 def test_another_tokenizer_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     run, before = trained(tmp_path, *text_words(texts(tmp_path / "first")))
     other = texts(tmp_path / "second")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from kd_lightning.data.rows.values import order_labels, parse_label_value
@@ -13,6 +13,8 @@ from kd_lightning.safety.terminal import escape_unprintable
 MULTI_LABEL, REGRESSION = "multi_label", "regression"
 """Names of tasks whose rows have another kind of label than one class."""
 LABEL_SEPARATOR = ";"
+LARGEST_NUMBER = 1e30
+"""Of targets, on both sides of 0: the square of a difference has to be a float64, and itself a float32."""
 FLAGS = {"0": False, "1": True, "false": False, "true": True}
 
 
@@ -121,18 +123,6 @@ class NumberReader(LabelReader):
         return ()
 
 
-def read_sets(columns: tuple[str, ...], separator: str) -> LabelReader:
-    """Of one column, or of one for each label."""
-    return SetReader(columns, separator) if len(columns) == 1 else FlagsReader(columns)
-
-
-LABEL_READERS: dict[str, Callable[[tuple[str, ...], str], LabelReader]] = {
-    MULTI_LABEL: read_sets,
-    REGRESSION: lambda columns, separator: NumberReader(columns),
-}
-"""Name of a task -> what reads its labels, of the columns and the separator; rows of all others have one class."""
-
-
 def make_label_reader(task: str, label: str | Sequence[str], separator: str = LABEL_SEPARATOR) -> LabelReader:
     """What reads the labels of a task.
 
@@ -142,13 +132,27 @@ def make_label_reader(task: str, label: str | Sequence[str], separator: str = LA
         separator: Between the names of several labels in one value.
 
     Raises:
-        ConfigError: The task has one label a row, and several columns are named; or the separator is empty.
+        ConfigError: The task has one label a row, and several columns are named; or one of these is no text, or empty.
     """
-    columns = (label,) if isinstance(label, str) else tuple(map(str, label))
-    if not separator:
-        raise ConfigError("data.label_separator is empty: name what stands between two labels, as ';'")
-    made = LABEL_READERS.get(task)
-    return made(columns, separator) if made else ClassReader(columns)
+    if not isinstance(separator, str) or not separator:
+        raise ConfigError(
+            f"data.label_separator={separator!r}: a text that stands between two labels is expected, as ';'"
+        )
+    columns = (label,) if isinstance(label, str) else check_label_columns(label)
+    if task == MULTI_LABEL:  # a list names a column for each label, though it be one
+        return SetReader(columns, separator) if isinstance(label, str) else FlagsReader(columns)
+    return NumberReader(columns) if task == REGRESSION else ClassReader(columns)
+
+
+def check_label_columns(columns: object) -> tuple[str, ...]:
+    """Names of several columns.
+
+    Raises:
+        ConfigError: They are something else.
+    """
+    if not isinstance(columns, list | tuple) or not columns or not all(isinstance(name, str) for name in columns):
+        raise ConfigError(f"data.label={columns!r}: the name of a column, or a list of names, is expected")
+    return tuple(columns)
 
 
 def parse_flag(value: object, column: str, place: str) -> bool:
@@ -167,7 +171,7 @@ def parse_number(value: object, column: str, place: str) -> float:
     """The number of a row.
 
     Raises:
-        LabelError: It is missing, no number, or not finite.
+        LabelError: It is missing, no number, or none that a network can be taught.
 
     Example:
         >>> parse_number(" 3.5", "stars", "rows.csv:2")
@@ -177,7 +181,7 @@ def parse_number(value: object, column: str, place: str) -> float:
         number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) <= LARGEST_NUMBER:
         raise LabelError(
             f"{place}: {escape_unprintable(f'{column} is {value!r:.40}')}: a number is expected, or remove the row"
         )

@@ -72,3 +72,11 @@ def digest_rows(path: Path) -> str:
     for file in list_text_files(path):
         digest.update(os.fsencode(file.relative_to(path)) + f"\0{file_digest(file)}\n".encode())
     return digest.hexdigest()
+
+
+def date_rows(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file, or of all texts in a folder: others, if one has changed; None = nothing is there."""
+    if not path.exists():
+        return None
+    stats = [file.stat() for file in (list_text_files(path) if path.is_dir() else [path])]
+    return hash(tuple(stat.st_size for stat in stats)), hash(tuple(stat.st_mtime_ns for stat in stats))

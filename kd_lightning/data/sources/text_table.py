@@ -22,7 +22,7 @@ from kd_lightning.data.labels import LABELED
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import SPLIT_DRAWS, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_groups, draw_latest
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, REGRESSION, make_label_reader
-from kd_lightning.data.rows.text_folder import digest_rows
+from kd_lightning.data.rows.text_folder import date_rows, digest_rows
 from kd_lightning.data.rows.values import check_distinct_columns, hash_text
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.table import GROUP, Table
@@ -142,8 +142,7 @@ class TextTable:
         if named and settings["task"] != REGRESSION:
             return {"num_classes": len(settings["labels"])}
         path, columns = check_data_path(settings["path"]), tuple(label) if isinstance(label, list) else label
-        stat = path.stat() if path.is_file() else None
-        changed = (stat.st_size, stat.st_mtime_ns) if stat else None
+        changed = date_rows(path)
         how = (settings[name] for name in ("text_pair", "delimiter", "task", "label_separator"))
         found = _profile_once(path, changed, settings["text"], columns, *how)
         opened = {"text": found.text, "label": found.label}

@@ -149,7 +149,7 @@ def group_of(pending: PendingTraining) -> Hashable:
         return None
     resume, _ = newest_resume_point(pending.entry.folder)
     threads = recorded_threads(pending.entry) if pending.settings.on_cpu else None
-    return repr(([contents[name] for name in SAME], step_of(resume) if resume else 0, threads))
+    return repr(([contents[name] for name in SAME], contents.get("init"), step_of(resume) if resume else 0, threads))
 
 
 def run_together(orders: Sequence[Order], most: int | None, stack: bool, at_once: int = 1) -> None:
