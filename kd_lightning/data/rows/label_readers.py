@@ -13,7 +13,7 @@ from kd_lightning.safety.terminal import escape_unprintable
 MULTI_LABEL, REGRESSION = "multi_label", "regression"
 """Names of tasks whose rows have another kind of label than one class."""
 LABEL_SEPARATOR = ";"
-LARGEST_NUMBER = 1e30
+LARGEST_QUANTITY = 1e30
 """Of targets, on both sides of 0: the square of a difference has to be a float64, and itself a float32."""
 FLAGS = {"0": False, "1": True, "false": False, "true": True}
 
@@ -181,7 +181,7 @@ def parse_number(value: object, column: str, place: str) -> float:
         number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not abs(number) <= LARGEST_NUMBER:
+    if not abs(number) <= LARGEST_QUANTITY:
         raise LabelError(
             f"{place}: {escape_unprintable(f'{column} is {value!r:.40}')}: a number is expected, or remove the row"
         )
