@@ -24,7 +24,7 @@ from rich.table import Table
 from kd_lightning.results.sweep_records import ProgressFile
 from kd_lightning.safety.terminal import escape_unprintable
 
-PLAIN_WIDTH = 120
+PLAIN_WIDTH = 132
 STEPS_UNIT = "steps"
 """Unit of a line that counts optimizer steps."""
 

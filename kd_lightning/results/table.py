@@ -19,7 +19,7 @@ from kd_lightning.results.roles import BASELINE_MODEL, TEACHER_MODEL, list_model
 def list_columns(results: dict[str, Any]) -> list[str]:
     """Names of the columns."""
     scores = [f"{split} {results['metric']}" for split in ("validation", "test")]
-    return ["model", *scores, "gap closed", "parameters", "size", "compression", "latency", "steps", "seconds"]
+    return ["model", *scores, "gap closed", "parameters", "size", "size ratio", "latency", "steps", "seconds"]
 
 
 def list_model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -40,7 +40,7 @@ def list_model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]
             format_gap_closed(results, model.get("test")) if role.is_student and role.key != BASELINE_MODEL else "",
             format_whole(model.get("parameters")),
             format_size(model.get("megabytes")),
-            format_compression(results, model) if role.is_student else "",
+            format_size_ratio(results, model) if role.is_student else "",
             format_milliseconds(model.get("latency")),
             format_whole(model.get("steps")),
             format_significant(model.get("seconds"), 3),
@@ -50,7 +50,7 @@ def list_model_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]
     return list_columns(results), rows
 
 
-def format_compression(results: dict[str, Any], model: dict[str, Any]) -> str:
+def format_size_ratio(results: dict[str, Any], model: dict[str, Any]) -> str:
     """How many times smaller than the teacher's file a model's is; empty where one is not known."""
     teacher, own = (as_finite(each.get("megabytes")) for each in (read_model_record(results, TEACHER_MODEL), model))
     return f"{format_significant(teacher / own, 3)}x" if teacher and own else ""

@@ -235,9 +235,10 @@ def test_another_ending_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(EmptyDatasetError, match="is not a file: name a"):
-            next(read_rows(path))
+    with pytest.raises(EmptyDatasetError, match="is not a file: name a"):
+        next(read_rows(tmp_path / "none.csv"))
+    with pytest.raises(EmptyDatasetError, match="has no rows"):
+        next(read_rows(tmp_path))
 
 
 @pytest.mark.parametrize("delimiter", ["", "ab", '"', "\n"])

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from kd_lightning.cli.main import main
 from kd_lightning.errors import KDError
-from kd_lightning.models.weights import load_teacher
+from kd_lightning.models.weights import load_brought_weights
 from kd_lightning.safety.json_files import read_json
 from kd_lightning.safety.verbs import run_verb
 from kd_lightning.store import Entry, file_digest, publish_json
@@ -57,7 +57,7 @@ class Checkpoints:
             path.with_suffix(".json").write_bytes(damage(rng, b'{"tokenizer_sha256": "abc"}'))
 
         def load() -> int:
-            load_teacher(network, path, "")
+            load_brought_weights(network, path, "", "teacher.checkpoint")
             return 0
 
         code, text, problems = answer(lambda: run_verb("run", load))

@@ -18,7 +18,7 @@ from kd_lightning.results.report.run.run_files import read_run
 def test_the_same_table_and_sentences(results: dict[str, Any], write_run: Callable[..., Path]) -> None:
     text = render_run_markdown(read_run(write_run(results, config__yaml="seed: 0\n")))
     assert text.startswith("# Distillation report: language modeling\n\n**The student closes half of the gap.**\n")
-    assert "| distilled | 39.00 | 40.00 | 50% | 174,000 | 696.0 kB | 100 | 32 | 12.3 |" in text
+    assert "| distilled | 39.00 | 40.00 | 50% | 174,000 | 696.0 kB | 3.95x | 1.23 ms | 100 | 12.3 |" in text
     assert "- **Data**: Fingerprint 9c1185a5." in text
     assert "```bash\nkd run temperature=2\n```" in text
     assert text.endswith("```yaml\nseed: 0\n```\n")

@@ -15,7 +15,7 @@ Results = dict[str, Any]
 def test_perplexity_cells(results: Results) -> None:
     header, rows = list_model_rows(results)
     assert header[:4] == ["model", "validation perplexity", "test perplexity", "gap closed"]
-    assert header[4:] == ["parameters", "size", "compression", "latency", "steps", "seconds"]
+    assert header[4:] == ["parameters", "size", "size ratio", "latency", "steps", "seconds"]
     assert rows == [
         ["teacher", "29.00", "30.00", "", "688,000", "2.8 MB", "", "1.23 ms", "200", "12.3"],
         ["student alone", "49.00", "50.00", "", "174,000", "696.0 kB", "3.95x", "1.23 ms", "200", "12.3"],
