@@ -27,7 +27,7 @@ def keep_caller_state() -> Iterator[None]:
     handler gets it.
     """
     try:
-        # Seeds that are set before CUDA is begun wait where nobody can read them; a forked process can neither begin nor seed it.
+        # Seeds that are set before CUDA is begun wait where nobody can read them. A forked process can do neither.
         if torch.cuda.is_available() and not torch.cuda._is_in_bad_fork():
             torch.cuda.init()
         with ExitStack() as stack:
