@@ -27,10 +27,9 @@ def keep_caller_state() -> Iterator[None]:
     handler gets it.
     """
     try:
-        if (
-            torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
-        ):  # a forked process cannot begin it, nor seed it
-            torch.cuda.init()  # seeds that are set before it is begun are kept for later, and nobody can read them
+        # Seeds that are set before CUDA is begun wait where nobody can read them. A forked process can do neither.
+        if torch.cuda.is_available() and not torch.cuda._is_in_bad_fork():
+            torch.cuda.init()
         with ExitStack() as stack:
             for keep in (_keep_environment, _keep_torch_modes, _keep_log_level, keep_random_states, raise_on_sigterm):
                 stack.enter_context(keep())
