@@ -1,4 +1,4 @@
-"""Images in folders: which files are images of which class, and what their pixels are. Imports no torch.
+"""Images in folders: which files are images of which class, and what their pixels are. Imports no torch, and numpy for pixels alone.
 
     FOLDER/CLASS/*.png                      a folder for each class
     FOLDER/{train,val,test}/CLASS/*.png     likewise, in splits
@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from kd_lightning.data.rows.values import SPLIT_NAMES, order_labels
 from kd_lightning.errors import DataFormatError, EmptyDatasetError, KDError, LabelError, MissingExtraError
 from kd_lightning.safety.error_text import take_first_line
 from kd_lightning.safety.terminal import escape_unprintable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 """Of the files that are images, in small or capital letters."""
@@ -202,6 +203,8 @@ def read_pixels(path: Path, size: int, channels: int) -> np.ndarray[Any, Any]:
         DataFormatError: It cannot be read, has more pixels than Pillow takes for safe, or more than 8 bits for each.
         MissingExtraError: Pillow is not installed.
     """
+    import numpy as np  # only here: `kd init` must not wait for it
+
     with open_image(path) as image:
         from PIL import Image, ImageOps  # it is installed, or nothing would be open
 
