@@ -1,4 +1,4 @@
-"""Images in folders: which files are images of which class, and what their pixels are. Imports no torch, and numpy for pixels alone.
+"""Images in folders: which files are images of which class, and what their pixels are. Imports numpy for pixels alone.
 
     FOLDER/CLASS/*.png                      a folder for each class
     FOLDER/{train,val,test}/CLASS/*.png     likewise, in splits
