@@ -97,3 +97,9 @@ def test_a_folder_that_has_changed_is_looked_at_again(folder: Path) -> None:
     assert TextTable.read_open_settings(settings)["num_classes"] == 2
     write_texts(folder, {"calm": 1})
     assert TextTable.read_open_settings(settings)["num_classes"] == 3
+
+
+def test_a_folder_whose_name_no_label_can_have_is_refused(folder: Path) -> None:
+    write_texts(folder, {" calm": 1})
+    with pytest.raises(DataFormatError, match="the name of this folder has a blank at an end"):
+        list(read_rows(folder))

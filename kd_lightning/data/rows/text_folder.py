@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from kd_lightning.data.image_files import list_shown, list_subfolders, show_path
 from kd_lightning.data.rows.lines import read_lines
-from kd_lightning.errors import DataFormatError, EmptyDatasetError, EmptyTextError
-from kd_lightning.safety.terminal import escape_unprintable
+from kd_lightning.errors import EmptyDatasetError, EmptyTextError
 from kd_lightning.store import file_digest
 
 TEXT_FILE = ".txt"
@@ -33,7 +33,7 @@ def read_text_folder(folder: Path) -> Iterator[tuple[int, dict[str, object]]]:
     for number, path in enumerate(list_text_files(folder), 1):
         text = "".join(read_lines(path))
         if not text.strip():
-            raise EmptyTextError(f"{escape_unprintable(str(path))} is empty: give it a text, or remove it")
+            raise EmptyTextError(f"{show_path(path)} is empty: give it a text, or remove it")
         yield number, {TEXT_COLUMN_OF_FOLDER: text, LABEL_COLUMN_OF_FOLDER: path.parent.name}
 
 
@@ -41,19 +41,16 @@ def list_text_files(folder: Path) -> list[Path]:
     """The files of all classes.
 
     Raises:
-        DataFormatError: A class's name is not UTF-8, and could stand in no report.
+        DataFormatError: See ``list_subfolders`` and ``list_shown``.
         EmptyDatasetError: A class has no text.
     """
     found: list[Path] = []
-    for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        shown = escape_unprintable(str(inside))
-        if os.fsencode(inside.name).decode("utf-8", "replace") != inside.name:
-            raise DataFormatError(f"{shown}: the name of this folder is not UTF-8: rename it")
-        texts = sorted(path for path in inside.glob(f"*{TEXT_FILE}") if not path.name.startswith("."))
+    for inside in list_subfolders(folder).values():
+        texts = [path for path in list_shown(inside) if path.suffix == TEXT_FILE]
         if not texts:
             raise EmptyDatasetError(
-                f"{shown} holds no {TEXT_FILE} file: give each class a folder of texts; splits are named one by one, as "
-                "data.path=FOLDER/train data.test_path=FOLDER/test"
+                f"{show_path(inside)} holds no {TEXT_FILE} file: give each class a folder of texts; splits are named one by "
+                "one, as data.path=FOLDER/train data.test_path=FOLDER/test"
             )
         found += texts
     return found

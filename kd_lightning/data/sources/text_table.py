@@ -224,6 +224,7 @@ class TextTable:
 
     def make_pieces(self, rows: TextRows, splits: Tensor, targets: Tensor) -> Iterator[tuple[str, Table]]:
         """The columns of each split, some rows at a time: the texts stand in memory once."""
+        has_unlabeled = bool((splits == UNLABELED).any())
         for number, split in enumerate(SPLITS):
             chosen = (splits == number) | ((splits == UNLABELED) & (number == TRAIN_SPLIT))
             for part in chosen.nonzero().flatten().split(ROWS_OF_A_PIECE):
@@ -232,7 +233,7 @@ class TextTable:
                     table = table.with_column("text_pair", rows.pairs.take(part))
                 if self.columns.group is not None:
                     table = table.with_column(GROUP, as_tensor(rows.groups)[part])
-                if number == TRAIN_SPLIT and (splits == UNLABELED).any():
+                if number == TRAIN_SPLIT and has_unlabeled:
                     table = table.with_column(LABELED, splits[part] != UNLABELED)
                 yield split, table
 
