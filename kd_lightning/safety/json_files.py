@@ -36,6 +36,10 @@ KIND_NAMES: Mapping[Any, str] = {
 }
 
 
+READ_AT_ONCE = 2**16
+"""Bytes."""
+
+
 def read_text(path: Path, largest: int = LARGEST_JSON_BYTES, errors: str = "strict", links: bool = False) -> str:
     """The text of a regular file.
 
@@ -56,7 +60,9 @@ def read_text(path: Path, largest: int = LARGEST_JSON_BYTES, errors: str = "stri
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise KDError(f"{path}: no regular file, so it is not read")
-            content = file.read(largest + 1)
+            content = bytearray()  # not read(largest + 1), which takes so much memory for a file of any size
+            while len(content) <= largest and (piece := file.read(READ_AT_ONCE)):
+                content += piece
     except FileNotFoundError:
         raise
     except OSError as error:
