@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from array import array
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +135,24 @@ class TextRows:
             ConfigError: A column is not there.
             KDError: A row lacks what a column should say; names path and line.
         """
+        self.add_rows(path, read_rows(path, delimiter), columns, split)
+
+    def add_rows(
+        self, path: Path, rows: Iterable[tuple[int, Mapping[str, object]]], columns: ColumnNames, split: int
+    ) -> None:
+        """Add rows that have been read already.
+
+        Args:
+            path: Where they come from.
+            rows: The line of each, and its columns.
+            columns: As in ``read_file``, and so the split.
+            split: Likewise.
+
+        Raises:
+            KDError: As ``read_file``.
+        """
         self._files.append((path, len(self)))
-        for number, row in read_rows(path, delimiter):
+        for number, row in rows:
             if len(self) == self._files[-1][1]:
                 for setting, name in columns.by_setting().items():
                     require_column(name, row, setting, path)

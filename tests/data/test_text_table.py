@@ -27,6 +27,7 @@ from kd_lightning.errors import (
     KDError,
     LabelError,
     LeakageError,
+    MissingExtraError,
 )
 from kd_lightning.store import Store
 
@@ -474,3 +475,16 @@ def test_digest_follows_the_bytes_of_every_file(tmp_path: Path) -> None:
     assert source(tmp_path, test_path=test).digest() != first
     with pytest.raises(EmptyDatasetError, match=r"none\.csv is not a file"):
         source(tmp_path, unlabeled=str(tmp_path / "none.csv")).digest()
+
+
+def test_a_table_may_lie_inside_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "texts_of_a_package"
+    folder.mkdir()
+    (folder / "rows.csv").write_text("text,label\n" + "".join(f"film {n},{'ab'[n % 2]}\n" for n in range(30)))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = "package:texts_of_a_package/rows.csv"
+    packaged, plain = (TextTable(each, "text", "label") for each in (path, str(folder / "rows.csv")))
+    assert packaged.digest() == plain.digest()
+    assert packaged.prepare().facts == plain.prepare().facts
+    with pytest.raises(MissingExtraError, match="no_such_package is not installed"):
+        TextTable("package:no_such_package/rows.csv", "text", "label")

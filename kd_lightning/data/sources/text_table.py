@@ -30,6 +30,7 @@ from kd_lightning.data.table_profile import TableProfile, profile_table
 from kd_lightning.data.text_augmentation import read_text_augmentation
 from kd_lightning.data.text_rows import UNLABELED, ColumnNames, TextRows, as_tensor
 from kd_lightning.errors import ConfigError, EmptyDatasetError, did_you_mean
+from kd_lightning.process.packaged import expand_packaged_path
 from kd_lightning.safety.terminal import escape_unprintable
 
 ROWS_OF_A_PIECE = 2**14
@@ -45,7 +46,8 @@ class TextTable:
     """Texts with labels in ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` files, or in folders of ``.txt`` files.
 
     Args:
-        path: The file; the others have the same columns, but for ``split_column`` and ``time``.
+        path: The file, or ``package:NAME/FILE`` = one inside an installed package; the others have the same columns, but for
+            ``split_column`` and ``time``.
         text: Column of the texts.
         label: Column of the labels: words or whole numbers, or numbers; where a row has several labels, also a column for each
             that says 0 or 1.
@@ -114,7 +116,8 @@ class TextTable:
         self.columns = ColumnNames(text, reader, text_pair, split_column, group, time)
         check_distinct_columns(dict(ColumnNames(text, reader, text_pair).by_setting()))
         self.kind = make_target_kind(task, reader, None if labels is None else check_labels(labels))
-        self.files = {TRAIN_SPLIT: path, VAL_SPLIT: val_path, TEST_SPLIT: test_path, UNLABELED: unlabeled}
+        files = {TRAIN_SPLIT: path, VAL_SPLIT: val_path, TEST_SPLIT: test_path, UNLABELED: unlabeled}
+        self.files = {role: None if name is None else expand_packaged_path(name) for role, name in files.items()}
         self.split = split
         self.shares = {VAL_SPLIT: val, TEST_SPLIT: test}
         self.split_seed = split_seed
@@ -257,10 +260,11 @@ def check_data_path(path: object) -> Path:
 
     Raises:
         ConfigError: It is none.
+        MissingExtraError: It names a package that is not installed.
     """
     if not isinstance(path, str | Path):
         raise ConfigError(f"data.path={path!r}: the path of a file or a folder is expected")
-    return Path(path)
+    return Path(expand_packaged_path(str(path)))
 
 
 def check_choice(setting: str, word: str, known: Iterable[str]) -> None:
