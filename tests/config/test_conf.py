@@ -299,7 +299,7 @@ def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() ->
     }
     rates = {name: [each[role]["optimizer"]["lr"] for role in ("teacher", "student")] for name, each in found.items()}
     images = [0.005, 0.03]
-    hub = dict.fromkeys((f"experiment={name}" for name in ("sentiment", "spam", "eras", "multi_label")), [5e-5, 0.002])
+    hub = {f"experiment={name}": [5e-5, 0.002] for name in ("sentiment", "spam", "eras", "multi_label")}
     packaged = {"experiment=ner": [0.02, 0.03], "experiment=pos": [1e-4, 0.01], **hub}
     assert rates == {name: each for name, each in packaged.items() if has_rows(name.replace("=", "/"))} | {
         "": [0.03, 0.06],

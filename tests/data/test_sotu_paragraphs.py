@@ -50,7 +50,7 @@ def test_three_labels_of_each_paragraph_are_learned_at_once() -> None:
 
 
 def test_another_label_is_refused() -> None:
-    with pytest.raises(ConfigError, match="data.label=eras: one of era, party, .* is expected; did you mean 'era'"):
+    with pytest.raises(ConfigError, match=r"data\.label=eras: one of era, party, .* is expected; did you mean 'era'"):
         SotuParagraphs("eras")
-    with pytest.raises(ConfigError, match="data.label=eras"):
+    with pytest.raises(ConfigError, match=r"data\.label=eras"):
         SotuParagraphs.read_open_settings({"label": "eras"})
