@@ -113,6 +113,12 @@ class HubClassifier(nn.Module):
             f"is which with 'teacher.model.labels={{{own[0]}: {wanted[0] if wanted else '...'}, ...}}'"
         )
 
+    def hidden_states(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """See ``EncodesTokens``."""
+        inside: Any = self.network.base_model
+        states: Tensor = inside(input_ids=ids, attention_mask=attention_mask.long()).last_hidden_state
+        return states
+
     def forward(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
         """Logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool, True = a token."""
         logits: Tensor = self.network(input_ids=ids, attention_mask=attention_mask.long(), **more).logits
@@ -183,8 +189,12 @@ class HubEncoder(nn.Module):
 
     def body(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
         """Pooled hidden states [B, D]."""
-        hidden = self.encoder(input_ids=ids, attention_mask=attention_mask.long(), **more).last_hidden_state
-        return self.pool(hidden, attention_mask)
+        return self.pool(self.hidden_states(ids, attention_mask, **more), attention_mask)
+
+    def hidden_states(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
+        """See ``EncodesTokens``."""
+        states: Tensor = self.encoder(input_ids=ids, attention_mask=attention_mask.long(), **more).last_hidden_state
+        return states
 
     def forward(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
         """Logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool, True = a token."""
