@@ -15,6 +15,7 @@ from kd_lightning.errors import ConfigError, VocabMismatchError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.dataset import Dataset
 from kd_lightning.experiment.settings import STUDENT, TEACHER
+from kd_lightning.models.narrowing import narrow_state
 from kd_lightning.models.token_vectors import EncodesTokens, StartsFromTokens, embed_token_texts
 from kd_lightning.models.weights import find_weights, fit_state, load_brought_weights, select_layers
 from kd_lightning.results.roles import DISTILLED_MODEL
@@ -64,7 +65,11 @@ class StudentStart:
                 "of the student's tokens, or set student.init=null"
             )
         state = begun.state_dict()
-        return fit_state(student, state if self.layers is None else select_layers(state, self.layers), FROM_TEACHER)
+        if self.layers is not None:
+            state = select_layers(state, self.layers)
+        if type(student) is type(begun):
+            state = narrow_state(state, student, begun)
+        return fit_state(student, state, FROM_TEACHER)
 
     def _start_from_tokens(self, student: nn.Module, teacher: nn.Module, only_check: bool) -> nn.Module:
         assert isinstance(student, StartsFromTokens)

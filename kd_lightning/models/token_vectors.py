@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.models.pooling import MeanPooling
+from kd_lightning.models.principal import find_leading_directions
 
 TOKENS_AT_ONCE = 256
 
@@ -102,10 +103,7 @@ def project_on_components(vectors: Tensor, width: int) -> Tensor:
             f"of width {own}: set student.model.embedding to at most that"
         )
     centered = vectors.double() - vectors.double().mean(dim=0)
-    _, directions = torch.linalg.eigh(centered.T @ centered)  # variances ascending
-    leading = directions.flip(1)[:, :width]
-    largest = leading.abs().argmax(dim=0, keepdim=True)
-    projected = centered @ (leading * leading.gather(0, largest).sign())
+    projected = centered @ find_leading_directions(centered.T @ centered, width)[0]
     return (projected / projected.square().mean().sqrt().clamp(min=torch.finfo(torch.float64).tiny)).to(vectors.dtype)
 
 
