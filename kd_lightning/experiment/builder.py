@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from kd_lightning.errors import ConfigError, VocabMismatchError
+from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.dataset import Dataset
 from kd_lightning.experiment.lazy_networks import with_all_sizes
@@ -27,11 +27,10 @@ from kd_lightning.experiment.settings import (
     is_long_tailed,
     seed_of,
 )
+from kd_lightning.experiment.student_start import StudentStart
 from kd_lightning.losses.base import Loss, lasting, teacher_taps
 from kd_lightning.losses.weighting.base import Weighting
-from kd_lightning.models.weights import find_weights, fit_state, load_brought_weights, select_layers
 from kd_lightning.process.cpu_threads import on_cpu
-from kd_lightning.results.roles import DISTILLED_MODEL
 from kd_lightning.seeds import derive_seed
 from kd_lightning.tasks.base import CountsClasses, Task, read_by_role, why_whole
 from kd_lightning.tasks.chunking import chunks
@@ -142,32 +141,24 @@ class Builder:
         return with_all_sizes(self.build(self.settings[role]["model"]), read_by_role(self._task, role), role)
 
     def new_student(self, teacher: Callable[[], nn.Module]) -> nn.Module:
-        """The student as its trainings find it: untrained, or with the weights that ``student.init`` names.
+        """The student as its trainings find it: untrained, or with what ``student.init`` names.
 
         Args:
-            teacher: Makes the trained teacher, where it begins with that one's weights.
+            teacher: Makes the trained teacher, where the student begins with what that one knows.
 
         Raises:
-            KDError: The weights do not fit it.
+            KDError: It does not fit the student.
         """
-        network, init, layers = (
-            self.network(STUDENT),
-            self.settings[STUDENT]["init"],
-            self.settings[STUDENT]["init_layers"],
-        )
-        if init is None:
-            return network
-        digest = self.dataset.tokenizer_digest(STUDENT)
-        if init != TEACHER:
-            path = find_weights(init, "student.init", DISTILLED_MODEL)
-            return load_brought_weights(network, path, digest, "student.init", layers)
-        if digest != self.dataset.tokenizer_digest(TEACHER):
-            raise VocabMismatchError(
-                "student.init=teacher: teacher and student read other tokens, so its embeddings mean nothing here: give the "
-                "student the teacher's tokenizer, or set student.init=null"
-            )
-        state = teacher().state_dict()
-        return fit_state(network, state if layers is None else select_layers(state, layers), "student.init=teacher")
+        return StudentStart(self.context, self.dataset).apply(self.network(STUDENT), teacher)
+
+    def check_student_start(self) -> None:
+        """The student can begin with what ``student.init`` names.
+
+        Raises:
+            KDError: It cannot.
+        """
+        start = StudentStart(self.context, self.dataset)
+        start.apply(self.network(STUDENT), lambda: self.network(TEACHER), only_check=True)
 
     def losses(self) -> dict[str, Loss]:
         """The soft terms by name, untrained."""

@@ -125,7 +125,7 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
             check_counted_classes(classes, builder.task.num_classes)
         with explain_build_errors(f"{role}.optimizer"):
             builder.supervised(role, builder.network(role), 1).configure_optimizers()
-    builder.new_student(lambda: builder.network(TEACHER))
+    builder.check_student_start()
     teaching = sorted({stage.role for stage in stages if isinstance(stage.work, OutputsWork)})
     for role, source in itertools.product(teaching, builder.sources()):
         teacher = builder.teacher_outputs(role, builder.network(role), source)

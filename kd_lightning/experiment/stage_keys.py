@@ -51,8 +51,8 @@ TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.tasks.prediction_records")
 DISTILLATION_CODE = ("kd_lightning.training.distillation", "kd_lightning.training.loss_setup", *ROWS_CODE)
 CARRYING_CODE = ("kd_lightning.training.loss_state",)
 """Of stages between which losses carry something."""
-INIT_CODE = ("kd_lightning.models.weights",)
-"""Of a student that begins with somebody's weights."""
+INIT_CODE = ("kd_lightning.models.weights", "kd_lightning.data.token_texts", "kd_lightning.models.token_vectors")
+"""Of a student that begins with somebody's weights, or with what the teacher makes of its tokens."""
 STORING_CODE = ("kd_lightning.teachers.stored.writer",)
 """Of the rows that a stage reads, where the teacher's outputs are stored."""
 OUTPUTS_CODE = (*STORING_CODE, "kd_lightning.data.datamodule")

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from kd_lightning.models._checks import check_dropout, check_positive_integers
+from kd_lightning.errors import VocabMismatchError
+from kd_lightning.models._checks import check_dropout, check_flags, check_positive_integers
 from kd_lightning.models.pooling import MeanPooling
 from kd_lightning.models.token_embedding import TokenEmbedding, mask_of
+from kd_lightning.models.token_vectors import project_on_components, zipf_weights
 
 
 class StaticEmbedding(nn.Module):
@@ -30,6 +33,7 @@ class StaticEmbedding(nn.Module):
         embedding: E, width of the token embedding, >= 1.
         hidden: D, width of a hidden layer with ReLU, >= 1; None = there is none, and D is E.
         dropout: probability in [0, 1) on what the head reads.
+        zipf: a start from a teacher's vectors gives frequent tokens shorter ones: ``zipf_weights``.
 
     Returns:
         logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool (True = a token; None = all are), one token in each
@@ -59,11 +63,14 @@ class StaticEmbedding(nn.Module):
         embedding: int = 64,
         hidden: int | None = None,
         dropout: float = 0.0,
+        zipf: bool = True,
     ) -> None:
         super().__init__()
         check_positive_integers("StaticEmbedding", num_classes=num_classes)
         check_dropout("StaticEmbedding", dropout)
+        check_flags("StaticEmbedding", zipf=zipf)
         self.tokenizer = tokenizer
+        self.zipf = zipf
         self.embedding = TokenEmbedding("StaticEmbedding", vocab_size, embedding, tokenizer)
         self.pooling = MeanPooling()
         layers: list[nn.Module] = []
@@ -72,6 +79,27 @@ class StaticEmbedding(nn.Module):
             layers = [nn.Linear(embedding, hidden), nn.ReLU()]
         self.features = nn.Sequential(*layers, nn.Dropout(dropout))
         self.head = nn.Linear(embedding if hidden is None else hidden, num_classes)
+
+    @torch.no_grad()
+    def start_from_tokens(self, ids: Tensor, vectors: Tensor) -> None:
+        """See ``StartsFromTokens``: the embedding begins with the vectors' principal components, 0 for all other tokens.
+
+        Raises:
+            ConfigError: The vectors have fewer components than E.
+            VocabMismatchError: An id is outside of the vocabulary.
+        """
+        weight = self.embedding.weight
+        if int(ids[-1]) >= len(weight):
+            raise VocabMismatchError(
+                f"student.init=teacher: the tokenizer has the id {int(ids[-1])} and the vocabulary {len(weight)} ids: raise "
+                "student.model.vocab_size"
+            )
+        start = project_on_components(vectors, weight.shape[1])
+        if self.zipf:
+            weights = zipf_weights(len(ids))
+            start *= (weights / weights.square().mean().sqrt())[:, None]
+        weight.zero_()
+        weight[ids] = start
 
     def body(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Features [B, D] that the head reads."""

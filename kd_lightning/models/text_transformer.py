@@ -23,9 +23,11 @@ from torch.nn import functional as F
 
 from kd_lightning.errors import ConfigError, SequenceTooLongError
 from kd_lightning.models._checks import check_dropout, check_positive_integers
-from kd_lightning.models.pooling import MeanPooling
+from kd_lightning.models.narrowing import WidthMap
+from kd_lightning.models.pooling import MaxPooling, MeanPooling
 from kd_lightning.models.token_embedding import PADDING_ID, TokenEmbedding, mask_of
 from kd_lightning.models.transformer_lm import INITIAL_STD
+from kd_lightning.models.transformer_widths import map_pre_norm_widths
 
 
 class SelfAttention(nn.Module):
@@ -158,6 +160,19 @@ class TextTransformer(nn.Module):
                 nn.init.normal_(parameter, std=INITIAL_STD / math.sqrt(2 * layers))  # 2 * layers branches are summed
         with torch.no_grad():
             self.embedding.weight[PADDING_ID] = 0.0
+
+    def map_widths(self) -> WidthMap:
+        """See ``NarrowsWidths``."""
+        if isinstance(self.pooling, MaxPooling):
+            raise ConfigError(
+                "student.init=teacher: MaxPooling takes the largest value of each feature, and a narrower student's features "
+                "are rotated: give it MeanPooling or the teacher's widths, or set student.init=null"
+            )
+        return map_pre_norm_widths(len(self.blocks), self.count_heads(), head_bias=True)
+
+    def count_heads(self) -> int:
+        """See ``NarrowsWidths``."""
+        return int(self.blocks[0].attention.heads)  # type: ignore[union-attr, arg-type]
 
     def body(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Features [B, D], with ``EachToken`` [B, T, D], that the head reads."""

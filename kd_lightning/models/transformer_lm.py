@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError, SequenceTooLongError
 from kd_lightning.models._checks import check_dropout, check_flags, check_positive_integers
+from kd_lightning.models.narrowing import WidthMap
+from kd_lightning.models.transformer_widths import map_pre_norm_widths
 
 INITIAL_STD = 0.02  # of all weights, as in GPT-2: with tied weights the first logits are near 0 and the loss near log C
 
@@ -169,6 +171,14 @@ class TransformerLM(nn.Module):
         for name, parameter in self.blocks.named_parameters():
             if name.endswith(("attention.out.weight", "mlp.2.weight")):
                 nn.init.normal_(parameter, std=INITIAL_STD / math.sqrt(2 * layers))  # 2 * layers branches are summed
+
+    def map_widths(self) -> WidthMap:
+        """See ``NarrowsWidths``."""
+        return map_pre_norm_widths(len(self.blocks), self.count_heads(), head_bias=False)
+
+    def count_heads(self) -> int:
+        """See ``NarrowsWidths``."""
+        return int(self.blocks[0].attention.heads)  # type: ignore[union-attr, arg-type]
 
     def body(self, inputs: Tensor) -> Tensor:
         """Hidden states [B, T, D] that the head reads, for token ids ``inputs`` [B, T] int64."""

@@ -15,8 +15,9 @@ from kd_lightning.config.settings_checks import check_settings
 from kd_lightning.errors import CheckpointCorruptError, ClassMismatchError, ConfigError, VocabMismatchError
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.stage import TrainedStage
+from kd_lightning.models.narrowing import narrow_state
 from kd_lightning.models.transformer_lm import TransformerLM
-from kd_lightning.models.weights import load_brought_weights
+from kd_lightning.models.weights import load_brought_weights, select_layers
 from kd_lightning.training.fit import WEIGHTS
 from tests.support.cli import settings_of
 from tests.support.hub import make_hub_folder, write_reviews
@@ -196,3 +197,29 @@ def test_a_student_of_other_tokens_cannot_begin_as_its_teacher(tmp_path: Path, m
     one = Experiment(settings_of(*words, f"outputs={tmp_path}", "folder=x"), build_node, [], SilentBoard())
     with pytest.raises(VocabMismatchError, match="teacher and student read other tokens"):
         one.run()
+
+
+def test_a_narrower_student_of_the_same_kind_begins_with_what_fits_of_the_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_reviews(tmp_path / "reviews.csv", 60)
+    words = ["experiment=texts", "data.path=reviews.csv", "teacher=text_transformer", "student=text_transformer"]
+    words += ["teacher.steps=2", "student.steps=2", "student.pretrain_steps=0", "student.init=teacher"]
+    shared = {"vocab_size": 260, "tokenizer.max_length": 16, "max_length": 16, "heads": 2}
+    words += [f"{role}.model.{name}={value}" for role in ("teacher", "student") for name, value in shared.items()]
+    words += [
+        "teacher.model.width=16",
+        "student.model.width=8",
+        "teacher.model.mlp_width=20",
+        "student.model.mlp_width=10",
+    ]
+    words += ["student.model.layers=1", "student.init_layers=[1]", f"outputs={tmp_path}", "folder=x"]
+    one = Experiment(settings_of(*words), build_node, [], SilentBoard())
+    one.run()
+    wide, narrow = one.builder.network("teacher"), one.builder.network("student")
+    state = select_layers(load_file(entries(one)["teacher"].path(WEIGHTS)), [1])
+    expected = narrow_state(state, narrow, wide)
+    assert equal(begun(one, "baseline"), expected)
+    assert equal(begun(one, "distill"), expected)
+    assert expected["embedding.weight"].shape == (260, 8)

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ConfigError, did_you_mean
 from kd_lightning.models.huggingface.architecture import Architecture, export_config
+from kd_lightning.models.huggingface.bert_widths import map_bert_widths
 from kd_lightning.models.huggingface.digest import folder_digest
 from kd_lightning.models.huggingface.loading import keep_layers, load_model, read_config
 from kd_lightning.models.huggingface.low_rank import add_low_rank
+from kd_lightning.models.narrowing import WidthMap
 from kd_lightning.models.pooling import MaxPooling, MeanPooling
 
 WITHOUT_FOLDER = {"revision": None, "pretrained": False, "digest": None}
@@ -113,6 +115,24 @@ class HubClassifier(nn.Module):
             f"is which with 'teacher.model.labels={{{own[0]}: {wanted[0] if wanted else '...'}, ...}}'"
         )
 
+    def map_widths(self) -> WidthMap:
+        """See ``NarrowsWidths``."""
+        inside: Any = self.network
+        prefix = f"network.{inside.base_model_prefix}."
+        return map_bert_widths(
+            self.state_dict(), prefix, "network.", inside.config.num_hidden_layers, self.count_heads()
+        )
+
+    def count_heads(self) -> int:
+        """See ``NarrowsWidths``."""
+        return int(getattr(self.network.config, "num_attention_heads", 1))
+
+    def hidden_states(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """See ``EncodesTokens``."""
+        inside: Any = self.network.base_model
+        states: Tensor = inside(input_ids=ids, attention_mask=attention_mask.long()).last_hidden_state
+        return states
+
     def forward(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
         """Logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool, True = a token."""
         logits: Tensor = self.network(input_ids=ids, attention_mask=attention_mask.long(), **more).logits
@@ -183,8 +203,26 @@ class HubEncoder(nn.Module):
 
     def body(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
         """Pooled hidden states [B, D]."""
-        hidden = self.encoder(input_ids=ids, attention_mask=attention_mask.long(), **more).last_hidden_state
-        return self.pool(hidden, attention_mask)
+        return self.pool(self.hidden_states(ids, attention_mask, **more), attention_mask)
+
+    def map_widths(self) -> WidthMap:
+        """See ``NarrowsWidths``."""
+        if isinstance(self.pool, MaxPooling):
+            raise ConfigError(
+                "student.init=teacher: model.pooling=max takes the largest value of each feature, and a narrower student's "
+                "features are rotated: set model.pooling=mean, or student.init=null"
+            )
+        layers = self.encoder.config.num_hidden_layers
+        return map_bert_widths(self.state_dict(), "encoder.", "", layers, self.count_heads())
+
+    def count_heads(self) -> int:
+        """See ``NarrowsWidths``."""
+        return int(getattr(self.encoder.config, "num_attention_heads", 1))
+
+    def hidden_states(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
+        """See ``EncodesTokens``."""
+        states: Tensor = self.encoder(input_ids=ids, attention_mask=attention_mask.long(), **more).last_hidden_state
+        return states
 
     def forward(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
         """Logits [B, C] for ids [B, T] int64 and attention_mask [B, T] bool, True = a token."""
