@@ -48,7 +48,17 @@ ROOMS = {
     ),
     "data": Room(
         {"types", "errors", "seeds", "process", "safety", "store"},
-        {"torch", "pytorch_lightning", "numpy", "safetensors", "tokenizers", "transformers", "pyarrow", "PIL"},
+        {
+            "torch",
+            "pytorch_lightning",
+            "numpy",
+            "safetensors",
+            "tokenizers",
+            "transformers",
+            "pyarrow",
+            "datasets",
+            "PIL",
+        },
     ),
     "tasks": Room({"types", "errors", "losses", "data"}, {"torch", "torchmetrics"}),
     "teachers": Room({"types", "errors", "process", "store", "models", "tasks"}, {"torch", "numpy"}),

@@ -15,6 +15,7 @@ from kd_lightning.cli.predict import check_word
 from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.resolution import escape_node
 from kd_lightning.data.image_files import as_text, holds_images
+from kd_lightning.data.rows.hub_dataset import DATASET_PREFIX
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, MULTI_LABEL
 from kd_lightning.data.rows.text_folder import holds_text_files
 from kd_lightning.data.table_profile import TableProfile, profile_table
@@ -40,7 +41,7 @@ else the file's; --force replaces a file.
 """
 BATCH_SIZE = 32
 DRAWN_SHARE = 0.1
-"""Of the rows, for each of validation and test that has no file; as in ``conf/data/table.yaml``."""
+"""Of the rows, for each of validation and test that has no file; as in ``conf/data/_texts.yaml``."""
 INIT_OPTIONS = {
     "--teacher": "models/big",
     "--student": "bilstm",
@@ -107,6 +108,10 @@ def run_init_verb(words: list[str]) -> int:
         print(INIT_HELP, end="")
         return 0
     request = parse_init_arguments(words)
+    if request.file.startswith(DATASET_PREFIX):
+        raise KDError(
+            f"{request.file} needs no file of settings: kd run data={request.file} finds its columns and labels"
+        )
     for named in (request.file, request.val, request.test, request.teacher):
         check_utf8(named or "")
     name = request.name or make_experiment_name(request.file)

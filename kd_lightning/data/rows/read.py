@@ -3,8 +3,9 @@
     .csv .tsv .jsonl      also gzipped, as .csv.gz
     .parquet              with pyarrow
     a folder              of texts, FOLDER/CLASS/*.txt
+    hf:...                of a data set of the ``datasets`` library: ``data/rows/hub_dataset.py``
 
-Read with the standard library: errors name path and line, and no word of a text is taken for a missing value.
+Files are read with the standard library: errors name path and line, and no word of a text is taken for a missing value.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kd_lightning.data.rows.delimited import read_csv_rows, read_tsv_rows
+from kd_lightning.data.rows.hub_dataset import parse_address, read_dataset_rows
 from kd_lightning.data.rows.json_lines import read_json_rows
 from kd_lightning.data.rows.lines import GZIP, OnMisfit, raise_misfit
 from kd_lightning.data.rows.parquet import read_parquet_rows
@@ -28,10 +30,10 @@ PARQUET = ".parquet"
 def read_rows(
     path: str | Path, delimiter: str | None = None, on_misfit: OnMisfit = raise_misfit
 ) -> Iterator[tuple[int, dict[str, object]]]:
-    """The rows, each with the number of the line where it begins; of Parquet and folders, with its own number.
+    """The rows, each with the number of the line where it begins; of rows without lines, with its own number.
 
     Args:
-        path: The file, whose name's end tells the format, or a folder.
+        path: The file, whose name's end tells the format, or a folder, or the address of a data set.
         delimiter: Between the values of a CSV file; None = a comma, or the semicolon or tab of a header without commas.
         on_misfit: Told of each row with more or fewer values, or other keys, than the others; unless it raises, the row comes
             with what is known of it.
@@ -59,6 +61,10 @@ def open_table(
 ) -> Iterator[tuple[int, dict[str, object]]]:
     """As ``read_rows``, of a file that may be empty."""
     shown, lower = escape_unprintable(str(path)), path.name.lower()
+    address = parse_address(path)
+    if address is not None:
+        refuse_delimiter(delimiter, shown)
+        return read_dataset_rows(address)
     if delimiter is None and path.is_dir():
         return read_text_folder(path)
     if not path.is_file():
@@ -72,6 +78,15 @@ def open_table(
         raise ConfigError(
             f"{shown}: a name that ends in .csv, .tsv, .jsonl or .parquet is expected (.csv.gz, .tsv.gz, .jsonl.gz too)"
         )
+    refuse_delimiter(delimiter, shown)
+    return read_parquet_rows(path) if ending == PARQUET else read_json_rows(path, on_misfit)
+
+
+def refuse_delimiter(delimiter: str | None, shown: str) -> None:
+    """Nothing stands between the values of such rows.
+
+    Raises:
+        ConfigError: A delimiter is given.
+    """
     if delimiter is not None:
         raise ConfigError(f"data.delimiter={delimiter!r} is of CSV files, and {shown} is none: leave it out")
-    return read_parquet_rows(path) if ending == PARQUET else read_json_rows(path, on_misfit)

@@ -7,15 +7,12 @@ Files are read in the order of their paths; names that begin with a dot, and oth
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from kd_lightning.data.image_files import list_shown, list_subfolders, show_path
 from kd_lightning.data.rows.lines import read_lines
 from kd_lightning.errors import EmptyDatasetError, EmptyTextError
-from kd_lightning.store import file_digest
 
 TEXT_FILE = ".txt"
 TEXT_COLUMN_OF_FOLDER, LABEL_COLUMN_OF_FOLDER = "text", "label"
@@ -59,21 +56,3 @@ def list_text_files(folder: Path) -> list[Path]:
 def holds_text_files(folder: Path) -> bool:
     """Some folder inside has a text."""
     return next(folder.glob(f"*/*{TEXT_FILE}"), None) is not None
-
-
-def digest_rows(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of the texts in a folder."""
-    if not path.is_dir():
-        return file_digest(path)
-    digest = hashlib.sha256()
-    for file in list_text_files(path):
-        digest.update(os.fsencode(file.relative_to(path)) + f"\0{file_digest(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def date_rows(path: Path) -> tuple[int, int] | None:
-    """Size and time of a file, or of all texts in a folder: others, if one has changed; None = nothing is there."""
-    if not path.exists():
-        return None
-    stats = [file.stat() for file in (list_text_files(path) if path.is_dir() else [path])]
-    return hash(tuple(stat.st_size for stat in stats)), hash(tuple(stat.st_mtime_ns for stat in stats))

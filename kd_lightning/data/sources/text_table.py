@@ -21,8 +21,8 @@ from kd_lightning.data.label_targets import RowTargets, check_labels, make_targe
 from kd_lightning.data.labels import LABELED
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import SPLIT_DRAWS, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_groups, draw_latest
+from kd_lightning.data.rows.content import date_rows, digest_rows
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, REGRESSION, make_label_reader
-from kd_lightning.data.rows.text_folder import date_rows, digest_rows
 from kd_lightning.data.rows.values import check_distinct_columns, hash_text
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.table import GROUP, Table
@@ -31,7 +31,6 @@ from kd_lightning.data.text_augmentation import read_text_augmentation
 from kd_lightning.data.text_rows import UNLABELED, ColumnNames, TextRows, as_tensor
 from kd_lightning.errors import ConfigError, EmptyDatasetError, did_you_mean
 from kd_lightning.process.packaged import expand_packaged_path
-from kd_lightning.safety.terminal import escape_unprintable
 
 ROWS_OF_A_PIECE = 2**14
 
@@ -158,8 +157,6 @@ class TextTable:
         digest = hashlib.sha256()
         for role, path in self.files.items():
             if path is not None:
-                if not Path(path).exists():
-                    raise EmptyDatasetError(f"{escape_unprintable(path)} is not a file: name one that holds the rows")
                 digest.update(f"{role} {digest_rows(Path(path))}\n".encode())
         return digest.hexdigest()
 
