@@ -123,7 +123,9 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
         classwise = builder.classwise() if role == TEACHER else None
         parts = builder.network(role), builder.task_of(role), dataset.prepared
         classes = check_network(*parts, role, at_once, classwise, bool(settings["channels_last"]))
-        if builder.task.output_kind is not OutputKind.VECTORS:  # which has no labels, and whose rows the teacher is asked for
+        if (
+            builder.task.output_kind is not OutputKind.VECTORS
+        ):  # which has no labels, and whose rows the teacher is asked for
             dataset.rows(role, 1, only_labeled=True)
         with explain_build_errors(f"{role}.hard_loss"):
             builder.trained_task(role)

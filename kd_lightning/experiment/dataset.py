@@ -160,7 +160,14 @@ class Dataset:
         source: Source = context.build(node)
         key = content_key({"source": node, "content": source.digest(), "code": context.code([], node)})
         entry = context.store.entry(DATA, key)
-        made_of = (DATA, str(entry.folder), data.get("imbalance"), self.num_classes, data["limit"], self.task.output_kind)
+        made_of = (
+            DATA,
+            str(entry.folder),
+            data.get("imbalance"),
+            self.num_classes,
+            data["limit"],
+            self.task.output_kind,
+        )
         board.start(DATA)
         prepared, fingerprint, reused = context.once(made_of, lambda: self._read_entry(entry, source))
         prepared.check(TARGET_RANGES.get(self.task.output_kind, self.num_classes))
@@ -195,7 +202,9 @@ class Dataset:
             raise ConfigError(
                 f"the rows are {kinds.get(found, found)}, and the task reads {kinds.get(reads, reads)}: {fixes[found]}"
             )
-        shape = {OutputKind.LABELS: (self.num_classes,), OutputKind.QUANTITIES: (), OutputKind.VECTORS: ()}.get(self.task.output_kind)
+        shape = {OutputKind.LABELS: (self.num_classes,), OutputKind.QUANTITIES: (), OutputKind.VECTORS: ()}.get(
+            self.task.output_kind
+        )
         targets = prepared.splits["train"].column("targets").row_shape
         if shape is not None and targets != shape:
             raise ConfigError(

@@ -171,9 +171,13 @@ class Parts:
         """
         mixed, steps = softness(self.settings), self.settings[STUDENT]["steps"]
         if mixed.alpha != 1:
-            raise ConfigError("scheme=unlabeled reads no label, and alpha leaves a share to them: set alpha=1, annealing=none")
+            raise ConfigError(
+                "scheme=unlabeled reads no label, and alpha leaves a share to them: set alpha=1, annealing=none"
+            )
         if self.settings[STUDENT]["pretrain_steps"]:
-            raise ConfigError("scheme=unlabeled reads no label at all, so there is no pre-training: student.pretrain_steps=0")
+            raise ConfigError(
+                "scheme=unlabeled reads no label at all, so there is no pre-training: student.pretrain_steps=0"
+            )
         return self._soft(name, title, label, teacher, outputs, None, steps, mixed, reads_labels=False)
 
     def trained(self, stage: Stage) -> nn.Module:

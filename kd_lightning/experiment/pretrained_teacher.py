@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kd_lightning.data.datamodule import RowsDataset
-from kd_lightning.errors import CheckpointCorruptError, ConfigError
+from kd_lightning.errors import CheckpointCorruptError
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.evaluation import validate_network
 from kd_lightning.experiment.pending import Steps

@@ -122,8 +122,6 @@ def embed_rows(network: nn.Module, task: Task, table: Table, rows: Tensor) -> Te
 
 def drop_labels(prepared: Prepared) -> Prepared:
     """The rows without what a source may know of their labels: targets are zeros, and no training row has one to read."""
-    splits = {
-        split: table.with_column("targets", torch.zeros(len(table))) for split, table in prepared.splits.items()
-    }
+    splits = {split: table.with_column("targets", torch.zeros(len(table))) for split, table in prepared.splits.items()}
     splits["train"] = splits["train"].with_column(LABELED, torch.zeros(len(splits["train"]), dtype=torch.bool))
     return replace(prepared, splits=splits)

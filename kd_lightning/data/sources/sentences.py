@@ -69,8 +69,8 @@ class SentenceFiles(DocumentFiles):
                         groups.append(number)
             if not texts:
                 raise EmptyDatasetError(
-                    f"the {split} split has no sentence of {self.shortest} to {self.longest} words: give it other files, or set "
-                    "data.source.shortest, data.source.longest"
+                    f"the {split} split has no sentence of {self.shortest} to {self.longest} words: give it other files, or "
+                    "set data.source.shortest, data.source.longest"
                 )
             tables[split] = Table(
                 {

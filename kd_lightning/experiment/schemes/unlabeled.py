@@ -1,4 +1,4 @@
-"""Distillation without labels: a teacher that is brought, and a student that learns from it alone (as Sanh et al., 2019, begin).
+"""Distillation without labels: a teacher that is brought, and a student that learns from what it says alone.
 
 There is no student alone, which would need labels; the honest baseline is the student before its first step, with the weights
 that it starts from.

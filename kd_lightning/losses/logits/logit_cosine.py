@@ -27,9 +27,7 @@ class LogitCosine(LogitLoss):
     states.
     """
 
-    compares: ClassVar[frozenset[OutputKind]] = frozenset(
-        {OutputKind.CLASSES, OutputKind.LABELS, OutputKind.VECTORS}
-    )
+    compares: ClassVar[frozenset[OutputKind]] = frozenset({OutputKind.CLASSES, OutputKind.LABELS, OutputKind.VECTORS})
     raw_logits = True
 
     def __init__(self, weight: float = 1.0, standardize: bool = False) -> None:
