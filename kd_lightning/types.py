@@ -30,6 +30,7 @@ class OutputKind(Enum):
     CLASSES = "classes that exclude each other"
     LABELS = "labels that do not exclude each other"
     QUANTITIES = "quantities"
+    VECTORS = "embeddings"
 
 
 @dataclass(frozen=True)

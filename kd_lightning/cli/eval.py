@@ -27,6 +27,8 @@ kd eval RUN [data.path=FILE ...] [--model NAME|all] [--min METRIC=VALUE ...] [--
   kd eval last data.path=photos             a model of images: a folder of images for each class
   kd eval last data.path=f.csv data.text=body data.label=kind
                                             columns of other names; also data.text_pair, data.group, data.delimiter
+  kd eval last data.path=pairs.csv          a model of embeddings: pairs of texts with people's scores of how alike they are;
+                                            data.text, data.text_pair and data.label say which columns, where it is not clear
   kd eval last --min accuracy=0.9           a check for scripts; --max for what is better when small
 
   --model NAME|all     teacher, baseline, distilled (the default) or another model of the run
@@ -149,6 +151,7 @@ def evaluate_run(request: EvalArguments) -> dict[str, dict[str, Any]]:
     from kd_lightning.config.stored_settings import read_stored_settings
     from kd_lightning.deploy.evaluation_record import check_metric, evaluate_rows, list_evaluated_metrics
     from kd_lightning.deploy.labeled_rows import check_file_settings, read_labeled_file, read_own_test
+    from kd_lightning.deploy.scored_pairs import PAIR_METRICS, evaluate_pairs, read_scored_pairs
     from kd_lightning.deploy.trained_model import list_trained_models, load_trained_model
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -156,6 +159,11 @@ def evaluate_run(request: EvalArguments) -> dict[str, dict[str, Any]]:
     names = list_trained_models(request.run) if request.model == ALL_MODELS else [request.model]
     models = [load_trained_model(request.run, build_node, name) for name in names]
     settings = read_stored_settings(request.run)
+    if request.overrides and models[0].says_vectors:
+        pairs = read_scored_pairs(request.overrides)
+        for bound in request.bounds:
+            check_metric(bound.metric, list(PAIR_METRICS))
+        return {model.name: evaluate_pairs(model, pairs) for model in models}
     tasks = {model.name: model.task for model in models}
     if request.overrides:
         table = read_labeled_file(models[0], request.overrides, settings["data"])

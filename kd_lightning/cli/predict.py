@@ -31,7 +31,8 @@ kd predict RUN INPUT [--model NAME] [--text COLUMN] [--pair COLUMN] [--format cs
   --pair COLUMN               column of the second texts, for models of pairs
   --format csv|tsv|jsonl      of the output; in csv and tsv, text that a spreadsheet would run begins with an apostrophe
                               several labels a row stand with their scores in one cell each, parted by ; (jsonl: lists); a
-                              model of numbers writes text and value
+                              model of numbers writes text and value, one of embeddings text and vector: a list in jsonl,
+                              and the same list in one cell of csv and tsv
   --all                       a score for each class: score_CLASS
   --batch-size N              rows at once; no result depends on it
   --device auto|cpu|cuda
@@ -40,7 +41,7 @@ A row that cannot be used, as one without a text or a damaged image, gets no lab
 Exit code: 0 all rows have a label; 1 some have none; 2 the run or the input cannot be read.
 """
 DEVICES = ("auto", "cpu", "cuda")
-LABEL_HEADS, VALUE_HEAD = ["label", "score"], "value"
+LABEL_HEADS, VALUE_HEAD, VECTOR_HEAD = ["label", "score"], "value", "vector"
 LIKELIER_THAN_NOT = 0.5
 PIECE = 1024
 """Rows that are read before the first of them is written."""
@@ -116,14 +117,14 @@ def predict_rows_of(request: PredictArguments) -> int:
 
     model = load_trained_model(request.run, build_node, request.model)
     predictor = Predictor(model, choose_device(request.device), request.batch_size or PREDICTED_AT_ONCE)
-    check_all_scores(request, model.reads_words, model.says_quantities)
+    check_all_scores(request, model)
     answer_numbers = answer_images if model.reads_images else answer_arrays
     answer = answer_texts if model.reads_texts else answer_words if model.reads_words else answer_numbers
     answers = answer(predictor, request)
     first = list(islice(answers, 1))  # what is wrong with the input as a whole is said before anything is written
     texts = ["text", *(["text_pair"] if "text_pair" in model.columns else [])]
     names = texts if model.reads_texts or model.reads_words else ["path" if model.reads_images else "row"]
-    heads = [VALUE_HEAD] if model.says_quantities else LABEL_HEADS
+    heads = [VALUE_HEAD] if model.says_quantities else [VECTOR_HEAD] if model.says_vectors else LABEL_HEADS
     write = ROW_WRITERS[request.format](shown_on(sys.stdout), names, heads, model.labels if request.all_scores else [])
     bad = 0
     for answered in show_count(chain(first, answers)):
@@ -148,16 +149,20 @@ def choose_device(word: str) -> str:
     return "cuda" if there and word != "cpu" else "cpu"
 
 
-def check_all_scores(request: PredictArguments, reads_words: bool, quantities: bool) -> None:
+def check_all_scores(request: PredictArguments, model: Any) -> None:
     """``--all`` is for models that give a row one class.
 
     Raises:
-        ConfigError: The model tags words, or says quantities.
+        ConfigError: The model says something else.
     """
-    if request.all_scores and reads_words:
-        raise ConfigError("--all: the model gives a tag to each word, not one class to a row: leave it out")
-    if request.all_scores and quantities:
-        raise ConfigError("--all: the model gives a number to each row, and no classes: leave it out")
+    said = {
+        "a tag to each word": model.reads_words,
+        "a number to each row": model.says_quantities,
+        "a vector to each row": model.says_vectors,
+    }
+    for what, is_said in said.items():
+        if request.all_scores and is_said:
+            raise ConfigError(f"--all: the model gives {what}, and no classes: leave it out")
 
 
 def read_input_texts(predictor: Any, request: PredictArguments) -> Iterator[Any]:
@@ -260,12 +265,14 @@ def answer_images(predictor: Any, request: PredictArguments) -> Iterator[Answere
 
 
 def make_answer(named: dict[str, Any], probabilities: Any, model: Any, all_scores: bool) -> Answered:
-    """The most probable class, the first of equal ones, and its probability; the labels likelier than not; or a quantity."""
+    """The likeliest class, the first of equal ones, and its probability; the labels likelier than not; a quantity; a vector."""
     # The shortest digits that stand for the float32, not all those of the float64 beside it.
     scores = [float(str(value)) for value in probabilities.numpy()]
     kept = scores if all_scores else None
     if model.says_quantities:
         return Answered(named, scores[0], None, None)
+    if model.says_vectors:
+        return Answered(named, tuple(scores), None, None)
     if model.says_labels:
         chosen = [number for number, score in enumerate(scores) if score > LIKELIER_THAN_NOT]
         return Answered(named, [model.labels[number] for number in chosen], [scores[number] for number in chosen], kept)

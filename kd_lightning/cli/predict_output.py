@@ -19,10 +19,10 @@ LABEL_JOINT = ";"
 
 @dataclass(frozen=True)
 class Answered:
-    """A row of the output: what names it, its class and scores, its labels, or its quantity; without any if it is of no use."""
+    """A row of the output: what names it, its class and scores, labels, quantity or vector; without any if it is of no use."""
 
     named: dict[str, Any]
-    label: str | float | list[str] | None
+    label: str | float | list[str] | tuple[float, ...] | None
     score: float | list[float] | None
     scores: Sequence[float] | None
 
@@ -57,15 +57,20 @@ def delimited_writer(delimiter: str) -> RowWriter:
         empty = [""] * len(classes)
 
         def write(row: Answered) -> None:
-            said = [
-                LABEL_JOINT.join(map(str, each)) if isinstance(each, list) else each for each in (row.label, row.score)
-            ]
+            said = [join_values(each) for each in (row.label, row.score)]
             named = map(quote_cell, (*row.named.values(), *said[: len(heads)]))
             writer.writerow([*named, *(row.scores if row.scores is not None else empty)])
 
         return write
 
     return begin
+
+
+def join_values(value: object) -> object:
+    """What stands in one cell: labels or their scores, parted; a vector as a JSON list, which is no spreadsheet's formula."""
+    if isinstance(value, tuple):
+        return json.dumps(value)
+    return LABEL_JOINT.join(map(str, value)) if isinstance(value, list) else value
 
 
 def begin_json_lines(stream: Any, names: list[str], heads: list[str], classes: list[str]) -> Callable[[Answered], None]:

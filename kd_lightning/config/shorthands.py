@@ -32,6 +32,8 @@ HUB_PREFIX = "hf:"
 """``teacher=hf:FOLDER`` or ``hf:NAME`` is a pretrained model, ``data=hf:FOLDER`` or ``hf:NAME`` a data set of texts."""
 
 
+EMBEDDING = "embedding"
+"""``task=embedding`` alone is the experiment of that name: without labels, another scheme and other losses are needed."""
 HUB_RATE = "5e-5"
 """Learning rate of a pretrained model where none is given: the usual one of fine-tuning."""
 
@@ -46,18 +48,22 @@ def expand_files(words: Sequence[str]) -> list[str]:
         ['data=hf', 'data.path=imdb', 'experiment=mine']
         >>> expand_files(["experiment=mine", "student=hf:models/MiniLM", "student.optimizer.lr=1e-4"])
         ['experiment=mine', 'student=hf', 'student.model.path=models/MiniLM', 'student.optimizer.lr=1e-4']
+        >>> expand_files(["task=embedding", "data=texts.csv", "teacher=hf:models/MiniLM", "teacher.optimizer.lr=1"])[:4]
+        ['experiment=embedding', 'task=embedding', 'data=table', 'data.path=texts.csv']
     """
     given = {expand(word).partition("=")[0] for word in words}
-    found: list[str] = []
+    embeds = any(word.startswith((f"task={EMBEDDING}", f"experiment={EMBEDDING}")) for word in words)
+    found = [f"experiment={EMBEDDING}"] if embeds and "experiment" not in given else []
+    hub = "hf_embedder" if embeds else "hf"
     for word in words:
         name, _, value = word.partition("=")
         if name == "data" and value.lower().endswith(TABLE_ENDINGS):
-            found += ["data=table" if "experiment" in given else "experiment=texts", f"data.path={value}"]
+            found += ["data=table" if "experiment" in given or embeds else "experiment=texts", f"data.path={value}"]
         elif name == "data" and value.startswith(HUB_PREFIX):
-            found += [*([] if "experiment" in given else ["experiment=texts"]), "data=hf"]
+            found += [*([] if "experiment" in given or embeds else ["experiment=texts"]), "data=hf"]
             found.append(f"data.path={value.removeprefix(HUB_PREFIX)}")
         elif name in ROLES and value.startswith(HUB_PREFIX):
-            found += [f"{name}=hf", f"{name}.model.path={value.removeprefix(HUB_PREFIX)}"]
+            found += [f"{name}={hub}", f"{name}.model.path={value.removeprefix(HUB_PREFIX)}"]
             rate = f"{name}.optimizer.lr"
             found += [] if {rate, "experiment"} & given else [f"{rate}={HUB_RATE}"]
         else:

@@ -3,6 +3,7 @@
 one class       [N] int64
 several labels  [N, C] uint8, 1 = the row has the label
 a number        [N] float32
+no label        [N] float32, zeros
 """
 
 from __future__ import annotations
@@ -180,12 +181,27 @@ class NumberTargets(ClassTargets):
         return RowTargets(targets, [], {"training targets": {name: float(value) for name, value in facts.items()}})
 
 
+class NoTargets(ClassTargets):
+    """Nothing: what is right for a row is what the teacher says of it."""
+
+    def __init__(self) -> None:
+        self.given = None
+
+    def find_strata(self, rows: TextRows) -> Tensor:
+        return torch.zeros(len(rows), dtype=torch.int64)
+
+    def make(self, rows: TextRows, splits: Tensor) -> RowTargets:
+        return RowTargets(torch.zeros(len(rows)), [], {})
+
+
 TARGET_KINDS: dict[str, type[ClassTargets]] = {MULTI_LABEL: SetTargets, REGRESSION: NumberTargets}
 """Name of a task -> what makes its targets; all others have one class a row."""
 
 
-def make_target_kind(task: str, reader: LabelReader, given: list[str] | None) -> ClassTargets:
-    """What makes the targets of a task, by its name; ``given`` as in ``ClassTargets``."""
+def make_target_kind(task: str, reader: LabelReader | None, given: list[str] | None) -> ClassTargets:
+    """What makes the targets of a task, by its name; without a reader, none. ``given`` as in ``ClassTargets``."""
+    if reader is None:
+        return NoTargets()
     return TARGET_KINDS.get(task, ClassTargets)(reader, given)
 
 

@@ -180,3 +180,12 @@ def check_column(name: str, column: Column) -> None:
             f"column {name}: offsets go from {int(offsets[0])} to {int(offsets[-1])}, and it has {len(column.values)} values: "
             f"they must go from 0 to {len(column.values)}"
         )
+
+
+def sort_by_length(table: Table) -> Tensor:
+    """[N] rows, the longest first, so that a batch holds little padding and memory is short at the beginning or never."""
+    lengths = torch.zeros(len(table), dtype=torch.int64, device="cpu")
+    for column in table.columns.values():
+        if isinstance(column, Ragged):
+            lengths = torch.maximum(lengths, column.whole().lengths)
+    return torch.argsort(lengths, descending=True, stable=True)

@@ -116,6 +116,29 @@ def choose_columns(
     return ColumnChoice(columns, text, label, text_reason, label_reason)
 
 
+def choose_text_column(path: str | Path, delimiter: str | None = None) -> str:
+    """The text column of a file without labels: by its name, or the one with the longest texts.
+
+    Args:
+        path: The file.
+        delimiter: As in ``read_rows``.
+
+    Raises:
+        ConfigError: No column has texts.
+        KDError: The file cannot be read; see ``read_rows``.
+    """
+    rows = read_rows(path, delimiter)
+    first = next(rows)
+    columns = tuple(first[1])
+    found = find_known_name(columns, TEXT_NAMES, ()) or guess_text(measure_columns(chain([first], rows))[1], ())
+    if found is None:
+        raise ConfigError(
+            f"{escape_unprintable(str(path))}: which column is the text? It has {escape_unprintable(', '.join(columns))}: set "
+            "data.text=COLUMN"
+        )
+    return found
+
+
 def find_known_name(columns: Sequence[str], known: Sequence[str], taken: Sequence[str | None]) -> str | None:
     """The column with the first of the known names, whatever its case."""
     lower = {column.lower(): column for column in reversed(columns) if column not in taken}

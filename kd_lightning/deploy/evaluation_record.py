@@ -139,7 +139,7 @@ def count_confusions(predicted: Tensor, targets: Tensor, classes: int) -> list[l
 def list_evaluated_metrics(model: TrainedModel, task: Task) -> list[str]:
     """Names of what ``evaluate_rows`` measures."""
     recorded = 2 if model.reads_texts or model.reads_arrays else 1
-    scores = () if task.output_kind is OutputKind.QUANTITIES else PREDICTION_SCORES[:recorded]
+    scores = () if task.output_kind in (OutputKind.QUANTITIES, OutputKind.VECTORS) else PREDICTION_SCORES[:recorded]
     return list(dict.fromkeys([*task.metrics(), *scores]))
 
 

@@ -20,12 +20,14 @@ from kd_lightning.data.sources.arrays import read_npz
 from kd_lightning.data.sources.tagged_words import TaggedRows
 from kd_lightning.data.table import GROUP, PAIR_COLUMN, TEXT_COLUMN, Table
 from kd_lightning.data.text_rows import ColumnNames, TextRows, as_tensor
-from kd_lightning.deploy.trained_model import TrainedModel
+from kd_lightning.deploy.trained_model import TrainedModel, load_trained_model
 from kd_lightning.errors import ConfigError, KDError, LabelError, did_you_mean
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.dataset import Dataset, choose_rows
 from kd_lightning.experiment.settings import Build, Settings, is_long_tailed
 from kd_lightning.experiment.stage import DATA
+from kd_lightning.experiment.teacher_vectors import embed_rows
+from kd_lightning.results.roles import TEACHER_MODEL
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import Store, is_entry
 from kd_lightning.tasks.base import CountsClasses, Task
@@ -194,7 +196,15 @@ def read_own_test(
     def as_tested(task: Task) -> Task:
         return task.with_class_groups(train) if train is not None and isinstance(task, CountsClasses) else task
 
-    return prepared.splits["test"], as_tested
+    test = prepared.splits["test"]
+    return with_teacher_vectors(model, test, build) if model.says_vectors else test, as_tested
+
+
+def with_teacher_vectors(model: TrainedModel, table: Table, build: Build) -> Table:
+    """The texts with the vectors of the teacher of the model's run as targets: what the run measured its models on."""
+    teacher = load_trained_model(model.folder, build, TEACHER_MODEL)
+    vectors = embed_rows(teacher.network, teacher.task, teacher.read_by_network(table), torch.arange(len(table)))
+    return table.with_column("targets", vectors)
 
 
 def read_stored_rows(model: TrainedModel, settings: Settings) -> Prepared | None:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kd_lightning.data.columns import Ragged, ragged_column
-from kd_lightning.data.table import PAIR_COLUMN, TEXT_COLUMN, WORDS_COLUMN, Table
+from kd_lightning.data.columns import ragged_column
+from kd_lightning.data.table import PAIR_COLUMN, TEXT_COLUMN, WORDS_COLUMN, Table, sort_by_length
 from kd_lightning.data.texts import text_column
 from kd_lightning.data.words import join_words
 from kd_lightning.deploy.trained_model import TrainedModel
@@ -119,12 +119,3 @@ class Predictor:
         }
         with torch.inference_mode():
             return self.model.task.scores(self.model.task.logits(self.network, there)).float().cpu()
-
-
-def sort_by_length(table: Table) -> Tensor:
-    """[N] rows, the longest first, so that a batch holds little padding and memory is short at the beginning or never."""
-    lengths = torch.zeros(len(table), dtype=torch.int64, device="cpu")
-    for column in table.columns.values():
-        if isinstance(column, Ragged):
-            lengths = torch.maximum(lengths, column.whole().lengths)
-    return torch.argsort(lengths, descending=True, stable=True)

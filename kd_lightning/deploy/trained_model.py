@@ -124,6 +124,11 @@ class TrainedModel:
         """It says a number."""
         return self.task.output_kind is OutputKind.QUANTITIES
 
+    @property
+    def says_vectors(self) -> bool:
+        """It says a vector."""
+        return self.task.output_kind is OutputKind.VECTORS
+
     def read_by_network(self, table: Table) -> Table:
         """The table with ids of its tokenizer in the place of texts or words."""
         is_raw = any(name in table for name in RAW_COLUMNS)

@@ -15,7 +15,7 @@ from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.dataset import Dataset
 from kd_lightning.experiment.lazy_networks import with_all_sizes
-from kd_lightning.experiment.preflight import check_processes, check_trainer, world_size
+from kd_lightning.experiment.preflight import check_processes, check_trained, check_trainer, world_size
 from kd_lightning.experiment.settings import (
     STUDENT,
     TEACHER,
@@ -28,8 +28,10 @@ from kd_lightning.experiment.settings import (
     seed_of,
 )
 from kd_lightning.experiment.student_start import StudentStart
+from kd_lightning.experiment.teacher_vectors import TeacherVectors
 from kd_lightning.losses.base import Loss, lasting, teacher_taps
 from kd_lightning.losses.weighting.base import Weighting
+from kd_lightning.models.weights import find_weights, load_brought_weights
 from kd_lightning.process.cpu_threads import on_cpu
 from kd_lightning.seeds import derive_seed
 from kd_lightning.tasks.base import CountsClasses, Task, read_by_role, why_whole
@@ -38,7 +40,7 @@ from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.stored.reader import StorageFormat
 from kd_lightning.training.distillation import DistillationModule
-from kd_lightning.training.fit import TrainerSettings
+from kd_lightning.training.fit import QUIET, TrainerSettings
 from kd_lightning.training.loss_setup import attach_losses
 from kd_lightning.training.precision import with_possible_precision
 from kd_lightning.training.profiling import NoProfiler
@@ -65,7 +67,10 @@ class Builder:
         self.settings = context.settings
         self.build = context.build
         self._task: Task = context.build(self.settings["task"])
-        self.dataset = Dataset(context, self._task)
+        vectors = TeacherVectors(
+            context, read_by_role(self._task, TEACHER), lambda: self.brought_teacher()[0], self.find_device
+        )
+        self.dataset = Dataset(context, self._task, vectors if self._task.output_kind is OutputKind.VECTORS else None)
         self.judged = ""
         self._chunked: dict[tuple[str, bool], bool] = {}
         self._grouped: Task | None = None
@@ -139,6 +144,20 @@ class Builder:
         """The untrained network of a role; its start depends on the role's seed alone."""
         torch.manual_seed(derive_seed(seed_of(self.settings, role), "init"))
         return with_all_sizes(self.build(self.settings[role]["model"]), read_by_role(self._task, role), role)
+
+    def brought_teacher(self) -> tuple[nn.Module, str]:
+        """A teacher that is not trained here, with its weights, and where they come from.
+
+        Raises:
+            KDError: The weights do not fit, or are none.
+        """
+        network, checkpoint = self.network(TEACHER), self.settings[TEACHER]["checkpoint"]
+        if not checkpoint:
+            check_trained(network)
+            return network, str(self.settings[TEACHER]["model"].get("path"))
+        path = find_weights(checkpoint, "teacher.checkpoint", TEACHER)
+        digest = self.dataset.tokenizer_digest(TEACHER)
+        return load_brought_weights(network, path, digest, "teacher.checkpoint"), str(path)
 
     def new_student(self, teacher: Callable[[], nn.Module]) -> nn.Module:
         """The student as its trainings find it: untrained, or with what ``student.init`` names.
@@ -292,6 +311,13 @@ class Builder:
             on_cpu=on_cpu(node.get("accelerator")) and world_size(node.get("devices")) == 1,
             judged=self.judged,
         )
+
+    def find_device(self) -> torch.device:
+        """Where networks run that one process has to itself."""
+        device: torch.device = self.trainer.trainer(
+            devices=1, strategy="auto", logger=False, **QUIET
+        ).strategy.root_device
+        return device
 
 
 def _for_stage(node: Mapping[str, Any], stage: str) -> Settings:

@@ -33,7 +33,12 @@ from kd_lightning.teachers.auto import Auto
 from kd_lightning.training.fit import QUIET
 from kd_lightning.types import OutputKind
 
-FITTING_LOSSES = {OutputKind.CLASSES: "kd", OutputKind.LABELS: "binary_kd", OutputKind.QUANTITIES: "regression_mse"}
+FITTING_LOSSES = {
+    OutputKind.CLASSES: "kd",
+    OutputKind.LABELS: "binary_kd",
+    OutputKind.QUANTITIES: "regression_mse",
+    OutputKind.VECTORS: "embedding_cosine",
+}
 """The loss to begin with, for each kind of outputs."""
 
 
@@ -103,9 +108,9 @@ def check_losses(builder: Builder) -> None:
                 "false"
             )
     warm = settings["temperature"] != 1 or settings["annealing"].get("temperature")
-    if kind is OutputKind.QUANTITIES and warm:
+    if kind in (OutputKind.QUANTITIES, OutputKind.VECTORS) and warm:
         builder.context.board.say(
-            "warning: temperature changes nothing: the task's outputs are quantities, not a distribution: leave it at 1"
+            f"warning: temperature changes nothing: the task's outputs are {kind.value}, not a distribution: leave it at 1"
         )
 
 
@@ -118,7 +123,10 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
         classwise = builder.classwise() if role == TEACHER else None
         parts = builder.network(role), builder.task_of(role), dataset.prepared
         classes = check_network(*parts, role, at_once, classwise, bool(settings["channels_last"]))
-        dataset.rows(role, 1, only_labeled=True)
+        if (
+            builder.task.output_kind is not OutputKind.VECTORS
+        ):  # which has no labels, and whose rows the teacher is asked for
+            dataset.rows(role, 1, only_labeled=True)
         with explain_build_errors(f"{role}.hard_loss"):
             builder.trained_task(role)
         if settings[role]["hard_loss"]:

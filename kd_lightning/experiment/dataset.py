@@ -23,13 +23,14 @@ from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.preflight import check_row_shape
 from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, seed_of
 from kd_lightning.experiment.stage import DATA
+from kd_lightning.experiment.teacher_vectors import TeacherVectors, drop_labels
 from kd_lightning.process.sizes import parse_size
 from kd_lightning.results.numbers import shorten_hash
 from kd_lightning.store import Entry, content_key
 from kd_lightning.tasks.base import ReadsTexts, Task
 from kd_lightning.types import OutputKind
 
-TARGET_RANGES = {OutputKind.LABELS: 2, OutputKind.QUANTITIES: None}
+TARGET_RANGES = {OutputKind.LABELS: 2, OutputKind.QUANTITIES: None, OutputKind.VECTORS: None}
 """How many values a target may have, where not one for each class; None = any number."""
 
 
@@ -39,13 +40,15 @@ class Dataset:
     Args:
         context: The experiment's.
         task: Makes batches of rows, and knows how many classes there are.
+        vectors: Of a teacher whose answers are the targets of rows without labels; None = the rows have targets of their own.
 
     Raises:
         ConfigError: ``data.memory_map_above`` is no size.
     """
 
-    def __init__(self, context: Context, task: Task) -> None:
+    def __init__(self, context: Context, task: Task, vectors: TeacherVectors | None = None) -> None:
         self.context = context
+        self._vectors = vectors
         self.task = task
         self.num_classes = task.num_classes
         self._map_above = parse_memory_map_above(context.settings["data"])
@@ -58,6 +61,16 @@ class Dataset:
         if not self._reads_texts:
             return self.raw
         return with_ids(self.raw, self._encoded)
+
+    @cached_property
+    def measured(self) -> Prepared:
+        """The same with targets to measure models on, where those are the teacher's answers."""
+        return self._vectors.add(self.prepared, self.fingerprint) if self._vectors else self.prepared
+
+    @property
+    def targets_key(self) -> str | None:
+        """Of the targets in the store; None = the rows have their own."""
+        return self._vectors.key(self.fingerprint) if self._vectors else None
 
     @property
     def raw(self) -> Prepared:
@@ -119,7 +132,7 @@ class Dataset:
         data, seed, labeled = settings["data"], seed_of(settings, role), settings[role]["num_labeled"]
         channels_last = bool(settings["channels_last"])
         return ExperimentData(
-            self.prepared,
+            self.measured,
             self.task.collate,
             batch_size=data["batch_size"],
             steps=steps,
@@ -147,7 +160,14 @@ class Dataset:
         source: Source = context.build(node)
         key = content_key({"source": node, "content": source.digest(), "code": context.code([], node)})
         entry = context.store.entry(DATA, key)
-        made_of = (DATA, str(entry.folder), data.get("imbalance"), self.num_classes, data["limit"])
+        made_of = (
+            DATA,
+            str(entry.folder),
+            data.get("imbalance"),
+            self.num_classes,
+            data["limit"],
+            self.task.output_kind,
+        )
         board.start(DATA)
         prepared, fingerprint, reused = context.once(made_of, lambda: self._read_entry(entry, source))
         prepared.check(TARGET_RANGES.get(self.task.output_kind, self.num_classes))
@@ -174,7 +194,7 @@ class Dataset:
         found = next((name for name in (TEXT_COLUMN, WORDS_COLUMN) if name in prepared.splits["train"]), "numbers")
         kinds = {TEXT_COLUMN: "texts", WORDS_COLUMN: "words with tags"}
         fixes = {
-            TEXT_COLUMN: "task=text_classification (or multi_label, regression) reads texts",
+            TEXT_COLUMN: "task=text_classification (or multi_label, regression, embedding) reads texts",
             WORDS_COLUMN: "task=token_classification (or pos_tagging) reads words with tags",
             "numbers": "data=table data.path=FILE.csv has texts, data=tagged_words data.path=FILE words with tags",
         }
@@ -182,7 +202,9 @@ class Dataset:
             raise ConfigError(
                 f"the rows are {kinds.get(found, found)}, and the task reads {kinds.get(reads, reads)}: {fixes[found]}"
             )
-        shape = {OutputKind.LABELS: (self.num_classes,), OutputKind.QUANTITIES: ()}.get(self.task.output_kind)
+        shape = {OutputKind.LABELS: (self.num_classes,), OutputKind.QUANTITIES: (), OutputKind.VECTORS: ()}.get(
+            self.task.output_kind
+        )
         targets = prepared.splits["train"].column("targets").row_shape
         if shape is not None and targets != shape:
             raise ConfigError(
@@ -239,7 +261,8 @@ class Dataset:
                 write_prepared(entry, source.prepare())
             prepared, fingerprint = read_prepared(entry, self._map_above)
         chosen = choose_rows(prepared, self.context.settings["data"], self.num_classes)
-        return chosen, fingerprint if chosen is prepared else chosen.fingerprint(), reused
+        fingerprint = fingerprint if chosen is prepared else chosen.fingerprint()
+        return drop_labels(chosen) if self.task.output_kind is OutputKind.VECTORS else chosen, fingerprint, reused
 
 
 def parse_memory_map_above(data: Mapping[str, object]) -> float | None:

@@ -24,6 +24,7 @@ from kd_lightning.experiment.settings import (
 )
 from kd_lightning.experiment.stage import Stage, Stages, TrainedStage
 from kd_lightning.experiment.training_work import TrainingWork
+from kd_lightning.experiment.untrained_student import UntrainedWork
 from kd_lightning.models.weights import find_weights, load_weights
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.training import loss_state as carrying
@@ -31,6 +32,7 @@ from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.fit import WEIGHTS
 from kd_lightning.training.loss_setup import prepare_module
 from kd_lightning.training.supervised import SupervisedModule
+from kd_lightning.types import OutputKind
 
 
 class Parts:
@@ -96,6 +98,20 @@ class Parts:
             raise ConfigError("student.init=teacher: the scheme gives the student alone no teacher to begin with")
         return self._supervised(name, title, label, STUDENT, steps, teacher)
 
+    def student_at_start(
+        self, teacher: Stage, name: str = "start", title: str = "student at start", label: str = "student at start"
+    ) -> Stage:
+        """The student before its first step: with its teacher's weights, where it begins with these, or at random."""
+        return Stage(
+            name=name,
+            title=title,
+            label=label,
+            role=STUDENT,
+            work=UntrainedWork(self.builder, partial(self._new_student, teacher)),
+            ingredients=lambda: stage_keys.started(self.builder),
+            after={"init": teacher} if self.settings[STUDENT]["init"] == TEACHER else {},
+        )
+
     def teacher_outputs(self, teacher: Stage, name: str = "teacher_outputs", title: str = "store teacher") -> Stage:
         """Where the stages that learn from the teacher read its outputs: live, or rows on disk that are written first."""
         work = OutputsWork(
@@ -145,6 +161,25 @@ class Parts:
         steps = self.settings[STUDENT]["steps"] - (start.steps_after if start else 0)
         return self._soft(name, title, label, teacher, outputs, start, steps, softness(self.settings))
 
+    def unlabeled_distillation(
+        self, teacher: Stage, outputs: Stage, name: str = "distill", title: str = "distill", label: str = "distilled"
+    ) -> TrainedStage:
+        """The student on what the teacher says alone, for its whole budget, reading no label.
+
+        Raises:
+            ConfigError: The settings ask for labels, or for a part of the budget without them.
+        """
+        mixed, steps = softness(self.settings), self.settings[STUDENT]["steps"]
+        if mixed.alpha != 1:
+            raise ConfigError(
+                "scheme=unlabeled reads no label, and alpha leaves a share to them: set alpha=1, annealing=none"
+            )
+        if self.settings[STUDENT]["pretrain_steps"]:
+            raise ConfigError(
+                "scheme=unlabeled reads no label at all, so there is no pre-training: student.pretrain_steps=0"
+            )
+        return self._soft(name, title, label, teacher, outputs, None, steps, mixed, reads_labels=False)
+
     def trained(self, stage: Stage) -> nn.Module:
         """The network of a finished stage, with its weights."""
         return load_weights(self.builder.network(stage.role), self.builder.context.place(stage).path(WEIGHTS))
@@ -168,6 +203,10 @@ class Parts:
     def _supervised(
         self, name: str, title: str, label: str, role: str, steps: int, init: Stage | None = None
     ) -> TrainedStage:
+        if self.builder.task.output_kind is OutputKind.VECTORS:
+            fix = "teacher.train=false, or teacher.checkpoint=FILE" if role == TEACHER else "scheme=unlabeled"
+            raise ConfigError(f"{title}: task={self.settings['task']['name']} has no labels to train it on: set {fix}")
+
         def module() -> SupervisedModule:
             network = self._new_student(init) if role == STUDENT else self.builder.network(role)
             return self.builder.supervised(role, network, steps)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.outputs_work import OutputsWork
-from kd_lightning.experiment.settings import Settings
+from kd_lightning.experiment.settings import TEACHER, Settings
 from kd_lightning.experiment.stage import Stage, TrainedStage
 from kd_lightning.store import Store
 from kd_lightning.training.callbacks.checkpoints import newest_resume_point, step_of
@@ -84,7 +84,7 @@ def _outlook(experiment: Experiment, stage: Stage) -> tuple[str, int]:
     if experiment.is_stored(stage):
         return "reused", 0
     if not isinstance(stage, TrainedStage):
-        return "brought, measured", 0
+        return "brought, measured" if stage.role == TEACHER else "measured", 0
     if force and entry.problem(digests=False) is None:
         return "run again (forced)", stage.steps
     resume, _ = newest_resume_point(entry.folder)

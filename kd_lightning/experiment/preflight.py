@@ -82,6 +82,18 @@ def check_network(
     return int(logits.shape[-1])
 
 
+def check_trained(network: nn.Module) -> None:
+    """A network that is to be taken as it is has all of its weights from a training.
+
+    Raises:
+        ConfigError: Not so.
+    """
+    tells: Callable[[], str | None] | None = getattr(network, "why_untrained", None)
+    why = tells() if tells else f"{type(network).__name__} starts at random"
+    if why:
+        raise ConfigError(f"teacher.train=false: {why}; or have it trained: teacher.train=true")
+
+
 def check_row_shape(prepared: Prepared, shape: Any) -> None:
     """The rows have the shape that the settings say, which networks and examples are made by.
 

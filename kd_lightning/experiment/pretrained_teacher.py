@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from kd_lightning.data.datamodule import RowsDataset
-from kd_lightning.errors import CheckpointCorruptError, ConfigError
+from kd_lightning.errors import CheckpointCorruptError
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.evaluation import validate_network
 from kd_lightning.experiment.pending import Steps
 from kd_lightning.experiment.settings import TEACHER, Settings
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.experiment.train_stage import note
-from kd_lightning.models.weights import find_weights, load_brought_weights
 from kd_lightning.store import Entry, publish_json
 from kd_lightning.tasks.base import Task
 from kd_lightning.training.callbacks.checkpoints import save_weights
@@ -59,13 +57,7 @@ class PretrainedWork:
         """Check the weights, measure them and publish them."""
         builder, dataset = self.builder, self.builder.dataset
         task, chunked = builder.task_of(TEACHER), builder.chunked(TEACHER)
-        network, origin = builder.network(TEACHER), str(builder.settings[TEACHER]["model"].get("path"))
-        if self.checkpoint:
-            path = find_weights(self.checkpoint, "teacher.checkpoint", TEACHER)
-            digest = dataset.tokenizer_digest(TEACHER)
-            network, origin = load_brought_weights(network, path, digest, "teacher.checkpoint"), str(path)
-        else:
-            check_trained(network)
+        network, origin = builder.brought_teacher()
         rows = dataset.rows(TEACHER, 1, only_labeled=False)
         channels_last = bool(builder.settings["channels_last"])
         first = RowsDataset(dataset.prepared.splits["val"], task.collate, channels_last).__getitems__([0])
@@ -74,18 +66,6 @@ class PretrainedWork:
         builder.context.board.start(stage.name)
         val = validate_network(network, task, rows, builder.trainer.trainer, entry.folder, chunked)
         adopt(stage, entry, network, val, origin, task.monitor)
-
-
-def check_trained(network: nn.Module) -> None:
-    """A network that is to be taken as it is has all of its weights from a training.
-
-    Raises:
-        ConfigError: Not so.
-    """
-    tells: Callable[[], str | None] | None = getattr(network, "why_untrained", None)
-    why = tells() if tells else f"{type(network).__name__} starts at random"
-    if why:
-        raise ConfigError(f"teacher.train=false: {why}; or have it trained: teacher.train=true")
 
 
 def check_answers(network: nn.Module, task: Task, batch: Batch, whose: str) -> None:

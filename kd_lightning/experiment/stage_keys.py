@@ -150,8 +150,10 @@ def _choosing_task(settings: Settings) -> Settings:
 def _computation(builder: Builder) -> Settings:
     """Rows, and how networks compute on them."""
     settings = builder.settings
+    targets = builder.dataset.targets_key
     return {
         "data": builder.dataset.fingerprint,
+        **({"targets": targets} if targets else {}),
         "matmul_precision": settings["matmul_precision"],
         "channels_last": bool(settings["channels_last"]),
         "trainer": {key: value for key, value in settings["trainer"].items() if key not in VOLATILE},
@@ -169,6 +171,19 @@ def brought(builder: Builder, role: str, weights: Path | None) -> Settings:
     }
     own = {"seed": seed_of(builder.settings, role)} if weights is None else {"weights": file_digest(weights)}
     return {**nodes, **own, "code": builder.context.code(SUPERVISED_CODE, nodes)}
+
+
+def started(builder: Builder) -> Settings:
+    """Of the student before its first step; the teacher's key comes from the stage, where it begins with that one's weights."""
+    own = builder.settings[STUDENT]
+    nodes: Settings = {"task": _choosing_task(builder.settings), "network": own["model"], **_start(own)}
+    return {
+        **nodes,
+        **_computation(builder),
+        "chunked": builder.chunked(STUDENT),
+        "seed": seed_of(builder.settings, STUDENT),
+        "code": builder.context.code((*SUPERVISED_CODE, *INIT_CODE), nodes),
+    }
 
 
 def stored_outputs(builder: Builder, role: str, job: WriteJob) -> Settings:

@@ -23,7 +23,7 @@ from kd_lightning.teachers.stored.gradient_cosine import measure_gradient_cosine
 from kd_lightning.teachers.stored.reader import CachedTeacher, StorageFormat
 from kd_lightning.teachers.stored.shards import Shards
 from kd_lightning.teachers.stored.writer import WriteJob, write_outputs
-from kd_lightning.training.fit import QUIET, StageBoard
+from kd_lightning.training.fit import StageBoard
 
 STAGE = "teacher_outputs"
 """Their folder in the store, whatever a scheme calls the stage."""
@@ -95,9 +95,8 @@ def teacher_cache(builder: Builder, role: str, source: TeacherSource, network: n
     outputs.connect(taps)
     assert isinstance(outputs, CachedTeacher)
     rows = builder.dataset.rows(STUDENT, 1, only_labeled=False).train_set
-    trainer = builder.trainer.trainer(devices=1, strategy="auto", logger=False, **QUIET)
     job = WriteJob(
-        network=network.to(trainer.strategy.root_device).eval(),
+        network=network.to(builder.find_device()).eval(),
         task=builder.task_of(role),
         format=outputs.format,
         taps=sorted(set(taps.values())),

@@ -74,6 +74,8 @@ class LoadedModel(Predictor):
             ConfigError: Arrays have another shape than those that the model was trained on.
             SequenceTooLongError: A row of words has more tokens than the model reads.
         """
+        if self.model.says_vectors:
+            raise ConfigError(f"{self.model.name} gives a vector to each row, and no class: use probabilities(rows)")
         if not self.model.reads_words:
             return self._choose(self.probabilities(rows))
         words = [self._read_words(row, number) for number, row in enumerate(as_rows(rows))]
@@ -81,7 +83,7 @@ class LoadedModel(Predictor):
         return [Prediction(" ".join(w.label for w in row), min(w.score for w in row), row) for row in tagged]
 
     def probabilities(self, rows: Any) -> Tensor:
-        """[N, C] float32 of the rows, on the CPU; of a model of numbers, the numbers [N, 1].
+        """[N, C] float32 of the rows, on the CPU; of a model of numbers, the numbers [N, 1]; of embeddings, the vectors.
 
         Args:
             rows: As for ``predict``.

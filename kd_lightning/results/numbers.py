@@ -12,6 +12,8 @@ from kd_lightning.process.sizes import format_bytes
 HASH_DIGITS = 8
 MISSING_TEXT = "–"  # noqa: RUF001 - an en dash, as tables are set
 NOT_FINITE = "not finite"
+SIGNED_METRICS = ("cosine", "spearman", "pearson")
+"""Parts of names of metrics in [-1, 1]: no shares, though they be in [0, 1]."""
 
 
 def as_finite(value: object) -> float | None:
@@ -71,8 +73,11 @@ def is_share(value: object, metric: str, mode: str) -> bool:
     Args:
         value: the metric's value.
         metric: its name; an accuracy is always a share.
-        mode: ``"max"`` when higher is better; such a metric in [0, 1] is taken for a share too (F1, BLEU, ...).
+        mode: ``"max"`` when higher is better; such a metric in [0, 1] is taken for a share too (F1, BLEU, ...), but for what
+            may be below 0 by its name.
     """
+    if any(word in metric for word in SIGNED_METRICS):
+        return False
     number = as_finite(value)
     return "accuracy" in metric or (mode == "max" and number is not None and 0 <= number <= 1)
 
@@ -83,6 +88,8 @@ def format_metric(value: object, metric: str, mode: str) -> str:
     Example:
         >>> format_metric(33.1, "perplexity", "min"), format_metric(0.9137, "accuracy", "max")
         ('33.10', '91.37%')
+        >>> format_metric(0.9137, "cosine", "max")
+        '0.9137'
     """
     return format_percent(value, 2) if is_share(value, metric, mode) else format_significant(value)
 

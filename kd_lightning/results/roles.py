@@ -77,6 +77,11 @@ def find_role(results: dict[str, Any], name: str) -> Role:
     )
 
 
+def name_baseline(results: dict[str, Any]) -> str:
+    """The model that distillation is compared with, in a sentence: ``the student alone``."""
+    return f"the {find_role(results, BASELINE_MODEL).label}"
+
+
 def shorten_label(text: str) -> str:
     """A label as it is shown: on one line, of a length that a legend has room for."""
     shown = escape_unprintable(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kd_lightning.tasks.label_predictions import LabelPredictions
 from kd_lightning.tasks.predicted_quantities import PredictedQuantities
+from kd_lightning.tasks.predicted_vectors import PredictedVectors
 from kd_lightning.tasks.predictions import PredictionRecord, Predictions
 from kd_lightning.types import OutputKind
 
@@ -11,4 +12,5 @@ PREDICTION_RECORDS: dict[OutputKind, type[PredictionRecord]] = {
     OutputKind.CLASSES: Predictions,
     OutputKind.LABELS: LabelPredictions,
     OutputKind.QUANTITIES: PredictedQuantities,
+    OutputKind.VECTORS: PredictedVectors,
 }

@@ -97,8 +97,12 @@ class Spearman(Metric):
         self.targets.append(targets)
 
     def compute(self) -> Tensor:
-        predicted, targets = (rank_values(dim_zero_cat(each).cpu()) for each in (self.predicted, self.targets))
-        return torch.corrcoef(torch.stack([predicted, targets]))[0, 1].nan_to_num(0.0)
+        return correlate_ranks(*(dim_zero_cat(each).cpu() for each in (self.predicted, self.targets)))
+
+
+def correlate_ranks(first: Tensor, second: Tensor) -> Tensor:
+    """Spearman's rank correlation of two tensors [N]: a float64 scalar, 0 where the numbers of one do not differ."""
+    return torch.corrcoef(torch.stack([rank_values(first), rank_values(second)]))[0, 1].nan_to_num(0.0)
 
 
 def rank_values(values: Tensor) -> Tensor:

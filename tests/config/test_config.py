@@ -81,13 +81,13 @@ REFUSED = [
     "kd_lightning.cli.main.main",
     "kd_lightning.config.allowlist.register_package",
     # Functions and foreign classes under allowed names.
-    "kd_lightning.data.sources.text.read_document",
+    "kd_lightning.data.sources.documents.read_document",
     "kd_lightning.data.datamodule.Dataset",
     "torch.nn.functional.relu",
     "torch.optim.lr_scheduler.partial",
     "pytorch_lightning.callbacks.model_checkpoint.warn",
     # Through the attributes of an allowed module.
-    "kd_lightning.data.sources.text.random.Random",
+    "kd_lightning.data.sources.documents.random.Random",
     "kd_lightning.data.sources.arrays.np.load",
     "torch.nn.modules.module.Tensor",
     "torch.optim.adamw.torch.load",

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kd_lightning.data.source import SPLITS
-from kd_lightning.data.sources.text import END_OF_TEXT, TextFiles, cut_windows, read_document, train_bpe
+from kd_lightning.data.sources.documents import read_document
+from kd_lightning.data.sources.text import END_OF_TEXT, TextFiles, cut_windows, train_bpe
 from kd_lightning.errors import ConfigError, EmptyDatasetError, KDError, MissingExtraError, VocabMismatchError
 
 END = 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kd_lightning.errors import CheckpointCorruptError, ConfigError
-from kd_lightning.experiment.pretrained_teacher import check_trained
+from kd_lightning.experiment.preflight import check_trained
 from kd_lightning.models.huggingface.classifier import HubClassifier, HubEncoder
 from kd_lightning.models.huggingface.digest import folder_digest
 from tests.support.hub import make_hub_folder

@@ -1,7 +1,7 @@
 """Rows of a CSV or TSV file: a header, then a line or, with line breaks inside quotes, several lines for each row.
 
-Every value is text: ``NA``, ``null`` and ``None`` too. Blank lines are skipped. A ``.csv`` whose header has no comma, but a
-semicolon or a tab, is read with that.
+Every value is text: ``NA``, ``null`` and ``None`` too. Blank lines are skipped, and sentences that begin with # before the header.
+A ``.csv`` whose header has no comma, but a semicolon or a tab, is read with that.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kd_lightning.errors import ConfigError, DataFormatError
 from kd_lightning.safety.terminal import escape_unprintable
 
 TAB = "\t"
+DELIMITERS = (",", ";", TAB)
 LONGEST_NAME = 100
 """Characters; a longer name in a header is a text, so there is no header."""
 LONGEST_FIELD = 2**31 - 1
@@ -39,11 +40,10 @@ def read_csv_rows(
     """
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise ConfigError(f"data.delimiter={delimiter!r}: one character is expected, as in data.delimiter=';'")
-    lines = read_lines(path)
-    first = next(lines, "")
-    mark = delimiter or next((each for each in (",", ";", TAB) if each in first), ",")
+    comments, first, lines = skip_comments(read_lines(path), delimiter)
+    mark = delimiter or next((each for each in DELIMITERS if each in first), ",")
     names: list[str] = []
-    for number, values in split_records(itertools.chain([first], lines), path, mark):
+    for number, values in split_records(itertools.chain([first], lines), path, mark, comments):
         if not names:
             names = [value.strip() for value in values]
             check_header(names, format_place(path, number))
@@ -66,8 +66,23 @@ def read_tsv_rows(
     return read_csv_rows(path, delimiter or TAB, on_misfit)
 
 
-def split_records(lines: Iterable[str], path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The values of each record that is not blank, and the number of its first line.
+def skip_comments(lines: Iterator[str], delimiter: str | None) -> tuple[int, str, Iterator[str]]:
+    """Pass over sentences that begin with # and stand before the header, as lists of scored words have them.
+
+    A line with a delimiter, or before one without, may be a header.
+
+    Returns:
+        How many lines were passed over, the header, the lines after it.
+    """
+    marks, passed = (delimiter,) if delimiter else DELIMITERS, 0
+    first, second = next(lines, ""), next(lines, "")
+    while first.startswith("#") and not any(mark in first for mark in marks) and any(mark in second for mark in marks):
+        passed, first, second = passed + 1, second, next(lines, "")
+    return passed, first, itertools.chain([second], lines) if second else lines
+
+
+def split_records(lines: Iterable[str], path: Path, delimiter: str, before: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """The values of each record that is not blank, and the number of its first line; ``before`` = lines passed over.
 
     Raises:
         DataFormatError: A quote stays open, or is closed before the value ends.
@@ -83,7 +98,7 @@ def split_records(lines: Iterable[str], path: Path, delimiter: str) -> Iterator[
     reader = csv.reader(remember(), delimiter=delimiter, strict=True)
     while True:
         record.clear()
-        number = reader.line_num + 1
+        number = before + reader.line_num + 1
         try:
             values = next(reader)
         except StopIteration:

@@ -10,8 +10,8 @@ from kd_lightning.data.rows.values import order_labels, parse_label_value
 from kd_lightning.errors import ConfigError, LabelError
 from kd_lightning.safety.terminal import escape_unprintable
 
-MULTI_LABEL, REGRESSION = "multi_label", "regression"
-"""Names of tasks whose rows have another kind of label than one class."""
+MULTI_LABEL, REGRESSION, EMBEDDING = "multi_label", "regression", "embedding"
+"""Names of tasks whose rows have another kind of label than one class; of the last, none."""
 LABEL_SEPARATOR = ";"
 LARGEST_QUANTITY = 1e30
 """Of targets, on both sides of 0: the square of a difference has to be a float64, and itself a float32."""

@@ -16,7 +16,7 @@ from kd_lightning.data.rows.hub_dataset import (
     parse_address,
     read_class_order,
 )
-from kd_lightning.data.rows.label_readers import REGRESSION
+from kd_lightning.data.rows.label_readers import EMBEDDING, REGRESSION
 from kd_lightning.data.sources.text_table import TextTable, check_data_path
 from kd_lightning.errors import ConfigError
 
@@ -47,7 +47,7 @@ class HubTexts(TextTable):
         self,
         path: str,
         text: str,
-        label: str | Sequence[str],
+        label: str | Sequence[str] | None = None,
         subset: str | None = None,
         revision: str | None = None,
         train_split: str = OWN_SPLIT,
@@ -73,6 +73,8 @@ class HubTexts(TextTable):
         train = locate_training_rows(*(settings[name] for name in ("path", "subset", "revision", "train_split")))
         described = {**settings, "path": str(train), "delimiter": None}
         label = settings["label"]
+        if settings["task"] == EMBEDDING:
+            return TextTable.read_open_settings(described)
         if label is None:
             label = TextTable.read_open_settings(described)["label"]
         named: dict[str, Any] = {"label": label}

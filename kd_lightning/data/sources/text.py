@@ -7,33 +7,30 @@ every token of the file is a target exactly once, and the last window of a file 
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from kd_lightning.data.source import SPLITS, Prepared
+from kd_lightning.data.sources.documents import DocumentFiles, read_document
 from kd_lightning.data.table import Table
-from kd_lightning.errors import ConfigError, EmptyDatasetError, KDError, MissingExtraError, VocabMismatchError
-from kd_lightning.seeds import derive_seed
+from kd_lightning.errors import ConfigError, MissingExtraError, VocabMismatchError
 
 END_OF_TEXT = "<|endoftext|>"
 
 
-class TextFiles:
+class TextFiles(DocumentFiles):
     """Plain UTF-8 text files under a folder.
 
     Args:
-        root: The folder.
+        root: As in ``DocumentFiles``, and so the others.
         vocab_size: Tokens of the BPE, the end-of-text token and the 256 bytes included.
         context: Inputs of a window, T.
-        val: Share of the files, in (0, 1), for validation.
-        test: Share for the test.
-        split_seed: Another seed, another split.
-        pattern: Which files, as a glob below ``root``.
+        val: Likewise.
+        test: Likewise.
+        split_seed: Likewise.
+        pattern: Likewise.
 
     Raises:
         ConfigError: A size or share is not possible.
@@ -55,37 +52,9 @@ class TextFiles:
             )
         if context < 1:
             raise ConfigError(f"data.context is {context}: a window needs at least 1 token")
-        if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
-            raise ConfigError(f"data.source.val={val}, test={test}: shares in (0, 1) that leave something to train on")
-        self.root = Path(root)
+        super().__init__(root, val, test, split_seed, pattern)
         self.vocab_size = vocab_size
         self.context = context
-        self.val = val
-        self.test = test
-        self.split_seed = split_seed
-        self.pattern = pattern
-
-    def files(self) -> list[Path]:
-        """The text files, sorted.
-
-        Raises:
-            EmptyDatasetError: There are none.
-        """
-        if not self.root.is_dir():
-            raise EmptyDatasetError(f"data.root={self.root} is not a folder: name one that holds text files")
-        found = sorted(path for path in self.root.glob(self.pattern) if path.is_file())
-        if not found:
-            raise EmptyDatasetError(
-                f"no file matches {self.pattern} below {self.root}: give text files or another pattern"
-            )
-        return found
-
-    def digest(self) -> str:
-        digest = hashlib.sha256()
-        for path in self.files():
-            digest.update(f"{path.relative_to(self.root).as_posix()}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        return digest.hexdigest()
 
     def prepare(self) -> Prepared:
         by_split = self.split(self.files())
@@ -97,39 +66,6 @@ class TextFiles:
         facts = {f"{split} files": len(by_split[split]) for split in SPLITS}
         facts |= {f"{split} tokens": sum(map(len, tokens[split])) for split in SPLITS}
         return Prepared(splits, tokenizer.to_str(), facts)
-
-    def split(self, files: Sequence[Path]) -> dict[str, list[Path]]:
-        """Each file in one split; at least one file in each.
-
-        Raises:
-            EmptyDatasetError: Fewer than three files.
-        """
-        if len(files) < len(SPLITS):
-            raise EmptyDatasetError(
-                f"{len(files)} files below {self.root}: the split is by file and needs at least {len(SPLITS)}"
-            )
-        shuffled = list(files)
-        random.Random(derive_seed(self.split_seed, "split")).shuffle(shuffled)
-        # Rounded shares may take every file: one is kept for each split that is still to be served.
-        val = min(max(1, round(self.val * len(files))), len(files) - 2)
-        test = min(max(1, round(self.test * len(files))), len(files) - 1 - val)
-        parts = shuffled[:val], shuffled[val : val + test], shuffled[val + test :]
-        return dict(zip(("val", "test", "train"), map(sorted, parts), strict=True))
-
-
-def read_document(path: Path) -> str:
-    """A file's text, a byte-order mark accepted.
-
-    Raises:
-        KDError: It is not UTF-8, or holds nothing but white space.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise KDError(f"{path} is not UTF-8 at byte {error.start}: convert it") from error
-    if not text.strip():
-        raise EmptyDatasetError(f"{path} holds no text: remove it")
-    return text
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int):  # type: ignore[no-untyped-def]  # tokenizers is an extra

@@ -22,10 +22,11 @@ from kd_lightning.data.labels import LABELED
 from kd_lightning.data.leakage import SHARED_ROWS
 from kd_lightning.data.row_splits import SPLIT_DRAWS, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT, draw_groups, draw_latest
 from kd_lightning.data.rows.content import date_rows, digest_rows
-from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, REGRESSION, make_label_reader
+from kd_lightning.data.rows.label_readers import EMBEDDING, LABEL_SEPARATOR, REGRESSION, make_label_reader
 from kd_lightning.data.rows.values import check_distinct_columns, hash_text
 from kd_lightning.data.source import LABELS, NOTES, SPLITS, PreparedPieces
 from kd_lightning.data.table import GROUP, Table
+from kd_lightning.data.table_columns import choose_text_column
 from kd_lightning.data.table_profile import TableProfile, profile_table
 from kd_lightning.data.text_augmentation import read_text_augmentation
 from kd_lightning.data.text_rows import UNLABELED, ColumnNames, TextRows, as_tensor
@@ -49,7 +50,7 @@ class TextTable:
             ``split_column`` and ``time``.
         text: Column of the texts.
         label: Column of the labels: words or whole numbers, or numbers; where a row has several labels, also a column for each
-            that says 0 or 1.
+            that says 0 or 1; None for tasks without labels.
         text_pair: Column of second texts, for tasks on pairs; None = there is none.
         labels: Names in the order of class numbers; None = those of the training rows, sorted.
         val_path: File of the validation rows; None = from ``path``.
@@ -81,7 +82,7 @@ class TextTable:
         self,
         path: str,
         text: str,
-        label: str | Sequence[str],
+        label: str | Sequence[str] | None = None,
         text_pair: str | None = None,
         labels: Sequence[object] | None = None,
         val_path: str | None = None,
@@ -111,7 +112,12 @@ class TextTable:
             raise ConfigError(
                 "data.time, data.val_path and data.test_path leave no rows to split by time: set one to null"
             )
-        reader = make_label_reader(task, label, label_separator)
+        if task == EMBEDDING and text_pair is not None:
+            raise ConfigError(
+                "data.text_pair: an embedding is one text's, and kd eval compares those of pairs: set it to null"
+            )
+        reader = None if task == EMBEDDING else make_label_reader(task, label or (), label_separator)
+        self.unread = [] if reader or label is None else ["data.label is not read: the task has no labels"]
         self.columns = ColumnNames(text, reader, text_pair, split_column, group, time)
         check_distinct_columns(dict(ColumnNames(text, reader, text_pair).by_setting()))
         self.kind = make_target_kind(task, reader, None if labels is None else check_labels(labels))
@@ -140,6 +146,9 @@ class TextTable:
             KDError: As ``profile_table``.
         """
         label = settings["label"]
+        if settings["task"] == EMBEDDING:
+            path = check_data_path(settings["path"])
+            return {} if settings["text"] else {"text": choose_text_column(path, settings["delimiter"])}
         named = settings["labels"] is not None and settings["text"] is not None and label is not None
         if named and settings["task"] != REGRESSION:
             return {"num_classes": len(settings["labels"])}
@@ -239,7 +248,7 @@ class TextTable:
 
     def list_facts(self, splits: Tensor, targets: RowTargets, shared: int) -> dict[str, Any]:
         """What the reader is told: labels, what is in each split, rows that stood in two splits, columns."""
-        notes = []
+        notes = list(self.unread)
         if shared:
             notes.append(f"{shared} rows have a text that stands in two splits (data.duplicates={self.duplicates})")
         return {

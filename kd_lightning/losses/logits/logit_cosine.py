@@ -1,4 +1,4 @@
-"""Direction of the logits. Formula at ``cosine_distance``."""
+"""Direction of the logits, or of embeddings. Formula at ``cosine_distance``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LogitCosine(LogitLoss):
     states.
     """
 
-    compares: ClassVar[frozenset[OutputKind]] = frozenset({OutputKind.CLASSES, OutputKind.LABELS})
+    compares: ClassVar[frozenset[OutputKind]] = frozenset({OutputKind.CLASSES, OutputKind.LABELS, OutputKind.VECTORS})
     raw_logits = True
 
     def __init__(self, weight: float = 1.0, standardize: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Squared difference of outputs: of logits, or of the quantities that a network for regression predicts."""
+"""Squared difference of outputs: of logits, of the quantities that a network for regression predicts, or of embeddings."""
 
 from __future__ import annotations
 

@@ -184,21 +184,21 @@ class HubEncoder(nn.Module):
         self.pool = POOLINGS[pooling]()
         config = read_config(path, revision)
         self._config = export_config(config)
-        self.encoder, _ = load_model("AutoModel", config, path, revision, pretrained)
+        self.encoder, self.missing = load_model("AutoModel", config, path, revision, pretrained)
         if layers is not None:
             keep_layers(self.encoder, list(layers))
         if getattr(self.encoder, "pooler", None) is not None:  # nobody reads it: weights that nothing trains
             self.encoder.pooler = None  # type: ignore[assignment]
         if lora is not None:
             add_low_rank(self.encoder, lora, ())
-        self.head = nn.Linear(config.hidden_size, num_classes)
+        self.head: nn.Module = nn.Linear(config.hidden_size, num_classes)
 
     def describe_architecture(self) -> Architecture:
         """See ``DescribesArchitecture``."""
         return Architecture(self._config, WITHOUT_FOLDER)
 
-    def why_untrained(self) -> str:
-        """Why it cannot be a teacher as it is."""
+    def why_untrained(self) -> str | None:
+        """Why it cannot be a teacher as it is; None = it can."""
         return f"the head on {self.path} is new and starts at random"
 
     def body(self, ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kd_lightning.results.numbers import MISSING_TEXT, as_finite, format_difference, format_metric, format_percent
-from kd_lightning.results.roles import BASELINE_MODEL, TEACHER_MODEL, read_model_record
+from kd_lightning.results.roles import BASELINE_MODEL, TEACHER_MODEL, name_baseline, read_model_record
 
 NO_GAP = "no gap"
 BETTER_TEACHER = "give the teacher more steps (teacher.steps) or a larger network (teacher=NAME)"
@@ -64,10 +64,10 @@ def describe_weak_teacher(results: dict[str, Any]) -> str | None:
     teacher, alone = (read_model_record(results, name)["test"] for name in (TEACHER_MODEL, BASELINE_MODEL))
     pair = f"{format_metric(teacher, metric, mode)} against {format_metric(alone, metric, mode)} test {metric}"
     if gap <= 0:
-        return f"The teacher is no better than the student alone: {pair}; {BETTER_TEACHER}."
+        return f"The teacher is no better than {name_baseline(results)}: {pair}; {BETTER_TEACHER}."
     interval = results["gap_interval"]
     low, high = (format_difference(interval[end], teacher, metric, mode) for end in ("low", "high"))
     return (
-        f"The teacher is not shown to be better than the student alone: {pair}, {interval['level']:.0%} interval of the "
+        f"The teacher is not shown to be better than {name_baseline(results)}: {pair}, {interval['level']:.0%} interval of the "
         f"difference {low} to {high}; {BETTER_TEACHER}."
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from kd_lightning.results.numbers import format_difference, format_metric, format_percent
 from kd_lightning.results.report.gap import describe_weak_teacher, measure_share_closed
-from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, count_total_steps
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, count_total_steps, name_baseline
 
 BOOTSTRAP_RESAMPLES = 2000
 CONFIDENCE_LEVEL = 0.95
@@ -112,40 +112,38 @@ def write_verdict(results: dict[str, Any]) -> str:
 
 
 def compare_students(results: dict[str, Any]) -> str:
-    """The distilled student against the student alone."""
+    """The distilled student against the student alone, or whatever stands in its place."""
     models, metric, mode = results["models"], results["metric"], results["mode"]
     baseline, student = models[BASELINE_MODEL]["test"], models[DISTILLED_MODEL]["test"]
     pair = f"{format_metric(student, metric, mode)} against {format_metric(baseline, metric, mode)} test {metric}"
-    steps = describe_budgets(results)
+    steps, alone = describe_budgets(results), name_baseline(results)
     interval = results["interval"]
     if not math.isfinite(student - baseline):
-        return f"No statement: distilled {pair} for the student alone, {steps}; a value that is not finite compares to nothing."
+        return f"No statement: distilled {pair} for {alone}, {steps}; a value that is not finite compares to nothing."
     if interval is None:
-        said = f"Distilled {pair} for the student alone, {steps}: one test group, so no statement about noise."
+        said = f"Distilled {pair} for {alone}, {steps}: one test group, so no statement about noise."
         return f"{said} {ONE_SEED_SENTENCE}"
     low, high = (format_difference(interval[end], student, metric, mode) for end in ("low", "high"))
     bounds = f"{CONFIDENCE_LEVEL:.0%} interval of the gain {low} to {high}"
     if interval["low"] <= 0 <= interval["high"]:
         return (
-            f"No difference shown: distilled {pair} for the student alone, {steps}; {bounds}, which holds 0, so the effect "
-            f"is within the noise of the test set. {ONE_SEED_SENTENCE}"
+            f"No difference shown: distilled {pair} for {alone}, {steps}; {bounds}, which holds 0, so the effect is "
+            f"within the noise of the test set. {ONE_SEED_SENTENCE}"
         )
     better = interval["low"] > 0
     kind = "Better" if better else "Worse"
     gained = format_difference(results["gain_over_baseline"], student, metric, mode)
-    sentence = f"{kind} than the student alone on this test set: distilled {pair}, {steps}; gain {gained}, {bounds}."
+    sentence = f"{kind} than {alone} on this test set: distilled {pair}, {steps}; gain {gained}, {bounds}."
     closed = measure_share_closed(results, student) if better else None
-    way = (
-        f" It closes {format_percent(closed, 0)} of the gap between the student alone and the teacher."
-        if closed
-        else ""
-    )
+    way = f" It closes {format_percent(closed, 0)} of the gap between {alone} and the teacher." if closed else ""
     return f"{sentence}{way} {ONE_SEED_SENTENCE}"
 
 
 def describe_budgets(results: dict[str, Any]) -> str:
-    """The students' optimizer steps: equal by design, unless something stopped a stage early."""
+    """The students' optimizer steps: equal by design, unless something stopped a stage early, or the baseline takes none."""
     alone, distilled = (count_total_steps(results, name) for name in (BASELINE_MODEL, DISTILLED_MODEL))
+    if not alone:
+        return f"{distilled} steps"
     return f"{alone} steps each" if alone == distilled else f"NOT in equal steps: {distilled} against {alone}"
 
 

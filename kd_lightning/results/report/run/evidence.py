@@ -23,6 +23,7 @@ from kd_lightning.results.roles import (
     TEACHER_MODEL,
     count_steps_before,
     list_models,
+    name_baseline,
     read_model_record,
 )
 
@@ -68,7 +69,7 @@ def describe_metric(results: dict[str, Any]) -> str:
     direction = "lower" if results["mode"] == "min" else "higher"
     return (
         f"Test {results['metric']}, {direction} is better. The column 'gap closed' is how far a model has gone from the "
-        "student alone (0%) to the teacher (100%)."
+        f"{name_baseline(results).removeprefix('the ')} (0%) to the teacher (100%)."
     )
 
 
@@ -78,13 +79,13 @@ def describe_run_gain(results: dict[str, Any]) -> str:
     if number is None:
         return "Not known: a student's test result is missing or not finite."
     side = "better" if number >= 0 else "WORSE"
-    size = f"{format_amount(abs(number), results)} {name_unit(results)} {side} than the student alone."
+    size = f"{format_amount(abs(number), results)} {name_unit(results)} {side} than {name_baseline(results)}."
     weak, closed = (
         describe_weak_teacher(results),
         measure_share_closed(results, read_model_record(results, DISTILLED_MODEL).get("test")),
     )
     if closed is not None and closed > 0:
-        return f"{size} Of the gap between the student alone and the teacher, {format_percent(closed, 0)} is closed."
+        return f"{size} Of the gap between {name_baseline(results)} and the teacher, {format_percent(closed, 0)} is closed."
     return f"{size} {weak}" if weak else size
 
 

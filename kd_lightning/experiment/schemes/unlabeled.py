@@ -1,0 +1,19 @@
+"""Distillation without labels: a teacher that is brought, and a student that learns from what it says alone.
+
+There is no student alone, which would need labels; the honest baseline is the student before its first step, with the weights
+that it starts from.
+"""
+
+from __future__ import annotations
+
+from kd_lightning.experiment.parts import Parts
+from kd_lightning.experiment.stage import Comparison, Stages
+
+
+def unlabeled(parts: Parts) -> Stages:
+    """Teacher, the student as it starts, the student distilled from there."""
+    teacher = yield parts.teacher()
+    start = yield parts.student_at_start(teacher)
+    outputs = yield parts.teacher_outputs(teacher)
+    student = yield parts.unlabeled_distillation(teacher, outputs)
+    return Comparison(teacher=teacher, baseline=start, distilled=student)
