@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kd_lightning.config.shorthands import expand_files
 from kd_lightning.data.rows import hub_dataset
 from kd_lightning.data.rows.hub_dataset import parse_address
 from kd_lightning.data.rows.read import read_rows
@@ -243,3 +244,10 @@ def test_without_the_library_its_install_line_is_said(folder: Path, monkeypatch:
 def test_what_is_no_address_is_a_path() -> None:
     assert parse_address("films.csv") is None
     assert parse_address("hf:") is None
+
+
+def test_embeddings_need_no_label(folder: Path) -> None:
+    words = ("task=embedding", f"data=hf:{folder}", "data.num_classes=8", "teacher=text_transformer", "student=bilstm")
+    data = settings_of(*expand_files(words))["data"]
+    assert (data["text"], data["label"], data["task"]) == ("body", None, "embedding")
+    assert set(prepare(source(folder, label=None, task="embedding")).splits) == set(SPLITS)
