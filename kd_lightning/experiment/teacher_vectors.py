@@ -22,12 +22,12 @@ from kd_lightning.models.weights import find_weights
 from kd_lightning.store import content_key, file_digest
 from kd_lightning.tasks.base import Task
 
-VECTORS = "teacher_vectors"
+TEACHER_VECTORS = "teacher_vectors"
 """What they are called in the store."""
-MEASURED = ("val", "test")
-ROWS_OF_A_PIECE, ROWS_AT_ONCE = 2**14, 64
+MEASURED_SPLITS = ("val", "test")
+VECTORS_OF_A_PIECE, EMBEDDED_AT_ONCE = 2**14, 64
 """Fixed: how rows are put together changes their vectors' last digits, and no setting may."""
-CODE = ("kd_lightning.experiment.teacher_vectors", "kd_lightning.data.datamodule")
+VECTORS_CODE = ("kd_lightning.experiment.teacher_vectors", "kd_lightning.data.datamodule")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TeacherVectors:
                 "rows": rows,
                 "weights": weights,
                 "matmul_precision": settings["matmul_precision"],
-                "code": self.context.code(CODE, {**nodes, "task": settings["task"]}),
+                "code": self.context.code(VECTORS_CODE, {**nodes, "task": settings["task"]}),
             }
         )
 
@@ -75,28 +75,28 @@ class TeacherVectors:
         Raises:
             KDError: The teacher cannot be taken as it is.
         """
-        entry = self.context.store.entry(VECTORS, self.key(rows))
+        entry = self.context.store.entry(TEACHER_VECTORS, self.key(rows))
 
         def made() -> Prepared:
             with entry.lock(waiting=lambda: self.context.board.say("data: another process asks the teacher, waiting")):
                 if entry.problem() is not None:
                     network = self.network().to(self.device()).eval()
-                    count = sum(len(prepared.splits[split]) for split in MEASURED)
+                    count = sum(len(prepared.splits[split]) for split in MEASURED_SPLITS)
                     self.context.board.say(f"data: the teacher embeds {count} validation and test rows, once")
                     entry.clear()
                     write_prepared(entry, PreparedPieces(self._make_pieces(network, prepared)))
                 return read_prepared(entry)[0]
 
-        vectors: Prepared = self.context.once((VECTORS, str(entry.folder)), made)
+        vectors: Prepared = self.context.once((TEACHER_VECTORS, str(entry.folder)), made)
         splits = dict(prepared.splits)
-        for split in MEASURED:
+        for split in MEASURED_SPLITS:
             splits[split] = splits[split].with_column("targets", vectors.splits[split].column("targets"))
         return replace(prepared, splits=splits)
 
     def _make_pieces(self, network: nn.Module, prepared: Prepared) -> Iterator[tuple[str, Table]]:
-        for split in MEASURED:
+        for split in MEASURED_SPLITS:
             table = prepared.splits[split]
-            for rows in torch.arange(len(table)).split(ROWS_OF_A_PIECE):
+            for rows in torch.arange(len(table)).split(VECTORS_OF_A_PIECE):
                 yield split, Table({"targets": embed_rows(network, self.task, table, rows)})
 
 
@@ -113,7 +113,7 @@ def embed_rows(network: nn.Module, task: Task, table: Table, rows: Tensor) -> Te
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     order = sort_by_length(table.select(rows))
     found: list[Tensor] = []
-    for some in order.split(ROWS_AT_ONCE):
+    for some in order.split(EMBEDDED_AT_ONCE):
         batch = {name: tensor.to(device) for name, tensor in task.collate(table, rows[some]).items()}
         found.append(task.logits(network, batch).float().cpu())
     vectors = torch.cat(found)

@@ -1,7 +1,7 @@
 """Rows of a CSV or TSV file: a header, then a line or, with line breaks inside quotes, several lines for each row.
 
-Every value is text: ``NA``, ``null`` and ``None`` too. Blank lines are skipped, and sentences that begin with # before the header.
-A ``.csv`` whose header has no comma, but a semicolon or a tab, is read with that.
+Every value is text: ``NA``, ``null`` and ``None`` too. Blank lines are skipped, and sentences behind a # before the header. A
+``.csv`` whose header has no comma, but a semicolon or a tab, is read with that.
 """
 
 from __future__ import annotations
