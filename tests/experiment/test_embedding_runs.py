@@ -270,7 +270,8 @@ def test_wherever_the_teachers_vectors_come_from_the_student_learns(root: Path, 
 
 def test_another_teacher_is_in_every_key(root: Path, tmp_path: Path) -> None:
     make_hub_folder(root / "other", head=False, seed=1)
-    first, second = experiment(tmp_path, *STATIC), experiment(tmp_path, *STATIC, "teacher=hf:other")
+    words = (*STATIC, "teacher_outputs=live")
+    first, second = experiment(tmp_path, *words), experiment(tmp_path, *words, "teacher=hf:other")
     for name in ("teacher", "start", "distill"):
         assert first.stage(name).key != second.stage(name).key
 

@@ -34,6 +34,7 @@ from kd_lightning.errors import ConfigError, EmptyDatasetError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
 
 ROWS_OF_A_PIECE = 2**14
+RANDOM = "random"
 
 
 @lru_cache(maxsize=32)
@@ -55,7 +56,7 @@ class TextTable:
         val_path: File of the validation rows; None = from ``path``.
         test_path: File of the test rows; None = from ``path``.
         split: How rows are drawn for splits without a file: ``stratified`` = from each class alike (a class with fewer rows
-            than splits is left to train), or by the rarest of several labels, or by size; ``random``. Not read with ``group``
+            than splits is left to train), or by the rarest of several labels, or by size; ``random``, and so always without labels. Not read with ``group``
             or ``time``.
         split_column: Column that says train, val (or validation, dev) or test; a split that no row names is drawn from those
             that say train.
@@ -121,7 +122,7 @@ class TextTable:
         check_distinct_columns(dict(ColumnNames(text, reader, text_pair).by_setting()))
         self.kind = make_target_kind(task, reader, None if labels is None else check_labels(labels))
         self.files = {TRAIN_SPLIT: path, VAL_SPLIT: val_path, TEST_SPLIT: test_path, UNLABELED: unlabeled}
-        self.split = split
+        self.split = RANDOM if reader is None else split  # without labels there are no classes to draw from alike
         self.shares = {VAL_SPLIT: val, TEST_SPLIT: test}
         self.split_seed = split_seed
         self.duplicates = duplicates
