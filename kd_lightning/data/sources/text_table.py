@@ -56,8 +56,8 @@ class TextTable:
         val_path: File of the validation rows; None = from ``path``.
         test_path: File of the test rows; None = from ``path``.
         split: How rows are drawn for splits without a file: ``stratified`` = from each class alike (a class with fewer rows
-            than splits is left to train), or by the rarest of several labels, or by size; ``random``, and so always without labels. Not read with ``group``
-            or ``time``.
+            than splits is left to train), or by the rarest of several labels, or by size; ``random``, and so always without
+            labels. Not read with ``group`` or ``time``.
         split_column: Column that says train, val (or validation, dev) or test; a split that no row names is drawn from those
             that say train.
         group: Column whose rows of one value stay in one split, and are compared as one.
