@@ -32,7 +32,7 @@ HUB_PREFIX = "hf:"
 """``teacher=hf:FOLDER`` or ``hf:NAME`` is a pretrained model, ``data=hf:FOLDER`` or ``hf:NAME`` a data set of texts."""
 
 
-EMBEDDING = "embedding"
+EMBEDDING_WORD = "embedding"
 """``task=embedding`` alone is the experiment of that name: without labels, another scheme and other losses are needed."""
 HUB_RATE = "5e-5"
 """Learning rate of a pretrained model where none is given: the usual one of fine-tuning."""
@@ -52,8 +52,8 @@ def expand_files(words: Sequence[str]) -> list[str]:
         ['experiment=embedding', 'task=embedding', 'data=table', 'data.path=texts.csv']
     """
     given = {expand(word).partition("=")[0] for word in words}
-    embeds = any(word.startswith((f"task={EMBEDDING}", f"experiment={EMBEDDING}")) for word in words)
-    found = [f"experiment={EMBEDDING}"] if embeds and "experiment" not in given else []
+    embeds = any(word.startswith((f"task={EMBEDDING_WORD}", f"experiment={EMBEDDING_WORD}")) for word in words)
+    found = [f"experiment={EMBEDDING_WORD}"] if embeds and "experiment" not in given else []
     hub = "hf_embedder" if embeds else "hf"
     for word in words:
         name, _, value = word.partition("=")

@@ -26,11 +26,11 @@ from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.dataset import Dataset, choose_rows
 from kd_lightning.experiment.settings import Build, Settings, is_long_tailed
 from kd_lightning.experiment.stage import DATA
-from kd_lightning.experiment.teacher_vectors import embed_rows
 from kd_lightning.results.roles import TEACHER_MODEL
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import Store, is_entry
 from kd_lightning.tasks.base import CountsClasses, Task
+from kd_lightning.teachers.vectors import embed_rows
 from kd_lightning.training.fit import StageBoard
 
 STORE_FOLDER = "store"

@@ -203,7 +203,7 @@ class Parts:
     def _supervised(
         self, name: str, title: str, label: str, role: str, steps: int, init: Stage | None = None
     ) -> TrainedStage:
-        if self.builder.task.output_kind is OutputKind.VECTORS:
+        if self.builder.dataset.task.output_kind is OutputKind.VECTORS:
             fix = "teacher.train=false, or teacher.checkpoint=FILE" if role == TEACHER else "scheme=unlabeled"
             raise ConfigError(f"{title}: task={self.settings['task']['name']} has no labels to train it on: set {fix}")
 

@@ -10,24 +10,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kd_lightning.data.labels import LABELED
 from kd_lightning.data.prepared import read_prepared, write_prepared
 from kd_lightning.data.source import Prepared, PreparedPieces
-from kd_lightning.data.table import Table, sort_by_length
+from kd_lightning.data.table import Table
 from kd_lightning.experiment.context import Context
 from kd_lightning.experiment.settings import TEACHER
 from kd_lightning.models.weights import find_weights
 from kd_lightning.store import content_key, file_digest
 from kd_lightning.tasks.base import Task
+from kd_lightning.teachers.vectors import embed_rows
 
-VECTORS = "teacher_vectors"
+TEACHER_VECTORS = "teacher_vectors"
 """What they are called in the store."""
-MEASURED = ("val", "test")
-ROWS_OF_A_PIECE, ROWS_AT_ONCE = 2**14, 64
-"""Fixed: how rows are put together changes their vectors' last digits, and no setting may."""
-CODE = ("kd_lightning.experiment.teacher_vectors", "kd_lightning.data.datamodule")
+MEASURED_SPLITS = ("val", "test")
+VECTORS_OF_A_PIECE = 2**14
+VECTORS_CODE = ("kd_lightning.teachers.vectors",)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class TeacherVectors:
             rows: Fingerprint of the rows.
         """
         settings, teacher = self.context.settings, self.context.settings[TEACHER]
-        checkpoint, nodes = teacher["checkpoint"], {"network": teacher["model"], "task": settings["task"]["_target_"]}
+        checkpoint = teacher["checkpoint"]
+        nodes = {"network": teacher["model"], "task": {"_target_": settings["task"]["_target_"]}}  # without its metrics
         weights = file_digest(find_weights(checkpoint, "teacher.checkpoint", TEACHER)) if checkpoint else None
         return content_key(
             {
@@ -61,7 +62,7 @@ class TeacherVectors:
                 "rows": rows,
                 "weights": weights,
                 "matmul_precision": settings["matmul_precision"],
-                "code": self.context.code(CODE, {**nodes, "task": settings["task"]}),
+                "code": self.context.code(VECTORS_CODE, nodes),
             }
         )
 
@@ -75,49 +76,29 @@ class TeacherVectors:
         Raises:
             KDError: The teacher cannot be taken as it is.
         """
-        entry = self.context.store.entry(VECTORS, self.key(rows))
+        entry = self.context.store.entry(TEACHER_VECTORS, self.key(rows))
 
         def made() -> Prepared:
             with entry.lock(waiting=lambda: self.context.board.say("data: another process asks the teacher, waiting")):
                 if entry.problem() is not None:
                     network = self.network().to(self.device()).eval()
-                    count = sum(len(prepared.splits[split]) for split in MEASURED)
+                    count = sum(len(prepared.splits[split]) for split in MEASURED_SPLITS)
                     self.context.board.say(f"data: the teacher embeds {count} validation and test rows, once")
                     entry.clear()
                     write_prepared(entry, PreparedPieces(self._make_pieces(network, prepared)))
                 return read_prepared(entry)[0]
 
-        vectors: Prepared = self.context.once((VECTORS, str(entry.folder)), made)
+        vectors: Prepared = self.context.once((TEACHER_VECTORS, str(entry.folder)), made)
         splits = dict(prepared.splits)
-        for split in MEASURED:
+        for split in MEASURED_SPLITS:
             splits[split] = splits[split].with_column("targets", vectors.splits[split].column("targets"))
         return replace(prepared, splits=splits)
 
     def _make_pieces(self, network: nn.Module, prepared: Prepared) -> Iterator[tuple[str, Table]]:
-        for split in MEASURED:
+        for split in MEASURED_SPLITS:
             table = prepared.splits[split]
-            for rows in torch.arange(len(table)).split(ROWS_OF_A_PIECE):
+            for rows in torch.arange(len(table)).split(VECTORS_OF_A_PIECE):
                 yield split, Table({"targets": embed_rows(network, self.task, table, rows)})
-
-
-@torch.no_grad()
-def embed_rows(network: nn.Module, task: Task, table: Table, rows: Tensor) -> Tensor:
-    """Vectors [n, D] float32 on the CPU of some rows [n] int64, in their order.
-
-    Args:
-        network: In evaluation mode.
-        task: As the network reads it.
-        table: With the ids of its tokenizer.
-        rows: Which.
-    """
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    order = sort_by_length(table.select(rows))
-    found: list[Tensor] = []
-    for some in order.split(ROWS_AT_ONCE):
-        batch = {name: tensor.to(device) for name, tensor in task.collate(table, rows[some]).items()}
-        found.append(task.logits(network, batch).float().cpu())
-    vectors = torch.cat(found)
-    return vectors[order.argsort()]
 
 
 def drop_labels(prepared: Prepared) -> Prepared:

@@ -17,7 +17,7 @@ from kd_lightning.losses.functional.relations import normalize_vectors
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.tasks.regression_metrics import correlate_ranks
 
-MOST_ROWS = 1000
+MOST_COMPARED = 1000
 """Rows, evenly spaced among those of a split, whose pairs are compared: half a million pairs."""
 
 
@@ -33,7 +33,7 @@ class MeanCosine(RowMetric):
 class SimilaritySpearman(Metric):
     """Spearman's correlation of the cosines between rows, as the outputs have them and as the targets have them.
 
-    Over all pairs of ``MOST_ROWS`` rows: whatever ranks or clusters texts by their cosines depends on this order alone. The
+    Over all pairs of ``MOST_COMPARED`` rows: whatever ranks or clusters texts by their cosines depends on this order alone. The
     widths of outputs and targets may differ. 0 with fewer than three rows. It is no mean over rows, so it keeps no sums by
     row, and no models are chosen on it.
     """
@@ -62,8 +62,8 @@ class SimilaritySpearman(Metric):
 
 
 def space_rows(rows: Tensor) -> Tensor:
-    """``MOST_ROWS`` of the rows [N, ...], evenly spaced; all where there are no more."""
-    chosen = torch.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS), dtype=torch.float64).round().long()
+    """``MOST_COMPARED`` of the rows [N, ...], evenly spaced; all where there are no more."""
+    chosen = torch.linspace(0, len(rows) - 1, min(len(rows), MOST_COMPARED), dtype=torch.float64).round().long()
     return rows[chosen]
 
 

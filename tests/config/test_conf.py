@@ -20,6 +20,7 @@ from kd_lightning.config.settings_checks import TOP_LEVEL_KEYS, check_settings
 from kd_lightning.experiment.run import execute
 from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.tasks.base import Task
+from kd_lightning.types import OutputKind
 from tests.support.cli import settings_of, text_words, texts
 from tests.support.datasets_library import list_rows, save_dataset
 from tests.support.hub import make_hub_folder, write_reviews
@@ -45,6 +46,9 @@ TAGS = (
     "teacher=bilstm_tagger",
     "student=bilstm_tagger",
 )
+VECTORS = ("experiment=embedding", "teacher.model.path=model")
+EMBEDDING = ("embedding", "sotu_sentences", "hf_embedder")
+"""Tasks, data and models of embeddings."""
 TAGGING = ("token_classification", "pos_tagging", "semantic_role_labeling", "tagged_words", "tagged_tweets")
 """Tasks and data of words with tags."""
 ANSWERS = {
@@ -64,6 +68,9 @@ PACKAGES_OF = {
     "experiment/eras": (MINILM,),
     "experiment/multi_label": (MINILM,),
     "experiment/pos": (MINILM,),
+    "experiment/embedding": ("sotu", MINILM),
+    "experiment/embedding_layers": ("sotu", MINILM),
+    "data/sotu_sentences": ("sotu",),
 }
 """Files -> the packages that have their rows or weights, or read them."""
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
@@ -104,7 +111,8 @@ def one_batch(settings: dict[str, Any]) -> None:
     for role in ("teacher", "student"):
         network = build_node(settings[role]["model"])
         logits = task.logits(network, batch)
-        loss = task.loss(logits, task.align(batch, logits), batch)
+        has_labels = task.output_kind is not OutputKind.VECTORS
+        loss = task.loss(logits, task.align(batch, logits), batch) if has_labels else logits.square().mean()
         loss.backward()
         assert logits.shape == (*task.align(batch, logits).mask.shape, task.num_classes)
         assert torch.isfinite(loss)
@@ -118,6 +126,8 @@ def overrides_for(group: str, name: str) -> tuple[str, ...]:
     if name.endswith("_tagger") or name in TAGGING:
         chosen = (f"teacher={name}", f"student={name}") if group == "model" else (f"{group}={name}",)
         return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
+    if name in EMBEDDING and group != "experiment":
+        return (*VECTORS, f"student={name}" if group == "model" else f"{group}={name}")
     if group == "data" and name in ("movie_snippets", "sms_spam", "sotu_paragraphs", "hf"):
         return (*(word for word in TEXTS if not word.startswith("data")), f"data={name}")
     if "tokenizer:" in text or name in ("text_classification", "table"):
@@ -150,7 +160,8 @@ UNSET = {
     "experiment/texts": ("data.path=reviews.csv",),
     "experiment/pos": ("data.path=brown.txt",),
     **dict.fromkeys(
-        ("model/hf", "model/hf_encoder", "model/hf_tagger"), ("teacher.model.path=model", "student.model.path=model")
+        ("model/hf", "model/hf_encoder", "model/hf_tagger", "model/hf_embedder"),
+        ("teacher.model.path=model", "student.model.path=model"),
     ),
     "data/text_files": ("data.root=texts",),
     "callbacks/early_stopping": ("callbacks.early_stopping.mode=min",),
@@ -248,10 +259,11 @@ def test_experiment_trains_to_a_verdict(name: str, tmp_path: Path) -> None:
     small = [word for word in text_words(texts(tmp_path / "texts")) if word.startswith("data")] if language else []
     settings = accepted(*words, *small)
     results = execute(settings, build_node, [], tmp_path / "run", yaml_text, [], "kd run")
-    assert {"teacher", "baseline", "pretrained", "distilled"} == set(results["models"])
+    labeled = settings["scheme"]["_target_"].endswith("offline")
+    assert {"teacher", "baseline", "distilled", *(["pretrained"] if labeled else [])} == set(results["models"])
     assert results["teacher_unchanged"]
-    assert results["models"]["distilled"]["steps"] == 1
-    assert "2 steps each" in results["verdict"]
+    assert results["models"]["distilled"]["steps"] == (1 if labeled else 2)
+    assert f"2 steps{' each' * labeled}" in results["verdict"]
     assert (tmp_path / "run" / "report.html").is_file()
 
 
@@ -305,7 +317,13 @@ def test_the_default_job_and_the_experiments_have_the_rates_that_were_found() ->
     rates = {name: [each[role]["optimizer"]["lr"] for role in ("teacher", "student")] for name, each in found.items()}
     images = [0.005, 0.03]
     hub = {f"experiment={name}": [5e-5, 0.002] for name in ("sentiment", "spam", "eras", "multi_label")}
-    packaged = {"experiment=ner": [0.02, 0.03], "experiment=pos": [1e-4, 0.01], **hub}
+    packaged = {
+        "experiment=ner": [0.02, 0.03],
+        "experiment=pos": [1e-4, 0.01],
+        "experiment=embedding": [0.03, 0.01],
+        "experiment=embedding_layers": [0.03, 0.0003],
+        **hub,
+    }
     assert rates == {name: each for name, each in packaged.items() if has_rows(name.replace("=", "/"))} | {
         "": [0.03, 0.06],
         "experiment=digits": images,

@@ -15,10 +15,11 @@ SOFTMAX = [name for name in ON_LOGITS if build(name).compares == {OutputKind.CLA
 def test_known_losses_are_found() -> None:
     assert {"kd", "dkd", "label_smoothing", "pairwise_ranking"} <= set(SOFTMAX)
     labels = {name for name in ON_LOGITS if OutputKind.LABELS in build(name).compares}
-    assert labels == {"binary_kd", "logit_mse", "logit_cosine", "regression_mse", "regression_l1"}
-    assert labels - {name for name in ON_LOGITS if OutputKind.QUANTITIES in build(name).compares} == {
-        *("binary_kd", "logit_cosine")
-    }
+    directions = {"logit_cosine", "embedding_cosine"}
+    differences = {"logit_mse", "regression_mse", "embedding_mse", "regression_l1"}
+    assert labels == {"binary_kd", *directions, *differences}
+    assert {name for name in ON_LOGITS if OutputKind.QUANTITIES in build(name).compares} == differences
+    assert {name for name in ON_LOGITS if OutputKind.VECTORS in build(name).compares} == directions | differences
 
 
 @pytest.mark.parametrize("name", ON_LOGITS)

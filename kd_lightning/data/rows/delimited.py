@@ -1,7 +1,7 @@
 """Rows of a CSV or TSV file: a header, then a line or, with line breaks inside quotes, several lines for each row.
 
-Every value is text: ``NA``, ``null`` and ``None`` too. Blank lines are skipped, and sentences that begin with # before the header.
-A ``.csv`` whose header has no comma, but a semicolon or a tab, is read with that.
+Every value is text: ``NA``, ``null`` and ``None`` too. Blank lines are skipped, and sentences behind a # before the header. A
+``.csv`` whose header has no comma, but a semicolon or a tab, is read with that.
 """
 
 from __future__ import annotations
@@ -69,16 +69,19 @@ def read_tsv_rows(
 def skip_comments(lines: Iterator[str], delimiter: str | None) -> tuple[int, str, Iterator[str]]:
     """Pass over sentences that begin with # and stand before the header, as lists of scored words have them.
 
-    A line with a delimiter, or before one without, may be a header.
+    One with a delimiter may be the header, and so may each where no line with a delimiter follows.
 
     Returns:
         How many lines were passed over, the header, the lines after it.
     """
-    marks, passed = (delimiter,) if delimiter else DELIMITERS, 0
-    first, second = next(lines, ""), next(lines, "")
-    while first.startswith("#") and not any(mark in first for mark in marks) and any(mark in second for mark in marks):
-        passed, first, second = passed + 1, second, next(lines, "")
-    return passed, first, itertools.chain([second], lines) if second else lines
+    marks, passed = (delimiter,) if delimiter else DELIMITERS, list[str]()
+    first = next(lines, "")
+    while first.startswith("#") and not any(mark in first for mark in marks):
+        passed.append(first)
+        first = next(lines, "")
+    if passed and not any(mark in first for mark in marks):
+        return 0, passed[0], itertools.chain([*passed[1:], first], lines)
+    return len(passed), first, lines
 
 
 def split_records(lines: Iterable[str], path: Path, delimiter: str, before: int = 0) -> Iterator[tuple[int, list[str]]]:

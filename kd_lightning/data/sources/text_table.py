@@ -34,6 +34,7 @@ from kd_lightning.errors import ConfigError, EmptyDatasetError, did_you_mean
 from kd_lightning.process.packaged import expand_packaged_path
 
 ROWS_OF_A_PIECE = 2**14
+RANDOM = "random"
 
 
 @lru_cache(maxsize=32)
@@ -56,8 +57,8 @@ class TextTable:
         val_path: File of the validation rows; None = from ``path``.
         test_path: File of the test rows; None = from ``path``.
         split: How rows are drawn for splits without a file: ``stratified`` = from each class alike (a class with fewer rows
-            than splits is left to train), or by the rarest of several labels, or by size; ``random``. Not read with ``group``
-            or ``time``.
+            than splits is left to train), or by the rarest of several labels, or by size; ``random``, and so always without
+            labels. Not read with ``group`` or ``time``.
         split_column: Column that says train, val (or validation, dev) or test; a split that no row names is drawn from those
             that say train.
         group: Column whose rows of one value stay in one split, and are compared as one.
@@ -123,7 +124,7 @@ class TextTable:
         self.kind = make_target_kind(task, reader, None if labels is None else check_labels(labels))
         files = {TRAIN_SPLIT: path, VAL_SPLIT: val_path, TEST_SPLIT: test_path, UNLABELED: unlabeled}
         self.files = {role: None if name is None else expand_packaged_path(name) for role, name in files.items()}
-        self.split = split
+        self.split = RANDOM if reader is None else split  # without labels there are no classes to draw from alike
         self.shares = {VAL_SPLIT: val, TEST_SPLIT: test}
         self.split_seed = split_seed
         self.duplicates = duplicates

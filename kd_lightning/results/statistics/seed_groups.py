@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL, count_total_steps
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL, count_total_steps, name_baseline
 from kd_lightning.results.statistics.verdict import compute_gain
 from kd_lightning.results.sweep_folder import PRUNED, Job, list_varied_names, parse_params
 
@@ -41,6 +41,7 @@ class SeedRun:
         steps: Optimizer steps of the student alone, and of the distilled one.
         baseline_key: The student alone's place in the store.
         teacher: The teacher's test value; NaN where it is not known.
+        baseline_name: What the student alone, or what stands in its place, is called.
     """
 
     job: int
@@ -56,6 +57,7 @@ class SeedRun:
     steps: tuple[int, int]
     baseline_key: str
     teacher: float
+    baseline_name: str = "the student alone"
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,7 @@ def read_seed_run(number: int, results: dict[str, Any]) -> SeedRun:
         steps=(count_total_steps(results, BASELINE_MODEL), count_total_steps(results, DISTILLED_MODEL)),
         baseline_key=alone.get("store_key", ""),
         teacher=(models.get(TEACHER_MODEL) or {}).get("test", math.nan),
+        baseline_name=name_baseline(results),
     )
 
 

@@ -28,10 +28,10 @@ def judge_group(group: SeedGroup, test: GainTest | None, comparisons: int) -> tu
         test: Of its gain; None where there was nothing to test.
         comparisons: How many configurations the test makes up for.
     """
-    _, metric, mode = group.runs[0].kind
+    (_, metric, mode), name = group.runs[0].kind, group.runs[0].baseline_name
     tests, alone = group.by_seed(lambda run: run.test), group.by_seed(lambda run: run.baseline)
     student, baseline = (format_mean_sd(values, metric, mode) for values in (tests, alone))
-    pair = f"{student} against {baseline} test {metric} for the student alone, {describe_group_budgets(group)}"
+    pair = f"{student} against {baseline} test {metric} for {name}, {describe_group_budgets(group)}"
     if problem := explain_unfit(group):
         return NO_STATEMENT, f"No statement: {problem}."
     if len(tests) == 1:
@@ -55,7 +55,7 @@ def judge_group(group: SeedGroup, test: GainTest | None, comparisons: int) -> tu
     )
     if low > 0 or high < 0:
         verdict = BETTER if low > 0 else WORSE
-        return verdict, f"{verdict.capitalize()} than the student alone on this test set: {numbers}"
+        return verdict, f"{verdict.capitalize()} than {name} on this test set: {numbers}"
     return NO_DIFFERENCE, f"No difference shown: {numbers}"
 
 
@@ -93,13 +93,13 @@ def format_p_value(p: float) -> str:
 
 
 def describe_group_budgets(group: SeedGroup) -> str:
-    """The optimizer steps of both students: equal by design, unless something stopped a stage early."""
+    """The optimizer steps of both students: equal by design, unless something stopped a stage early, or one takes none."""
     if run := describe_unequal_steps(group):
         return f"NOT in equal steps: {run.steps[1]} against {run.steps[0]} in job {run.job}"
-    steps = sorted({run.steps[0] for run in group.runs})
-    return f"{steps[0]} steps each" if len(steps) == 1 else f"{steps[0]} to {steps[-1]} steps, equal within each job"
+    steps, each = sorted({run.steps[1] for run in group.runs}), " each" if group.runs[0].steps[0] else ""
+    return f"{steps[0]} steps{each}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]} steps, equal within each job"
 
 
 def describe_unequal_steps(group: SeedGroup) -> SeedRun | None:
-    """The first run whose two students took different numbers of steps."""
-    return next((run for run in group.runs if run.steps[0] != run.steps[1]), None)
+    """The first run whose two students took different numbers of steps, and both some."""
+    return next((run for run in group.runs if run.steps[0] and run.steps[0] != run.steps[1]), None)

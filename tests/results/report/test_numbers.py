@@ -35,6 +35,11 @@ def test_four_significant_digits(value: float | None, text: str) -> None:
     assert format_significant(value) == text
 
 
+@pytest.mark.parametrize("metric", ["cosine", "similarity_spearman", "pearson"])
+def test_what_may_be_below_zero_is_no_share(metric: str) -> None:
+    assert not is_share(0.5, metric, "max")
+
+
 def test_counts_and_shares() -> None:
     assert (format_whole(688000), format_percent(0.625), format_percent(float("nan"))) == (
         "688,000",

@@ -176,6 +176,12 @@ def test_unequal_steps_are_said() -> None:
     assert "800 steps each" in only(seeds("", 0, GOOD[:3], steps=(800, 0, 800))).sentence
 
 
+def test_a_baseline_that_takes_no_steps_is_no_unfair_one() -> None:
+    jobs = seeds("", 0, GOOD[:3], steps=(0, 0, 300))
+    assert ", 300 steps, over 3 seeds" in only(jobs).sentence
+    assert not any(sentence.startswith("NOT in equal steps") for sentence in sweep_sentences(jobs))
+
+
 # -- which jobs are one configuration ----------------------------------------------------------------------------------
 
 

@@ -38,8 +38,9 @@ MODEL_STYLES = {
 }  # what every run has looks the same in all of them
 OTHER_STYLES = (2, 4, 5, 6, 7)  # the other models in turn
 TERM_STYLES = (7, 4, 5, 6, 1, 2, 3, 0)  # not those of the stages first
-LEARNING_NOTE = (
-    "A ring marks the checkpoint that was kept. Distillation goes on from the pre-trained student's, and its steps are "
+KEPT_NOTE = "A ring marks the checkpoint that was kept."
+CONTINUED_NOTE = (
+    " Distillation goes on from the pre-trained student's, and its steps are "
     "drawn after those of the pre-training: the student's whole budget lies on the axis of the student alone."
 )
 TERMS_NOTE = f"Unweighted, on training batches; of more than {MOST_LOSS_POINTS} values, neighbors are averaged."
@@ -68,7 +69,7 @@ def draw_learning_curves(run: RunFiles) -> Chart | None:
         x_label=_steps_label(run),
         y_label=f"validation {metric}{', %' if share else ''}",
         series=series,
-        note=f"{direction} is better. {LEARNING_NOTE}",
+        note=f"{direction} is better. {KEPT_NOTE}{CONTINUED_NOTE if any(role.start for role in models) else ''}",
         may_log=not share,
         boundary=_boundary(run),
     )
