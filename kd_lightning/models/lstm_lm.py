@@ -15,7 +15,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kd_lightning.models._checks import check_dropout, check_flags, check_positive_integers
-from kd_lightning.models.narrowing import LinearAxis, Layer, UnitsAxis, WidthMap
+from kd_lightning.models.narrowing import Layer, LinearAxis, UnitsAxis, WidthMap
 
 
 class LSTMLM(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.models.narrowing import LinearAxis, HeadsAxis, Layer, Norm, NormedAxis, UnitsAxis, WidthMap
+from kd_lightning.models.narrowing import HeadsAxis, Layer, LinearAxis, Norm, NormedAxis, UnitsAxis, WidthMap
 
 TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
 DENSE_HEADS = (("pooler.dense", "classifier"), ("classifier.dense", "classifier.out_proj"))
