@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.models._checks import check_dropout, check_positive_integers
-from kd_lightning.models.pooling import MaxPooling
+from kd_lightning.errors import ConfigError
+from kd_lightning.models._checks import check_dropout, check_flags, check_positive_integers
+from kd_lightning.models.chain_head import ChainHead
+from kd_lightning.models.pooling import EachToken, MaxPooling
 from kd_lightning.models.token_embedding import TokenEmbedding, mask_of
 
 
@@ -58,6 +60,7 @@ class BiLSTM(nn.Module):
         pooling: module that makes one vector of a text's: ``MaxPooling`` (the default) or ``MeanPooling``; or none of them,
             for logits of each token: ``EachToken``.
         dropout: probability in [0, 1) on the embedding, between layers and on what the head reads.
+        crf: with ``EachToken``, the tags of a text depend on each other: the head is a ``ChainHead``.
 
     Returns:
         logits [B, C], with ``EachToken`` [B, T, C], for ids [B, T] int64 and attention_mask [B, T] bool (True = a token; None =
@@ -87,10 +90,14 @@ class BiLSTM(nn.Module):
         layers: int = 1,
         pooling: nn.Module | None = None,
         dropout: float = 0.0,
+        crf: bool = False,
     ) -> None:
         super().__init__()
         check_positive_integers("BiLSTM", num_classes=num_classes, hidden=hidden, layers=layers)
         check_dropout("BiLSTM", dropout)
+        check_flags("BiLSTM", crf=crf)
+        if crf and not isinstance(pooling, EachToken):
+            raise ConfigError("BiLSTM: crf=true is for a tag at each token: set crf to false, or choose bilstm_tagger")
         self.tokenizer = tokenizer
         self.embedding = TokenEmbedding("BiLSTM", vocab_size, embedding, tokenizer)
         widths = (embedding, *[2 * hidden] * (layers - 1))
@@ -98,7 +105,7 @@ class BiLSTM(nn.Module):
         self.pooling = MaxPooling() if pooling is None else pooling
         self.dropout = nn.Dropout(dropout)  # on what each layer reads
         self.features = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * hidden, num_classes)
+        self.head: nn.Linear = (ChainHead if crf else nn.Linear)(2 * hidden, num_classes)
 
     def body(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Features [B, 2 H], with ``EachToken`` [B, T, 2 H], that the head reads."""
@@ -110,4 +117,5 @@ class BiLSTM(nn.Module):
 
     def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Logits [B, C] of the texts, or [B, T, C] of the tokens."""
-        return self.head(self.body(ids, attention_mask))
+        features = self.body(ids, attention_mask)
+        return self.head(features, attention_mask) if isinstance(self.head, ChainHead) else self.head(features)

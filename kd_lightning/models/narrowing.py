@@ -241,10 +241,10 @@ def _find_bases(
         whole = torch.cat([weight, *(state[name][:, None] for name in layer.biases)], dim=1)
         tiny = torch.finfo(weight.dtype).tiny
         for axis, part in zip(layer.writes, whole.chunk(len(layer.writes)), strict=True):
-            if axis in narrower:
+            if axis is not None and axis in narrower:
                 moments = part @ part.T / part.square().sum().clamp(min=tiny)
                 written[axis] = written.get(axis, 0) + moments
-        if layer.reads in narrower:
+        if layer.reads is not None and layer.reads in narrower:
             energy = weight.square().sum(dim=0) / weight.square().sum().clamp(min=tiny)
             read[layer.reads] = read.get(layer.reads, 0) + energy
     return {

@@ -212,8 +212,8 @@ class HubEncoder(nn.Module):
                 "student.init=teacher: model.pooling=max takes the largest value of each feature, and a narrower student's "
                 "features are rotated: set model.pooling=mean, or student.init=null"
             )
-        layers = self.encoder.config.num_hidden_layers
-        return map_bert_widths(self.state_dict(), "encoder.", "", layers, self.count_heads())
+        config: Any = self.encoder.config
+        return map_bert_widths(self.state_dict(), "encoder.", "", config.num_hidden_layers, self.count_heads())
 
     def count_heads(self) -> int:
         """See ``NarrowsWidths``."""
