@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError
+from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError, did_you_mean
 from kd_lightning.safety.trust import (
     TRUST_VARIABLE,
     explain_missing_neighbor,
@@ -143,6 +144,7 @@ def locate_target(target: str) -> Any:
     except (ImportError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"_target_ {target!r} cannot be found: {str(error).splitlines()[0]}{explain_missing_neighbor(error)}"
+            f"{suggest_target(target)}"
         ) from error
     if target in ALLOWED_CALLS or target in ALLOWED_CLASSES:
         return found
@@ -156,6 +158,12 @@ def locate_target(target: str) -> Any:
     elif not (inspect.isclass(found) or home.startswith(f"kd_lightning.{SCHEMES}.")) or not _is_allowed_class(home):
         raise UntrustedTargetError(f"_target_ {target!r} is {home}, which is no class on the allowlist")
     return found
+
+
+def suggest_target(target: str) -> str:
+    """The nearest name in the module that a target names, if that module has been imported."""
+    module, _, name = target.rpartition(".")
+    return did_you_mean(name, vars(sys.modules[module])) if module in sys.modules else ""
 
 
 def _resolve(target: str) -> Any:

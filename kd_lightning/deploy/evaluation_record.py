@@ -18,7 +18,6 @@ from kd_lightning.data.source import SPLITS, Prepared
 from kd_lightning.data.table import Table
 from kd_lightning.deploy.trained_model import TrainedModel
 from kd_lightning.errors import KDError, did_you_mean
-from kd_lightning.experiment.evaluation import PREDICTIONS_METRIC, evaluation_module
 from kd_lightning.experiment.preflight import check_trainer
 from kd_lightning.experiment.settings import Settings
 from kd_lightning.results.statistics.single_interval import compute_metric_interval
@@ -27,6 +26,8 @@ from kd_lightning.tasks.chunking import chunks
 from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.tasks.prediction_records import PREDICTION_RECORDS
 from kd_lightning.tasks.predictions import PredictionRecord
+from kd_lightning.tasks.row_states import RowStates, keep_rows, make_finish
+from kd_lightning.training.evaluation import PREDICTIONS_METRIC, evaluation_module
 from kd_lightning.training.fit import QUIET, lightning_is_quiet
 from kd_lightning.training.matmul import matmul_precision
 from kd_lightning.training.precision import with_possible_precision
@@ -66,6 +67,7 @@ def evaluate_rows(model: TrainedModel, table: Table, settings: Settings, task: T
     )
     chunked = chunks(settings["chunked_loss"], task.num_classes, why_whole(model.network, ()))
     module, predictions = evaluation_module(model.network, task, chunked), PREDICTION_RECORDS[task.output_kind]()
+    by_row = {name: keep_rows(module.metrics, name) for name in map(str, task.metrics())}
     module.metrics.add_metrics({PREDICTIONS_METRIC: predictions})
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -73,7 +75,7 @@ def evaluate_rows(model: TrainedModel, table: Table, settings: Settings, task: T
         lightning_is_quiet(),
     ):
         make_trainer(settings["trainer"], folder).test(module, datamodule=data, verbose=False)
-    return describe_evaluation(model, read, dict(module.metrics.items()), predictions)
+    return describe_evaluation(model, read, {name: module.metrics[name] for name in by_row}, by_row, predictions)
 
 
 def make_trainer(node: Mapping[str, Any], folder: str) -> pl.Trainer:
@@ -93,16 +95,20 @@ def make_trainer(node: Mapping[str, Any], folder: str) -> pl.Trainer:
 
 
 def describe_evaluation(
-    model: TrainedModel, table: Table, metrics: Mapping[str, Any], predictions: PredictionRecord
+    model: TrainedModel,
+    table: Table,
+    metrics: Mapping[str, Any],
+    by_row: Mapping[str, RowMetric | RowStates],
+    predictions: PredictionRecord,
 ) -> dict[str, Any]:
     """See ``evaluate_rows``."""
     scores = predictions.scores(model.classes)
-    values = {name: float(metric.compute()) for name, metric in metrics.items() if name != PREDICTIONS_METRIC}
+    values = {name: float(metric.compute()) for name, metric in metrics.items()}
     record: dict[str, Any] = {
         "rows": len(table),
         "positions": scores["positions"],
         "metrics": {**values, **{name: scores[name] for name in PREDICTION_SCORES if name in scores}},
-        "intervals": {name: measure_interval(metric, table) for name, metric in metrics.items() if name in values},
+        "intervals": {name: measure_interval(metric, by_row[name], table) for name, metric in metrics.items()},
     }
     if "by_class" in scores:
         record |= {"labels": model.labels[: model.classes], "by_class": scores["by_class"]}
@@ -112,14 +118,15 @@ def describe_evaluation(
     return record
 
 
-def measure_interval(metric: Any, table: Table) -> dict[str, Any] | None:
-    """Of a metric that is kept by row; None = it is not, or its value is not finite."""
-    if not isinstance(metric, RowMetric):
+def measure_interval(metric: object, by_row: RowMetric | RowStates, table: Table) -> dict[str, Any] | None:
+    """Of a metric with values by row; None = it has none, or the interval is not finite."""
+    rows = by_row.rows()
+    if not rows:
         return None
-    rows = metric.rows()
     index = rows["index"]
     group = index if table.groups is None else table.groups[index]
-    interval = compute_metric_interval(rows["sums"].numpy(), rows["counts"].numpy(), group.numpy(), metric.finish)
+    finish = make_finish(metric, len(index))
+    interval = compute_metric_interval(rows["sums"].numpy(), rows["counts"].numpy(), group.numpy(), finish)
     return asdict(interval) if interval and math.isfinite(interval.high - interval.low) else None
 
 

@@ -19,6 +19,7 @@ from kd_lightning.experiment.preflight import (
     check_callbacks,
     check_counted_classes,
     check_curve,
+    check_monitor,
     check_network,
     check_parts,
     explain_build_errors,
@@ -61,6 +62,7 @@ def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) 
         settings["trainer"].get("devices"),
     )
     check_callbacks(builder.task, settings["callbacks"])
+    check_monitor(builder.task)
     for name in settings["callbacks"]:
         with explain_build_errors(f"callbacks.{name}"):
             builder.build(settings["callbacks"][name])

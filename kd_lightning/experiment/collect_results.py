@@ -15,10 +15,10 @@ from kd_lightning.experiment.settings import is_long_tailed
 from kd_lightning.experiment.stage import Stage
 from kd_lightning.experiment.tracking.values import hard_loss_name, teacher_hard_loss_name
 from kd_lightning.results.report.gap import measure_share_closed
-from kd_lightning.results.statistics.verdict import compute_gain, compute_paired_interval, write_verdict
+from kd_lightning.results.statistics.verdict import ONE_GROUP, compute_gain, compute_paired_interval, write_verdict
 from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.class_groups import METRIC, class_groups
-from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.tasks.row_states import make_finish
 
 KEPT_RECORD_KEYS = (
     "val",
@@ -79,6 +79,8 @@ def results_of(experiment: Experiment, found: Found, command: str) -> dict[str, 
         "data_fingerprint": experiment.builder.dataset.fingerprint,
         "command": command,
     }
+    if results["interval"] is None:
+        results["no_interval"] = explain_no_interval(task.monitor, _groups(experiment, rows["baseline"]))
     results["gap_closed"] = measure_share_closed(results, tests["distilled"])
     return {**results, "verdict": write_verdict(results)}
 
@@ -122,16 +124,30 @@ def list_annealed(annealing: Mapping[str, Any]) -> list[str]:
 
 def _interval(experiment: Experiment, rows: Mapping[str, Any], model: str) -> dict[str, Any] | None:
     """Of the gain of a model over the student alone."""
-    index = rows["baseline"]["index"].numpy()
+    groups = _groups(experiment, rows["baseline"])
+    return None if groups is None else compare_rows(experiment.builder.task, rows["baseline"], rows[model], groups)
+
+
+def _groups(experiment: Experiment, baseline: Mapping[str, Tensor]) -> np.ndarray | None:
+    """[N] which of the rows depend on each other; None = the metric has no value for each."""
+    if "index" not in baseline:
+        return None
+    index = baseline["index"].numpy()
     group = experiment.builder.dataset.prepared.splits["test"].groups
-    groups = index if group is None else group.numpy()[index]
-    return compare_rows(experiment.builder.task, rows["baseline"], rows[model], groups)
+    return index if group is None else group.numpy()[index]
+
+
+def explain_no_interval(metric: str, groups: np.ndarray | None) -> str:
+    """Why there is none."""
+    if groups is None:
+        return f"{metric} has no value per row"
+    return ONE_GROUP if len(np.unique(groups)) < 2 else f"{metric} is not defined on every draw of the test rows"
 
 
 def compare_rows(
     task: Task, baseline: Mapping[str, Tensor], student: Mapping[str, Tensor], groups: np.ndarray
 ) -> dict[str, Any] | None:
-    """Interval of the gain of one model over another; None with fewer than two groups.
+    """Interval of the gain of one model over another; None with fewer than two groups, or of a metric without values by row.
 
     Args:
         task: Says what is measured.
@@ -139,14 +155,14 @@ def compare_rows(
         student: Those of the other.
         groups: [N] which rows depend on each other.
     """
-    metric = task.metrics()[task.monitor]
-    assert isinstance(metric, RowMetric)
+    if "sums" not in baseline or "sums" not in student:
+        return None
     assert torch.equal(baseline["index"], student["index"]), "both models see the same test rows"
     interval = compute_paired_interval(
         baseline={name: baseline[name].numpy() for name in ("sums", "counts")},
         student={name: student[name].numpy() for name in ("sums", "counts")},
         group=groups,
-        finish=metric.finish,
+        finish=make_finish(task.metrics()[task.monitor], len(baseline["index"])),
         mode=task.mode,
     )
-    return asdict(interval) if interval else None
+    return asdict(interval) if interval and np.isfinite(interval.high - interval.low) else None

@@ -47,7 +47,7 @@ Top-level settings need no such list: a stage's ingredients name what counts."""
 
 ROWS_CODE = ("kd_lightning.data.datamodule", "kd_lightning.data.labels")
 SUPERVISED_CODE = ("kd_lightning.training.supervised", *ROWS_CODE)
-TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.tasks.prediction_records")
+TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.training.evaluation")
 DISTILLATION_CODE = ("kd_lightning.training.distillation", "kd_lightning.training.loss_setup", *ROWS_CODE)
 CARRYING_CODE = ("kd_lightning.training.loss_state",)
 """Of stages between which losses carry something."""

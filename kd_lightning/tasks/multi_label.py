@@ -14,7 +14,7 @@ from kd_lightning.losses.functional.precision import at_least_float32, widest
 from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.tasks.label_metrics import label_nats
-from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.tasks.row_states import update_metrics
 from kd_lightning.tasks.text_classification import TextClassificationTask
 from kd_lightning.types import Aligned, Batch, OutputKind
 
@@ -59,11 +59,7 @@ class MultiLabelTask(TextClassificationTask):
     def update(self, metrics: MetricCollection, logits: Tensor, aligned: Aligned, batch: Batch) -> None:
         counted = aligned.mask & aligned.labeled
         assert aligned.targets is not None
-        for metric in metrics.values():
-            if isinstance(metric, RowMetric):
-                metric.update(logits, aligned.targets, counted, batch["index"])
-            elif bool(counted.any()):
-                metric.update(self.scores(logits)[counted], aligned.targets[counted])
+        update_metrics(metrics, (logits, aligned.targets), lambda: self.scores(logits), counted, batch["index"])
 
     def scores(self, logits: Tensor) -> Tensor:
         return widest(logits).sigmoid()

@@ -24,6 +24,7 @@ from kd_lightning.tasks.class_groups import group_metrics
 from kd_lightning.tasks.examples import ArrayExample, TokenExample
 from kd_lightning.tasks.hard_loss import HardLoss
 from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.tasks.row_states import update_metrics
 from kd_lightning.types import ATTENTION_MASK, Aligned, Batch, LinearLogits, NetworkInputs, OutputKind
 
 
@@ -33,8 +34,9 @@ class PositionTask:
     Args:
         num_classes: C, classes or vocabulary, > 1.
         metrics: name -> metric. A ``RowMetric`` gets rows; any other torchmetrics metric gets the counted positions
-            flat: logits [N, C] and targets [N].
-        monitor: The metric, a ``RowMetric`` among ``metrics``, on which models are chosen and compared.
+            flat: probabilities [N, C] and targets [N].
+        monitor: The metric among ``metrics`` on which models are chosen and compared. Intervals need a ``RowMetric``, or one
+            that is a function of sums over rows (``RowStates``).
         example: Makes the inputs of ``example_batch``.
         unit: What a position is called, for throughput.
         label_smoothing: Share of each target's mass that the hard loss spreads over all classes, in [0, 1).
@@ -66,11 +68,10 @@ class PositionTask:
             raise ConfigError(
                 f"task.monitor is {monitor!r}, not one of {sorted(metrics)}{did_you_mean(monitor, metrics)}"
             )
-        if not isinstance(metrics[monitor], RowMetric):
-            rows = [name for name, metric in metrics.items() if isinstance(metric, RowMetric)]
+        if not isinstance(metrics[monitor], RowMetric) and metrics[monitor].higher_is_better is None:
             raise ConfigError(
-                f"task.monitor={monitor}: models are compared row by row, and {type(metrics[monitor]).__name__} keeps no rows: "
-                f"choose one of {', '.join(rows)} (it may stay among task.metrics), or write a RowMetric"
+                f"task.monitor={monitor}: {type(metrics[monitor]).__name__} does not say whether higher is better: choose "
+                f"another of {', '.join(sorted(metrics))} (it may stay among task.metrics)"
             )
         self.num_classes = num_classes
         self.monitor = monitor
@@ -157,11 +158,7 @@ class PositionTask:
         counted = aligned.mask & aligned.labeled
         assert aligned.targets is not None
         targets = torch.where(counted, aligned.targets, 0)
-        for metric in metrics.values():
-            if isinstance(metric, RowMetric):
-                metric.update(logits, targets, counted, batch["index"])
-            elif bool(counted.any()):  # a part of a batch may hold padding alone
-                metric.update(logits[counted], targets[counted])
+        update_metrics(metrics, (logits, targets), lambda: self.scores(logits), counted, batch["index"])
 
     def scores(self, logits: Tensor) -> Tensor:
         return widest(logits).softmax(dim=-1)

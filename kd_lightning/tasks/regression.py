@@ -17,7 +17,7 @@ from kd_lightning.losses.functional.chunked.terms import HardTerm
 from kd_lightning.losses.functional.precision import at_least_float32, widest
 from kd_lightning.losses.functional.reduce import masked_mean, zeroed
 from kd_lightning.tasks.hard_loss import HardLoss
-from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.tasks.row_states import update_metrics
 from kd_lightning.tasks.text_classification import TextClassificationTask
 from kd_lightning.types import Aligned, Batch, OutputKind
 
@@ -68,11 +68,7 @@ class RegressionTask(TextClassificationTask):
         counted = aligned.mask & aligned.labeled
         assert aligned.targets is not None
         predicted = self.scores(logits)
-        for metric in metrics.values():
-            if isinstance(metric, RowMetric):
-                metric.update(predicted, aligned.targets, counted, batch["index"])
-            elif bool(counted.any()):
-                metric.update(predicted[counted].squeeze(-1), aligned.targets[counted])
+        update_metrics(metrics, (predicted, aligned.targets), lambda: predicted.squeeze(-1), counted, batch["index"])
 
     def scores(self, logits: Tensor) -> Tensor:
         return self.mean + self.std * widest(logits)

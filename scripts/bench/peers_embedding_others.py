@@ -1,4 +1,4 @@
-"""The other sides of ``peers_embedding.py``, in their own environment: sentence-transformers and model2vec as their documents say."""
+"""The other sides of ``peers_embedding.py``, in an environment of their own: sentence-transformers, model2vec."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from kd_lightning.data.columns import Mapped
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment import stage_keys
 from kd_lightning.fingerprint import code_behind, targets_of
+from kd_lightning.training.evaluation import measure_test
 from tests.support.tiny import experiment
 
 ROOMS = {"types", "seeds", "losses", "models", "data", "tasks", "teachers", "training"}
@@ -85,3 +86,11 @@ def test_a_size_that_is_none_is_refused(odd: Any, tmp_path: Path) -> None:
     message = f"data.memory_map_above='{odd}': a number with B, KB.* as in 10GB; null = never"
     with pytest.raises(ConfigError, match=message):
         experiment(tmp_path, data__memory_map_above=odd)
+
+
+def test_a_test_record_depends_on_the_code_that_measures_it_and_no_training_does() -> None:
+    measuring = measure_test.__module__
+    assert measuring in code_behind(stage_keys.TEST_CODE, [])
+    trainings = {code for name, code in vars(stage_keys).items() if name.endswith("_CODE") and name != "TEST_CODE"}
+    assert len(trainings) > 4
+    assert all(measuring not in code_behind(code, []) for code in trainings)

@@ -177,7 +177,7 @@ MISFITS = {
     "multi_label": {
         "loss=[kd]": "loss.kd compares classes that exclude each other, and the outputs of task=multi_label are labels",
         "loss=[binary_kd] hard_loss=effective_number": "EffectiveNumber is for classes that exclude each other",
-        "loss=[binary_kd] task.monitor=mean_average_precision": "MeanAveragePrecision keeps no rows: choose one of micro_f1",
+        "loss=[binary_kd] task.monitor=mean_avrage_precision": "did you mean 'mean_average_precision'",
         "loss=[binary_kd] data.imbalance=10": "only rows with one class each can be long-tailed",
         "loss=[binary_kd] teacher_outputs=topk teacher_outputs.k=2": "reads the teacher's logits as they are",
         "loss=[binary_kd] chunked_loss=true": "losses by chunks are for a softmax",
@@ -188,7 +188,7 @@ MISFITS = {
         "loss=[regression_mse] loss.regression_mse.standardize=true": "takes away the level of the outputs",
         "loss=[regression_mse] data.target_std=0": "data.target_std=0.0: a number above 0",
         "loss=[regression_mse] hard_loss=effective_number": "EffectiveNumber is for classes",
-        "loss=[regression_mse] task.monitor=spearman": "Spearman keeps no rows: choose one of mse",
+        "loss=[regression_mse] task.monitor=sperman": "did you mean 'spearman'",
     },
 }
 

@@ -155,4 +155,5 @@ def test_what_cannot_be() -> None:
     refused(lambda: MultiLabelTask(1, {"micro_f1": MicroF1()}, "micro_f1"), "at least 2")
     refused(lambda: RegressionTask({"mse": MeanSquaredError()}, "mse", std=0.0), r"data\.target_std=0\.0")
     both = {"mse": MeanSquaredError(), "spearman": Spearman()}
-    refused(lambda: RegressionTask(both, "spearman"), "Spearman keeps no rows: choose one of mse ")
+    refused(lambda: RegressionTask(both, "sperman"), "did you mean 'spearman'")
+    assert RegressionTask(both, "spearman").mode == "max"

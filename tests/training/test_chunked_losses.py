@@ -173,7 +173,7 @@ def test_validation_and_tests_take_few_rows_at_a_time(
     monkeypatch.setattr(RowMetric, "update", updated)
     monkeypatch.setattr(LinearLogits, "dense", made_dense)
     monkeypatch.setattr(
-        "kd_lightning.experiment.evaluation.TestedModule.on_test_epoch_end",
+        "kd_lightning.training.evaluation.TestedModule.on_test_epoch_end",
         lambda module: setattr(module, "seconds", [0.0]),
     )
     whole = experiment(tmp_path / "whole", chunked_loss=False, **{**NETWORKS, **teacher}).run().records

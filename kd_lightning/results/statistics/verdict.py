@@ -16,6 +16,8 @@ from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, count_to
 
 BOOTSTRAP_RESAMPLES = 2000
 CONFIDENCE_LEVEL = 0.95
+ONE_GROUP = "there is one group of test rows"
+"""Why there is no interval."""
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -121,7 +123,8 @@ def compare_students(results: dict[str, Any]) -> str:
     if not math.isfinite(student - baseline):
         return f"No statement: distilled {pair} for {alone}, {steps}; a value that is not finite compares to nothing."
     if interval is None:
-        said = f"Distilled {pair} for {alone}, {steps}: one test group, so no statement about noise."
+        why = results.get("no_interval", ONE_GROUP)
+        said = f"Distilled {pair} for {alone}, {steps}: no interval: {why}, so no statement about noise."
         return f"{said} {ONE_SEED_SENTENCE}"
     low, high = (format_difference(interval[end], student, metric, mode) for end in ("low", "high"))
     bounds = f"{CONFIDENCE_LEVEL:.0%} interval of the gain {low} to {high}"

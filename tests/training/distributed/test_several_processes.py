@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from kd_lightning.data.datamodule import ExperimentData
 from kd_lightning.data.source import Prepared
 from kd_lightning.data.table import Table
-from kd_lightning.experiment.evaluation import evaluation_module
 from kd_lightning.tasks.examples import ArrayExample
 from kd_lightning.tasks.metrics import Accuracy, CrossEntropy
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.training.distributed.strategies import SpawnedDDP, SpawnedModelParallel
+from kd_lightning.training.evaluation import evaluation_module
 from kd_lightning.training.fit import QUIET, lightning_is_quiet
 from tests.support.parts import CLASSES, FEATURES, TinyNet, TinyRows
 from tests.support.processes import DDP, FSDP, in_two

@@ -108,7 +108,8 @@ def describe_interval(results: dict[str, Any]) -> str:
     """The interval of the gain, how it was made, and whether it leaves chance out."""
     found = results.get("interval")
     if not found or any(as_finite(found.get(name)) is None for name in ("low", "high", "level")):
-        return "None, so this run cannot tell the gain from chance."
+        why = f" ({results['no_interval']})" if results.get("no_interval") else ""
+        return f"None{why}, so this run cannot tell the gain from chance."
     ends = f"{format_amount(found['low'], results)} to {format_amount(found['high'], results)} {name_unit(results)}"
     zero = found["low"] <= 0 <= found["high"]
     ending = "It includes 0: the gain may be chance." if zero else "It leaves out 0."
