@@ -90,7 +90,9 @@ class Bench:
         texts: Files of the splits.
     """
 
-    def __init__(self, teacher: str, peer_python: str, pairs: Sequence[Path], work: Path, texts: dict[str, Path]) -> None:
+    def __init__(
+        self, teacher: str, peer_python: str, pairs: Sequence[Path], work: Path, texts: dict[str, Path]
+    ) -> None:
         self.teacher = teacher
         self.peer_python = peer_python
         self.work = work
@@ -107,7 +109,13 @@ class Bench:
         """Vectors [N, D] of the test sentences and words, seconds, megabytes of the model."""
         output = self.work / f"{what}-{seed}.npz"
         settings = {"layers": LAYERS, "batch": BATCH, "steps": STEPS, "rate": RATE, "width": WIDTH, "seed": seed}
-        words = [self.teacher, str(self.texts["train"]), str(self.work / "wanted.json"), str(output), json.dumps(settings)]
+        words = [
+            self.teacher,
+            str(self.texts["train"]),
+            str(self.work / "wanted.json"),
+            str(output),
+            json.dumps(settings),
+        ]
         seconds = run_timed([self.peer_python, "-m", "scripts.bench.peers_embedding_others", what, *words])
         found = np.load(output)
         return found["vectors"], seconds, float(found["megabytes"])
