@@ -21,11 +21,10 @@ class ImageColumn:
         channels: Likewise.
     """
 
-    dtype = torch.uint8
-
     def __init__(self, paths: Sequence[Path], size: int, channels: int) -> None:
         self.paths = paths
-        self.row_shape = (channels, size, size)
+        self.dtype = torch.uint8
+        self.row_shape: tuple[int, ...] = (channels, size, size)
 
     def __len__(self) -> int:
         return len(self.paths)
