@@ -58,6 +58,8 @@ PRETRAINED_EPOCHS, PRETRAINED_LEAST = 3, 200
 EPOCHS, LEAST_STEPS, MOST_STEPS = 10, 300, 3000
 PRETRAINED_RATE, OWN_RATE, STUDENT_RATE = "0.00005", "0.001", "0.003"
 """Learning rates: usual ones for fine-tuning, and for small networks from scratch."""
+TRANSFORMER_TARGET = re.compile(r"^_target_:.*transformer", re.MULTILINE | re.IGNORECASE)
+"""In the file of a model that learns at ``OWN_RATE``: what suits convolutions is too much for attention."""
 DEFAULT_STUDENT, OWN_TEACHER, PRETRAINED_TEACHER = "bilstm", "text_transformer", "hf"
 """Choices of the group ``model``."""
 INIT_LOSSES = {"text_classification": "kd", "multi_label": "binary_kd", "regression": "regression_mse"}
@@ -224,6 +226,17 @@ def check_student(student: str | None) -> None:
         raise KDError(f"--student {student}: no such model{did_you_mean(student, models)} (see kd ls model)")
 
 
+def choose_student_rate(student: str | None, usual: str) -> str:
+    """The learning rate of a student.
+
+    Args:
+        student: Choice of the group ``model``; None = the default one.
+        usual: Of networks without attention.
+    """
+    file = list_groups()["model"].get(student or "")
+    return OWN_RATE if file is not None and TRANSFORMER_TARGET.search(file.read_text(encoding="utf-8")) else usual
+
+
 # -- what is written --------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +288,7 @@ def write_experiment(name: str, profile: TableProfile, plan: InitPlan, request: 
     settings = ", ".join(f"{key}: {quote(value)}" for key, value in data.items())
     described = "with a number each" if profile.numbers is not None else f"of {len(profile.labels)} classes"
     loss = INIT_LOSSES[request.task]
+    student_rate = choose_student_rate(request.student, STUDENT_RATE)
     return f"""\
 # @package _global_
 # kd run experiment={name}
@@ -288,7 +302,7 @@ defaults:
   - override /teacher_outputs: auto
 data: {{{settings}}}
 teacher: {{{model}optimizer: {{lr: {rate}}}, steps: {plan.teacher_steps}}}
-student: {{optimizer: {{lr: {STUDENT_RATE}}}, steps: {plan.student_steps}, pretrain_steps: {plan.student_steps // 2}}}
+student: {{optimizer: {{lr: {student_rate}}}, steps: {plan.student_steps}, pretrain_steps: {plan.student_steps // 2}}}
 """
 
 

@@ -8,6 +8,7 @@ from kd_lightning.cli.init import (
     DRAWN_SHARE,
     InitArguments,
     InitPlan,
+    choose_student_rate,
     plan_trainings,
     quote,
     relative_to_here,
@@ -79,6 +80,7 @@ def write_image_experiment(
     """The text of the experiment's file."""
     path = quote(relative_to_here(request.file))
     half = plan.student_steps // 2
+    rate = choose_student_rate(request.student, IMAGE_STUDENT_RATE)
     return f"""\
 # @package _global_
 # kd run experiment={name}
@@ -90,5 +92,5 @@ defaults:
   - override /model@student.model: {request.student or IMAGE_STUDENT}
 data: {{path: {path}, size: {size}, channels: {channels}, batch_size: {plan.batch_size}}}
 teacher: {{optimizer: {{lr: {IMAGE_TEACHER_RATE}}}, steps: {plan.teacher_steps}}}
-student: {{optimizer: {{lr: {IMAGE_STUDENT_RATE}}}, steps: {plan.student_steps}, pretrain_steps: {half}}}
+student: {{optimizer: {{lr: {rate}}}, steps: {plan.student_steps}, pretrain_steps: {half}}}
 """

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
@@ -52,6 +53,26 @@ def _unset(node: Any, where: str = "") -> Iterator[str]:
         yield where
 
 
+class SettingsDumper(yaml.SafeDumper):
+    """Writes as ``OmegaConf.to_yaml``: every value in full, and a text that reads as a number, as ``1e-5``, in quotes."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        float(text)
+    except ValueError:
+        return dumper.represent_str(text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+SettingsDumper.add_representer(str, _represent_text)
+
+
 def yaml_text(settings: Any) -> str:
-    """Plain settings as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.create(settings))
+    """Plain settings as YAML. Not through OmegaConf, which refuses a text like ``${a``: a label may be called so."""
+    return str(
+        yaml.dump(settings, Dumper=SettingsDumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+    )

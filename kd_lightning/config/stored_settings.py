@@ -6,8 +6,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+import yaml
 
 from kd_lightning.config.yaml_bounds import compose_within_bounds
 from kd_lightning.errors import ConfigError
@@ -34,8 +33,8 @@ def read_stored_settings(run: Path) -> dict[str, Any]:
         raise ConfigError(f"{shown} is not there: repeat the run's command, or name a file with data.path=FILE")
     compose_within_bounds(path)
     try:
-        settings = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")), resolve=False)
-    except (OmegaConfBaseException, ValueError) as error:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))  # OmegaConf refuses a label like "${a"
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{shown}: no settings of a run ({to_one_line(error)})") from error
     missing = [name for name in NEEDED_SETTINGS if not isinstance(settings, dict) or name not in settings]
     if not isinstance(settings, dict) or missing:

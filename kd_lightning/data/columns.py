@@ -1,7 +1,7 @@
 """Columns of a table: numbers of one type for each row, in memory or in a file, of equal or of different lengths.
 
     InMemory   a tensor [N, ...]
-    Mapped     [N, ...] in a file, of which rows are read when they are asked for
+    Mapped     [N, ...] in a file, of which rows are read when they are asked for (images: ``ImageColumn``, in a file each)
     Ragged     row i is ``values[offsets[i]:offsets[i + 1]]``: [V, ...] and [N + 1], each of the above
 
 A column of a file is never copied whole unless ``whole`` is called: chosen rows are a list of row numbers, and a copy that
@@ -242,7 +242,7 @@ class Ragged:
         return self.slice(0, len(self))
 
 
-Column = InMemory | Mapped | Ragged
+Column = FixedColumn | Ragged
 
 
 def ragged_column(rows: Sequence[Sequence[int]], dtype: torch.dtype) -> Ragged:

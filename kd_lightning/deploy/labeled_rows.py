@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from kd_lightning.data.image_files import list_image_folder, read_pixels, show_path
+from kd_lightning.data.image_column import ImageColumn
+from kd_lightning.data.image_files import list_image_folder, show_path
 from kd_lightning.data.label_targets import find_unknown, make_target_kind
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.prepared import read_prepared
@@ -167,9 +168,9 @@ def read_labeled_images(model: TrainedModel, folder: Path) -> Table:
             )
     assert model.shape is not None
     channels, size, _ = model.shape
-    pixels = [torch.from_numpy(read_pixels(path, size, channels)) for images in classes.values() for path in images]
+    paths = [path for images in classes.values() for path in images]
     targets = [numbers[name] for name, images in classes.items() for _ in images]
-    return Table({"inputs": torch.stack(pixels), "targets": torch.tensor(targets)})
+    return Table({"inputs": ImageColumn(paths, size, channels), "targets": torch.tensor(targets)})
 
 
 def read_own_test(

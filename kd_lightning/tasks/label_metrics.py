@@ -60,7 +60,7 @@ class MeanAveragePrecision(Metric):
     """Mean over the labels of their average precision; labels that no row has are left out, and without any it is 0.
 
     Formula: ``AP = sum_k (recall_k - recall_{k-1}) precision_k`` over the distinct scores, from the highest on. It depends on
-    how all rows are ordered, so it keeps no sums by row, and no models are chosen on it.
+    how all rows are ordered, so it keeps no sums by row, and a run has no interval of it.
     """
 
     higher_is_better = True

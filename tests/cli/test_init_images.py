@@ -71,6 +71,12 @@ def test_it_says_what_is_in_the_folder_and_writes_an_experiment(capsys: Capsys) 
     ]
 
 
+@pytest.mark.parametrize(("student", "rate"), [("vit_tiny", 0.001), ("convnet_tiny", 0.03), ("resnet_small", 0.03)])
+def test_a_student_with_attention_gets_the_rate_of_one(student: str, rate: float, capsys: Capsys) -> None:
+    assert kd(capsys, "init", "My photos", "--student", student).code == 0
+    assert written()["student"]["optimizer"] == {"lr": rate}
+
+
 def test_splits_gray_images_and_those_that_cannot_be_read(capsys: Capsys) -> None:
     for split, seed in (("train", 0), ("test", 1)):
         for number, name in enumerate(("a", "b")):

@@ -16,10 +16,12 @@ from omegaconf import OmegaConf
 from kd_lightning.config import allowlist
 from kd_lightning.config.allowlist import ALLOWED_CALLS, check_target, locate_target
 from kd_lightning.config.instantiate import build_node, check_arguments
-from kd_lightning.config.resolve import resolve_config
+from kd_lightning.config.resolve import resolve_config, yaml_text
+from kd_lightning.config.stored_settings import read_stored_settings
 from kd_lightning.errors import ConfigError, KDError, UntrustedTargetError
 from kd_lightning.models.mlp import MLP
-from tests.support.cli import DIGITS, kd
+from tests.support.cli import DIGITS, kd, settings_of
+from tests.support.hub import write_reviews
 
 MLP_NODE = {
     "_target_": "kd_lightning.models.mlp.MLP",
@@ -379,3 +381,23 @@ def test_secrets_are_written_nowhere(capsys: pytest.CaptureFixture[str], tmp_pat
     # The control: what is no secret stands where it should.
     assert {"config.yaml", "overrides.txt", "results.json"} <= holding[b"hunter3"]
     assert os.environ.get("HYDRA_FULL_ERROR") is None  # `kd run` leaves the environment as it was
+
+
+def test_settings_are_written_as_omegaconf_writes_them_and_read_again() -> None:
+    settings = {
+        **settings_of("experiment=digits"),
+        "odd": ["1e-5", "2024-01-31", "null", "1_0", 1e-5, None, "a: b", ""],
+    }
+    assert yaml_text(settings) == OmegaConf.to_yaml(OmegaConf.create(settings))
+
+
+@pytest.mark.parametrize("name", ["${a", "a${", "${a}", "\\${a", "${${a}", "$", "${oc.env:HOME}"])
+def test_a_label_may_be_called_like_an_interpolation_or_half_of_one(name: str, tmp_path: Path) -> None:
+    write_reviews(tmp_path / "rows.csv")
+    (tmp_path / "rows.csv").write_text((tmp_path / "rows.csv").read_text().replace("pos", name))
+    words = ("task=text_classification", "data=table", "teacher=text_transformer", "student=bilstm")
+    settings = settings_of(*words, f"data.path={tmp_path / 'rows.csv'}")
+    assert name in settings["data"]["labels"]
+    (tmp_path / "config.yaml").write_text(yaml_text(settings), encoding="utf-8")
+    assert read_stored_settings(tmp_path) == settings
+    assert yaml_text(read_stored_settings(tmp_path)) == yaml_text(settings)

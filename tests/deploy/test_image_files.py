@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ import torch
 from PIL import Image
 
 from kd_lightning.config.instantiate import build_node
+from kd_lightning.config.stored_settings import read_stored_settings
+from kd_lightning.data.image_column import ImageColumn
+from kd_lightning.deploy.evaluation_record import evaluate_rows
+from kd_lightning.deploy.labeled_rows import read_labeled_file
 from kd_lightning.deploy.trained_model import load_trained_model
 from kd_lightning.errors import CheckpointCorruptError
 from tests.deploy.runs import FinishedRun
@@ -97,6 +102,39 @@ def test_evaluated_on_another_folder(image_files: FinishedRun, photos: Path, cap
     answer = kd(capsys, "eval", str(image_files.away), "data.path=photos")
     assert answer.code == 2
     assert "the model knows no class 'reds', only blue, green, red; did you mean 'red'?" in answer.err
+
+
+def test_an_evaluation_holds_a_batch_of_images_at_a_time(
+    image_files: FinishedRun, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    read = ImageColumn._read
+
+    def measured(self: ImageColumn, paths: Sequence[Path]) -> torch.Tensor:
+        sizes.append(len(paths))
+        return read(self, paths)
+
+    monkeypatch.setattr(ImageColumn, "_read", measured)
+    model = load_trained_model(image_files.away, build_node)
+    settings = read_stored_settings(image_files.away)
+    settings["data"]["eval_batch_size"] = 5
+    table = read_labeled_file(model, {"path": str(photos)}, settings["data"])
+    assert sizes == []  # the control: the pixels are not there before they are asked for
+    in_pieces = evaluate_rows(model, table, settings, model.task)
+    assert sizes == [5, 5, 2]
+    whole = evaluate_rows(model, table.with_column("inputs", table["inputs"]), settings, model.task)
+    assert in_pieces == whole
+
+
+def test_a_column_of_images_is_one(photos: Path) -> None:
+    column = ImageColumn(sorted(photos.rglob("*.png")), 8, 3)
+    whole = column.whole()
+    assert (whole.shape, whole.dtype, len(column)) == ((12, 3, 8, 8), torch.uint8, 12)
+    rows = torch.tensor([7, 0, 7])
+    assert torch.equal(column.take(rows), whole[rows])
+    assert torch.equal(column.select(rows).whole(), whole[rows])
+    assert torch.equal(column.slice(3, 6), whole[3:6])
+    assert torch.equal(column.head(2).whole(), whole[:2])
 
 
 def test_a_folder_of_splits_is_not_evaluated_as_one(image_files: FinishedRun, elsewhere: Path, capsys: Capture) -> None:

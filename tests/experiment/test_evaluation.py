@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import kd_lightning as kd
-from kd_lightning.experiment import evaluation
+from kd_lightning.training import evaluation as measuring
 from tests.support.parts import CLASSES, FEATURES
 
 
@@ -47,7 +47,7 @@ def test_latency_is_the_median_of_rows_that_find_all_warm(
     seconds: list[float], expected: float, left: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, rows = Clock(), [(torch.rand(60, FEATURES), torch.arange(60) % CLASSES)]
-    monkeypatch.setattr(evaluation, "time", clock)
+    monkeypatch.setattr(measuring, "time", clock)
     teacher = SlowNetwork(clock, seconds)
     found = kd.distill(
         teacher, nn.Linear(FEATURES, CLASSES), rows, rows, steps=1, baseline=False, progress=False, accelerator="cpu"
