@@ -20,6 +20,7 @@ from kd_lightning.models.token_vectors import EncodesTokens, StartsFromTokens, e
 from kd_lightning.models.weights import find_weights, fit_state, load_brought_weights, select_layers
 from kd_lightning.results.roles import DISTILLED_MODEL
 from kd_lightning.teachers.live import hash_state
+from kd_lightning.types import OutputKind
 
 FROM_TEACHER = "student.init=teacher"
 
@@ -83,13 +84,14 @@ class StudentStart:
                 f"student.init_layers={self.layers}: {type(student).__name__} begins with no layers of the teacher, but with "
                 "what it makes of tokens: set student.init_layers=null"
             )
+        embeds = self.dataset.task.output_kind is OutputKind.VECTORS
         ids, rows = self._read_tokens()
         if only_check:
-            student.start_from_tokens(ids, embed_token_texts(teacher, rows[:1]).expand(len(rows), -1))
+            student.start_from_tokens(ids, embed_token_texts(teacher, rows[:1]).expand(len(rows), -1), as_outputs=embeds)
             return student
         made_of = ("token vectors", hash_state(teacher), *map(self.dataset.tokenizer_digest, (STUDENT, TEACHER)))
         vectors: Tensor = self.context.once(made_of, lambda: embed_token_texts(teacher, rows))
-        student.start_from_tokens(ids, vectors)
+        student.start_from_tokens(ids, vectors, as_outputs=embeds)
         return student
 
     def _read_tokens(self) -> tuple[Tensor, list[list[int]]]:

@@ -81,8 +81,11 @@ class StaticEmbedding(nn.Module):
         self.head = nn.Linear(embedding if hidden is None else hidden, num_classes)
 
     @torch.no_grad()
-    def start_from_tokens(self, ids: Tensor, vectors: Tensor) -> None:
+    def start_from_tokens(self, ids: Tensor, vectors: Tensor, *, as_outputs: bool = False) -> None:
         """See ``StartsFromTokens``: the embedding begins with the vectors' principal components, 0 for all other tokens.
+
+        As outputs, the head begins with the way back from these, so that the answer to a text is, but for what the components
+        leave out and ``zipf``, the mean of its tokens' vectors; a network with a hidden layer cannot.
 
         Raises:
             ConfigError: The vectors have fewer components than E.
@@ -94,12 +97,15 @@ class StaticEmbedding(nn.Module):
                 f"student.init=teacher: the tokenizer has the id {int(ids[-1])} and the vocabulary {len(weight)} ids: raise "
                 "student.model.vocab_size"
             )
-        start = project_on_components(vectors, weight.shape[1])
+        start, way_back = project_on_components(vectors, weight.shape[1])
         if self.zipf:
             weights = zipf_weights(len(ids))
             start *= (weights / weights.square().mean().sqrt())[:, None]
         weight.zero_()
         weight[ids] = start
+        if as_outputs and self.head.weight.shape == way_back.shape:
+            self.head.weight.copy_(way_back)
+            self.head.bias.copy_(vectors.mean(dim=0))
 
     def body(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Features [B, D] that the head reads."""

@@ -39,8 +39,10 @@ class EncodesTokens(Protocol):
 class StartsFromTokens(Protocol):
     """A network that can begin with what an ``EncodesTokens`` makes of its vocabulary."""
 
-    def start_from_tokens(self, ids: Tensor, vectors: Tensor) -> None:
+    def start_from_tokens(self, ids: Tensor, vectors: Tensor, *, as_outputs: bool = False) -> None:
         """Take over the vectors [N, D] of the tokens ``ids`` [N] int64, ascending; other tokens mean nothing.
+
+        With ``as_outputs`` they are also what the network should answer to a text of this token alone, as nearly as it can.
 
         Raises:
             KDError: They do not fit it.
@@ -74,7 +76,7 @@ def embed_token_texts(teacher: nn.Module, rows: Sequence[Sequence[int]]) -> Tens
     return torch.empty_like(vectors).index_copy_(0, torch.tensor(order), vectors)
 
 
-def project_on_components(vectors: Tensor, width: int) -> Tensor:
+def project_on_components(vectors: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Vectors as their leading principal components, with a mean square of 1.
 
     Args:
@@ -82,14 +84,15 @@ def project_on_components(vectors: Tensor, width: int) -> Tensor:
         width: E, at most the smaller of N and D.
 
     Returns:
-        [N, E], each column with mean 0, the first one with the largest variance. The sign of a component, which principal
+        The components [N, E], each column with mean 0, the first one with the largest variance; and the way back [D, E]:
+        ``components @ way_back.T`` is nearest to the vectors without their mean. The sign of a component, which principal
         components leave open, is that which makes the largest of its D numbers positive.
 
     Raises:
         ConfigError: ``width`` is too large.
 
     Example:
-        >>> project_on_components(torch.tensor([[1.0, 1.0], [3.0, 3.0], [2.0, 2.0]]), 1).round(decimals=3).flatten()
+        >>> project_on_components(torch.tensor([[1.0, 1.0], [3.0, 3.0], [2.0, 2.0]]), 1)[0].round(decimals=3).flatten()
         tensor([-1.2250,  1.2250,  0.0000])
 
     Reference:
@@ -103,8 +106,10 @@ def project_on_components(vectors: Tensor, width: int) -> Tensor:
             f"of width {own}: set student.model.embedding to at most that"
         )
     centered = vectors.double() - vectors.double().mean(dim=0)
-    projected = centered @ find_leading_directions(centered.T @ centered, width)[0]
-    return (projected / projected.square().mean().sqrt().clamp(min=torch.finfo(torch.float64).tiny)).to(vectors.dtype)
+    directions, _ = find_leading_directions(centered.T @ centered, width)
+    projected = centered @ directions
+    scale = projected.square().mean().sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    return (projected / scale).to(vectors.dtype), (directions * scale).to(vectors.dtype)
 
 
 def zipf_weights(count: int) -> Tensor:

@@ -36,7 +36,7 @@ def static(width: int, vocab_size: int = 9, zipf: bool = True) -> StaticEmbeddin
 @pytest.mark.parametrize("width", [1, 3, 6])
 def test_components_are_those_of_the_singular_value_decomposition(width: int) -> None:
     vectors = vectors_of(40, 6)
-    found = project_on_components(vectors, width)
+    found, way_back = project_on_components(vectors, width)
     centered = (vectors - vectors.mean(dim=0)).double()
     left, values, right = torch.linalg.svd(centered, full_matrices=False)
     for number in range(width):
@@ -45,11 +45,13 @@ def test_components_are_those_of_the_singular_value_decomposition(width: int) ->
         expected = expected / (values[:width].square().sum() / (40 * width)).sqrt()
         torch.testing.assert_close(found[:, number].double(), expected, rtol=0, atol=1e-5)
     assert found.square().mean() == pytest.approx(1, abs=1e-5)
+    nearest = (left[:, :width] * values[:width]) @ right[:width]
+    torch.testing.assert_close((found @ way_back.T).double(), nearest, rtol=0, atol=1e-5)
 
 
 def test_all_components_keep_all_distances() -> None:
     vectors = vectors_of(20, 5)
-    projected = project_on_components(vectors, 5)
+    projected, _ = project_on_components(vectors, 5)
     found, own = torch.cdist(projected, projected), torch.cdist(vectors, vectors)
     torch.testing.assert_close(found / found.max(), own / own.max(), rtol=0, atol=1e-5)
 
@@ -58,7 +60,7 @@ def test_the_sign_does_not_depend_on_the_order_of_tokens() -> None:
     vectors = vectors_of(30, 5)
     order = torch.randperm(30)
     torch.testing.assert_close(
-        project_on_components(vectors[order], 4), project_on_components(vectors, 4)[order], rtol=0, atol=1e-5
+        project_on_components(vectors[order], 4)[0], project_on_components(vectors, 4)[0][order], rtol=0, atol=1e-5
     )
 
 
@@ -75,10 +77,28 @@ def test_frequent_tokens_get_shorter_vectors() -> None:
         network.start_from_tokens(ids, vectors)
     ratio = weighted.embedding.weight[ids].norm(dim=1) / plain.embedding.weight[ids].norm(dim=1)
     torch.testing.assert_close(ratio / ratio[0], zipf_weights(5) / zipf_weights(5)[0])
-    assert torch.equal(plain.embedding.weight[ids], project_on_components(vectors, 3))
+    assert torch.equal(plain.embedding.weight[ids], project_on_components(vectors, 3)[0])
     for network in (plain, weighted):
         assert not network.embedding.weight[[0, 1, 5, 8]].any(), "tokens without a text mean nothing"
         assert network.embedding.weight.requires_grad
+
+
+def test_as_outputs_a_text_begins_with_the_mean_of_its_tokens_vectors() -> None:
+    vectors, ids = vectors_of(5, 4), torch.tensor([2, 3, 4, 6, 7])
+    networks = [
+        StaticEmbedding(4, 9, None, embedding=width, hidden=hidden, zipf=False) for width, hidden in ((4, None), (4, 3))
+    ]
+    before = [network.head.weight.clone() for network in networks]
+    for network in networks:
+        network.start_from_tokens(ids, vectors, as_outputs=True)
+    torch.testing.assert_close(
+        networks[0](torch.tensor([[2, 4, 7]])), vectors[[0, 2, 4]].mean(0, keepdim=True), rtol=0, atol=1e-5
+    )
+    assert torch.equal(networks[1].head.weight, before[1]), "a hidden layer lies between"
+    other = StaticEmbedding(4, 9, None, embedding=4)
+    kept = other.head.weight.clone()
+    other.start_from_tokens(ids, vectors)
+    assert torch.equal(other.head.weight, kept), "classes are no vectors"
 
 
 def test_an_id_outside_of_the_vocabulary_is_refused() -> None:
