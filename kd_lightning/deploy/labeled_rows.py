@@ -31,7 +31,7 @@ from kd_lightning.results.roles import TEACHER_MODEL
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import Store, is_entry
 from kd_lightning.tasks.base import CountsClasses, Task
-from kd_lightning.teachers.vectors import embed_rows
+from kd_lightning.tasks.embed_rows import embed_rows
 from kd_lightning.training.fit import StageBoard
 
 STORE_FOLDER = "store"

@@ -164,19 +164,15 @@ class Parts:
     def unlabeled_distillation(
         self, teacher: Stage, outputs: Stage, name: str = "distill", title: str = "distill", label: str = "distilled"
     ) -> TrainedStage:
-        """The student on what the teacher says alone, for its whole budget, reading no label.
+        """The student on what the teacher says alone, for its whole budget, reading no label: pre-training is part of it.
 
         Raises:
-            ConfigError: The settings ask for labels, or for a part of the budget without them.
+            ConfigError: The settings ask for labels.
         """
         mixed, steps = softness(self.settings), self.settings[STUDENT]["steps"]
         if mixed.alpha != 1:
             raise ConfigError(
                 "scheme=unlabeled reads no label, and alpha leaves a share to them: set alpha=1, annealing=none"
-            )
-        if self.settings[STUDENT]["pretrain_steps"]:
-            raise ConfigError(
-                "scheme=unlabeled reads no label at all, so there is no pre-training: student.pretrain_steps=0"
             )
         return self._soft(name, title, label, teacher, outputs, None, steps, mixed, reads_labels=False)
 

@@ -21,13 +21,13 @@ from kd_lightning.experiment.settings import TEACHER
 from kd_lightning.models.weights import find_weights
 from kd_lightning.store import content_key, file_digest
 from kd_lightning.tasks.base import Task
-from kd_lightning.teachers.vectors import embed_rows
+from kd_lightning.tasks.embed_rows import embed_rows
 
 TEACHER_VECTORS = "teacher_vectors"
 """What they are called in the store."""
 MEASURED_SPLITS = ("val", "test")
 VECTORS_OF_A_PIECE = 2**14
-VECTORS_CODE = ("kd_lightning.teachers.vectors",)
+VECTORS_CODE = ("kd_lightning.tasks.embed_rows",)
 
 
 @dataclass(frozen=True)

@@ -296,7 +296,6 @@ def test_labels_that_a_table_has_are_not_read(root: Path, tmp_path: Path) -> Non
         (("scheme=offline",), "student alone: task=embedding has no labels to train it on: set scheme=unlabeled"),
         (("teacher.train=true",), r"teacher: task=embedding has no labels to train it on: set teacher\.train=false"),
         (("alpha=0.5",), r"alpha leaves a share to them: set alpha=1"),
-        (("student.pretrain_steps=3",), r"no pre-training: student\.pretrain_steps=0"),
         (("loss=[kd]",), r"loss\.kd compares .* are embeddings: choose loss=\[embedding_cosine\]"),
         (("loss=[regression_mse,pairwise_ranking]",), r"loss\.pairwise_ranking compares"),
         (("loss.embedding_cosine.standardize=true",), "standardize=true takes away the level"),
