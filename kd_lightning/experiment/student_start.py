@@ -87,7 +87,9 @@ class StudentStart:
         embeds = self.dataset.task.output_kind is OutputKind.VECTORS
         ids, rows = self._read_tokens()
         if only_check:
-            student.start_from_tokens(ids, embed_token_texts(teacher, rows[:1]).expand(len(rows), -1), as_outputs=embeds)
+            student.start_from_tokens(
+                ids, embed_token_texts(teacher, rows[:1]).expand(len(rows), -1), as_outputs=embeds
+            )
             return student
         made_of = ("token vectors", hash_state(teacher), *map(self.dataset.tokenizer_digest, (STUDENT, TEACHER)))
         vectors: Tensor = self.context.once(made_of, lambda: embed_token_texts(teacher, rows))

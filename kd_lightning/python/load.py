@@ -75,7 +75,7 @@ class LoadedModel(Predictor):
             SequenceTooLongError: A row of words has more tokens than the model reads.
         """
         if self.model.says_vectors:
-            raise ConfigError(f"{self.model.name} gives a vector to each row, and no class: use probabilities(rows)")
+            raise ConfigError(f"{self.model.name} gives a vector to each row, and no class: use embed(rows)")
         if not self.model.reads_words:
             return self._choose(self.probabilities(rows))
         words = [self._read_words(row, number) for number, row in enumerate(as_rows(rows))]
@@ -83,15 +83,37 @@ class LoadedModel(Predictor):
         return [Prediction(" ".join(w.label for w in row), min(w.score for w in row), row) for row in tagged]
 
     def probabilities(self, rows: Any) -> Tensor:
-        """[N, C] float32 of the rows, on the CPU; of a model of numbers, the numbers [N, 1]; of embeddings, the vectors.
+        """[N, C] float32 of the rows, on the CPU; of a model of numbers, the numbers [N, 1].
 
         Args:
             rows: As for ``predict``.
 
         Raises:
-            ConfigError: The model is a tagger, whose rows have no common shape; ``predict_words`` has a tensor for each.
+            ConfigError: The model is a tagger, whose rows have no common shape; ``predict_words`` has a tensor for each. Or it
+                gives a vector to each row.
             KDError: As ``predict``.
         """
+        if self.model.says_vectors:
+            raise ConfigError(f"{self.model.name} gives a vector to each row, and no class: use embed(rows)")
+        return self._ask(rows)
+
+    def embed(self, rows: Any) -> Tensor:
+        """The vectors [N, D] float32 of the rows, on the CPU.
+
+        Args:
+            rows: As for ``predict``.
+
+        Raises:
+            ConfigError: The model was trained for another task.
+            KDError: As ``predict``.
+        """
+        if not self.model.says_vectors:
+            raise ConfigError(
+                f"{self.model.name} gives no vector to a row: use predict(rows), or train with task=embedding"
+            )
+        return self._ask(rows)
+
+    def _ask(self, rows: Any) -> Tensor:
         if self.model.reads_words:
             raise ConfigError(f"{self.model.name} tags words, and rows differ in length: use predict_words(rows)")
         if not self.model.reads_texts:

@@ -132,7 +132,7 @@ class Bench:
         seconds = run_timed([sys.executable, "-c", KD, "run", *words])
         model = kd.load(next((outputs / "runs").iterdir()))
         megabytes = sum(each.numel() * each.element_size() for each in model.model.network.state_dict().values()) / 1e6
-        return model.probabilities(self.test + self.words).numpy(), seconds, megabytes
+        return model.embed(self.test + self.words).numpy(), seconds, megabytes
 
     def score(self, vectors: Any) -> dict[str, float]:
         """Name of a score -> value."""

@@ -130,6 +130,8 @@ def test_tags_of_words(tagging: FinishedRun, capsys: Capture, tmp_path: Path) ->
         model.predict([" "])
     with pytest.raises(ConfigError, match=r"use predict_words\(rows\)"):
         model.probabilities(rows)
+    with pytest.raises(ConfigError, match="gives no vector to a row"):
+        model.embed(rows)
 
 
 def test_rows_that_are_none(own_networks: FinishedRun) -> None:

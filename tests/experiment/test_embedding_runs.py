@@ -152,9 +152,10 @@ def test_a_vector_depends_on_its_row_alone_and_is_the_same_in_every_format(run: 
 
 def test_a_loaded_model_gives_vectors_and_no_class(run: FinishedRun, capsys: Capture) -> None:
     model = load(run.away)
-    assert np.array_equal(model.probabilities(["the film is fine no 3"]).shape, (1, 16))
-    with pytest.raises(KDError, match=r"a vector to each row, and no class: use probabilities"):
-        model.predict(["the film is fine"])
+    assert model.embed(["the film is fine no 3"]).shape == (1, 16)
+    for ask in (model.predict, model.probabilities):
+        with pytest.raises(KDError, match=r"gives a vector to each row, and no class: use embed\(rows\)"):
+            ask(["a film"])
 
 
 # -- pairs that people have scored ----------------------------------------------------------------------------------------

@@ -55,7 +55,9 @@ def test_all_stages_of_the_student_begin_with_the_trained_teachers_tokens(tmp_pa
         for text in texts.values()
     ]
     ranks = zipf_weights(len(texts))
-    expected = project_on_components(torch.stack(vectors).detach(), 6)[0] * (ranks / ranks.square().mean().sqrt())[:, None]
+    expected = (
+        project_on_components(torch.stack(vectors).detach(), 6)[0] * (ranks / ranks.square().mean().sqrt())[:, None]
+    )
     for stage in ("baseline", "pretrain"):
         found = begun(one, stage)["embedding.weight"]
         torch.testing.assert_close(found[list(texts)], expected, rtol=0, atol=1e-3)
