@@ -16,7 +16,7 @@ from kd_lightning.errors import ConfigError
 from kd_lightning.losses.functional.chunked.terms import HardTerm
 from kd_lightning.losses.functional.precision import widest
 from kd_lightning.tasks.hard_loss import HardLoss
-from kd_lightning.tasks.metrics import RowMetric
+from kd_lightning.tasks.row_states import update_metrics
 from kd_lightning.tasks.text_classification import TextClassificationTask
 from kd_lightning.types import Aligned, Batch, OutputKind
 
@@ -61,11 +61,7 @@ class EmbeddingTask(TextClassificationTask):
 
     def update(self, metrics: MetricCollection, logits: Tensor, aligned: Aligned, batch: Batch) -> None:
         assert aligned.targets is not None
-        for metric in metrics.values():
-            if isinstance(metric, RowMetric):
-                metric.update(logits, aligned.targets, aligned.mask, batch["index"])
-            elif bool(aligned.mask.any()):
-                metric.update(logits[aligned.mask], aligned.targets[aligned.mask])
+        update_metrics(metrics, (logits, aligned.targets), lambda: self.scores(logits), aligned.mask, batch["index"])
 
     def scores(self, logits: Tensor) -> Tensor:
         return widest(logits)

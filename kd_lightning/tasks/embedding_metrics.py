@@ -35,7 +35,7 @@ class SimilaritySpearman(Metric):
 
     Over all pairs of ``MOST_COMPARED`` rows: whatever ranks or clusters texts by their cosines depends on this order alone. The
     widths of outputs and targets may differ. 0 with fewer than three rows. It is no mean over rows, so it keeps no sums by
-    row, and no models are chosen on it.
+    row, and a run has no interval of it.
     """
 
     higher_is_better = True
