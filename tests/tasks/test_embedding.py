@@ -59,10 +59,9 @@ def test_similarity_spearman_does_not_depend_on_lengths_and_takes_some_rows_of_m
     assert float(two.compute()) == 0.0
 
 
-def test_models_are_compared_by_rows_alone() -> None:
-    assert task().mode == "max"
-    with pytest.raises(ConfigError, match=r"SimilaritySpearman keeps no rows: choose one of cosine"):
-        task("similarity_spearman")
+@pytest.mark.parametrize("monitor", ["cosine", "similarity_spearman"])
+def test_the_higher_of_both_metrics_is_better(monitor: str) -> None:
+    assert task(monitor).mode == "max"
 
 
 @pytest.mark.parametrize("width", [None, 1, 0])
