@@ -60,6 +60,8 @@ PRETRAINED_RATE, OWN_RATE, STUDENT_RATE = "0.00005", "0.001", "0.003"
 """Learning rates: usual ones for fine-tuning, and for small networks from scratch."""
 TRANSFORMER_TARGET = re.compile(r"^_target_:.*transformer", re.MULTILINE | re.IGNORECASE)
 """In the file of a model that learns at ``OWN_RATE``: what suits convolutions is too much for attention."""
+RATES = ((re.compile(r"^_target_:.*huggingface", re.MULTILINE), PRETRAINED_RATE), (TRANSFORMER_TARGET, OWN_RATE))
+"""What a model's file says -> its learning rate."""
 DEFAULT_STUDENT, OWN_TEACHER, PRETRAINED_TEACHER = "bilstm", "text_transformer", "hf"
 """Choices of the group ``model``."""
 INIT_LOSSES = {"text_classification": "kd", "multi_label": "binary_kd", "regression": "regression_mse"}
@@ -234,7 +236,8 @@ def choose_student_rate(student: str | None, usual: str) -> str:
         usual: Of networks without attention.
     """
     file = list_groups()["model"].get(student or "")
-    return OWN_RATE if file is not None and TRANSFORMER_TARGET.search(file.read_text(encoding="utf-8")) else usual
+    text = "" if file is None else file.read_text(encoding="utf-8")
+    return next((rate for target, rate in RATES if target.search(text)), usual)
 
 
 # -- what is written --------------------------------------------------------------------------------------------------

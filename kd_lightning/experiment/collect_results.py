@@ -140,7 +140,7 @@ def _groups(experiment: Experiment, baseline: Mapping[str, Tensor]) -> np.ndarra
 def explain_no_interval(metric: str, groups: np.ndarray | None) -> str:
     """Why there is none."""
     if groups is None:
-        return f"{metric} has no value per row"
+        return f"{metric} has no value per row, or more numbers of all rows than are kept"
     return ONE_GROUP if len(np.unique(groups)) < 2 else f"{metric} is not defined on every draw of the test rows"
 
 

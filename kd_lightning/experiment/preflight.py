@@ -273,6 +273,15 @@ def check_callbacks(task: Task, callbacks: Mapping[str, Any]) -> None:
             )
 
 
+READ_BY_METRICS: dict[OutputKind, tuple[tuple[int | None, ...], str]] = {
+    OutputKind.CLASSES: ((None,), "probabilities [N, C] and targets [N]"),
+    OutputKind.LABELS: ((), "probabilities [N, C] and targets [N, C]"),
+    OutputKind.QUANTITIES: ((1,), "numbers [N] and targets [N]"),
+    OutputKind.VECTORS: ((), "embeddings [N, D] and the teacher's [N, D]"),
+}
+"""What an output has beyond the shape of the targets, None = a number for each class; and what a metric of torchmetrics gets."""
+
+
 def check_monitor(task: Task) -> None:
     """A metric of torchmetrics on which models are chosen reads the task's outputs, and makes one number of them.
 
@@ -284,8 +293,8 @@ def check_monitor(task: Task) -> None:
         return
     batch = task.example_batch()
     targets = batch["targets"]
-    width = {OutputKind.CLASSES: (task.num_classes,), OutputKind.LABELS: (), OutputKind.QUANTITIES: (1,)}
-    logits = torch.zeros(*targets.shape, *width[task.output_kind])
+    width, read = READ_BY_METRICS[task.output_kind]
+    logits = torch.zeros(*targets.shape, *(task.num_classes if each is None else each for each in width))
     what = f"task.metrics.{task.monitor} ({type(metrics[task.monitor]).__name__})"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes that the example's few rows have not
@@ -293,7 +302,7 @@ def check_monitor(task: Task) -> None:
             task.update(metrics, logits, task.align(batch, logits), batch)
         except Exception as error:  # what torchmetrics raises has no common base
             raise ConfigError(
-                f"{what} cannot read the task's outputs ({to_one_line(error)}): it gets probabilities [N, C] and targets [N]"
+                f"{what} cannot read the task's outputs ({to_one_line(error)}): it gets {read}"
             ) from error
         size = 1
         with suppress(Exception):  # of so few rows it may have no value

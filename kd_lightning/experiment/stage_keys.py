@@ -51,7 +51,13 @@ TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.training.evaluation")
 DISTILLATION_CODE = ("kd_lightning.training.distillation", "kd_lightning.training.loss_setup", *ROWS_CODE)
 CARRYING_CODE = ("kd_lightning.training.loss_state",)
 """Of stages between which losses carry something."""
-INIT_CODE = ("kd_lightning.models.weights", "kd_lightning.data.token_texts", "kd_lightning.models.token_vectors")
+INIT_CODE = (
+    "kd_lightning.models.weights",
+    "kd_lightning.models.narrowing",
+    "kd_lightning.models.token_vectors",
+    "kd_lightning.data.token_texts",
+    "kd_lightning.data.texts",
+)
 """Of a student that begins with somebody's weights, or with what the teacher makes of its tokens."""
 STORING_CODE = ("kd_lightning.teachers.stored.writer",)
 """Of the rows that a stage reads, where the teacher's outputs are stored."""

@@ -81,15 +81,18 @@ class LSTMLM(nn.Module):
 
     def map_widths(self) -> WidthMap:
         """See ``NarrowsWidths``."""
-        words = read = LinearAxis("embedding")
+        projects, last = isinstance(self.projection, nn.Linear), self.lstm.num_layers - 1
+        # Tied without a projection, the head reads the last layer's units with the matrix that makes words of ids: one axis.
+        is_shared = self.head.weight is self.embedding.weight and not projects
+        words = read = UnitsAxis("embedding") if is_shared else LinearAxis("embedding")
         layers = [Layer("embedding.weight", None, (words,), table=True)]
         for number in range(self.lstm.num_layers):
-            units = UnitsAxis(f"hidden size of layer {number}")
+            units = words if is_shared and number == last else UnitsAxis(f"hidden size of layer {number}")
             gates = (units,) * 4
             for part, reads in (("ih", read), ("hh", units)):
                 layers.append(Layer(f"lstm.weight_{part}_l{number}", reads, gates, (f"lstm.bias_{part}_l{number}",)))
             read = units
-        if isinstance(self.projection, nn.Linear):
+        if projects:
             layers.append(Layer("projection.weight", read, (words,)))
             read = words
         return WidthMap([*layers, Layer("head.weight", read, (None,), ("head.bias",))])

@@ -140,10 +140,17 @@ class Norm:
 
 @dataclass(frozen=True)
 class WidthMap:
-    """Which axes a network's weights lie on."""
+    """Which axes a network's weights lie on.
+
+    Attributes:
+        layers: All of them.
+        norms: Likewise.
+        fixed: Axis -> why it may not be narrower, as an error says it.
+    """
 
     layers: Sequence[Layer]
     norms: Sequence[Norm] = field(default=())
+    fixed: Mapping[LinearAxis, str] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -173,18 +180,20 @@ def narrow_state(state: Mapping[str, Tensor], student: nn.Module, teacher: nn.Mo
         teacher: For its heads.
 
     Raises:
-        ConfigError: The student is wider somewhere, or has another number of heads.
+        ConfigError: The student is wider somewhere, has another number of heads, or cannot be narrower there.
     """
     shapes = {name: tensor.shape for name, tensor in student.state_dict().items()}
     found = dict(state)
     if all(shapes.get(name, tensor.shape) == tensor.shape for name, tensor in found.items()):
         return found
-    if not isinstance(student, NarrowsWidths) or set(shapes) - set(state):
+    if not isinstance(student, NarrowsWidths) or set(shapes) != set(state):
         return found
     assert isinstance(teacher, NarrowsWidths)
     widths, plan = _Widths(), student.map_widths()
     for layer in plan.layers:
         widths.compare(layer, found[layer.weight].shape, shapes[layer.weight])
+    for axis in plan.fixed.keys() & widths.narrower.keys():
+        raise ConfigError(f"student.init=teacher: {plan.fixed[axis]}")
     heads = teacher.count_heads(), student.count_heads()
     if heads[0] != heads[1] and any(isinstance(axis, HeadsAxis) for axis in widths.narrower):
         raise ConfigError(

@@ -103,7 +103,9 @@ class StaticEmbedding(nn.Module):
             start *= (weights / weights.square().mean().sqrt())[:, None]
         weight.zero_()
         weight[ids] = start
-        if as_outputs and self.head.weight.shape == way_back.shape:
+        if (
+            as_outputs and len(self.features) == 1 and self.head.weight.shape == way_back.shape
+        ):  # dropout alone lies between
             self.head.weight.copy_(way_back)
             self.head.bias.copy_(vectors.mean(dim=0))
 

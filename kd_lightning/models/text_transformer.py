@@ -163,12 +163,12 @@ class TextTransformer(nn.Module):
 
     def map_widths(self) -> WidthMap:
         """See ``NarrowsWidths``."""
-        if isinstance(self.pooling, MaxPooling):
-            raise ConfigError(
-                "student.init=teacher: MaxPooling takes the largest value of each feature, and a narrower student's features "
-                "are rotated: give it MeanPooling or the teacher's widths, or set student.init=null"
-            )
-        return map_pre_norm_widths(len(self.blocks), self.count_heads(), head_bias=True)
+        why = (
+            "MaxPooling takes the largest value of each feature, and a narrower student's features are rotated: give it "
+            "MeanPooling or the teacher's width, or set student.init=null"
+        )
+        fixed = why if isinstance(self.pooling, MaxPooling) else None
+        return map_pre_norm_widths(len(self.blocks), self.count_heads(), head_bias=True, fixed=fixed)
 
     def count_heads(self) -> int:
         """See ``NarrowsWidths``."""

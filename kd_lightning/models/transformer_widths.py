@@ -5,13 +5,14 @@ from __future__ import annotations
 from kd_lightning.models.narrowing import HeadsAxis, Layer, Norm, NormedAxis, UnitsAxis, WidthMap
 
 
-def map_pre_norm_widths(blocks: int, heads: int, head_bias: bool) -> WidthMap:
+def map_pre_norm_widths(blocks: int, heads: int, head_bias: bool, fixed: str | None = None) -> WidthMap:
     """The map of a ``TransformerLM`` or ``TextTransformer``.
 
     Args:
         blocks: How many it has.
         heads: Of each block's attention.
         head_bias: The head has a bias, and is not tied to the embedding.
+        fixed: Why the residual stream may not be narrower; None = it may.
     """
     stream = NormedAxis("residual stream")
     layers = [Layer(f"{table}.weight", None, (stream,), table=True) for table in ("embedding", "positions")]
@@ -31,4 +32,4 @@ def map_pre_norm_widths(blocks: int, heads: int, head_bias: bool) -> WidthMap:
             Norm(f"{block}.mlp_norm", stream, (f"{block}.mlp.0.weight",), folds=True),
         ]
     layers.append(Layer("head.weight", stream, (None,), ("head.bias",) if head_bias else ()))
-    return WidthMap(layers, norms)
+    return WidthMap(layers, norms, {} if fixed is None else {stream: fixed})

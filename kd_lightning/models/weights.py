@@ -153,8 +153,25 @@ def fit_state(network: nn.Module, state: dict[str, Tensor], what: str) -> nn.Mod
             raise CheckpointCorruptError(
                 f"{what}: {escape_unprintable(name)} holds NaN or infinity: choose another file"
             )
+    check_ties(network, state, what)
     network.load_state_dict(state, strict=False)
     return network
+
+
+def check_ties(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
+    """What is one tensor in the network is the same wherever it stands in the state: else one would win without a word.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    first: dict[int, str] = {}
+    for name, tensor in network.state_dict().items():
+        other = first.setdefault(tensor.data_ptr(), name) if tensor.numel() else name
+        if other != name and {other, name} <= set(state) and not torch.equal(state[other], state[name]):
+            raise ConfigError(
+                f"{what}: {other} and {name} differ, and are one matrix in the configured {what.partition('.')[0]}: tie the "
+                "weights of both networks, or of neither (model.tie_weights)"
+            )
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -42,10 +42,10 @@ def test_models_are_chosen_by_kappa_and_by_auroc(tmp_path: Path, capsys: pytest.
     done = run(capsys, tmp_path, KAPPA, AUROC, "task.monitor=auroc")
     found = results_of(done)
     assert (found["metric"], found["interval"], found["gap_interval"]) == ("auroc", None, None)
-    assert found["no_interval"] == "auroc has no value per row"
-    assert "no interval: auroc has no value per row" in found["verdict"]
+    assert found["no_interval"] == "auroc has no value per row, or more numbers of all rows than are kept"
+    assert "no interval: auroc has no value per row, or more numbers of all rows than are kept" in found["verdict"]
     report = (Path(done.out.splitlines()[-1]) / "report.html").read_text(encoding="utf-8")
-    assert "None (auroc has no value per row), so this run cannot tell" in report
+    assert "None (auroc has no value per row, or more numbers of all rows than are kept), so this run cannot tell" in report
 
 
 @pytest.mark.parametrize(

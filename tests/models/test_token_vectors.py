@@ -86,7 +86,7 @@ def test_frequent_tokens_get_shorter_vectors() -> None:
 def test_as_outputs_a_text_begins_with_the_mean_of_its_tokens_vectors() -> None:
     vectors, ids = vectors_of(5, 4), torch.tensor([2, 3, 4, 6, 7])
     networks = [
-        StaticEmbedding(4, 9, None, embedding=width, hidden=hidden, zipf=False) for width, hidden in ((4, None), (4, 3))
+        StaticEmbedding(4, 9, None, embedding=width, hidden=hidden, zipf=False) for width, hidden in ((4, None), (4, 4))
     ]
     before = [network.head.weight.clone() for network in networks]
     for network in networks:

@@ -12,8 +12,10 @@ DENSE_HEADS = (("pooler.dense", "classifier"), ("classifier.dense", "classifier.
 """What reads the last norm and has units of its own, and what reads these; of BERT, and of RoBERTa."""
 
 
-def map_bert_widths(names: Container[str], encoder: str, network: str, layers: int, heads: int) -> WidthMap:
-    """The map of such an encoder, with whatever head.
+def map_bert_widths(
+    names: Container[str], encoder: str, network: str, layers: int, heads: int, fixed: str | None = None
+) -> WidthMap:
+    """The map of such an encoder, with whatever head, or none.
 
     Args:
         names: Of all weights.
@@ -21,6 +23,7 @@ def map_bert_widths(names: Container[str], encoder: str, network: str, layers: i
         network: Prefix of its head's, as ``network.``.
         layers: How many it has.
         heads: Attention heads of each.
+        fixed: Why the hidden size may not be smaller; None = it may.
 
     Raises:
         ConfigError: Its weights have other names.
@@ -55,8 +58,9 @@ def map_bert_widths(names: Container[str], encoder: str, network: str, layers: i
             add(f"{network}{last}", pooled, None)
             break
     else:
-        head = next((each for each in ("classifier", "head") if f"{network}{each}.weight" in names), "classifier")
-        add(f"{network}{head}", stream, None)
+        for head in ("classifier", "head"):
+            if f"{network}{head}.weight" in names:
+                add(f"{network}{head}", stream, None)
     wanted = [name for layer in found for name in (layer.weight, *layer.biases)]
     missing = [name for name in wanted if name not in names]
     if missing:
@@ -64,4 +68,5 @@ def map_bert_widths(names: Container[str], encoder: str, network: str, layers: i
             f"student.init=teacher: only encoders with BERT's names are cut to a narrower student, and this one has no "
             f"{missing[0]}: give the student the teacher's widths, or set student.init=null"
         )
-    return WidthMap(found, [Norm(path, stream, tuple(readers)) for path, readers in norms])
+    all_norms = [Norm(path, stream, tuple(readers)) for path, readers in norms]
+    return WidthMap(found, all_norms, {} if fixed is None else {stream: fixed})
