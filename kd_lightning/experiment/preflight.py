@@ -279,7 +279,7 @@ READ_BY_METRICS: dict[OutputKind, tuple[tuple[int | None, ...], str]] = {
     OutputKind.QUANTITIES: ((1,), "numbers [N] and targets [N]"),
     OutputKind.VECTORS: ((), "embeddings [N, D] and the teacher's [N, D]"),
 }
-"""What an output has beyond the shape of the targets, None = a number for each class; and what a metric of torchmetrics gets."""
+"""What an output has beyond the targets' shape, None = a number for each class; and what a metric of torchmetrics gets."""
 
 
 def check_monitor(task: Task) -> None:

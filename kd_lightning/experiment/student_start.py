@@ -87,12 +87,12 @@ class StudentStart:
         embeds = self.dataset.task.output_kind is OutputKind.VECTORS
         ids, rows = self._read_tokens()
         if only_check:
-            student.start_from_tokens(
-                ids, embed_token_texts(teacher, rows[:1]).expand(len(rows), -1), as_outputs=embeds
-            )
-            return student
-        made_of = ("token vectors", hash_state(teacher), *map(self.dataset.tokenizer_digest, (STUDENT, TEACHER)))
-        vectors: Tensor = self.context.once(made_of, lambda: embed_token_texts(teacher, rows))
+            vectors = embed_token_texts(teacher, rows[:1], as_outputs=embeds).expand(len(rows), -1)
+        else:
+            digests = map(self.dataset.tokenizer_digest, (STUDENT, TEACHER))
+            network = str(self.context.settings[TEACHER]["model"])
+            made_of = ("token vectors", network, hash_state(teacher), *digests, embeds)
+            vectors = self.context.once(made_of, lambda: embed_token_texts(teacher, rows, as_outputs=embeds))
         student.start_from_tokens(ids, vectors, as_outputs=embeds)
         return student
 

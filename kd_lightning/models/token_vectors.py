@@ -51,12 +51,13 @@ class StartsFromTokens(Protocol):
 
 
 @torch.no_grad()
-def embed_token_texts(teacher: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
+def embed_token_texts(teacher: nn.Module, rows: Sequence[Sequence[int]], *, as_outputs: bool = False) -> Tensor:
     """A vector for each row: the mean of the teacher's hidden states.
 
     Args:
         teacher: An ``EncodesTokens``; put into eval mode.
         rows: N rows of the teacher's ids, one in each at least.
+        as_outputs: The vector is what the teacher answers instead, however it pools.
 
     Returns:
         [N, D] float32.
@@ -71,7 +72,9 @@ def embed_token_texts(teacher: nn.Module, rows: Sequence[Sequence[int]]) -> Tens
         lengths = torch.tensor([len(each) for each in batch])
         ids = nn.utils.rnn.pad_sequence(batch, batch_first=True)
         mask = torch.arange(ids.shape[1]) < lengths[:, None]
-        found.append(pooling(teacher.hidden_states(ids, mask), mask))
+        found.append(
+            teacher(ids, attention_mask=mask) if as_outputs else pooling(teacher.hidden_states(ids, mask), mask)
+        )
     vectors = torch.cat(found)
     return torch.empty_like(vectors).index_copy_(0, torch.tensor(order), vectors)
 

@@ -167,7 +167,7 @@ def check_ties(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
     first: dict[int, str] = {}
     for name, tensor in network.state_dict().items():
         other = first.setdefault(tensor.data_ptr(), name) if tensor.numel() else name
-        if other != name and {other, name} <= set(state) and not torch.equal(state[other], state[name]):
+        if other != name and {other, name} <= set(state) and not torch.allclose(state[other], state[name], 1e-3, 1e-6):
             raise ConfigError(
                 f"{what}: {other} and {name} differ, and are one matrix in the configured {what.partition('.')[0]}: tie the "
                 "weights of both networks, or of neither (model.tie_weights)"

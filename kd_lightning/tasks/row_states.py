@@ -49,7 +49,9 @@ class RowStates(Metric):
         super().reset()
         self.single.reset()
         self.whole.reset()
-        self.is_kept = join_states(self.single) is not None
+        joined = join_states(self.single)
+        self.is_kept = joined is not None
+        self.numbers_of_a_row = 0 if joined is None else len(joined)
 
     def update(self, outputs: Tensor, targets: Tensor, index: Tensor) -> None:
         """Add positions.
@@ -60,19 +62,27 @@ class RowStates(Metric):
         """
         if not self.is_kept:
             return
+        rows = index.unique()
+        if (len(self.states) + len(rows)) * self.numbers_of_a_row > MOST_NUMBERS:
+            self._give_up()
+            return
         self.whole.update(outputs, targets)
-        for row in index.unique():
+        for row in rows:
             self.single.reset()
             try:
                 self.single.update(outputs[index == row], targets[index == row])
             except Exception:  # a metric that needs two positions; the training behind it is not lost for an interval
-                self.is_kept = False
+                self._give_up()
                 return
             joined = join_states(self.single)
             assert joined is not None
             self.states.append(joined[None])
             self.index.append(row[None])
-        self.is_kept = sum(map(len, self.states)) * self.states[0].shape[-1] <= MOST_NUMBERS
+
+    def _give_up(self) -> None:
+        self.is_kept = False
+        self.states.clear()
+        self.index.clear()
 
     def rows(self) -> dict[str, Tensor]:
         """As ``RowMetric.rows``, each row counted once; ``index`` alone where the metric is no function of sums over rows."""

@@ -45,7 +45,10 @@ def test_models_are_chosen_by_kappa_and_by_auroc(tmp_path: Path, capsys: pytest.
     assert found["no_interval"] == "auroc has no value per row, or more numbers of all rows than are kept"
     assert "no interval: auroc has no value per row, or more numbers of all rows than are kept" in found["verdict"]
     report = (Path(done.out.splitlines()[-1]) / "report.html").read_text(encoding="utf-8")
-    assert "None (auroc has no value per row, or more numbers of all rows than are kept), so this run cannot tell" in report
+    assert (
+        "None (auroc has no value per row, or more numbers of all rows than are kept), so this run cannot tell"
+        in report
+    )
 
 
 @pytest.mark.parametrize(

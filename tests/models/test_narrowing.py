@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import ClassMismatchError, ConfigError
 from kd_lightning.models.huggingface.classifier import HubClassifier, HubEncoder
+from kd_lightning.models.huggingface.embedder import HubEmbedder
 from kd_lightning.models.lstm_lm import LSTMLM
 from kd_lightning.models.mlp import MLP
 from kd_lightning.models.narrowing import narrow_state
@@ -103,13 +104,18 @@ def language(width: int, inner: int, **changes: Any) -> TransformerLM:
     return TransformerLM(width=width, mlp_ratio=inner / width, **sizes)
 
 
-def hub(folder: Path, width: int, inner: int, made_by: type[nn.Module] = HubClassifier, **changes: Any) -> nn.Module:
-    """A BERT of such widths, at random."""
+def make_narrow_folder(folder: Path, inner: int, width: int = 16, **changes: Any) -> str:
+    """Of a BERT of such widths."""
     make_hub_folder(folder)
     path = folder / "config.json"
     sizes = {"hidden_size": width, "intermediate_size": inner, **changes}
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | sizes), encoding="utf-8")
-    return made_by(str(folder), 2, pretrained=False)
+    return str(folder)
+
+
+def hub(folder: Path, width: int, inner: int, made_by: type[nn.Module] = HubClassifier, **changes: Any) -> nn.Module:
+    """A BERT of such widths, at random."""
+    return made_by(make_narrow_folder(folder, inner, width, **changes), 2, pretrained=False)
 
 
 def low_rank_hub(folder: Path, made_by: type[nn.Module]) -> nn.Module:
@@ -216,12 +222,51 @@ def test_a_bert_that_needs_no_more_is_reproduced(made_by: type[nn.Module], tmp_p
     assert (random - expected).abs().mean() > 0.1
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_tied_lstm_without_a_projection_is_cut_alike_where_it_reads_and_writes_words(layers: int) -> None:
+    sizes = {"vocab_size": 20, "layers": layers, "tie_weights": True}
+    teacher = shuffle(LSTMLM(embedding=8, hidden=8, **sizes))
+    with torch.no_grad():  # three units say nothing, and nothing is read of them
+        teacher.embedding.weight[:, 5:] = 0
+        for number in range(layers):
+            for part in ("ih", "hh"):
+                weight = getattr(teacher.lstm, f"weight_{part}_l{number}")
+                weight[:, 5:] = 0
+                weight.view(4, 8, 8)[:, 5:] = 0
+            getattr(teacher.lstm, f"bias_ih_l{number}").view(4, 8)[:, 5:] = 0
+            getattr(teacher.lstm, f"bias_hh_l{number}").view(4, 8)[:, 5:] = 0
+    student = LSTMLM(embedding=5, hidden=5, **sizes)
+    state = narrow_state(teacher.state_dict(), student, teacher)
+    assert torch.equal(state["embedding.weight"], state["head.weight"])
+    torch.testing.assert_close(read(narrowed(teacher, student)), read(teacher), rtol=0, atol=1e-5)
+
+
+def test_a_tied_network_does_not_begin_with_two_matrices() -> None:
+    sizes = {"vocab_size": 20, "layers": 1, "embedding": 8, "hidden": 8}
+    with pytest.raises(
+        ConfigError, match=r"embedding.weight and head.weight differ, and are one matrix"
+    ):
+        narrowed(LSTMLM(**sizes, tie_weights=False), LSTMLM(**sizes, tie_weights=True))
+
+
 def test_only_the_inner_layers_may_be_narrower(tmp_path: Path) -> None:
     teacher = shuffle(hub(tmp_path / "wide", 16, 24))
     for layer in teacher.network.bert.encoder.layer:
         nn.init.zeros_(layer.output.dense.weight[:, 10:])
     student = narrowed(teacher, hub(tmp_path / "narrow", 16, 10))
     torch.testing.assert_close(read(student), read(teacher), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_a_sentence_encoder_without_a_head_may_have_narrower_inner_layers(tmp_path: Path, pooling: str) -> None:
+    teacher, student = (
+        HubEmbedder(make_narrow_folder(tmp_path / name, inner), pooling=pooling, pretrained=False)
+        for name, inner in (("wide", 24), ("narrow", 10))
+    )
+    shuffle(teacher)
+    for layer in teacher.encoder.encoder.layer:
+        nn.init.zeros_(layer.output.dense.weight[:, 10:])
+    torch.testing.assert_close(read(narrowed(teacher, student)), read(teacher), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,10 @@ def test_a_vector_is_the_mean_of_the_last_hidden_states(made_by: type, tmp_path:
         hidden = inside(input_ids=torch.tensor([row])).last_hidden_state
         torch.testing.assert_close(vector, hidden[0].mean(dim=0), rtol=0, atol=1e-5)
     torch.testing.assert_close(found[-3:], found[:3], rtol=0, atol=1e-5)
+    answers = embed_token_texts(teacher, rows[:3], as_outputs=True)
+    for row, answer in zip(rows[:3], answers, strict=True):
+        expected = teacher(torch.tensor([row]), attention_mask=torch.ones(1, len(row), dtype=torch.bool))
+        torch.testing.assert_close(answer, expected[0], rtol=0, atol=1e-5)
     assert not found.requires_grad
 
 

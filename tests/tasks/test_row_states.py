@@ -15,6 +15,7 @@ from torchmetrics.classification import (
     MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassMatthewsCorrCoef,
+    MultilabelF1Score,
 )
 from torchmetrics.regression import MeanAbsoluteError, PearsonCorrCoef
 
@@ -22,7 +23,11 @@ from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.collect_results import compare_rows
 from kd_lightning.experiment.preflight import check_monitor
 from kd_lightning.results.statistics.verdict import BOOTSTRAP_RESAMPLES
+from kd_lightning.tasks import row_states
+from kd_lightning.tasks.embedding import EmbeddingTask
+from kd_lightning.tasks.embedding_metrics import MeanCosine, SimilaritySpearman
 from kd_lightning.tasks.examples import ArrayExample
+from kd_lightning.tasks.multi_label import MultiLabelTask
 from kd_lightning.tasks.position import PositionTask
 from kd_lightning.tasks.row_states import RowStates, keep_rows, make_finish
 
@@ -137,3 +142,25 @@ def test_what_cannot_choose_models_is_refused_before_training() -> None:
         check_monitor(task_of(MulticlassF1Score(CLASSES, average="none")))
     with pytest.raises(ConfigError, match=r"task.metrics.chosen \(MulticlassAUROC\) cannot read the task's outputs"):
         check_monitor(task_of(MulticlassAUROC(CLASSES + 1)))
+
+
+def test_rows_are_given_up_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_states, "MOST_NUMBERS", 20 * CLASSES**2)
+    logits, targets = rows(1)
+    states = RowStates(MulticlassCohenKappa(CLASSES))
+    for start, kept in ((0, 14), (14, 0), (28, 0)):
+        part = torch.arange(start, start + 14)
+        states.update(logits[part].softmax(-1), targets[part], part)
+        assert len(states.states) == kept
+    assert states.rows() == {}
+
+
+def test_either_metric_of_embeddings_is_accepted() -> None:
+    for monitor in ("cosine", "similarity_spearman"):
+        metrics = {"cosine": MeanCosine(), "similarity_spearman": SimilaritySpearman()}
+        check_monitor(EmbeddingTask(5, metrics, monitor))
+
+
+def test_what_a_metric_gets_is_said_of_each_kind_of_outputs() -> None:
+    with pytest.raises(ConfigError, match=r"it gets probabilities \[N, C\] and targets \[N, C\]"):
+        check_monitor(MultiLabelTask(3, {"chosen": MultilabelF1Score(5)}, "chosen"))
