@@ -15,9 +15,9 @@ from kd_lightning.cli.predict import check_word
 from kd_lightning.config.conf_files import list_groups
 from kd_lightning.config.resolution import escape_node
 from kd_lightning.data.image_files import as_text, holds_images
-from kd_lightning.data.rows.hub_dataset import DATASET_PREFIX
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, MULTI_LABEL
 from kd_lightning.data.rows.text_folder import holds_text_files
+from kd_lightning.data.rows.values import HUB_PREFIX
 from kd_lightning.data.table_profile import TableProfile, profile_table
 from kd_lightning.errors import KDError, did_you_mean
 from kd_lightning.safety.terminal import escape_unprintable
@@ -112,7 +112,7 @@ def run_init_verb(words: list[str]) -> int:
         print(INIT_HELP, end="")
         return 0
     request = parse_init_arguments(words)
-    if request.file.startswith(DATASET_PREFIX):
+    if request.file.startswith(HUB_PREFIX):
         raise KDError(
             f"{request.file} needs no file of settings: kd run data={request.file} finds its columns and labels"
         )

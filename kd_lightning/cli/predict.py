@@ -131,7 +131,7 @@ def predict_rows_of(request: PredictArguments) -> int:
         write(answered)
         bad += answered.label is None
     if bad:
-        print_line(f"kd predict: {bad} row{'s' if bad > 1 else ''} without a label")
+        print_line(f"kd predict: {bad} row{'s' if bad > 1 else ''} without a {heads[0]}")
     return DEFECT if bad else OK
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from kd_lightning.data.rows.label_readers import EMBEDDING
+from kd_lightning.data.rows.values import HUB_PREFIX
 from kd_lightning.errors import ConfigError
 from kd_lightning.safety.redaction import redact_override
 
@@ -28,12 +30,9 @@ SHORTHAND_PATTERN = re.compile(r"([+~]*)([^=@]*)(.*)", re.DOTALL)
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
 """``data=FILE`` with one of these is a table of texts."""
-HUB_PREFIX = "hf:"
-"""``teacher=hf:FOLDER`` or ``hf:NAME`` is a pretrained model, ``data=hf:FOLDER`` or ``hf:NAME`` a data set of texts."""
-
-
-EMBEDDING_WORD = "embedding"
-"""``task=embedding`` alone is the experiment of that name: without labels, another scheme and other losses are needed."""
+EMBEDDING_CHOICES = (f"task={EMBEDDING}", f"experiment={EMBEDDING}", f"experiment={EMBEDDING}_layers")
+"""``task=embedding`` alone is the experiment of that name: without labels, another scheme and other losses are needed. With
+one of these, ``teacher=hf:NAME`` is a model without a head; an experiment of one's own names ``hf_embedder`` itself."""
 HUB_RATE = "5e-5"
 """Learning rate of a pretrained model where none is given: the usual one of fine-tuning."""
 
@@ -51,9 +50,9 @@ def expand_files(words: Sequence[str]) -> list[str]:
         >>> expand_files(["task=embedding", "data=texts.csv", "teacher=hf:models/MiniLM", "teacher.optimizer.lr=1"])[:4]
         ['experiment=embedding', 'task=embedding', 'data=table', 'data.path=texts.csv']
     """
-    given = {expand(word).partition("=")[0] for word in words}
-    embeds = any(word.startswith((f"task={EMBEDDING_WORD}", f"experiment={EMBEDDING_WORD}")) for word in words)
-    found = [f"experiment={EMBEDDING_WORD}"] if embeds and "experiment" not in given else []
+    given = {expand(word).partition("=")[0].lstrip("+") for word in words}
+    embeds = any(word.lstrip("+") in EMBEDDING_CHOICES for word in words)
+    found = [f"experiment={EMBEDDING}"] if embeds and "experiment" not in given else []
     hub = "hf_embedder" if embeds else "hf"
     for word in words:
         name, _, value = word.partition("=")

@@ -141,10 +141,7 @@ class ExperimentData(TestedData):
             views = ImageViews(augmentation, seed, self.train_ids)
         table = train if flags is None else train.with_column(LABELED, flags)
         self.train_set = RowsDataset(table, collate, channels_last, views)
-        if batch_size > len(train):
-            raise ConfigError(
-                f"data.batch_size {batch_size} > {len(train)} training rows: set data.batch_size to at most that"
-            )
+        check_batch_size(batch_size, len(train))
 
     def train_dataloader(self) -> Loader:
         trainer = self.trainer
@@ -225,3 +222,13 @@ def channels_innermost(images: Tensor) -> Tensor:
 
 def _as_is(batch: Any) -> Any:
     return batch
+
+
+def check_batch_size(batch_size: int, rows: int) -> None:
+    """There are training rows for a step.
+
+    Raises:
+        ConfigError: A step asks for more.
+    """
+    if batch_size > rows:
+        raise ConfigError(f"data.batch_size {batch_size} > {rows} training rows: set data.batch_size to at most that")

@@ -15,6 +15,7 @@ from kd_lightning.data.label_targets import find_unknown, make_target_kind
 from kd_lightning.data.labels import class_rows
 from kd_lightning.data.prepared import read_prepared
 from kd_lightning.data.row_splits import TEST_SPLIT
+from kd_lightning.data.rows.hub_dataset import load_splits, parse_address
 from kd_lightning.data.rows.label_readers import LABEL_SEPARATOR, make_label_reader
 from kd_lightning.data.source import Prepared
 from kd_lightning.data.sources.arrays import read_npz
@@ -31,7 +32,7 @@ from kd_lightning.results.roles import TEACHER_MODEL
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import Store, is_entry
 from kd_lightning.tasks.base import CountsClasses, Task
-from kd_lightning.tasks.embed_rows import embed_rows
+from kd_lightning.tasks.embed_rows import embed_table
 from kd_lightning.training.fit import StageBoard
 
 STORE_FOLDER = "store"
@@ -43,7 +44,8 @@ def check_file_settings(overrides: Mapping[str, str | list[str] | None]) -> None
     """``data.NAME=VALUE`` says something of a file, and which one.
 
     Raises:
-        ConfigError: Not so.
+        ConfigError: Not so, or the file is a data set of several splits.
+        KDError: The data set cannot be read.
     """
     for name in overrides:
         if name not in FILE_SETTINGS:
@@ -53,6 +55,12 @@ def check_file_settings(overrides: Mapping[str, str | list[str] | None]) -> None
             )
     if overrides and not overrides.get("path"):
         raise ConfigError(f"data.{next(iter(overrides))}: of which file? Name it with data.path=FILE")
+    address = parse_address(str(overrides.get("path")))
+    if address is not None and address.split is None and len(splits := load_splits(address)) > 1:
+        listed = escape_unprintable(f"data.path={address} has the splits {', '.join(splits)}")
+        raise ConfigError(
+            f"{listed}: say which one, as in data.path={escape_unprintable(f'{address}#{list(splits)[-1]}')}"
+        )
 
 
 def read_labeled_file(
@@ -204,8 +212,8 @@ def read_own_test(
 def with_teacher_vectors(model: TrainedModel, table: Table, build: Build) -> Table:
     """The texts with the vectors of the teacher of the model's run as targets: what the run measured its models on."""
     teacher = load_trained_model(model.folder, build, TEACHER_MODEL)
-    vectors = embed_rows(teacher.network, teacher.task, teacher.read_by_network(table), torch.arange(len(table)))
-    return table.with_column("targets", vectors)
+    vectors = embed_table(teacher.network, teacher.task, teacher.read_by_network(table))
+    return table.with_column("targets", torch.cat(list(vectors)))
 
 
 def read_stored_rows(model: TrainedModel, settings: Settings) -> Prepared | None:

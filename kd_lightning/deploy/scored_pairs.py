@@ -16,11 +16,11 @@ from kd_lightning.data.row_splits import TEST_SPLIT
 from kd_lightning.data.rows.delimited import reads_as_number
 from kd_lightning.data.rows.label_readers import NumberReader
 from kd_lightning.data.rows.read import read_rows
-from kd_lightning.data.rows.values import check_distinct_columns
+from kd_lightning.data.rows.values import check_distinct_columns, require_column
 from kd_lightning.data.text_rows import ColumnNames, TextRows
 from kd_lightning.deploy.predictor import Predictor
 from kd_lightning.deploy.trained_model import TrainedModel
-from kd_lightning.errors import ConfigError
+from kd_lightning.errors import ConfigError, EmptyDatasetError
 from kd_lightning.results.statistics.rank_interval import compute_spearman_interval
 from kd_lightning.results.statistics.single_interval import compute_metric_interval
 from kd_lightning.safety.terminal import escape_unprintable
@@ -28,6 +28,7 @@ from kd_lightning.tasks.regression_metrics import Pearson, correlate_ranks
 
 SPEARMAN, PEARSON = "spearman", "pearson"
 PAIR_METRICS = (SPEARMAN, PEARSON)
+FEWEST_PAIRS = 3
 LOOKED_AT = 100
 """Rows by which columns of numbers are told from columns of texts."""
 
@@ -64,6 +65,11 @@ def read_scored_pairs(overrides: Mapping[str, str | list[str] | None]) -> Scored
     text, pair, score = choose_pair_columns(path, delimiter, overrides)
     rows, reader = TextRows(), NumberReader((score,))
     rows.read_file(path, ColumnNames(text, reader, pair), TEST_SPLIT, delimiter)
+    if len(rows) < FEWEST_PAIRS:
+        raise EmptyDatasetError(
+            f"{escape_unprintable(str(path))} has {len(rows)} pair{'s' * (len(rows) > 1)}, and a correlation is of "
+            f"{FEWEST_PAIRS} or more: give it more"
+        )
     values: list[Any] = list(rows.label_values)
     scores = torch.tensor([values[number] for number in rows.labels], dtype=torch.float64)
     numbers = range(len(rows))
@@ -82,9 +88,11 @@ def choose_pair_columns(
     settings = ("text", "text_pair", "label")
     given = {f"data.{name}": str(named[name]) for name in settings if named.get(name)}
     rows = [row for _, row in islice(read_rows(path, delimiter), LOOKED_AT)]
+    for setting, name in given.items():
+        require_column(name, rows[0], setting, path)
     check_distinct_columns(dict(given))
     free = [name for name in rows[0] if name not in given.values()]
-    numbers = [name for name in free if all(reads_as_number(str(row.get(name))) for row in rows)]
+    numbers = [name for name in free if holds_numbers([row.get(name) for row in rows])]
     texts = [name for name in free if name not in numbers]
     wanted = [name for name in settings[:2] if not named.get(name)]
     if len(given) < len(settings):
@@ -98,6 +106,17 @@ def choose_pair_columns(
     found = dict(zip(wanted, texts, strict=False)) | {"label": next(iter(numbers), "")}
     text, pair, score = (str(named.get(name) or found[name]) for name in settings)
     return text, pair, score
+
+
+def holds_numbers(values: Sequence[object]) -> bool:
+    """Each reads as a number, but for empty ones: which row lacks its score is said when it is read.
+
+    Example:
+        >>> holds_numbers(["1", "", 2.5]), holds_numbers(["1", "one"]), holds_numbers(["", None])
+        (True, False, False)
+    """
+    there = [str(value) for value in values if value is not None and str(value).strip()]
+    return bool(there) and all(map(reads_as_number, there))
 
 
 def evaluate_pairs(model: TrainedModel, pairs: ScoredPairs) -> dict[str, Any]:

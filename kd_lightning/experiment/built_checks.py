@@ -11,6 +11,7 @@ from functools import partial
 
 from pytorch_lightning import Trainer
 
+from kd_lightning.data.datamodule import check_batch_size
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
@@ -27,7 +28,7 @@ from kd_lightning.experiment.preflight import (
     world_size,
 )
 from kd_lightning.experiment.ranges import RANGES, WEIGHT
-from kd_lightning.experiment.settings import STUDENT, TEACHER, accumulated_batches, is_augmented, softness
+from kd_lightning.experiment.settings import STUDENT, TEACHER, Settings, accumulated_batches, is_augmented, softness
 from kd_lightning.experiment.stage import Comparison, Stage
 from kd_lightning.losses.base import Loss
 from kd_lightning.teachers.auto import Auto
@@ -61,6 +62,7 @@ def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) 
         accumulated_batches(settings),
         settings["trainer"].get("devices"),
     )
+    check_no_labels(builder.task.output_kind, settings)
     check_callbacks(builder.task, settings["callbacks"])
     check_monitor(builder.task)
     for name in settings["callbacks"]:
@@ -77,6 +79,18 @@ def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) 
         board.say(f"losses by chunks of rows: {builder.task.num_classes} classes (chunked_loss=false: whole)")
     if is_augmented(settings) and isinstance(builder.build(settings["teacher_outputs"]), Auto):
         board.say("teacher outputs: live: data.augment shows the teacher another view of each image at each epoch")
+
+
+def check_no_labels(kind: OutputKind, settings: Settings) -> None:
+    """A task without labels is not asked for some.
+
+    Raises:
+        ConfigError: It is.
+    """
+    for role in (TEACHER, STUDENT):
+        labeled = settings[role]["num_labeled"]
+        if kind is OutputKind.VECTORS and labeled is not None:
+            raise ConfigError(f"{role}.num_labeled={labeled}: the task has no labels: set {role}.num_labeled=null")
 
 
 def check_curves(builder: Builder, steps: int) -> None:
@@ -125,9 +139,9 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
         classwise = builder.classwise() if role == TEACHER else None
         parts = builder.network(role), builder.task_of(role), dataset.prepared
         classes = check_network(*parts, role, at_once, classwise, bool(settings["channels_last"]))
-        if (
-            builder.task.output_kind is not OutputKind.VECTORS
-        ):  # which has no labels, and whose rows the teacher is asked for
+        if builder.task.output_kind is OutputKind.VECTORS:  # no labels, and rows that the teacher is not asked for yet
+            check_batch_size(settings["data"]["batch_size"], len(dataset))
+        else:
             dataset.rows(role, 1, only_labeled=True)
         with explain_build_errors(f"{role}.hard_loss"):
             builder.trained_task(role)

@@ -21,13 +21,13 @@ from kd_lightning.experiment.settings import TEACHER
 from kd_lightning.models.weights import find_weights
 from kd_lightning.store import content_key, file_digest
 from kd_lightning.tasks.base import Task
-from kd_lightning.tasks.embed_rows import embed_rows
+from kd_lightning.tasks.embed_rows import embed_table
 
 TEACHER_VECTORS = "teacher_vectors"
 """What they are called in the store."""
 MEASURED_SPLITS = ("val", "test")
-VECTORS_OF_A_PIECE = 2**14
 VECTORS_CODE = ("kd_lightning.tasks.embed_rows",)
+"""All that decides how rows are put together, split and summed up is there: a key holds no module of this room."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class TeacherVectors:
             rows: As in ``key``.
 
         Raises:
-            KDError: The teacher cannot be taken as it is.
+            KDError: The teacher cannot be taken as it is, or says what is not finite.
         """
         entry = self.context.store.entry(TEACHER_VECTORS, self.key(rows))
 
@@ -96,9 +96,8 @@ class TeacherVectors:
 
     def _make_pieces(self, network: nn.Module, prepared: Prepared) -> Iterator[tuple[str, Table]]:
         for split in MEASURED_SPLITS:
-            table = prepared.splits[split]
-            for rows in torch.arange(len(table)).split(VECTORS_OF_A_PIECE):
-                yield split, Table({"targets": embed_rows(network, self.task, table, rows)})
+            for vectors in embed_table(network, self.task, prepared.splits[split]):
+                yield split, Table({"targets": vectors})
 
 
 def drop_labels(prepared: Prepared) -> Prepared:

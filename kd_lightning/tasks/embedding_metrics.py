@@ -22,12 +22,16 @@ MOST_COMPARED = 1000
 
 
 class MeanCosine(RowMetric):
-    """Mean over the rows of the cosine between output and target, in [-1, 1]; 0 where the output is a vector of zeros."""
+    """Mean over the rows of the cosine between output and target, in [-1, 1]; 0 where the output is a vector of zeros.
+
+    NaN where a number of a vector is not finite.
+    """
 
     higher_is_better = True
 
     def values(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return 1 - cosine_distance(logits, targets.to(logits.dtype))
+        finite = logits.isfinite().all(dim=-1) & targets.isfinite().all(dim=-1)
+        return torch.where(finite, 1 - cosine_distance(logits, targets.to(logits.dtype)), torch.nan)
 
 
 class SimilaritySpearman(Metric):

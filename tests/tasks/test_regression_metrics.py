@@ -20,6 +20,7 @@ from kd_lightning.tasks.regression_metrics import (
     Pearson,
     RootMeanSquaredError,
     Spearman,
+    correlate_ranks,
 )
 
 ROWS = 50
@@ -93,3 +94,12 @@ def test_numbers_that_do_not_differ_correlate_with_nothing(same: str) -> None:
     metric = Spearman()
     metric.update(predicted[:, 0], targets)
     assert float(metric.compute()) == 0
+
+
+def test_correlations_with_what_is_not_finite_are_none() -> None:
+    numbers, broken = torch.arange(4.0), torch.tensor([0.0, torch.nan, 2.0, 3.0])
+    assert bool(correlate_ranks(numbers, broken).isnan())
+    assert bool(correlate_ranks(broken, numbers).isnan())
+    pearson = Pearson()
+    pearson.update(broken[:, None], numbers, torch.ones(4, dtype=torch.bool), torch.arange(4))
+    assert bool(pearson.compute().isnan())

@@ -19,14 +19,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.data.rows.values import SPLIT_NAMES
+from kd_lightning.data.rows.values import HUB_PREFIX, SPLIT_NAMES
 from kd_lightning.errors import ConfigError, DataFormatError, EmptyDatasetError, MissingExtraError, did_you_mean
 from kd_lightning.safety.error_text import take_first_line
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import file_digest
 
-DATASET_PREFIX = "hf:"
-ADDRESS = re.compile(rf"{DATASET_PREFIX}(.+?)(?:@([^@?#]+))?(?:\?([^?#]+))?(?:#([^#]+))?", re.DOTALL)
+ADDRESS = re.compile(rf"{HUB_PREFIX}(.+?)(?:@([^@?#]+))?(?:\?([^?#]+))?(?:#([^#]+))?", re.DOTALL)
 ROWS_OF_A_BATCH = 1024
 SAVED_DATASET, SAVED_SPLITS = "state.json", "dataset_dict.json"
 """What ``save_to_disk`` has written beside the rows of one split, or beside the folders of several."""
@@ -51,7 +50,7 @@ class DatasetAddress:
 
     def __str__(self) -> str:
         more = (("@", self.revision), ("?", self.subset), ("#", self.split))
-        return DATASET_PREFIX + self.path + "".join(f"{mark}{value}" for mark, value in more if value is not None)
+        return HUB_PREFIX + self.path + "".join(f"{mark}{value}" for mark, value in more if value is not None)
 
     @property
     def folder(self) -> Path | None:
@@ -200,6 +199,8 @@ def explain_load_error(address: DatasetAddress, error: Exception) -> Exception:
     offline = next(
         (name for name in OFFLINE_VARIABLES if os.environ.get(name, "0").lower() not in ("", "0", "false")), None
     )
+    if address.folder is not None and not address.folder.exists():
+        return EmptyDatasetError(f"{shown}: no such folder: correct the path")
     if address.folder is not None:
         return DataFormatError(
             f"{shown} cannot be read ({reason}): name a folder that save_to_disk has written, or one of .parquet, .csv or "
@@ -244,6 +245,11 @@ def list_data_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in found
-        if not path.name.startswith("cache-")
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not is_made_by_reading(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+
+
+def is_made_by_reading(path: Path) -> bool:
+    """The library has put the file beside rows that ``save_to_disk`` has written; anywhere else it is somebody's."""
+    beside = any((path.parent / name).is_file() for name in (SAVED_DATASET, SAVED_SPLITS))
+    return beside and path.name.startswith("cache-") and path.suffix == ".arrow"

@@ -11,6 +11,8 @@ from kd_lightning.safety.terminal import escape_unprintable
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
 """Split -> what a split column, or a folder, may call it, whatever its case."""
+HUB_PREFIX = "hf:"
+"""``data=hf:FOLDER`` or ``hf:NAME`` is a data set of texts, ``teacher=hf:FOLDER`` or ``hf:NAME`` a pretrained model."""
 
 
 def require_column(name: str, columns: Iterable[str], setting: str, path: object) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from kd_lightning.data.rows.hub_dataset import (
-    DATASET_PREFIX,
     DatasetAddress,
     choose_split,
     find_split,
@@ -17,8 +16,10 @@ from kd_lightning.data.rows.hub_dataset import (
     read_class_order,
 )
 from kd_lightning.data.rows.label_readers import EMBEDDING, REGRESSION
+from kd_lightning.data.rows.values import HUB_PREFIX
 from kd_lightning.data.sources.text_table import TextTable, check_data_path
 from kd_lightning.errors import ConfigError
+from kd_lightning.process.packaged import expand_packaged_path
 
 OWN_SPLIT = "own"
 """In place of a split's name: what the data set calls it."""
@@ -91,8 +92,9 @@ def locate_training_rows(path: str, subset: str | None, revision: str | None, sp
         ConfigError: The path is none.
         KDError: The data set cannot be read, or has no such split.
     """
-    whole = str(check_data_path(path)).removeprefix(DATASET_PREFIX)
-    address = parse_address(f"{DATASET_PREFIX}{whole}")
+    check_data_path(path)
+    whole = expand_packaged_path(str(path)).removeprefix(HUB_PREFIX)  # as a Path, ./NAME would be a name of the hub
+    address = parse_address(f"{HUB_PREFIX}{whole}")
     if address is None:
         raise ConfigError(f"data.path={path!r}: a folder, or the name of a data set of the hub, is expected")
     address = replace(address, subset=subset or address.subset, revision=revision or address.revision)

