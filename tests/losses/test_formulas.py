@@ -206,9 +206,11 @@ FORMULAS: dict[str, Formula] = {
     "ctc_frame_kd": ctc_frames,
     "binary_kd": binary,
     "logit_mse": by_row(squares),
+    "embedding_mse": by_row(squares),
     "regression_mse": by_row(squares),
     "regression_l1": by_row(lambda s, t: mean([abs(a - b) for a, b in zip(s, t, strict=True)])),
     "logit_cosine": by_row(cosine),
+    "embedding_cosine": by_row(cosine),
     "pairwise_ranking": by_row(ranking),
     "universal_logit": distribution(
         lambda p, q: math.fsum(abs(a - b) for a, b in zip(sorted(p), sorted(q), strict=True)), 1
@@ -306,7 +308,8 @@ def test_gradient_with_constant_weights_is_that_of_the_parts(temperature: float)
 
 
 WITHOUT_TEMPERATURE = {
-    *("logit_mse", "regression_mse", "regression_l1", "logit_cosine", "pairwise_ranking", "label_smoothing")
+    *("logit_mse", "regression_mse", "regression_l1", "logit_cosine", "pairwise_ranking", "label_smoothing"),
+    *("embedding_mse", "embedding_cosine"),
 }
 
 

@@ -328,6 +328,7 @@ def test_an_empty_batch_gives_zero(name: str, shape: tuple[int, ...]) -> None:
 INFINITE = {"reverse_kl", "jeffreys", "adaptive_kl"}
 """A reverse divergence is infinite where the teacher forbids a class and the student does not."""
 NUMBERS = {"logit_mse", "logit_cosine", "regression_mse", "regression_l1", "pairwise_ranking", "binary_kd"}
+NUMBERS |= {"embedding_mse", "embedding_cosine"}
 """They read logits as numbers, of which -inf is none."""
 FORBIDDING = [name for name in NAMES if issubclass(type(build(name)), LogitLoss) and name not in NUMBERS]
 
