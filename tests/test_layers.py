@@ -84,7 +84,7 @@ ROOMS = {
         {"torch", "pytorch_lightning"},
     ),
     # Nobody above knows Hydra.
-    "config": Room({"errors", "safety", "experiment"}, HYDRA | {"yaml"}),
+    "config": Room({"errors", "safety", "data", "experiment"}, HYDRA | {"yaml"}),
     "sweeps": Room(
         {
             *("__init__", "errors", "seeds", "process", "safety", "store", "fingerprint", "training"),

@@ -123,7 +123,8 @@ def evaluate_pairs(model: TrainedModel, pairs: ScoredPairs) -> dict[str, Any]:
     """How the cosines of the model's vectors go with the scores.
 
     Returns:
-        As ``evaluate_rows``: ``rows``, ``positions``, ``metrics``, ``intervals``; and ``metric``, ``mode``, ``unit``.
+        As ``evaluate_rows``: ``rows``, ``positions``, ``metrics``, ``intervals``; and ``metric``, ``mode``, ``unit``. Metrics are
+        NaN, without an interval, where a vector is not finite.
     """
     texts = list(dict.fromkeys([*pairs.first, *pairs.second]))  # lists of words have each in many pairs
     numbers = {text: number for number, text in enumerate(texts)}
@@ -140,7 +141,7 @@ def evaluate_pairs(model: TrainedModel, pairs: ScoredPairs) -> dict[str, Any]:
         SPEARMAN: float(correlate_ranks(cosines, pairs.scores)),
         PEARSON: Pearson.finish(sums.mean(dim=0).numpy()),
     }
-    intervals = {SPEARMAN: spearman, PEARSON: pearson}
+    intervals = {SPEARMAN: spearman, PEARSON: pearson} if bool(cosines.isfinite().all()) else dict.fromkeys(metrics)
     return {
         "rows": count,
         "positions": count,

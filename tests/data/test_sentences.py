@@ -17,7 +17,7 @@ from kd_lightning.errors import ConfigError, EmptyDatasetError
 OPEN = {"path": "", "label": None, "labels": None, "text_pair": None, "delimiter": None, "task": "embedding"}
 
 
-def cut(text: str, **more: int) -> list[str]:
+def cut(text: str, **more: Any) -> list[str]:
     return list(SentenceFiles("unread", **more).cut(text))
 
 

@@ -212,19 +212,6 @@ def test_other_files_of_pairs_are_refused(
     assert pytest.importorskip("re").search(why, answer.err), answer.err
 
 
-def test_too_few_pairs_and_a_score_that_is_missing_are_told(run: FinishedRun, capsys: Capture, tmp_path: Path) -> None:
-    texts = [text for text, _ in list_reviews(6)]
-    rows: list[list[object]] = [[texts[n], texts[-n], n] for n in range(6)]
-    few = write_table(tmp_path / "few.csv", ["a", "b", "score"], rows[:2])
-    answer = kd(capsys, "eval", str(run.away), f"data.path={few}")
-    assert (answer.code, answer.err.count("\n")) == (2, 1)
-    assert "few.csv has 2 pairs, and a correlation is of 3 or more: give it more" in answer.err
-    rows[3][2] = ""
-    path = write_table(tmp_path / "pairs.csv", ["a", "b", "score"], rows)
-    answer = kd(capsys, "eval", str(run.away), f"data.path={path}")
-    assert (answer.code, "pairs.csv:5: score is" in answer.err) == (2, True), answer.err
-
-
 def test_a_text_that_is_missing_has_no_vector(run: FinishedRun, capsys: Capture, tmp_path: Path) -> None:
     path = write_table(tmp_path / "gap.csv", ["text"], [["a film"], [""], ["it is"]])
     answer = kd(capsys, "predict", str(run.away), path)
