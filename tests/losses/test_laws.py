@@ -43,7 +43,7 @@ EXCUSED: dict[str, set[str]] = {
     **dict.fromkeys(
         ("hint", "ickd", "vid", "overhaul", "activation_boundary", "factor", "review", "tinybert"), PROJECTED
     ),
-    **dict.fromkeys(("pkt", "rkd", "similarity"), DUPLICATED),
+    **dict.fromkeys(("pkt", "rkd", "similarity", "embedding_similarity"), DUPLICATED),
     # The target is a class of its own; tests/losses/test_labels.py says what holds of these.
     "dkd": {READS_LABELS},
     "wsld": {READS_LABELS},

@@ -94,7 +94,9 @@ def test_sizes_flow_from_the_data_by_interpolation(name: str) -> None:
     own = {"vocab_size", "max_length"} if "tokenizer" in raw(name) else set()  # of a network with its own tokenizer
     for argument, value in raw(name).items():
         if argument in from_data.keys() - own:
-            said = {f"${{data.{from_data[argument]}}}"} | ({None} if "path" in raw(name) else set())  # None: the weights say it
+            said = {f"${{data.{from_data[argument]}}}"} | (
+                {None} if "path" in raw(name) else set()
+            )  # None: the weights say it
             assert value in said
 
 

@@ -243,9 +243,7 @@ def test_a_tied_lstm_without_a_projection_is_cut_alike_where_it_reads_and_writes
 
 def test_a_tied_network_does_not_begin_with_two_matrices() -> None:
     sizes = {"vocab_size": 20, "layers": 1, "embedding": 8, "hidden": 8}
-    with pytest.raises(
-        ConfigError, match=r"embedding.weight and head.weight differ, and are one matrix"
-    ):
+    with pytest.raises(ConfigError, match=r"embedding.weight and head.weight differ, and are one matrix"):
         narrowed(LSTMLM(**sizes, tie_weights=False), LSTMLM(**sizes, tie_weights=True))
 
 
