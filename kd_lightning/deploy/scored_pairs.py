@@ -123,8 +123,8 @@ def evaluate_pairs(model: TrainedModel, pairs: ScoredPairs) -> dict[str, Any]:
     """How the cosines of the model's vectors go with the scores.
 
     Returns:
-        As ``evaluate_rows``: ``rows``, ``positions``, ``metrics``, ``intervals``; and ``metric``, ``mode``, ``unit``. Metrics are
-        NaN, without an interval, where a vector is not finite.
+        As ``evaluate_rows``: ``rows``, ``positions``, ``metrics``, ``intervals``; and ``metric``, ``mode``, ``unit``. Metrics
+        are NaN, without an interval, where a vector is not finite.
     """
     texts = list(dict.fromkeys([*pairs.first, *pairs.second]))  # lists of words have each in many pairs
     numbers = {text: number for number, text in enumerate(texts)}
