@@ -13,7 +13,7 @@ from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.role_inputs import choose_role
 from kd_lightning.tasks.text_classification import TextClassificationTask
 
-EMBEDDED_AT_ONCE, ROWS_OF_A_PIECE = 64, 2**14
+EMBEDDED_AT_ONCE, VECTORS_OF_A_PIECE = 64, 2**14
 """Fixed: how rows are put together changes their vectors' last digits, and no setting may."""
 
 
@@ -29,7 +29,7 @@ def embed_table(network: nn.Module, task: Task, table: Table) -> Iterator[Tensor
         KDError: As ``embed_rows``.
     """
     own = choose_role(table, task.role) if isinstance(task, TextClassificationTask) else table
-    for rows in torch.arange(len(table)).split(ROWS_OF_A_PIECE):
+    for rows in torch.arange(len(table)).split(VECTORS_OF_A_PIECE):
         yield embed_rows(network, task, own.select(rows))
 
 
