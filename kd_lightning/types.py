@@ -20,6 +20,9 @@ Batch = dict[str, Tensor]
 and ``labeled``; a task may ask for more. The rows are the first dimension of every tensor."""
 HOST_INDEX = "index_on_host"
 """The key of ``index`` as it was before the batch went to a GPU: who needs the numbers there need not wait for them."""
+STEP_SHARE = "step_share"
+"""The key of [B], for each row the same: positions that count in the batch, over the mean of all batches of its optimizer step.
+There where a mask says what counts: the mean of the batches' losses, each times this, is the loss of the whole step."""
 ATTENTION_MASK = "attention_mask"
 """The key of [B, T] bool beside padded inputs, True = no padding."""
 

@@ -18,11 +18,11 @@ from kd_lightning.data.augmentation import Augmentation, ImageViews
 from kd_lightning.data.collate import Collate
 from kd_lightning.data.labels import LABELED, flag_labeled_rows
 from kd_lightning.data.loader import InMemoryLoader
-from kd_lightning.data.samplers import EvaluationBatches, TrainingBatches
+from kd_lightning.data.samplers import EvaluationBatches, StepPart, TrainingBatches
 from kd_lightning.data.source import Prepared
 from kd_lightning.data.table import Table
 from kd_lightning.errors import ConfigError
-from kd_lightning.types import HOST_INDEX, Batch
+from kd_lightning.types import HOST_INDEX, STEP_SHARE, Batch
 
 Loader = DataLoader[Batch] | InMemoryLoader
 
@@ -64,7 +64,15 @@ class RowsDataset(Dataset[Batch]):
             batch = self.views.collate(self.collate, self.table, rows // len(self.table), rows % len(self.table))
         if self.channels_last:
             batch["inputs"] = channels_innermost(batch["inputs"])
+        if isinstance(indices, StepPart) and "mask" in batch:
+            batch[STEP_SHARE] = self._share_of_step(batch, indices)
         return batch
+
+    def _share_of_step(self, batch: Batch, part: StepPart) -> Tensor:
+        """[B] float32, for each row the same: see ``STEP_SHARE``."""
+        whole = self.collate(self.table, torch.tensor(part.step, dtype=torch.int64) % len(self.table))
+        share = batch["mask"].sum() / whole["mask"].sum().clamp(min=1) * (len(part.step) / len(part))
+        return share.expand(len(part))
 
 
 class TestedData(pl.LightningDataModule):

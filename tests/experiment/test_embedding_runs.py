@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import chdir
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,6 @@ from tests.deploy.runs import FinishedRun, carry_out
 from tests.support.cli import kd, settings_of
 from tests.support.hub import list_reviews, make_hub_folder
 from tests.support.tiny import SilentBoard
-from tests.training.test_resume import Stop, StopAfter
-from tests.training.test_resume import stored as stored_below
 from tests.training.together.test_one_fit import stored
 
 pytest.importorskip("transformers")
@@ -237,17 +234,6 @@ def test_a_student_of_all_of_the_teachers_layers_starts_as_the_teacher(root: Pat
     assert records["start"]["test"] < records["distill"]["test"] < 1
     assert one.stage("teacher").key == two.stage("teacher").key
     assert one.stage("start").key != two.stage("start").key
-
-
-def test_a_stopped_run_ends_where_it_would_have_ended(root: Path, tmp_path: Path) -> None:
-    experiment(tmp_path / "whole", *STATIC).run()
-    for step in (7, 19):
-        one = experiment(tmp_path / "parts", *STATIC)
-        one.builder.__dict__["trainer"] = replace(one.builder.trainer, callbacks=partial(list, [StopAfter(step)]))
-        with pytest.raises(Stop):
-            one.run()
-    experiment(tmp_path / "parts", *STATIC).run()
-    assert stored_below(tmp_path / "parts") == stored_below(tmp_path / "whole") != {}
 
 
 def test_students_side_by_side_give_what_they_give_alone(root: Path, tmp_path: Path) -> None:

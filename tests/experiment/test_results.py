@@ -137,6 +137,10 @@ def test_a_brought_teacher_keeps_its_weights_whatever_the_precision(
         ({"trainer__accumulate_grad_batches": 3}, "data.batch_size=8 does not divide"),
         ({"trainer__devices": 3}, "data.batch_size=8 does not divide"),
         ({"trainer__accumulate_grad_batches": 2, "student__num_labeled": 12}, "a part without"),
+        (
+            {"trainer__devices": 2, "data__unlabeled": "more.csv"},
+            r"data.unlabeled=more.csv with 2 parts .*a part without",
+        ),
     ],
 )
 def test_parts_of_a_step_that_would_not_be_fair_are_refused(

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from kd_lightning.errors import ConfigError, SequenceTooLongError
 from tests.support.tagging import tagger, tagging_settings, write_tagged
-from tests.support.tiny import entries, experiment
+from tests.support.tiny import experiment
 
 STORED = "kd_lightning.teachers.stored"
 
@@ -70,33 +68,6 @@ def test_rows_without_labels_teach_by_the_soft_loss_alone(live: tuple[Path, Any]
     assert metrics["baseline"] != expected["baseline"]
     assert metrics["distill"] not in (expected["distill"], metrics["baseline"])
     assert metrics["distill"]["span_f1"] > 0.4
-
-
-def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, whole, cut = write_tagged(tmp_path / "rows.txt"), tmp_path / "whole", tmp_path / "cut"
-    expected = experiment(whole, **tagging_settings(path))
-    expected.run()
-    from kd_lightning.tasks.token_classification import TokenClassificationTask
-
-    calls = 0
-    loss = TokenClassificationTask.loss
-
-    def interrupted(self: TokenClassificationTask, *args: Any) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == 17:  # in the baseline, after the teacher's 12 steps
-            raise KeyboardInterrupt
-        return loss(self, *args)
-
-    monkeypatch.setattr(TokenClassificationTask, "loss", interrupted)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        experiment(cut, **tagging_settings(path)).run()
-    monkeypatch.undo()
-    again = experiment(cut, **tagging_settings(path))
-    again.run()
-    for name, entry in entries(expected).items():
-        ours, theirs = (load_file(each.path("weights.safetensors")) for each in (entries(again)[name], entry))
-        assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
 
 
 def test_no_word_is_cut_off(tmp_path: Path) -> None:

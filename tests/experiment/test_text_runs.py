@@ -14,7 +14,6 @@ from kd_lightning.experiment.experiment import Experiment
 from tests.support.cli import Answer, kd, settings_of
 from tests.support.hub import list_reviews, make_hub_folder, review_words, write_reviews
 from tests.support.tiny import SilentBoard
-from tests.training.test_resume import Stop, StopAfter, run, stored
 
 OWN_TEACHER = {
     "teacher.model.width": 8,
@@ -167,7 +166,7 @@ def test_task_and_rows_are_both_of_texts_or_neither(tmp_path: Path) -> None:
         f"data.path={tmp_path / 'reviews.csv'}",
         *(w for w in others if "student.model" not in w),
     ]
-    with pytest.raises(ConfigError, match=r"task=text_classification \(or multi_label, regression\) reads texts"):
+    with pytest.raises(ConfigError, match=r"task=text_classification \(or multi_label, regression, embedding\) reads texts"):
         experiment(*words, "task=classification", *arrays).check()
     digits = [
         "task=text_classification",
@@ -178,31 +177,3 @@ def test_task_and_rows_are_both_of_texts_or_neither(tmp_path: Path) -> None:
     ]
     with pytest.raises(ConfigError, match="and the task reads texts: data=table"):
         experiment(*digits, f"outputs={tmp_path}").check()
-
-
-def text_settings(tmp_path: Path) -> dict[str, Any]:
-    """Changes of the tiny experiment: a model of ``transformers`` with dropout teaches a BiLSTM on a table."""
-    words = ["experiment=texts", *run_words(tmp_path)[1:], f"data.path={tmp_path / 'reviews.csv'}", "folder=x"]
-    model = make_hub_folder(tmp_path / "model", head=False)
-    whole = settings_of(*words, "teacher=hf", f"teacher.model.path={model}")
-    names = ("task", "data", "teacher__model", "student__model")
-    found: dict[str, Any] = {}
-    for name in names:
-        node: Any = whole
-        for part in name.split("__"):
-            node = node[part]
-        found[name] = node
-    return found
-
-
-@pytest.mark.parametrize("step", [3, *(pytest.param(step, marks=pytest.mark.full) for step in (9, 14, 20))])
-def test_stopped_after_any_step_it_ends_bit_for_bit_the_same(tmp_path: Path, step: int) -> None:
-    changes = text_settings(tmp_path)
-    steps = {"teacher__steps": 6, "student__steps": 8, "student__pretrain_steps": 4}
-    run(tmp_path / "whole", **changes, **steps)
-    with pytest.raises(Stop):
-        run(tmp_path / "stopped", [StopAfter(step)], **changes, **steps)
-    run(tmp_path / "stopped", **changes, **steps)
-    whole = stored(tmp_path / "whole")
-    assert len(whole) == 8
-    assert stored(tmp_path / "stopped") == whole

@@ -103,16 +103,6 @@ def test_hidden_states_are_pooled_over_real_tokens(headless: Path, pooling: str)
         assert torch.allclose(features[row], wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [HubClassifier, HubEncoder], ids=lambda make: make.__name__)
-def test_padding_does_not_matter(named: Path, make: Any) -> None:
-    torch.manual_seed(0)
-    network = make(str(named), 3)
-    alone = said(network, IDS[1:, :3], MASK[1:, :3])
-    padded = said(network, IDS.masked_fill(~MASK, 11), MASK)[1:]
-    assert torch.allclose(alone, padded, atol=1e-5)
-    assert not torch.allclose(alone, said(network, IDS, torch.ones_like(MASK))[1:], atol=1e-3)
-
-
 def test_some_layers_stay_with_their_weights(named: Path) -> None:
     labels = ["negative", "positive", "mixed"]
     network = HubClassifier(str(named), 3, label_names=labels, layers=[0, 2])

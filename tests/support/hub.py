@@ -11,11 +11,17 @@ import pytest
 import torch
 
 WORDS = ("a", "b", "bad", "dull", "film", "fine", "good", "is", "it", "plot", "the", "very", "weak", "##ly", "##s")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 GOOD, BAD = ("fine", "good"), ("bad", "dull", "weak")
 
 
 def make_hub_folder(
-    folder: Path, labels: Sequence[str] | None = None, layers: int = 2, seed: int = 0, head: bool = True
+    folder: Path,
+    labels: Sequence[str] | None = None,
+    layers: int = 2,
+    seed: int = 0,
+    head: bool = True,
+    dropout: float = 0.1,
 ) -> Path:
     """A BERT of a few hundred weights with its tokenizer.
 
@@ -25,11 +31,12 @@ def make_hub_folder(
         layers: Of its encoder.
         seed: Of its weights.
         head: False = the encoder alone.
+        dropout: Its probability, everywhere.
     """
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    vocabulary = {word: number for number, word in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS))}
+    vocabulary = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -51,6 +58,8 @@ def make_hub_folder(
         max_position_embeddings=40,
         num_labels=len(labels or (0, 1)),
         initializer_range=0.5,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         **(
             {"id2label": dict(enumerate(labels)), "label2id": {name: n for n, name in enumerate(labels)}}
             if labels
