@@ -15,12 +15,12 @@ from kd_lightning.data.datamodule import check_batch_size
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
+from kd_lightning.experiment.monitor_check import check_monitor
 from kd_lightning.experiment.outputs_work import OutputsWork
 from kd_lightning.experiment.preflight import (
     check_callbacks,
     check_counted_classes,
     check_curve,
-    check_monitor,
     check_network,
     check_parts,
     explain_build_errors,

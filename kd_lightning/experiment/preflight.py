@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,11 +19,8 @@ from kd_lightning.data.labels import check_classes
 from kd_lightning.data.source import Prepared
 from kd_lightning.errors import ConfigError, KDError, VocabMismatchError, did_you_mean
 from kd_lightning.experiment.ranges import Range
-from kd_lightning.safety.error_text import to_one_line
 from kd_lightning.tasks.base import Task
-from kd_lightning.tasks.metrics import RowMetric
 from kd_lightning.training.distributed.launcher import RankLauncher
-from kd_lightning.types import OutputKind
 
 MONITOR_PREFIX = "val_"
 """Before the name of a metric where it is logged."""
@@ -276,46 +273,6 @@ def check_callbacks(task: Task, callbacks: Mapping[str, Any]) -> None:
                 f"callbacks.{name}.mode={node['mode']}: {monitor} is better when it is "
                 f"{'higher' if better else 'lower'}: set callbacks.{name}.mode={mode}"
             )
-
-
-READ_BY_METRICS: dict[OutputKind, tuple[tuple[int | None, ...], str]] = {
-    OutputKind.CLASSES: ((None,), "probabilities [N, C] and targets [N]"),
-    OutputKind.LABELS: ((), "probabilities [N, C] and targets [N, C]"),
-    OutputKind.QUANTITIES: ((1,), "numbers [N] and targets [N]"),
-    OutputKind.VECTORS: ((), "embeddings [N, D] and the teacher's [N, D]"),
-}
-"""What an output has beyond the targets' shape, None = a number for each class; and what a metric of torchmetrics gets."""
-
-
-def check_monitor(task: Task) -> None:
-    """A metric of torchmetrics on which models are chosen reads the task's outputs, and makes one number of them.
-
-    Raises:
-        ConfigError: It does not.
-    """
-    metrics = task.metrics()
-    if isinstance(metrics[task.monitor], RowMetric):
-        return
-    batch = task.example_batch()
-    targets = batch["targets"]
-    width, read = READ_BY_METRICS[task.output_kind]
-    logits = torch.zeros(*targets.shape, *(task.num_classes if each is None else each for each in width))
-    what = f"task.metrics.{task.monitor} ({type(metrics[task.monitor]).__name__})"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of classes that the example's few rows have not
-        try:
-            task.update(metrics, logits, task.align(batch, logits), batch)
-        except Exception as error:  # what torchmetrics raises has no common base
-            raise ConfigError(
-                f"{what} cannot read the task's outputs ({to_one_line(error)}): it gets {read}"
-            ) from error
-        size = 1
-        with suppress(Exception):  # of so few rows it may have no value
-            size = torch.as_tensor(metrics[task.monitor].compute()).numel()
-    if size != 1:
-        raise ConfigError(
-            f"{what} is {size} numbers, and models are chosen on one: set its average, or another monitor"
-        )
 
 
 def check_curve(curve: Any, steps: int, name: str, allowed: Range) -> None:

@@ -21,7 +21,7 @@ from torchmetrics.regression import MeanAbsoluteError, PearsonCorrCoef
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.collect_results import compare_rows
-from kd_lightning.experiment.preflight import check_monitor
+from kd_lightning.experiment.monitor_check import check_monitor
 from kd_lightning.results.statistics.verdict import BOOTSTRAP_RESAMPLES
 from kd_lightning.tasks import row_states
 from kd_lightning.tasks.embedding import EmbeddingTask

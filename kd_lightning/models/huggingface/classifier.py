@@ -211,8 +211,9 @@ class HubEncoder(nn.Module):
             "model.pooling=max takes the largest value of each feature, and a narrower student's features are rotated: set "
             "model.pooling=mean, or student.init=null"
         )
-        layers, fixed = int(self.encoder.config.num_hidden_layers), why if isinstance(self.pool, MaxPooling) else None  # type: ignore[arg-type]
-        return map_bert_widths(self.state_dict(), "encoder.", "", layers, self.count_heads(), fixed)
+        config: Any = self.encoder.config
+        fixed = why if isinstance(self.pool, MaxPooling) else None
+        return map_bert_widths(self.state_dict(), "encoder.", "", config.num_hidden_layers, self.count_heads(), fixed)
 
     def count_heads(self) -> int:
         """See ``NarrowsWidths``."""
