@@ -166,7 +166,9 @@ def test_task_and_rows_are_both_of_texts_or_neither(tmp_path: Path) -> None:
         f"data.path={tmp_path / 'reviews.csv'}",
         *(w for w in others if "student.model" not in w),
     ]
-    with pytest.raises(ConfigError, match=r"task=text_classification \(or multi_label, regression, embedding\) reads texts"):
+    with pytest.raises(
+        ConfigError, match=r"task=text_classification \(or multi_label, regression, embedding\) reads texts"
+    ):
         experiment(*words, "task=classification", *arrays).check()
     digits = [
         "task=text_classification",
