@@ -18,6 +18,7 @@ from kd_lightning.losses.functional.balanced import BalancedKL
 from kd_lightning.losses.functional.class_balance import effective_number_weights, log_prior
 from kd_lightning.losses.logits.balanced_kd import BalancedKD
 from kd_lightning.tasks.position import PositionTask
+from kd_lightning.types import OutputKind
 from tests.support.cli import kd, settings_of, text_words, texts
 from tests.support.processes import in_two
 from tests.support.rounding import tolerance
@@ -146,6 +147,7 @@ class Other:
     """A task of somebody else's, with no more than it needs here."""
 
     num_classes = 3
+    output_kind = OutputKind.CLASSES
 
 
 def test_a_task_that_cannot_is_named(tmp_path: Path) -> None:

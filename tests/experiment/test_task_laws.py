@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from kd_lightning.tasks.embed_rows import embed_table
 
 from kd_lightning.config.conf_files import conf_dir, read_fitting_tasks
 from kd_lightning.config.instantiate import build_node
@@ -21,7 +22,6 @@ from kd_lightning.config.shorthands import expand
 from kd_lightning.experiment import teacher_vectors
 from kd_lightning.experiment.experiment import Experiment, Found
 from kd_lightning.experiment.stage import TrainedStage
-from kd_lightning.tasks.embed_rows import embed_rows
 from tests.support.cli import settings_of
 from tests.support.conf_jobs import names, overrides_for, write_rows
 from tests.support.processes import DDP
@@ -165,9 +165,9 @@ def test_two_processes_give_the_metrics_of_one(task: str, tmp_path: Path, monkey
     def note_and_embed(*arguments: Any) -> Any:
         with asked.open("a") as file:
             file.write("once\n")
-        return embed_rows(*arguments)
+        return embed_table(*arguments)
 
-    monkeypatch.setattr(teacher_vectors, "embed_rows", note_and_embed)
+    monkeypatch.setattr(teacher_vectors, "embed_table", note_and_embed)
     teacher = JOBS[task][0]
     alone = experiment(tmp_path / "alone", task, teacher, *EXACT).run()
     once = asked.read_text() if asked.exists() else ""
