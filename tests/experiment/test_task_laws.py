@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from kd_lightning.tasks.embed_rows import embed_table
 
 from kd_lightning.config.conf_files import conf_dir, read_fitting_tasks
 from kd_lightning.config.instantiate import build_node
@@ -22,6 +21,7 @@ from kd_lightning.config.shorthands import expand
 from kd_lightning.experiment import teacher_vectors
 from kd_lightning.experiment.experiment import Experiment, Found
 from kd_lightning.experiment.stage import TrainedStage
+from kd_lightning.tasks.embed_rows import embed_table
 from tests.support.cli import settings_of
 from tests.support.conf_jobs import names, overrides_for, write_rows
 from tests.support.processes import DDP
