@@ -6,7 +6,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 RUN_EXTRAS := text,vision,figures
-DEV_EXTRAS := text,hf,lora,tables,datasets,tagging,vision,logging,sweep,figures,dev
+DEV_EXTRAS := text,hf,lora,tables,datasets,tagging,vision,logging,sweep,figures,export,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup dev test full quick check format clean

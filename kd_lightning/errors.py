@@ -92,6 +92,10 @@ class CheckpointWriteError(KDError):
     """A checkpoint or a result could not be written."""
 
 
+class ExportError(KDError):
+    """An exported model is not the model that it was made of."""
+
+
 class DeadProcessError(RuntimeError):
     """A process of a training ended without a word: it was killed, or crashed in native code."""
 

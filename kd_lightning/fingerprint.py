@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,37 @@ def code_fingerprint(roots: Iterable[str], packages: Iterable[str]) -> str:
 def code_behind(roots: Iterable[str], packages: Iterable[str]) -> dict[str, str]:
     """Each module that a fingerprint holds -> SHA-256 of its code; as ``code_fingerprint``."""
     tops = frozenset(packages) | {OWN_PACKAGE}
+    found = _walk(roots, tops, is_without_effect)
+    return {module: hashlib.sha256(code.encode()).hexdigest() for module, code in found}
+
+
+def find_sources(roots: Iterable[str]) -> dict[str, Path]:
+    """The file of each module that some objects need from their own packages and from ours, whatever it does.
+
+    Args:
+        roots: As in ``code_fingerprint``.
+    """
+    named = list(roots)
+    tops = frozenset(root.partition(".")[0] for root in named) | {OWN_PACKAGE}
+    return {
+        module: path
+        for module, _ in _walk(named, tops, lambda module: module == OWN_PACKAGE)
+        if (path := _source(module)) is not None
+    }
+
+
+def _walk(roots: Iterable[str], tops: frozenset[str], leave_out: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Each module behind the roots, with its normalized code."""
     waiting = [module for root in roots if (module := module_of(root, tops))]
-    seen: dict[str, str] = {}
+    seen: set[str] = set()
     while waiting:
         module = waiting.pop()
-        if module in seen or is_without_effect(module):
+        if module in seen or leave_out(module):
             continue
+        seen.add(module)
         code, imports = _parse(module)
-        seen[module] = hashlib.sha256(code.encode()).hexdigest()
+        yield module, code
         waiting += [found for name in (*imports, *_parents(module)) if (found := module_of(name, tops))]
-    return seen
 
 
 def is_without_effect(module: str) -> bool:

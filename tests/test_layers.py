@@ -78,10 +78,13 @@ ROOMS = {
     # What is done with a trained model, from its run folder.
     "deploy": Room(
         {
-            *("types", "errors", "safety", "store", "models", "data", "tasks"),
+            *("__init__", "types", "errors", "safety", "store", "fingerprint", "models", "data", "tasks"),
             *("training", "results", "experiment"),
         },
-        {"torch", "pytorch_lightning"},
+        {
+            *("torch", "pytorch_lightning", "numpy", "safetensors"),
+            *("onnxruntime", "onnxscript", "onnx_ir", "transformers", "tokenizers", "PIL"),
+        },
     ),
     # Nobody above knows Hydra.
     "config": Room({"errors", "safety", "data", "experiment"}, HYDRA | {"yaml"}),

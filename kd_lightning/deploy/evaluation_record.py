@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,23 @@ PREDICTION_SCORES = ("calibration_error", "macro_f1")
 """Of what is predicted, beside the task's metrics."""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A model on rows.
+
+    Attributes:
+        table: The rows as its network read them.
+        metrics: The task's, by name.
+        by_row: Values by row, of the same names.
+        predictions: What was predicted.
+    """
+
+    table: Table
+    metrics: Mapping[str, Any]
+    by_row: Mapping[str, RowMetric | RowStates]
+    predictions: PredictionRecord
+
+
 def evaluate_rows(model: TrainedModel, table: Table, settings: Settings, task: Task) -> dict[str, Any]:
     """Evaluate as the model's run did: batches, precision and device are those of its settings.
 
@@ -53,6 +70,11 @@ def evaluate_rows(model: TrainedModel, table: Table, settings: Settings, task: T
         ``rows``, ``positions``; ``metrics`` and ``intervals`` by name, an interval None where there is none; ``labels``,
         ``by_class`` and ``confusion`` ([C][C] rows: label, predicted as), where rows are classified as a whole.
     """
+    return describe_evaluation(model, measure_rows(model, table, settings, task))
+
+
+def measure_rows(model: TrainedModel, table: Table, settings: Settings, task: Task) -> Measured:
+    """See ``evaluate_rows``, before it is put into words."""
     read = model.read_by_network(table)
     data = ExperimentData(
         Prepared(dict.fromkeys(SPLITS, read)),
@@ -75,7 +97,7 @@ def evaluate_rows(model: TrainedModel, table: Table, settings: Settings, task: T
         lightning_is_quiet(),
     ):
         make_trainer(settings["trainer"], folder).test(module, datamodule=data, verbose=False)
-    return describe_evaluation(model, read, {name: module.metrics[name] for name in by_row}, by_row, predictions)
+    return Measured(read, {name: module.metrics[name] for name in by_row}, by_row, predictions)
 
 
 def make_trainer(node: Mapping[str, Any], folder: str) -> pl.Trainer:
@@ -94,14 +116,9 @@ def make_trainer(node: Mapping[str, Any], folder: str) -> pl.Trainer:
     return with_possible_precision(check_trainer(made, {**more, **QUIET}, {"precision": precision}))
 
 
-def describe_evaluation(
-    model: TrainedModel,
-    table: Table,
-    metrics: Mapping[str, Any],
-    by_row: Mapping[str, RowMetric | RowStates],
-    predictions: PredictionRecord,
-) -> dict[str, Any]:
+def describe_evaluation(model: TrainedModel, measured: Measured) -> dict[str, Any]:
     """See ``evaluate_rows``."""
+    table, metrics, by_row, predictions = measured.table, measured.metrics, measured.by_row, measured.predictions
     scores = predictions.scores(model.classes)
     values = {name: float(metric.compute()) for name, metric in metrics.items()}
     record: dict[str, Any] = {

@@ -83,6 +83,10 @@ class TrainedModel:
         reads_images: Its rows are the pixels of image files: [channels, size, size].
         fingerprint: Of the data it was trained and tested on.
         data_key: Of the data's entry in the store of its run.
+        settings: What the network was built of, but for its weights.
+        architecture: Folder of the pretrained model's configuration that it was built of; None = of no such model.
+        fitted: File of the tokenizer; None = it has none.
+        max_length: Most tokens of a row; None = the rows are not texts or words.
     """
 
     name: str
@@ -98,6 +102,10 @@ class TrainedModel:
     reads_images: bool
     fingerprint: str
     data_key: str
+    settings: Mapping[str, Any]
+    architecture: Path | None
+    fitted: Path | None
+    max_length: int | None
 
     @property
     def reads_arrays(self) -> bool:
@@ -179,6 +187,10 @@ def load_trained_model(run: Path, build: Build, model: str = DISTILLED_MODEL) ->
         reads_images=check_pixels(shape, bool(data.get("pixels")), path),
         fingerprint=described.get("data_fingerprint") or "",
         data_key=described.get("data_key") or "",
+        settings={**described["network"], **(described.get("rebuilt") or {})},
+        architecture=weights / f"{role}{ARCHITECTURE_SUFFIX}" if described.get("rebuilt") is not None else None,
+        fitted=fitted if is_plain_file(fitted := weights / f"{role}{TOKENIZER_SUFFIX}") else None,
+        max_length=(described.get("tokenizer") or {}).get("max_length"),
     )
 
 

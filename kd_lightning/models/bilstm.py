@@ -39,8 +39,9 @@ class BidirectionalLSTM(nn.Module):
         positions, lengths = torch.arange(mask.shape[1], device=mask.device), mask.sum(dim=1, keepdim=True)
         turned = torch.where(mask, lengths - 1 - positions, positions)[..., None]  # [B, T, 1]; its own inverse
         ahead, _ = self.ahead(states)
-        back, _ = self.back(states.take_along_dim(turned, dim=1))
-        both = torch.cat([ahead, back.take_along_dim(turned, dim=1)], dim=-1)
+        # Not ``take_along_dim``, which torch.export follows for the shape of one batch alone.
+        back, _ = self.back(states.gather(1, turned.expand_as(states)))
+        both = torch.cat([ahead, back.gather(1, turned.expand_as(back))], dim=-1)
         return both.masked_fill(~mask[..., None], 0.0)
 
 

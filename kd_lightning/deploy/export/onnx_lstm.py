@@ -1,0 +1,36 @@
+"""The operator of an LSTM layer in ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from kd_lightning.deploy.export import lstm_operator
+
+
+def translate_lstm(inputs: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> tuple[Any, Any, Any]:
+    """As ``lstm_operator.lstm``. ONNX orders the gates input, output, forget, cell, and its first dimension is time."""
+    import onnxscript
+
+    op: Any = onnxscript.opset20
+
+    def reorder(values: Any) -> Any:
+        ahead, forget, cell, output = op.Split(values, axis=0, num_outputs=4)
+        return op.Concat(ahead, output, forget, cell, axis=0)
+
+    states, hidden, memory = op.LSTM(
+        op.Transpose(inputs, perm=[1, 0, 2]),
+        op.Unsqueeze(reorder(weight_ih), [0]),
+        op.Unsqueeze(reorder(weight_hh), [0]),
+        op.Unsqueeze(op.Concat(reorder(bias_ih), reorder(bias_hh), axis=0), [0]),
+        hidden_size=int(weight_hh.shape[1]),
+    )
+    return op.Transpose(op.Squeeze(states, [1]), perm=[1, 0, 2]), hidden, memory
+
+
+LSTM_TRANSLATION: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.kd_lightning.lstm.default: translate_lstm  # registered by the import of its module
+}
+assert lstm_operator
