@@ -35,7 +35,7 @@ DISAGREEING = {32: 0.001, 8: 0.1}
 """Bits of the weights -> share of the rows whose answer may be another; one row may always be."""
 NEAR = 0.01
 """How far numbers may lie apart that count as the same answer, in units of their standard deviation."""
-READ_AT_ONCE = 1024
+CHECKED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ def check_reading(model: TrainedModel, bundle: Model, table: Table) -> None:
     """
     if model.encoder is None:
         return
-    for start in range(0, len(table), READ_AT_ONCE):
-        part = table.select(torch.arange(start, min(start + READ_AT_ONCE, len(table))))
+    for start in range(0, len(table), CHECKED_AT_ONCE):
+        part = table.select(torch.arange(start, min(start + CHECKED_AT_ONCE, len(table))))
         task, read = model.task, model.read_by_network(part)
         inputs = task.inputs(task.collate(read, torch.arange(len(part))))
         wanted = [inputs.args[0], *inputs.kwargs.values()]
