@@ -6,7 +6,7 @@ Exit codes are those of ``verbs.py``; 1 also where a job of a sweep failed. The 
 from __future__ import annotations
 
 from kd_lightning.errors import KDError
-from kd_lightning.process.stopping import Terminated, ignore_interrupts, raise_on_sigterm
+from kd_lightning.process.stopping import Terminated, ignore_interrupts, raise_hidden_stop, raise_on_sigterm
 from kd_lightning.results.sweep_folder import DONE, FAILED, INTERRUPTED, PREEMPTED
 from kd_lightning.results.sweep_records import end_sweep
 from kd_lightning.safety.terminal import escape_unprintable
@@ -25,7 +25,7 @@ def run_run_verb(arguments: list[str]) -> int:
 
         return show_plan([word for word in arguments if word != PLAN])
     try:
-        with raise_on_sigterm(second_ends=True):
+        with raise_on_sigterm(second_ends=True), raise_hidden_stop():
             code = compose_and_run_job(put_multirun_first(arguments))
             return max(code, conclude_sweep(DONE if code == OK else FAILED))
     except KeyboardInterrupt:

@@ -19,6 +19,33 @@ class Terminated(BaseException):
     """The process was asked to end. No ``Exception``, so that nothing that survives errors survives it."""
 
 
+@contextmanager
+def raise_hidden_stop() -> Iterator[None]:
+    """A wish to end that hides behind an error is raised in its place.
+
+    A library that is interrupted between two of its own steps may stumble, in its ``finally``, over what is half done.
+    """
+    try:
+        yield
+    except Exception as error:
+        stop = find_stop(error)
+        if stop is None:
+            raise
+        raise stop from error
+
+
+def find_stop(error: BaseException) -> BaseException | None:
+    """The wish to end in whose course an error was raised; None = there was none."""
+    seen: list[BaseException] = []
+    behind: BaseException | None = error
+    while behind is not None and behind not in seen:
+        if isinstance(behind, KeyboardInterrupt | Terminated):
+            return behind
+        seen.append(behind)
+        behind = behind.__cause__ or behind.__context__
+    return None
+
+
 ECHO_SECONDS = 1.0
 """A second SIGTERM within this time is the same request: ``timeout`` and schedulers send it to a process and to its group."""
 

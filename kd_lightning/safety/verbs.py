@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from kd_lightning.errors import DeadProcessError, KDError
-from kd_lightning.process.stopping import Terminated, ignore_interrupts
+from kd_lightning.process.stopping import Terminated, ignore_interrupts, raise_hidden_stop
 
 OK, DEFECT, USER_ERROR, INTERRUPTED_CODE, TERMINATED_CODE = 0, 1, 2, 130, 143
 TRACEBACK = "HYDRA_FULL_ERROR"
@@ -29,7 +29,8 @@ def run_verb(verb: str, work: Callable[[], int]) -> int:
     """
     make_output_tolerant()
     try:
-        code = work()
+        with raise_hidden_stop():
+            code = work()
         sys.stdout.flush()  # a full disk or a closed pipe is noticed here, not when the interpreter ends
     except KeyboardInterrupt:
         code = say_ended("interrupted", INTERRUPTED_CODE)

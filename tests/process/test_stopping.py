@@ -14,6 +14,8 @@ import pytest
 import pytorch_lightning as pl
 
 from kd_lightning.cli import run as launch
+from kd_lightning.cli.main import main
+from kd_lightning.errors import ConfigError
 from kd_lightning.process import stopping
 from kd_lightning.process.stopping import Terminated, defer_sigterm, raise_on_sigterm
 from kd_lightning.results.sweep_folder import read_sweep
@@ -242,3 +244,31 @@ def test_a_second_sigterm_ends_the_users_own_process_at_once(second_ends: bool, 
     child.start()
     child.join(timeout=30)
     assert child.exitcode == code
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "word"), [(KeyboardInterrupt, 130, "interrupted"), (Terminated, 143, "terminated")]
+)
+def test_a_stop_over_which_a_library_stumbles_is_one(
+    stop: type[BaseException], code: int, word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where Ctrl-C comes between the two lines of a context manager of OmegaConf; an error of its own stays one."""
+
+    def stumble(arguments: list[str]) -> int:
+        try:
+            try:
+                raise stop
+            finally:
+                raise AttributeError("'NoneType' object has no attribute")
+        except AttributeError as error:
+            raise ConfigError("; what it says") from error
+
+    def fail(arguments: list[str]) -> int:
+        raise ConfigError("a setting")
+
+    monkeypatch.setattr(launch, "compose_and_run_job", stumble)
+    assert main(["run"]) == code
+    assert capsys.readouterr().err == f"{word}; the same command goes on from the last resume point\n"
+    monkeypatch.setattr(launch, "compose_and_run_job", fail)
+    assert main(["run"]) == 2
+    assert capsys.readouterr().err == "kd: ConfigError: a setting\n"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from pathlib import Path
@@ -50,6 +50,7 @@ def warm_up() -> None:
     """Start the server now, so that it imports while the jobs are still being planned; the first worker needs it."""
     if choose_process_context().get_start_method() == "forkserver":
         # Ctrl-C goes to the server, too: one that only begins would say so in a traceback. See `fork_server.py`.
+        resource_tracker.ensure_running()  # whose start takes Ctrl-C again: the server's comes with it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()
