@@ -8,7 +8,22 @@ from collections.abc import Iterator
 from kd_lightning.safety.terminal import escape_unprintable
 
 COMPLETED_VERBS = (
-    *("init", "run", "status", "predict", "eval", "export", "report", "noise", "cache", "trust", "ls", "cp", "env"),
+    *(
+        "init",
+        "run",
+        "status",
+        "predict",
+        "eval",
+        "export",
+        "bench",
+        "report",
+        "noise",
+        "cache",
+        "trust",
+        "ls",
+        "cp",
+        "env",
+    ),
 )
 VERBS_OF = {"cache": ("ls", "verify", "prune"), "trust": ("add", "ls", "remove")}
 LINE, POINT = "COMP_LINE", "COMP_POINT"

@@ -112,7 +112,9 @@ def test_a_run_says_once_what_they_stand_for_and_is_recorded_as_typed(
     assert " teacher=mlp student=mlp_tiny " in json.loads(results.read_text())["command"]
 
 
-@pytest.mark.parametrize("where", ["typed", "params", "preset"])
+@pytest.mark.parametrize(
+    "where", ["typed", *(pytest.param(each, marks=pytest.mark.full) for each in ("params", "preset"))]
+)
 def test_a_sweep_over_a_shorthand_has_short_columns(
     where: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,7 +80,9 @@ def test_the_card_says_what_it_is_worth_and_where_it_comes_from(onnx: Path, own_
     assert results["verdict"].split(":")[0] in card
 
 
-@pytest.mark.parametrize("form", ["onnx", "torch_export", "safetensors", "hf"])
+@pytest.mark.parametrize(
+    "form", ["safetensors", "hf", *(pytest.param(each, marks=pytest.mark.full) for each in ("onnx", "torch_export"))]
+)
 def test_pairs_and_low_rank_additions(form: str, pretrained_networks: FinishedRun, tmp_path: Path) -> None:
     """The teacher's labels stand in another order than the data's, and it has learned low-rank additions."""
     folder = export(pretrained_networks, form, tmp_path / "bundle", "--model", "teacher")
@@ -282,3 +284,11 @@ def test_in_a_fresh_environment(form: str, own_networks: FinishedRun, tmp_path: 
     assert [json.loads(line)["label"] for line in said.stdout.splitlines()] == [
         answer["label"] for answer in Model(folder).predict(TEXTS)
     ]
+
+
+def test_no_path_of_this_machine_leaves_it(own_networks: FinishedRun, tmp_path: Path) -> None:
+    here = str(Path(__file__).parents[2]).encode()
+    for form in ("onnx", "torch_export"):
+        folder = export(own_networks, form, tmp_path / form)
+        found = [path.name for path in folder.rglob("*") if path.is_file() and here in path.read_bytes()]
+        assert found == []

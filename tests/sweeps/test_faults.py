@@ -26,7 +26,7 @@ LAUNCHERS = {
     # SIGTERM to a cohort's process is for all of its jobs: see test_cohorts.py.
     "cohort": ("raise", "exit0", "exit1", "leave", "SIGKILL"),
 }
-FEW = {("worker", "SIGKILL"), ("process", "leave"), ("cohort", "raise")}
+FEW = {("worker", "SIGKILL"), ("cohort", "raise")}
 """The cells that differ most in what they go through."""
 CELLS = [
     pytest.param(launcher, kind, marks=() if (launcher, kind) in FEW else pytest.mark.full)

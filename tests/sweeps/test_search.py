@@ -139,40 +139,46 @@ def test_a_sweep_file_says_what_to_search(tmp_path: Path, capsys: pytest.Capture
     assert json.loads((sweep / "study.json").read_text())["sampler"] == "RandomSampler"
 
 
+WRONG = [
+    ((), "nothing to search"),
+    (("hydra.sweeper.n_trials=0", *SPACE), "hydra.sweeper.n_trials=0: a whole number, 1 or more, is expected"),
+    (("hydra.sweeper.n_jobs=1.5", *SPACE), "hydra.sweeper.n_jobs=1.5: a whole number, 1 or more, is expected"),
+    (("hydra.sweeper.seed=-1", *SPACE), "hydra.sweeper.seed=-1: a whole number, 0 or more, is expected"),
+    (("hydra.sweeper.n_trails=3", *SPACE), "hydra.sweeper.n_trails"),
+    (
+        ("hydra/sweeper/sampler=tpee", *SPACE),
+        "hydra/sweeper/sampler=tpee: there is no such choice; did you mean 'tpe'?",
+    ),
+    (("hydra/sweeper/sampler=null", *SPACE), "kd ls hydra/sweeper/sampler lists them"),
+    (("hydra.sweeper.sampler=tpe", *SPACE), "choose one with hydra/sweeper/sampler="),
+    (("+hydra.sweeper.sampler.n_startup_trails=3", *SPACE), "did you mean 'n_startup_trials'?"),
+    (("hydra.sweeper.sampler.n_startup_trials=many", *SPACE), "hydra.sweeper.sampler: "),
+    (
+        ("hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_warmup_steps=-1", *SPACE),
+        "optuna.pruners.MedianPruner: ",
+    ),
+    (("hydra.sweeper.sampler._target_=os.system", *SPACE), "'os.system' is not on the allowlist"),
+    (("hydra.sweeper.sampler._target_=optuna.pruners.NopPruner", *SPACE), "no argument 'n_startup_trials'"),
+    (("hydra/sweeper/sampler=grid", *SPACE), "temperature=interval(1,4): a grid needs every value"),
+    (("hydra/sweeper/sampler=cmaes", "temperature=1,2"), "CMA-ES searches numbers"),
+    (("hydra/sweeper/sampler=nsgaii", "hydra.sweeper.sampler.population_size=1", *SPACE), "population_size"),
+    (("temperature=glob(*)",), "temperature=choice(...)"),
+    (("student=choice(mlp_tiny,mlp_tinny)",), "did you mean 'mlp_tiny'?"),
+    (("temprature=interval(1,4)",), "unknown setting 'temprature'; did you mean 'temperature'?"),
+    (("hydra.sweeper.objectives=[{value: models.distilled.test}]", *SPACE), "'test' comes from the test split"),
+    (("hydra.sweeper.objectives=[]", *SPACE), "a list such as"),
+    (("hydra.sweeper.storage=mine.db", *SPACE), "none of null, memory, FILE.journal"),
+    (("hydra.sweeper.storage=postgresql://me:hunter2@127.0.0.1:9/x", *SPACE), "postgresql://me:***@127.0.0.1:9/x"),
+    (("hydra.sweeper.study_name=a/b", *SPACE), "hydra.sweeper.study_name 'a/b' must be a plain name"),
+]
+"""Words of a search -> what is said of them."""
+ALWAYS = (0, 1, 5, 8, 11, 13, 18, 20, 22)
+"""One of each kind; `make full` tests the others."""
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
-    [
-        ((), "nothing to search"),
-        (("hydra.sweeper.n_trials=0", *SPACE), "hydra.sweeper.n_trials=0: a whole number, 1 or more, is expected"),
-        (("hydra.sweeper.n_jobs=1.5", *SPACE), "hydra.sweeper.n_jobs=1.5: a whole number, 1 or more, is expected"),
-        (("hydra.sweeper.seed=-1", *SPACE), "hydra.sweeper.seed=-1: a whole number, 0 or more, is expected"),
-        (("hydra.sweeper.n_trails=3", *SPACE), "hydra.sweeper.n_trails"),
-        (
-            ("hydra/sweeper/sampler=tpee", *SPACE),
-            "hydra/sweeper/sampler=tpee: there is no such choice; did you mean 'tpe'?",
-        ),
-        (("hydra/sweeper/sampler=null", *SPACE), "kd ls hydra/sweeper/sampler lists them"),
-        (("hydra.sweeper.sampler=tpe", *SPACE), "choose one with hydra/sweeper/sampler="),
-        (("+hydra.sweeper.sampler.n_startup_trails=3", *SPACE), "did you mean 'n_startup_trials'?"),
-        (("hydra.sweeper.sampler.n_startup_trials=many", *SPACE), "hydra.sweeper.sampler: "),
-        (
-            ("hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_warmup_steps=-1", *SPACE),
-            "optuna.pruners.MedianPruner: ",
-        ),
-        (("hydra.sweeper.sampler._target_=os.system", *SPACE), "'os.system' is not on the allowlist"),
-        (("hydra.sweeper.sampler._target_=optuna.pruners.NopPruner", *SPACE), "no argument 'n_startup_trials'"),
-        (("hydra/sweeper/sampler=grid", *SPACE), "temperature=interval(1,4): a grid needs every value"),
-        (("hydra/sweeper/sampler=cmaes", "temperature=1,2"), "CMA-ES searches numbers"),
-        (("hydra/sweeper/sampler=nsgaii", "hydra.sweeper.sampler.population_size=1", *SPACE), "population_size"),
-        (("temperature=glob(*)",), "temperature=choice(...)"),
-        (("student=choice(mlp_tiny,mlp_tinny)",), "did you mean 'mlp_tiny'?"),
-        (("temprature=interval(1,4)",), "unknown setting 'temprature'; did you mean 'temperature'?"),
-        (("hydra.sweeper.objectives=[{value: models.distilled.test}]", *SPACE), "'test' comes from the test split"),
-        (("hydra.sweeper.objectives=[]", *SPACE), "a list such as"),
-        (("hydra.sweeper.storage=mine.db", *SPACE), "none of null, memory, FILE.journal"),
-        (("hydra.sweeper.storage=postgresql://me:hunter2@127.0.0.1:9/x", *SPACE), "postgresql://me:***@127.0.0.1:9/x"),
-        (("hydra.sweeper.study_name=a/b", *SPACE), "hydra.sweeper.study_name 'a/b' must be a plain name"),
-    ],
+    [pytest.param(*each, marks=() if number in ALWAYS else pytest.mark.full) for number, each in enumerate(WRONG)],
 )
 def test_a_wrong_setting_is_said_before_the_first_job(
     words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -76,12 +76,15 @@ def trace_program(model: TrainedModel, example: Example) -> ExportedProgram:
     shapes = tuple(dict.fromkeys(free, Dim.DYNAMIC) for free in example.free)
     try:
         with quiet(), torch.no_grad():
-            return torch.export.export(traced, example.inputs, dynamic_shapes=(shapes,), strict=False)
+            program = torch.export.export(traced, example.inputs, dynamic_shapes=(shapes,), strict=False)
     except Exception as error:  # torch.export raises errors of its own that share no base
         raise ConfigError(
             f"torch.export cannot follow {type(model.network).__name__} ({escape_unprintable(take_first_line(error))}): "
             "--to safetensors"
         ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names files of this machine
+    return program
 
 
 def write_program(model: TrainedModel, example: Example, folder: Path) -> Mapping[str, Any]:
@@ -108,6 +111,7 @@ def write_onnx(model: TrainedModel, example: Example, folder: Path) -> Mapping[s
         )
         assert made is not None
         name_dimensions(made.model, example)
+        drop_origins(made.model)
         made.save(folder / inference.ONNX_FILE, external_data=False)
     return {}
 
@@ -119,6 +123,17 @@ def name_dimensions(graph: Any, example: Example) -> None:
     for value, free in zip(graph.graph.inputs, example.free, strict=True):
         shape = list(value.shape)
         value.shape = onnx_ir.Shape([free.get(place, size) for place, size in enumerate(shape)])
+
+
+def drop_origins(graph: Any) -> None:
+    """Without where in which source file each operator comes from: paths of this machine, and larger than a small network."""
+    for value in graph.graph.initializers.values():
+        value.metadata_props.clear()
+    for node in graph.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
 
 
 def write_onnx_int8(model: TrainedModel, example: Example, folder: Path) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -28,15 +29,10 @@ ONNX_FILE, PROGRAM_FILE, WEIGHTS_FILE, NETWORK_FILE = "model.onnx", "model.pt2",
 LSTM_FILE, COPIED_CODE = "lstm_operator.py", "network_code"
 HERE = "bundle:"
 """Before a path inside this folder."""
-BATCH_ROWS = 64
-"""Rows of a batch."""
-CHOSEN_ABOVE = 0.5
-NEXT_TOKENS = 5
-"""How many of the likeliest next tokens a language model says."""
-CHECKED = 1e-3
-"""How far scores of the examples may lie apart, in units of the largest."""
-CHECKED_INT8 = 0.2
-"""Likewise, of weights of 8 bits: their loss was measured on whole rows when the bundle was made."""
+BATCH_ROWS, CHOSEN_ABOVE, NEXT_TOKENS = 64, 0.5, 5
+"""Rows of a batch; the probability above which a label is chosen; how many of the likeliest next tokens are said."""
+CHECKED = {32: 1e-3, 8: 0.2}
+"""How far outputs for the examples may lie apart, in units of the largest, by the bits of the weights."""
 
 
 class Model:
@@ -58,7 +54,8 @@ class Model:
         """What the model says of each row, in order.
 
         Args:
-            rows: Texts, pairs of texts, lists of words, paths of images, or arrays of the model's shape.
+            rows: Texts, pairs of texts, lists of words, paths of images, arrays of the model's shape, or lists of a language
+                model's token ids.
             at_once: Rows of a batch.
 
         Returns:
@@ -97,12 +94,14 @@ class Model:
 
     def encode(self, row: Any) -> tuple[list[int], list[int]]:
         """Ids of a row's tokens, and which of two texts each belongs to."""
+        longest = self.about["max_length"] if self.about["reads"] == "tokens" else None
+        if self.about["reads"] == "tokens" and not isinstance(row, str):
+            return list(row)[-(longest or len(row)) :], []
         assert self.tokenizer is not None, f"{self.folder} has no {TOKENIZER_FILE}"
         if self.about["reads"] == "words":
             found = self.encode_words(row)
         else:
             found = self.tokenizer.encode(*row) if isinstance(row, tuple | list) else self.tokenizer.encode(row)
-        longest = self.about["max_length"] if self.about["reads"] == "tokens" else None
         ids = found.ids[-longest:] if longest else found.ids  # a language model goes on from the end
         return (ids, found.type_ids) if ids else ([0], [0])
 
@@ -162,7 +161,7 @@ class Model:
     def check(self) -> str:
         """Why the answers to the examples are not those of the model that was exported; empty = they are."""
         examples = json.loads((self.folder / EXAMPLES_FILE).read_text(encoding="utf-8"))
-        allowed = CHECKED_INT8 if self.about["bits"] == 8 else CHECKED
+        allowed = CHECKED[self.about["bits"]]
         for number, (row, wanted) in enumerate(zip(examples["rows"], examples["outputs"], strict=True), 1):
             said, told = self.run(self.read([row]))[0], np.asarray(wanted, np.float32)
             if self.labels:  # the outputs of the example may stand in another order
@@ -227,6 +226,7 @@ def run_onnx(folder: Path, about: Mapping[str, Any]) -> Callable[[Inputs], Numbe
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = int(os.environ.get("KD_INFERENCE_THREADS", "0"))  # 0 = as onnxruntime likes
     session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
     return lambda inputs: np.asarray(session.run(None, {name: inputs[name] for name in names})[0])
