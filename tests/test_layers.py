@@ -78,7 +78,7 @@ ROOMS = {
     # What is done with a trained model, from its run folder.
     "deploy": Room(
         {
-            *("__init__", "types", "errors", "safety", "store", "fingerprint", "models", "data", "tasks"),
+            *("__init__", "types", "errors", "process", "safety", "store", "fingerprint", "models", "data", "tasks"),
             *("training", "results", "experiment"),
         },
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ kd export RUN --to FORMAT [--model NAME] [--output FOLDER] [--tolerance X] [data
        hf                     config.json, model.safetensors and tokenizer, for AutoModelFor... of transformers
   --model NAME                teacher, baseline, distilled (the default) or another model of the run
   --output FOLDER             where to; an older export there is replaced
-  --tolerance X               how far the metric may lie from the model's: 0.001, onnx-int8 0.01; above 1 as a share of it
+  --tolerance X               how far the metric may lie from the model's: 0.001, onnx-int8 0.01; above 1 as a share of it. So
+                              large a share of the answers may be others: 0.001, onnx-int8 0.1 at least
   data.path=FILE ...          check on the rows of this file, as in kd eval, not on the run's own test split
 
 The folder holds the model, its tokenizer and label names, inference.py, which needs nothing of kd_lightning, and a model
@@ -86,7 +88,7 @@ def parse_export_arguments(words: Sequence[str]) -> ExportArguments:
         run=find_finished_run(runs[0]),
         format=chosen,
         model=found.last("--model") or DISTILLED_MODEL,
-        output=Path(output) if output else None,
+        output=Path(os.path.abspath(output)) if output else None,
         tolerance=parse_tolerance(found.last("--tolerance")),
         overrides={name: parse_setting(value) for name, _, value in pairs},
     )

@@ -11,7 +11,7 @@ The folder may come from a stranger: what it names is built through the allowlis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ def load_trained_model(run: Path, build: Build, model: str = DISTILLED_MODEL) ->
         role=role,
         network=network,
         task=task,
-        labels=[*named, *map(str, range(len(named), outputs))],
+        labels=name_outputs(named, outputs),
         classes=described["classes"],
         encoder=read_encoder(described, weights, task.raw_column) if isinstance(task, ReadsTexts) else None,
         columns={name: data[name] for name in ("text", "text_pair", "label") if data.get(name) is not None},
@@ -311,6 +311,17 @@ def count_outputs(network: nn.Module, task: Task, path: Path) -> int:
         raise CheckpointCorruptError(
             f"{_show(path)}: its network cannot read the task's example batch ({escape_unprintable(first)})"
         ) from error
+
+
+def name_outputs(named: Sequence[str], outputs: int) -> list[str]:
+    """Names of all outputs, each another: those that the data has no class for are called by their number.
+
+    Example:
+        >>> name_outputs(["neg", "pos"], 3), name_outputs(["1", "2"], 3)
+        (['neg', 'pos', '2'], ['1', '2', 'output 2'])
+    """
+    more = (str(number) for number in range(len(named), outputs))
+    return [*named, *(f"output {name}" if name in named else name for name in more)]
 
 
 def read_encoder(described: Mapping[str, Any], weights: Path, raw_column: str) -> TextEncoder | WordEncoder:

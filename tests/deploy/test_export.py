@@ -92,6 +92,8 @@ def test_pairs_and_low_rank_additions(form: str, pretrained_networks: FinishedRu
     for answer, scores in zip(Model(folder).predict(rows), wanted, strict=True):
         assert answer["label"] == model.labels[int(scores.argmax())]
         assert answer["score"] == pytest.approx(float(scores.max()), abs=1e-5)
+    with pytest.raises(ValueError, match="two texts are expected, parted by a tab"):
+        Model(folder).predict(["a fine film"])
     checked = run_without(["kd_lightning"], str(folder / "inference.py"), "--check")
     assert (checked.returncode, checked.stdout.count("are those of the model")) == (0, 1), checked.stderr
 
@@ -105,7 +107,12 @@ def test_a_folder_for_from_pretrained(pretrained_networks: FinishedRun, tmp_path
         AutoTokenizer.from_pretrained(folder),
     )
     with torch.inference_mode():
-        logits = network.eval()(**tokenizer("a fine film", "dull", return_tensors="pt")).logits[0]
+        read = tokenizer("a fine film", "dull", return_tensors="pt")
+        assert read["token_type_ids"].tolist()[0][-1] == 1
+        logits = network.eval()(**read).logits[0]
+    assert (tokenizer.unk_token, tokenizer.sep_token, network.config.problem_type) == (
+        *("[UNK]", "[SEP]", "single_label_classification"),
+    )
     model = load_trained_model(pretrained_networks.run, build_node)
     (wanted,) = Predictor(model).predict_texts(["a fine film"], ["dull"])
     assert {network.config.id2label[number]: value for number, value in enumerate(logits.softmax(dim=-1).tolist())} == (
@@ -176,17 +183,27 @@ def test_what_is_not_the_model_is_refused(
 
         return write
 
+    def surer(model, chosen, example, folder):  # type: ignore[no-untyped-def]
+        """All answers stay, and no score does."""
+        other = load_trained_model(own_networks.run, build_node)
+        with torch.no_grad():
+            for parameter in other.network.head.parameters():
+                parameter.mul_(3)
+        whole(replace(model, network=other.network), chosen, example, folder)
+        shutil.copyfile(original / "examples.json", folder / "examples.json")
+
     words = ("export", str(own_networks.run), "--to", "safetensors")
+    original = export(own_networks, "safetensors", tmp_path / "original")
     folder = own_networks.run / "export" / "distilled-safetensors"
     for write, told in (
         (dropped, "accuracy"),
         (tampered(permute_labels), "accuracy"),
+        (surer, "the export of distilled does not answer its examples"),
         (tampered(shuffle_tokens), "its tokenizer reads rows 0 to 39 otherwise"),
     ):
         monkeypatch.setattr(bundles, "write_parts", write)
         answer = kd(capsys, *words)
         assert answer.code == 1
-        assert "the export is not the model" in answer.err
         assert told in answer.err
         assert answer.err.count("\n") == 1
         assert not folder.exists()
@@ -212,6 +229,51 @@ def test_a_full_disk_leaves_what_was_there(
     assert "No space left on device" in answer.err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_older_export_comes_back_where_the_new_one_cannot_have_its_name(
+    own_networks: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    folder = export(own_networks, "safetensors", tmp_path / "bundle")
+    (folder / "mark").touch()
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if target == folder and not self.name.startswith(".tmp-old"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail)
+        answer = kd(capsys, "export", str(own_networks.run), "--to", "safetensors", "--output", str(folder))
+    assert answer.code == 2
+    assert (folder / "mark").exists()
+    folder.rename(bundles.name_aside(folder))  # as a kill between the two renames leaves it
+    bundles.check_bundle_folder(folder)
+    assert (folder / "mark").exists()
+
+
+def test_a_folder_of_somebody_else_s_stays(own_networks: FinishedRun, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "bundle.json").write_text("{}")
+    (tmp_path / "letter").write_text("dear")
+    answer = kd(capsys, "export", str(own_networks.run), "--to", "safetensors", "--output", str(tmp_path))
+    assert answer.code == 2
+    assert "is there, and is no export" in answer.err
+    assert (tmp_path / "letter").read_text() == "dear"
+    (tmp_path / "empty").mkdir()
+    export(own_networks, "safetensors", tmp_path / "empty")
+
+
+def test_a_bad_row_does_not_end_the_others(onnx: Path) -> None:
+    rows = b"a fine film\n\xff\xfe\ndull\tand more\n"
+    said = subprocess.run(
+        [sys.executable, str(onnx / "inference.py"), "-"], input=rows, capture_output=True, timeout=120
+    )
+    answers = [json.loads(line) for line in said.stdout.decode().splitlines()]
+    assert [answer["label"] in ("neg", "pos", "mixed") for answer in answers] == [True] * 3
+    assert answers[2]["row"] == "dull\tand more", "of a model of single texts, a tab parts nothing"
+    wrong = subprocess.run([sys.executable, str(onnx / "inference.py"), "--chek"], capture_output=True, timeout=120)
+    assert wrong.returncode == 2
 
 
 def test_an_int8_export_is_measured_and_smaller(own_networks: FinishedRun, tmp_path: Path, capsys: Capture) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,14 +25,22 @@ from kd_lightning.deploy.export.formats import Format, check_installed
 from kd_lightning.deploy.export.parity import Parity, measure_parity
 from kd_lightning.deploy.export.traced_network import EXAMPLE_TEXTS, Example, example_rows, make_example
 from kd_lightning.deploy.trained_model import TrainedModel
-from kd_lightning.errors import ConfigError
+from kd_lightning.errors import ConfigError, ExportError
 from kd_lightning.experiment.settings import Settings
+from kd_lightning.fingerprint import OWN_PACKAGE
 from kd_lightning.safety.json_files import read_text
+from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.store import TEMPORARY, fsync_folder, publish, publish_json, write_error
 from kd_lightning.tasks.base import Task
 from kd_lightning.types import NetworkInputs, OutputKind
 
 PROGRAM = Path(inference.__file__)
+ALONE = (
+    "import sys, runpy; path, *blocked = sys.argv[1:]; sys.modules.update(dict.fromkeys(blocked)); "
+    "sys.argv = [path, '--check']; runpy.run_path(path, run_name='__main__')"
+)
+"""A program that runs another one, in which some packages cannot be imported."""
+MADE_BY = "kd_lightning"
 REQUIREMENTS_FILE = "requirements.txt"
 ANSWERS = {
     OutputKind.CLASSES: "a class",
@@ -90,6 +101,7 @@ def export_model(
         write_parts(model, chosen, example, draft)
         parity = measure_parity(model, draft, table, settings, task)
         parity.check(tolerance if tolerance is not None else chosen.tolerance, chosen)
+        check_examples(model, draft)
         write_card(model, chosen, parity, draft)
         for path in draft.rglob("*"):
             if path.is_file():
@@ -103,25 +115,72 @@ def export_model(
     return Bundle(folder, parity, count_model_bytes(folder))
 
 
+def check_examples(model: TrainedModel, draft: Path) -> None:
+    """The bundle answers its examples as the network does, also in a process that has none of our code, nor the user's.
+
+    Raises:
+        ExportError: It does not.
+    """
+    problem = inference.Model(draft).check()
+    code = json.loads((draft / inference.ABOUT_FILE).read_text(encoding="utf-8")).get("code", [])
+    if not problem and code:
+        blocked = sorted({OWN_PACKAGE, *(module.partition(".")[0] for module in code)})
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", ALONE, str(draft / PROGRAM.name), *blocked],
+            capture_output=True,
+            text=True,
+            cwd=draft,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+        problem = f"without {', '.join(blocked)}: {escape_unprintable(said[-1])}" if done.returncode else ""
+    if problem:
+        raise ExportError(f"the export of {model.name} does not answer its examples as the model does ({problem})")
+
+
 def check_bundle_folder(folder: Path) -> None:
-    """The folder is free, or holds an older bundle.
+    """The folder is free, or holds an older bundle; one that a failure had put aside has its name again.
 
     Raises:
         ConfigError: It holds something else.
     """
-    if folder.is_symlink() or (folder.exists() and not (folder / inference.ABOUT_FILE).is_file()):
+    aside = name_aside(folder)
+    if aside.is_dir() and not folder.exists():
+        aside.rename(folder)
+    if folder.is_symlink():
+        raise ConfigError(f"{folder} is a link: name the folder itself with --output")
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or is_bundle(folder))):
         raise ConfigError(f"{folder} is there, and is no export: name another folder with --output")
+
+
+def is_bundle(folder: Path) -> bool:
+    """It was made by ``kd export``, and there is nothing else in it."""
+    try:
+        about = json.loads((folder / inference.ABOUT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and str(about.get("made_by", "")).startswith(MADE_BY)
+
+
+def name_aside(folder: Path) -> Path:
+    """Where an older bundle is until the new one has its name."""
+    return folder.with_name(f"{TEMPORARY}old-{folder.name}")
 
 
 def replace_folder(draft: Path, folder: Path) -> None:
     """Give a finished folder its name; an older one goes when the new one stands."""
-    old = folder.with_name(f"{TEMPORARY}{os.getpid()}-old-{folder.name}")
-    shutil.rmtree(old, ignore_errors=True)
+    aside = name_aside(folder)
+    shutil.rmtree(aside, ignore_errors=True)
     if folder.exists():
-        folder.rename(old)
-    draft.rename(folder)
+        folder.rename(aside)
+    try:
+        draft.rename(folder)
+    except OSError:
+        if aside.exists():
+            aside.rename(folder)
+        raise
     fsync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_parts(model: TrainedModel, chosen: Format, example: Example, folder: Path) -> None:
@@ -130,10 +189,16 @@ def write_parts(model: TrainedModel, chosen: Format, example: Example, folder: P
     if model.fitted is not None:
         (folder / inference.TOKENIZER_FILE).write_bytes(model.fitted.read_bytes())
     publish_json(folder / inference.ABOUT_FILE, {**describe_bundle(model, chosen, example), **more})
-    publish_json(folder / inference.EXAMPLES_FILE, answer_examples(model))
+    examples = answer_examples(model)
+    publish_json(folder / inference.EXAMPLES_FILE, examples)
     (folder / PROGRAM.name).write_bytes(PROGRAM.read_bytes())
+    if chosen.bits == 8:  # what the file itself says: how far that is from the model is measured on the test split
+        bundle = inference.Model(folder)
+        outputs = [bundle.run(bundle.read([row]))[0].tolist() for row in examples["rows"]]
+        publish_json(folder / inference.EXAMPLES_FILE, {**examples, "outputs": outputs})
     reads = (["tokenizers"] if model.fitted is not None else []) + (["pillow"] if model.reads_images else [])
-    needed = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in ("numpy", *chosen.packages, *reads)]
+    names = dict.fromkeys(("numpy", *chosen.packages, *reads, *more.get("packages", ())))
+    needed = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
     publish(folder / REQUIREMENTS_FILE, "\n".join(needed) + "\n")
 
 
@@ -146,7 +211,7 @@ def describe_bundle(model: TrainedModel, chosen: Format, example: Example) -> di
     elif reads_tokens(model):
         answers, names = "the next token", []
     return {
-        "made_by": f"kd_lightning {__version__}",
+        "made_by": f"{MADE_BY} {__version__}",
         "format": chosen.name,
         "run_time": chosen.run_time,
         "bits": chosen.bits,
@@ -155,7 +220,9 @@ def describe_bundle(model: TrainedModel, chosen: Format, example: Example) -> di
         "answers": answers,
         "labels": names,
         "classes": model.classes,
+        "pairs": model.reads_texts and "text_pair" in model.columns,
         "inputs": list(example.names),
+        "positional": example.positional,
         "max_length": find_max_length(model),
         "shape": None if model.shape is None else list(model.shape),
         "unknown": UNKNOWN_WORD,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kd_lightning.deploy.export.parity import Parity
 from kd_lightning.deploy.trained_model import TrainedModel
+from kd_lightning.errors import CheckpointCorruptError
 from kd_lightning.results.numbers import format_metric, format_percent, format_whole
 from kd_lightning.results.report.run.markdown import escape_markdown, fence_code, format_markdown_table
 from kd_lightning.results.report.run.run_files import read_results
@@ -23,8 +24,17 @@ TO_FILL_IN = "not said"
 
 
 def write_card(model: TrainedModel, chosen: Format, parity: Parity, folder: Path) -> None:
-    """Write the card of a bundle."""
-    publish(folder / CARD_FILE, render_card(model, chosen, parity, read_results(model.folder / RESULTS_FILE)))
+    """Write the card of a bundle.
+
+    Raises:
+        CheckpointCorruptError: The run's results lack something.
+    """
+    path = model.folder / RESULTS_FILE
+    try:
+        text = render_card(model, chosen, parity, read_results(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointCorruptError(f"{path}: no {error}: repeat the run's command") from error
+    publish(folder / CARD_FILE, text)
 
 
 def render_card(model: TrainedModel, chosen: Format, parity: Parity, results: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from kd_lightning.deploy.export import inference, lstm_operator
@@ -74,13 +76,21 @@ def trace_program(model: TrainedModel, example: Example) -> ExportedProgram:
         )
     traced = TracedNetwork(model.network, example)
     shapes = tuple(dict.fromkeys(free, Dim.DYNAMIC) for free in example.free)
+    loose = [
+        name for name, each in traced.named_modules() if isinstance(each, nn.RNNBase) and not name.endswith(".lstm")
+    ]
+    hint = (
+        f"its {loose[0].removeprefix('network.')} is a recurrent layer that has no free length in a graph"
+        if loose
+        else ""
+    )
     try:
         with quiet(), torch.no_grad():
             program = torch.export.export(traced, example.inputs, dynamic_shapes=(shapes,), strict=False)
     except Exception as error:  # torch.export raises errors of its own that share no base
         raise ConfigError(
-            f"torch.export cannot follow {type(model.network).__name__} ({escape_unprintable(take_first_line(error))}): "
-            "--to safetensors"
+            f"torch.export cannot follow {type(model.network).__name__} "
+            f"({hint or escape_unprintable(take_first_line(error))}): --to safetensors"
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names files of this machine
@@ -100,7 +110,9 @@ def write_program(model: TrainedModel, example: Example, folder: Path) -> Mappin
 def write_onnx(model: TrainedModel, example: Example, folder: Path) -> Mapping[str, Any]:
     """``model.onnx``, weights inside."""
     program = trace_program(model, example)
-    with quiet():
+    with quiet(), say_what_onnx_lacks(model):
+        from onnxscript import optimizer
+
         made = torch.onnx.export(
             program,
             input_names=list(example.names),
@@ -110,10 +122,31 @@ def write_onnx(model: TrainedModel, example: Example, folder: Path) -> Mapping[s
             verbose=False,
         )
         assert made is not None
+        # What depends on weights alone is computed now, however large: quantizers want weights, not what makes them.
+        optimizer.fold_constants(made.model, input_size_limit=sys.maxsize, output_size_limit=sys.maxsize)
+        optimizer.remove_unused_nodes(made.model)
         name_dimensions(made.model, example)
         drop_origins(made.model)
         made.save(folder / inference.ONNX_FILE, external_data=False)
     return {}
+
+
+@contextmanager
+def say_what_onnx_lacks(model: TrainedModel) -> Iterator[None]:
+    """Whatever goes wrong there is said in a line.
+
+    Raises:
+        ConfigError: ONNX has no operator for something in the network.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # the exporter's errors share no base
+        raise ConfigError(
+            f"{type(model.network).__name__} cannot be written as ONNX ({escape_unprintable(take_first_line(error))}): "
+            "--to torch_export or safetensors"
+        ) from error
 
 
 def name_dimensions(graph: Any, example: Example) -> None:
@@ -143,7 +176,7 @@ def write_onnx_int8(model: TrainedModel, example: Example, folder: Path) -> Mapp
     write_onnx(model, example, folder)
     path, wide = folder / inference.ONNX_FILE, folder / "wide.onnx"
     path.rename(wide)
-    with quiet():
+    with quiet(), say_what_onnx_lacks(model):
         quantize_dynamic(wide, path, weight_type=QuantType.QInt8, op_types_to_quantize=QUANTIZED)
     wide.unlink()
     return {}

@@ -16,7 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,11 @@ ONNX_FILE, PROGRAM_FILE, WEIGHTS_FILE, NETWORK_FILE = "model.onnx", "model.pt2",
 LSTM_FILE, COPIED_CODE = "lstm_operator.py", "network_code"
 HERE = "bundle:"
 """Before a path inside this folder."""
-BATCH_ROWS, CHOSEN_ABOVE, NEXT_TOKENS = 64, 0.5, 5
-"""Rows of a batch; the probability above which a label is chosen; how many of the likeliest next tokens are said."""
+BATCH_ROWS, CHOSEN_ABOVE, NEXT_TOKENS = (
+    64,
+    0.5,
+    5,
+)  # the probability of a label that is chosen; how many tokens are said
 CHECKED = {32: 1e-3, 8: 0.2}
 """How far outputs for the examples may lie apart, in units of the largest, by the bits of the weights."""
 
@@ -100,6 +103,10 @@ class Model:
         assert self.tokenizer is not None, f"{self.folder} has no {TOKENIZER_FILE}"
         if self.about["reads"] == "words":
             found = self.encode_words(row)
+        elif isinstance(row, str) == self.about["pairs"]:
+            raise ValueError(
+                "two texts are expected, parted by a tab" if self.about["pairs"] else "one text is expected"
+            )
         else:
             found = self.tokenizer.encode(*row) if isinstance(row, tuple | list) else self.tokenizer.encode(row)
         ids = found.ids[-longest:] if longest else found.ids  # a language model goes on from the end
@@ -249,10 +256,10 @@ def run_weights(folder: Path, about: Mapping[str, Any]) -> Callable[[Inputs], Nu
     for name in [name for name in sys.modules if name.partition(".")[0] == COPIED_CODE]:
         del sys.modules[name]  # of another bundle
     network = build_copied(json.loads((folder / NETWORK_FILE).read_text(encoding="utf-8")), folder)
-    network.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False)
+    network.load_state_dict(load_file(folder / WEIGHTS_FILE))
     network.eval()
-    first, *named = about["inputs"]
-    return run_torch(lambda inputs: network(inputs[first], **{name: inputs[name] for name in named}))
+    first, named = about["inputs"][: about["positional"]], about["inputs"][about["positional"] :]
+    return run_torch(lambda inputs: network(*map(inputs.get, first), **{name: inputs[name] for name in named}))
 
 
 def run_transformers(folder: Path, about: Mapping[str, Any]) -> Callable[[Inputs], Numbers]:
@@ -282,11 +289,16 @@ def build_copied(node: Any, folder: Path) -> Any:
         return [build_copied(each, folder) for each in node]
     if not isinstance(node, dict):
         return str(folder / node.removeprefix(HERE)) if isinstance(node, str) and node.startswith(HERE) else node
-    values = {name: build_copied(each, folder) for name, each in node.items() if name != "_target_"}
+    values = {name: build_copied(each, folder) for name, each in node.items()}
     if "_target_" not in node:
         return values
-    module, _, name = node["_target_"].rpartition(".")
-    return getattr(load_code(folder, module), name)(**values)
+    module, _, name = values.pop("_target_").rpartition(".")
+    made, given, later = (
+        getattr(load_code(folder, module), name),
+        values.pop("_args_", ()),
+        values.pop("_partial_", False),
+    )
+    return partial(made, *given, **values) if later else made(*given, **values)
 
 
 def load_code(folder: Path, module: str) -> Any:
@@ -308,37 +320,33 @@ RUN_TIMES = {
 
 def list_named_rows(model: Model, words: Sequence[str]) -> Iterator[Any]:
     """The rows that the command line names."""
-    reads = model.about["reads"]
     for word in words:
-        if word == "-":
-            lines = (line.rstrip("\r\n") for line in sys.stdin)
-            yield from (tuple(line.split("\t", 1)) if "\t" in line and reads == "texts" else line for line in lines)
-        elif word.endswith(".npz") and reads in ("arrays", "images"):
+        if word.endswith(".npz") and model.about["reads"] in ("arrays", "images"):
             yield from np.load(word, allow_pickle=False)["inputs"]
-        else:
-            yield word
+            continue
+        for line in (each.rstrip("\r\n") for each in sys.stdin) if word == "-" else (word,):
+            yield tuple(line.split("\t", 1)) if model.about["pairs"] and "\t" in line else line
 
 
 def run_program_words(words: Sequence[str]) -> int:
     """A line for each row; the exit code."""
-    if not words or words[0] in ("-h", "--help"):
+    for stream in (sys.stdin, sys.stdout):
+        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # a terminal, a file or a pipe
+    if not words or (words[0].startswith("-") and list(words) not in (["-"], ["--check"])):
         print(__doc__)
-        return 0 if words else 2
-    model = Model()
-    if list(words) == ["--check"]:
+        return 0 if words and words[0] in ("-h", "--help") else 2
+    model, bad = Model(), 0
+    if words[0] == "--check":
         problem = model.check()
         print(problem or "the answers to the examples are those of the model that was exported")
         return 1 if problem else 0
-    rows = list_named_rows(model, words)
-    bad = 0
-    while part := list(islice(rows, BATCH_ROWS)):
-        for row in part:
-            named = {"row": row} if isinstance(row, str | tuple) else {}
-            try:
-                print(json.dumps({**named, **model.predict([row])[0]}, ensure_ascii=False))
-            except (OSError, ValueError) as error:
-                bad += 1
-                print(json.dumps({**named, "error": str(error)}, ensure_ascii=False))
+    for row in list_named_rows(model, words):
+        named = {"row": row} if isinstance(row, str | tuple) else {}
+        try:
+            said = model.predict([row])[0]
+        except Exception as error:  # of a row: the next ones may be in order
+            said, bad = {"error": f"{type(error).__name__}: {error}"}, bad + 1
+        print(json.dumps({**named, **said}, ensure_ascii=False))
     return 1 if bad else 0
 
 

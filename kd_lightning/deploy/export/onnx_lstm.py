@@ -16,16 +16,19 @@ def translate_lstm(inputs: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bi
 
     op: Any = onnxscript.opset20
 
+    width = int(weight_hh.shape[1])
+
     def reorder(values: Any) -> Any:
-        ahead, forget, cell, output = op.Split(values, axis=0, num_outputs=4)
-        return op.Concat(ahead, output, forget, cell, axis=0)
+        # Slices, not one Split, which the exporter would not compute beforehand.
+        parts = [op.Slice(values, [gate * width], [(gate + 1) * width], [0]) for gate in (0, 3, 1, 2)]
+        return op.Concat(*parts, axis=0)
 
     states, hidden, memory = op.LSTM(
         op.Transpose(inputs, perm=[1, 0, 2]),
         op.Unsqueeze(reorder(weight_ih), [0]),
         op.Unsqueeze(reorder(weight_hh), [0]),
         op.Unsqueeze(op.Concat(reorder(bias_ih), reorder(bias_hh), axis=0), [0]),
-        hidden_size=int(weight_hh.shape[1]),
+        hidden_size=width,
     )
     return op.Transpose(op.Squeeze(states, [1]), perm=[1, 0, 2]), hidden, memory
 

@@ -21,7 +21,7 @@ from kd_lightning.data.words import split_row
 from kd_lightning.deploy.evaluation_record import Measured, measure_rows
 from kd_lightning.deploy.export.inference import Model
 from kd_lightning.deploy.trained_model import TrainedModel
-from kd_lightning.errors import ExportError
+from kd_lightning.errors import ConfigError, ExportError
 from kd_lightning.experiment.settings import Settings
 from kd_lightning.tasks.base import Task
 from kd_lightning.types import OutputKind
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 ON_CPU = {"accelerator": "cpu", "precision": "32-true"}
 """Settings of the trainer: both sides compute alike."""
 DISAGREEING = {32: 0.001, 8: 0.1}
-"""Bits of the weights -> share of the rows whose answer may be another; one row may always be."""
-NEAR = 0.01
-"""How far numbers may lie apart that count as the same answer, in units of their standard deviation."""
+"""Bits of the weights -> share of the answers that may be others; one may always be."""
+NEAR = {32: 0.01, 8: 0.1}
+"""Likewise -> how far numbers may lie apart that count as the same answer, in units of their standard deviation."""
+SMALLEST_SPREAD = 1e-3
+"""Of numbers that hardly differ, in units of the largest."""
 CHECKED_AT_ONCE = 1024
 
 
@@ -64,7 +66,8 @@ class Parity:
         """The export is the model.
 
         Args:
-            tolerance: How far the metric may lie off, in its own unit; of one that is above 1, as a share of it.
+            tolerance: How far the metric may lie off, in its own unit; of one that is above 1, as a share of it. So large a
+                share of the answers may be others, too.
             chosen: Its format.
 
         Raises:
@@ -76,11 +79,11 @@ class Parity:
                 f"the export is not the model: {self.metric} {self.of_export:.6g} on {self.rows} rows, {self.of_model:.6g} "
                 f"before ({tolerance:g} is allowed; --tolerance says another limit). Nothing is left of it"
             )
-        allowed = max(1, int(DISAGREEING[chosen.bits] * self.answers))
+        allowed = max(1, int(max(DISAGREEING[chosen.bits], tolerance) * self.answers))
         if self.differing > allowed:
             raise ExportError(
-                f"the export is not the model: {self.differing} of {self.answers} answers are others (at most {allowed} are "
-                "allowed). Nothing is left of it"
+                f"the export is not the model: {self.differing} of {self.answers} answers are others ({allowed} are allowed; "
+                "--tolerance says another share). Nothing is left of it"
             )
 
 
@@ -127,7 +130,7 @@ def measure_parity(model: TrainedModel, folder: Path, table: Table, settings: Se
     own = measure_rows(model, table, on_cpu, task)
     exported = replace(model, network=ExportedNetwork(bundle, model.labels))
     theirs = measure_rows(exported, table, on_cpu, task)
-    differing, answers = count_differing(own, theirs, task)
+    differing, answers = count_differing(own, theirs, task, bundle.about["bits"])
     return Parity(
         metric=task.monitor,
         of_model=float(own.metrics[task.monitor].compute()),
@@ -139,14 +142,15 @@ def measure_parity(model: TrainedModel, folder: Path, table: Table, settings: Se
     )
 
 
-def count_differing(own: Measured, theirs: Measured, task: Task) -> tuple[int, int]:
+def count_differing(own: Measured, theirs: Measured, task: Task, bits: int) -> tuple[int, int]:
     """How many answers differ, and how many there are."""
     if task.output_kind is OutputKind.VECTORS:  # of which nothing is kept but how near they are to the teacher's
         first, second = (each.by_row[task.monitor].rows()["sums"] for each in (own, theirs))
-        return int(((first - second).abs() > NEAR).sum()), len(first)
+        return int(((first - second).abs() > NEAR[bits]).sum()), len(first)
     first, second = (each.predictions.positions()["predicted"] for each in (own, theirs))
     if task.output_kind is OutputKind.QUANTITIES:
-        return int(((first - second).abs() > NEAR * first.std(correction=0)).sum()), len(first)
+        spread = max(float(first.std(correction=0)), SMALLEST_SPREAD * float(first.abs().max()))
+        return int(((first - second).abs() > NEAR[bits] * spread).sum()), len(first)
     same = first == second
     same = same.all(dim=-1) if same.dim() > 1 else same
     return int((~same).sum()), len(same)
@@ -166,7 +170,12 @@ def check_reading(model: TrainedModel, bundle: Model, table: Table) -> None:
         inputs = task.inputs(task.collate(read, torch.arange(len(part))))
         wanted = [inputs.args[0], *inputs.kwargs.values()]
         rows = list(list_rows(part))
-        found = bundle.read(rows)
+        try:
+            found = bundle.read(rows)
+        except ValueError as error:
+            raise ConfigError(
+                f"rows {start} to {start + len(part) - 1} cannot be read by the export: {error}"
+            ) from error
         for name, tensor in zip(bundle.about["inputs"], wanted, strict=True):
             theirs, ours = found[name], tensor.numpy()
             if theirs.shape != ours.shape or not np.array_equal(theirs, ours):

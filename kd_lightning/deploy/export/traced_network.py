@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,8 +78,16 @@ class OperatorLSTM(nn.Module):
         super().__init__()
         self.lstm = lstm
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self.hidden_size, self.num_layers, self.batch_first = lstm.hidden_size, lstm.num_layers, True
+
+    def flatten_parameters(self) -> None:
+        """As of an ``nn.LSTM``; there is nothing to do."""
+
+    def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """States [B, T, H] of inputs [B, T, E]; the last hidden and cell states of all layers."""
+        if state is not None:  # torch.export follows that for one length alone, and says so
+            found: tuple[Tensor, tuple[Tensor, Tensor]] = self.lstm(inputs, state)
+            return found
         hidden, cell = [], []
         for layer in range(self.lstm.num_layers):
             names = (f"{name}_l{layer}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
@@ -91,7 +100,7 @@ class OperatorLSTM(nn.Module):
 def replace_recurrent(network: nn.Module) -> nn.Module:
     """Put the operator where an LSTM stands that it can do, in place."""
     for name, child in list(network.named_children()):
-        if isinstance(child, nn.LSTM) and is_plain(child):
+        if type(child) is nn.LSTM and is_plain(child):
             setattr(network, name, OperatorLSTM(child))
         else:
             replace_recurrent(child)

@@ -8,12 +8,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from kd_lightning.deploy.export.traced_network import Example
+from kd_lightning.deploy.export.traced_network import EXAMPLE_TEXTS, Example
 from kd_lightning.deploy.trained_model import TrainedModel
-from kd_lightning.errors import ConfigError
+from kd_lightning.errors import ConfigError, ExportError
 from kd_lightning.models.huggingface.classifier import HubClassifier
+from kd_lightning.types import OutputKind
+
+PROBLEM_TYPES = {
+    OutputKind.CLASSES: "single_label_classification",
+    OutputKind.LABELS: "multi_label_classification",
+    OutputKind.QUANTITIES: "regression",
+}
+"""What the library calls what outputs are: softmax, sigmoids or plain numbers."""
+USUAL_MARKS = {
+    "unk_token": ("[UNK]", "<unk>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+"""Roles of marks, and what they usually are."""
 
 
 def write_transformers_folder(model: TrainedModel, example: Example, folder: Path) -> Mapping[str, Any]:
@@ -38,10 +54,11 @@ def write_transformers_folder(model: TrainedModel, example: Example, folder: Pat
         labels[place] = model.labels[number]
     inside.config.id2label = dict(enumerate(labels))
     inside.config.label2id = {label: number for number, label in enumerate(labels)}
+    inside.config.problem_type = PROBLEM_TYPES[model.task.output_kind]
     inside.config.architectures = [type(inside).__name__]
     with no_bar():
         inside.save_pretrained(folder)
-    write_tokenizer(model, inside.config, folder)
+    write_tokenizer(model, example, inside.config, folder)
     return {"auto": network.auto, "labels": labels}
 
 
@@ -70,7 +87,7 @@ def merge_low_rank(network: nn.Module) -> nn.Module:
     return made
 
 
-def write_tokenizer(model: TrainedModel, config: Any, folder: Path) -> None:
+def write_tokenizer(model: TrainedModel, example: Example, config: Any, folder: Path) -> None:
     """The tokenizer as the library's own fast one."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
@@ -79,5 +96,39 @@ def write_tokenizer(model: TrainedModel, config: Any, folder: Path) -> None:
     tokenizer = Tokenizer.from_file(str(model.fitted))
     tokenizer.no_padding()
     padding = tokenizer.id_to_token(config.pad_token_id or 0)
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=padding, model_max_length=model.max_length)
+    known = {
+        role: token
+        for role, tokens in USUAL_MARKS.items()
+        for token in tokens
+        if tokenizer.token_to_id(token) is not None
+    }
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=model.max_length,
+        model_input_names=list(example.names),
+        **{**known, "pad_token": padding},
+    )
     made.save_pretrained(folder)
+    check_tokenizer(model, example, folder)
+
+
+def check_tokenizer(model: TrainedModel, example: Example, folder: Path) -> None:
+    """``AutoTokenizer`` makes of the example texts what the network was traced with.
+
+    Raises:
+        ExportError: Not so.
+    """
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(folder)
+    texts: list[Any] = [list(EXAMPLE_TEXTS)]
+    if model.reads_words:
+        texts = [[[f" {word}" for word in text.split()] for text in EXAMPLE_TEXTS]]
+    elif "text_pair" in model.columns:
+        texts.append(list(reversed(EXAMPLE_TEXTS)))
+    found = loaded(*texts, padding=True, truncation=True, is_split_into_words=model.reads_words, return_tensors="pt")
+    for name, tensor in zip(example.names, example.inputs, strict=True):
+        if name not in found or not torch.equal(found[name].long(), tensor.long()):
+            raise ExportError(
+                f"the tokenizer that transformers loads again gives other {name}: --to onnx or safetensors"
+            )
