@@ -27,8 +27,7 @@ Inputs = dict[str, Numbers]
 ABOUT_FILE, EXAMPLES_FILE, TOKENIZER_FILE = "bundle.json", "examples.json", "tokenizer.json"
 ONNX_FILE, PROGRAM_FILE, WEIGHTS_FILE, NETWORK_FILE = "model.onnx", "model.pt2", "model.safetensors", "network.json"
 LSTM_FILE, COPIED_CODE = "lstm_operator.py", "network_code"
-HERE = "bundle:"
-"""Before a path inside this folder."""
+HERE = "bundle:"  # before a path inside this folder
 BATCH_ROWS, CHOSEN_ABOVE, NEXT_TOKENS = (
     64,
     0.5,
@@ -39,11 +38,7 @@ CHECKED = {32: 1e-3, 8: 0.2}
 
 
 class Model:
-    """The model of a bundle.
-
-    Args:
-        folder: The bundle.
-    """
+    """The model of the bundle in a folder."""
 
     def __init__(self, folder: Path | str = Path(__file__).parent) -> None:
         self.folder = Path(folder)
