@@ -15,7 +15,7 @@ from kd_lightning.process.import_paths import keep_working_folder_out
 from kd_lightning.safety.terminal import escape_unprintable
 from kd_lightning.safety.verbs import USER_ERROR, run_verb
 
-OWN_FILES = ("init", "status", "predict", "eval", "export", "bench", "report", "noise", "cache", "trust")
+OWN_FILES = ("init", "status", "predict", "eval", "export", "bench", "ledger", "report", "noise", "cache", "trust")
 """Verbs that stand in a file of their name, as ``run_NAME_verb``."""
 COMPLETION = ("-sc", "--shell-completion")
 MAIN_HELP = """\
@@ -28,6 +28,7 @@ kd: knowledge distillation experiments.
   kd eval RUN [...]       metrics on the run's own test split or, with data.path=FILE, on another file; --min as a check
   kd export RUN --to onnx a folder that runs without us, checked on the whole test split; also int8, torch_export, hf
   kd bench RUN            latency, memory, load time and size of a model, also in 8 bits
+  kd ledger RUN           distilling and quantising in one table: each model in 32 and in 8 bits, measured alike
   kd report FOLDER [...]  one page over sweeps and runs, also while they run or after a crash
   kd noise FOLDER [...]   what seeds can show: the smallest gain, and how many seeds a gain needs
   kd cache VERB           teacher outputs on disk: ls, verify, prune

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,19 +99,38 @@ def time_formats(
         KDError: A format cannot be written or asked.
         MissingExtraError: A package is missing.
     """
-    example, found = make_example(model), []
+    example, folders = make_example(model), {}
     with tempfile.TemporaryDirectory() as place:
-        rows = Path(place) / "rows.json"
-        rows.write_text(json.dumps(list(list_timed_rows(model, table))), encoding="utf-8")
         for each in chosen:
             check_installed(each)
-            folder = Path(place) / each.name
-            folder.mkdir()
-            write_parts(model, each, example, folder)
-            found.append(TimedFormat(each.name, count_model_bytes(folder)))
+            folders[each.name] = Path(place) / each.name
+            folders[each.name].mkdir()
+            write_parts(model, each, example, folders[each.name])
+        return time_bundles(folders, list(list_timed_rows(model, table)), rounds, threads, seconds)
+
+
+def time_bundles(
+    folders: Mapping[str, Path], rows: Sequence[Any], rounds: int, threads: int, seconds: float = ASKED_SECONDS
+) -> list[TimedFormat]:
+    """Time some bundles in turn.
+
+    Args:
+        folders: Name -> the bundle.
+        rows: What they are asked.
+        rounds: As in ``time_formats``.
+        threads: Likewise.
+        seconds: Likewise.
+
+    Raises:
+        KDError: A bundle cannot be asked.
+    """
+    found = [TimedFormat(name, count_model_bytes(folder)) for name, folder in folders.items()]
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "rows.json"
+        path.write_text(json.dumps(rows), encoding="utf-8")
         for _ in range(rounds):
             for one in found:
-                told = ask_process(Path(place) / one.name, rows, threads, seconds)
+                told = ask_process(folders[one.name], path, threads, seconds)
                 one.loads.append(told["load"])
                 one.memory = max(one.memory, told["memory"])
                 for size, spent in told["answers"].items():

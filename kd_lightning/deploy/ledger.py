@@ -1,0 +1,231 @@
+"""One table for distilling and quantising: each model of a run in 32 and in 8 bits, measured alike, by one run time.
+
+Every row is a file of onnxruntime, asked about the whole test split: metric with interval, share of the gap closed, agreement
+with the teacher, calibration, bytes, memory, load time, latency. So a student and a quantised teacher can be compared, with
+the paired interval of the difference.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kd_lightning.data.table import Table
+from kd_lightning.deploy.evaluation_record import Measured, describe_evaluation, measure_rows
+from kd_lightning.deploy.export.bundle import write_parts
+from kd_lightning.deploy.export.formats import FORMATS, check_installed
+from kd_lightning.deploy.export.inference import Model
+from kd_lightning.deploy.export.parity import ON_CPU, ExportedNetwork
+from kd_lightning.deploy.export.traced_network import make_example
+from kd_lightning.deploy.latency import TimedFormat, list_timed_rows, time_bundles
+from kd_lightning.deploy.trained_model import TrainedModel
+from kd_lightning.experiment.collect_results import compare_rows
+from kd_lightning.experiment.settings import Settings
+from kd_lightning.results.numbers import format_difference, format_metric, format_significant
+from kd_lightning.results.report.gap import measure_share_closed
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL
+from kd_lightning.tasks.base import Task
+from kd_lightning.types import OutputKind
+
+IN_32_BITS, IN_8_BITS = "onnx", "onnx-int8"
+"""Formats of the rows."""
+WIDTHS = {IN_32_BITS: "32 bits", IN_8_BITS: "8 bits"}
+LEDGER_PAIRS = (
+    ((DISTILLED_MODEL, IN_32_BITS), (TEACHER_MODEL, IN_8_BITS)),
+    ((DISTILLED_MODEL, IN_8_BITS), (TEACHER_MODEL, IN_8_BITS)),
+    ((DISTILLED_MODEL, IN_8_BITS), (DISTILLED_MODEL, IN_32_BITS)),
+    ((DISTILLED_MODEL, IN_8_BITS), (BASELINE_MODEL, IN_8_BITS)),
+)
+"""Whose difference a sentence tells: model and format."""
+
+SAME_SIZE = 0.005
+"""How far a ratio of sizes may be from 1 that is no difference."""
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """A model in a format.
+
+    Attributes:
+        model: Its name in the run.
+        form: Of its file.
+        label: What a reader calls it.
+        parameters: Numbers of the network, before they lost bits.
+        record: As ``evaluate_rows`` returns it.
+        rows: ``index``, ``sums``, ``counts`` of the task's metric by row; empty where it has none.
+        predicted: What it predicts, [N] or [N, C]; None of vectors.
+        cost: Latency, memory, load time, size.
+        share_closed: Of the gap between the student alone and the teacher; None without one.
+        agreement: With the teacher in 32 bits; None of quantities and vectors.
+    """
+
+    model: str
+    form: str
+    label: str
+    parameters: int
+    record: dict[str, Any]
+    rows: dict[str, Any]
+    predicted: torch.Tensor | None
+    cost: TimedFormat
+    share_closed: float | None
+    agreement: float | None
+
+    def describe(self) -> dict[str, Any]:
+        """As plain data."""
+        kept = {name: self.record[name] for name in ("rows", "metrics", "intervals")}
+        cost = {name: value for name, value in self.cost.describe().items() if name != "format"}
+        told = {"share_closed": self.share_closed, "agreement": self.agreement, "parameters": self.parameters}
+        return {"model": self.model, "format": self.form, "label": self.label, **kept, **told, **cost}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The rows, and what they say.
+
+    Attributes:
+        metric: The task's.
+        mode: ``min`` or ``max``.
+        rows: In the order of the models.
+        sentences: Of the comparisons.
+    """
+
+    metric: str
+    mode: str
+    rows: list[LedgerRow]
+    sentences: list[str]
+
+
+def make_ledger(
+    models: Sequence[TrainedModel],
+    results: dict[str, Any],
+    table: Table,
+    settings: Settings,
+    as_tested: Callable[[Task], Task],
+    rounds: int,
+) -> Ledger:
+    """Measure all models of a run.
+
+    Args:
+        models: The run's.
+        results: Of the run.
+        table: Its test split; texts as texts.
+        settings: Its settings.
+        as_tested: Makes of a model's task that which its run tested with.
+        rounds: Processes that each file is timed in.
+
+    Raises:
+        ConfigError: A network cannot be written as ONNX.
+        MissingExtraError: The extra ``export`` is not installed.
+    """
+    measured: dict[tuple[str, str], Measured] = {}
+    folders: dict[str, Path] = {}
+    on_cpu: Settings = {**settings, "trainer": {**settings["trainer"], **ON_CPU}}
+    with tempfile.TemporaryDirectory() as place:
+        for model in models:
+            example = make_example(model)
+            for form in (IN_32_BITS, IN_8_BITS):
+                check_installed(FORMATS[form])
+                folder = Path(place) / f"{model.name}-{form}"
+                folder.mkdir()
+                write_parts(model, FORMATS[form], example, folder)
+                asked = replace(model, network=ExportedNetwork(Model(folder), model.labels))
+                measured[model.name, form] = measure_rows(asked, table, on_cpu, as_tested(model.task))
+                folders[folder.name] = folder
+        costs = time_bundles(folders, list(list_timed_rows(models[0], table)), rounds, threads=1)
+    task = as_tested(models[-1].task)
+    teacher = predictions_of(measured[TEACHER_MODEL, IN_32_BITS], task)
+    rows = [
+        make_row(model, form, measured[model.name, form], cost, results, teacher, task)
+        for (model, form), cost in zip(
+            ((model, form) for model in models for form in (IN_32_BITS, IN_8_BITS)), costs, strict=True
+        )
+    ]
+    return Ledger(task.monitor, task.mode, rows, compare_rows_of_models(rows, table, task))
+
+
+def make_row(
+    model: TrainedModel,
+    form: str,
+    measured: Measured,
+    cost: TimedFormat,
+    results: dict[str, Any],
+    teacher: torch.Tensor | None,
+    task: Task,
+) -> LedgerRow:
+    """See ``LedgerRow``."""
+    record = describe_evaluation(model, measured)
+    predicted = predictions_of(measured, task)
+    known = results["models"].get(model.name, {})
+    student = model.name not in (TEACHER_MODEL, BASELINE_MODEL)
+    return LedgerRow(
+        model=model.name,
+        form=form,
+        label=f"{known.get('label', model.name)}, {WIDTHS[form]}",
+        parameters=sum(each.numel() for each in model.network.parameters()),
+        record=record,
+        rows=measured.by_row[task.monitor].rows(),
+        predicted=predicted,
+        cost=cost,
+        share_closed=measure_share_closed(results, record["metrics"][task.monitor]) if student else None,
+        agreement=None if predicted is None or teacher is None else float((predicted == teacher).double().mean()),
+    )
+
+
+def predictions_of(measured: Measured, task: Task) -> torch.Tensor | None:
+    """Classes or labels that it says; None of quantities and vectors, which are never quite equal."""
+    if task.output_kind not in (OutputKind.CLASSES, OutputKind.LABELS):
+        return None
+    return measured.predictions.positions()["predicted"]
+
+
+def compare_rows_of_models(rows: Sequence[LedgerRow], table: Table, task: Task) -> list[str]:
+    """A sentence for each of ``LEDGER_PAIRS`` that is there."""
+    by_place = {(row.model, row.form): row for row in rows}
+    pairs = [(by_place[one], by_place[other]) for one, other in LEDGER_PAIRS if one in by_place and other in by_place]
+    return [compare_two(one, other, table, task) for one, other in pairs]
+
+
+def compare_two(one: LedgerRow, other: LedgerRow, table: Table, task: Task) -> str:
+    """Which is better, with the interval, or that nothing is shown; sizes and latencies beside it."""
+    values = [row.record["metrics"][task.monitor] for row in (one, other)]
+    shown = [format_metric(value, task.monitor, task.mode) for value in values]
+    said = f"{one.label}: {shown[0]} {task.monitor}; {other.label}: {shown[1]}"
+    interval = None
+    if one.rows and other.rows:
+        index = one.rows["index"]
+        groups = (index if table.groups is None else table.groups[index]).numpy()
+        interval = compare_rows(task, other.rows, one.rows, groups)
+    if interval is None:
+        verdict = "no interval, so no statement"
+    else:
+        low, high = (format_difference(interval[end], values[0], task.monitor, task.mode) for end in ("low", "high"))
+        word = "better" if interval["low"] > 0 else "worse" if interval["high"] < 0 else "no difference shown"
+        verdict = f"{word} (95% interval {low} to {high})"
+    return f"{said}: {verdict}; {describe_costs(one, other)}."
+
+
+def describe_costs(one: LedgerRow, other: LedgerRow) -> str:
+    """How many times smaller or larger, faster or slower; no word on speed where the rounds of both overlap."""
+    size = other.cost.model_bytes / one.cost.model_bytes
+    speed = other.cost.quantile(1, 0.5) / one.cost.quantile(1, 0.5)
+    (low, high), (lower, higher) = one.cost.spread(1), other.cost.spread(1)
+    apart = high < lower or higher < low
+    sizes = say_times(size, "smaller", "larger") if abs(size - 1) > SAME_SIZE else "of the same size"
+    return f"{sizes}, " + (
+        f"{say_times(speed, 'faster', 'slower')} at 1 row" if apart else "speeds at 1 row not told apart"
+    )
+
+
+def say_times(ratio: float, more: str, less: str) -> str:
+    """A ratio in words.
+
+    Example:
+        >>> say_times(4.0, "smaller", "larger"), say_times(0.5, "smaller", "larger")
+        ('4.00 times smaller', '2.00 times larger')
+    """
+    return f"{format_significant(max(ratio, 1 / ratio), 3)} times {more if ratio >= 1 else less}"
