@@ -26,7 +26,23 @@ def hears_ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What ``few`` leaves out is ``full``, before pytest selects by marks; then the order of the files."""
+    cells: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few"):
+            cells.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for each in cells.values():
+        wanted: int = each[0].get_closest_marker("few").args[0]  # type: ignore[union-attr]
+        kept = {place * len(each) // wanted for place in range(wanted)}
+        for place, item in enumerate(each):
+            if place not in kept:
+                item.add_marker("full")
+    order_files(items)
+
+
+def order_files(items: list[pytest.Item]) -> None:
     """Files with slow tests first in both halves of the list: two workers begin with a half each, and take from ends."""
     slow = list(dict.fromkeys(item.path for item in items if item.get_closest_marker("slow")))
     first, second = ([item for item in items if item.path in slow[at::2]] for at in (0, 1))

@@ -239,6 +239,7 @@ def accept(words: Iterable[str]) -> None:
         check_settings(settings_of(*(word for word in job if word not in hydras)))
 
 
+@pytest.mark.few(30)
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
 def test_every_run_is_accepted(words: tuple[str, ...]) -> None:
     try:

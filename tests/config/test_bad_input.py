@@ -224,6 +224,7 @@ ABSURD = {
 }
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("words", ABSURD)
 def test_empty_and_absurd_words_are_refused(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -252,6 +253,7 @@ def test_a_refused_sweep_leaves_no_folder(words: list[str], capsys: pytest.Captu
     assert [path.name for path in other.parent.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.few(15)
 @pytest.mark.parametrize("word", WORDS)
 def test_word_is_refused(word: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     where = () if word.startswith("outputs") else (f"outputs={tmp_path}",)
@@ -398,6 +400,7 @@ TOGETHER: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 }
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("case", TOGETHER)
 def test_what_does_not_fit_together_is_refused(case: str, refused: Any, refused_value: Any) -> None:
     words, parts = TOGETHER[case]

@@ -107,6 +107,7 @@ def test_experiment_begins_with_its_command(name: str) -> None:
     assert lines[:2] == ["# @package _global_", f"# kd run experiment={name}{own}"]
 
 
+@pytest.mark.few(80)
 @pytest.mark.parametrize("file", [name.removesuffix(".yaml") for name in FILES if "/" in name and "/_" not in name])
 def test_file_composes_is_accepted_and_its_networks_run(file: str) -> None:
     group, _, name = file.rpartition("/")

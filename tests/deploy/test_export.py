@@ -81,7 +81,7 @@ def test_the_card_says_what_it_is_worth_and_where_it_comes_from(onnx: Path, own_
 
 
 @pytest.mark.parametrize(
-    "form", ["safetensors", "hf", *(pytest.param(each, marks=pytest.mark.full) for each in ("onnx", "torch_export"))]
+    "form", ["hf", *(pytest.param(each, marks=pytest.mark.full) for each in ("safetensors", "onnx", "torch_export"))]
 )
 def test_pairs_and_low_rank_additions(form: str, pretrained_networks: FinishedRun, tmp_path: Path) -> None:
     """The teacher's labels stand in another order than the data's, and it has learned low-rank additions."""

@@ -40,6 +40,7 @@ def test_formats_of_a_run_side_by_side(own_networks: FinishedRun, capsys: Captur
     assert onnx["memory_bytes"] < torch["memory_bytes"] / 2
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("task", ["language_modeling", "classification", "token_classification"])
 def test_rows_of_every_kind_are_asked(task: str, tmp_path: Path) -> None:
     write_rows(tmp_path)

@@ -52,6 +52,7 @@ def test_the_same_images_in_the_order_that_convolutions_keep(shape: tuple[int, .
         assert not nn.Conv2d(channels, 8, kernel_size=1)(images).is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "words", [(), ("teacher_outputs=cached",), ("loss=[kd,hint]", "teacher_outputs=cached")], ids=str
 )

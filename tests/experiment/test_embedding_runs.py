@@ -236,6 +236,7 @@ def test_a_student_of_all_of_the_teachers_layers_starts_as_the_teacher(root: Pat
     assert one.stage("start").key != two.stage("start").key
 
 
+@pytest.mark.full
 def test_students_side_by_side_give_what_they_give_alone(root: Path, tmp_path: Path) -> None:
     jobs = [
         (*STATIC, *more) for more in ((), ("loss=[embedding_mse]",), ("loss=[embedding_cosine,embedding_similarity]",))
@@ -295,6 +296,7 @@ def test_all_rows_of_any_texts_are_read_for_vectors_as_wide_as_the_teachers(root
 # -- what is refused -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("words", "why"),
     [

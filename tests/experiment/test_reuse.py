@@ -42,6 +42,7 @@ def ran(outputs: Path, sweep: str = "run", **changes: Any) -> list[str]:
     return [stage for stage, record in found.records.items() if not record["reused"]]
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize(
     ("changes", "again"),
     [

@@ -193,6 +193,7 @@ MISFITS = {
 }
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(("task", "words"), [(task, words) for task, each in MISFITS.items() for words in each])
 def test_what_does_not_fit_is_refused_in_one_line(task: str, words: str, tmp_path: Path, capsys: Capture) -> None:
     path = write_rows(tmp_path / "rows.csv", range(40))

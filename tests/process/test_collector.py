@@ -84,6 +84,7 @@ def test_it_rests_in_the_server_of_workers_and_works_in_them() -> None:
     assert said("-c", SERVING) == ["False", "True True"]
 
 
+@pytest.mark.full
 def test_it_works_while_a_run_trains(tmp_path: Path) -> None:
     (tmp_path / "telling.py").write_text(TELLING)
     words = (*DIGITS, "teacher=mlp", "student=mlp_tiny", "+callbacks.telling._target_=telling.Telling")

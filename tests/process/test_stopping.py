@@ -111,6 +111,7 @@ def terminated(outputs: Path, callback: pl.Callback) -> None:
         run(outputs, [callback], checkpoint_every=100)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("step", range(1, TOTAL + 1, 3))
 def test_the_step_at_which_sigterm_comes_is_not_lost(step: int, whole: dict[str, bytes], tmp_path: Path) -> None:
     terminated(tmp_path, TerminateAt(step))

@@ -92,6 +92,7 @@ def test_the_frame_holds_models_and_metrics(place: Path, monkeypatch: pytest.Mon
         result.frame()
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "words",
     [

@@ -80,6 +80,7 @@ def test_places(node: dict[str, object], name: str, fine: bool, stranger: Path) 
             check_places(settings, Path(places["run"]), [])
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("link", "words"),
     [

@@ -19,6 +19,7 @@ WORDS = {
 }
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_its_words_are_settings(words: list[str]) -> None:
     settings = compose_settings(*words, "folder=x")

@@ -35,7 +35,7 @@ TRIES = {
     "cache_kills": 4,
     "two-sweeps": 1,
 }
-LONG = {"signals", "disk"}
+LONG = {"signals", "disk", "two-sweeps"}
 """Rows that ``make full`` has."""
 
 

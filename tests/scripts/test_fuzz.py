@@ -14,7 +14,7 @@ from scripts.faults.fuzz.case import MARKER, answer, fuzz
 from scripts.faults.fuzz.kinds import run
 from scripts.faults.fuzz.results import Results
 
-NUMBERS = {"configurations": 20, "results": 120, "checkpoints": 50}
+NUMBERS = {"configurations": 10, "results": 60, "checkpoints": 50}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from scripts.faults.hostile.roots import all_roots
 ROOTS = all_roots()
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("name", ROOTS)
 def test_a_strangers_files_run_nothing(name: str, tmp_path: Path) -> None:
     struck, problems = problems_of(ROOTS[name], tmp_path)

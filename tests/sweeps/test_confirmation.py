@@ -103,6 +103,7 @@ def test_a_leader_that_is_killed_while_it_confirms_goes_on(capsys: pytest.Captur
     assert all("distill" in job.reused for job in sweep.jobs[:2])
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_finished_search_run_again_shows_its_result_and_confirms_the_same(
     capsys: pytest.CaptureFixture[str], tmp_path: Path

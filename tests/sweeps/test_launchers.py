@@ -73,6 +73,7 @@ def test_submitit_does_the_jobs_and_tells_of_the_one_that_failed(
     assert not list(files.glob("*.pkl")), "they hold the command's words"
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_jobs_see_their_gpu_their_threads_and_the_command_s_folder(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -96,6 +97,7 @@ def test_jobs_see_their_gpu_their_threads_and_the_command_s_folder(
     assert len(read_sweep(max((tmp_path / "out, put" / "sweeps").iterdir())).jobs) == 4
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [

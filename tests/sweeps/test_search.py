@@ -89,6 +89,7 @@ def test_a_search_of_real_jobs_and_the_same_command_again(tmp_path: Path, capsys
     assert kinds <= of_models | of_runs, "a new number: does it come from the test split?"
 
 
+@pytest.mark.full
 def test_a_failed_trial_is_not_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("hydra/sweeper/sampler=grid", "temperature=1,-1,2", "+vars.api_key=hunter2")
     answer = search(capsys, tmp_path, *words, n_trials=3)
@@ -172,14 +173,10 @@ WRONG = [
     (("hydra.sweeper.study_name=a/b", *SPACE), "hydra.sweeper.study_name 'a/b' must be a plain name"),
 ]
 """Words of a search -> what is said of them."""
-ALWAYS = (0, 1, 5, 8, 11, 13, 18, 20, 22)
-"""One of each kind; `make full` tests the others."""
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [pytest.param(*each, marks=() if number in ALWAYS else pytest.mark.full) for number, each in enumerate(WRONG)],
-)
+@pytest.mark.few(4)
+@pytest.mark.parametrize(("words", "said"), WRONG)
 def test_a_wrong_setting_is_said_before_the_first_job(
     words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +188,7 @@ def test_a_wrong_setting_is_said_before_the_first_job(
 TWO = "hydra.sweeper.objectives=[{value: models.distilled.val}, {value: models.distilled.parameters}]"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -234,6 +232,7 @@ def test_a_missing_package_is_one_line(
     assert answer.err == "kd: MissingExtraError: optuna is not installed: pip install 'kd-lightning[sweep]'\n"
 
 
+@pytest.mark.full
 def test_other_code_and_a_searched_seed_are_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +246,7 @@ def test_other_code_and_a_searched_seed_are_said(
     assert "and other fixed settings: its values may not compare" in again.err
 
 
+@pytest.mark.full
 def test_hyperband_counts_in_validations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("hydra/sweeper/pruner=hyperband", "hydra.sweeper.storage=memory", "validate_every=2", *SPACE)
     answer = search(capsys, tmp_path, *words, n_trials=1)

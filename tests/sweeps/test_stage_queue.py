@@ -267,6 +267,7 @@ def test_no_worker_idles_while_a_stage_is_ready(tmp_path: Path, capsys: pytest.C
     assert not any("baseline" in job.reused for job in jobs), "each was trained for its job, by whichever process"
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_teacher_that_fails_is_tried_once_and_fails_those_who_need_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

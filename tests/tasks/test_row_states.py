@@ -89,6 +89,7 @@ def test_what_is_kept_of_rows_gives_the_value_again(name: str) -> None:
     assert make_finish(BY_ROW[name], ROWS)(mean) == pytest.approx(value, abs=1e-6)
 
 
+@pytest.mark.full
 def test_the_interval_is_that_of_drawing_rows() -> None:
     metric = BY_ROW["kappa"]
     (weak, targets), (strong, _) = rows(1, 0.5), rows(2, 3.0)

@@ -105,6 +105,7 @@ def both(tmp_path: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]
     return records["whole"], records["chunks"]
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("losses", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
 def test_weights_are_those_of_whole_logits(losses: dict[str, Any], alpha: float, tmp_path: Path) -> None:

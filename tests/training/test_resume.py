@@ -80,6 +80,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, b
 TOTAL = 12 + 10 + 4 + 6
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize("step", range(1, TOTAL))
 def test_stopped_after_any_step_it_ends_the_same(
     step: int, uninterrupted: tuple[dict[str, bytes], list[Any]], tmp_path: Path

@@ -137,6 +137,7 @@ BALANCED = {
 }
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "jobs",
     [
@@ -248,6 +249,7 @@ def node(name: str, **more: Any) -> dict[str, Any]:
     return {"_target_": f"tests.training.together.test_one_fit.{name}", **more}
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("stack", [False, True])
 @pytest.mark.parametrize(
     ("fault", "kind"),

@@ -81,6 +81,7 @@ FLSW = {"_target_": "kd_lightning.losses.functional.sample_temperature.FLSW", "b
 JSD_NODE = {"_target_": "kd_lightning.losses.logits.jsd.JSD", "beta": 0.3, "weight": 0.5, "temperature": 3.0}
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "differing",
     [
