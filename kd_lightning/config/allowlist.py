@@ -26,6 +26,7 @@ SCHEMES = "experiment.schemes"
 
 OWN_LAYERS = (
     *("losses", "models", "data", "tasks", "teachers", "training.callbacks", "training.schedules"),
+    "training.compression",
     "training.distributed.strategies",
     "experiment.tracking.mlflow_curves",
     SCHEMES,

@@ -20,6 +20,7 @@ GROUPS = (
     "loss",
     "annealing",
     "weighting",
+    "compress",
     "teacher_outputs",
     "trainer",
     "callbacks",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -39,6 +39,7 @@ from kd_lightning.tasks.chunking import chunks
 from kd_lightning.teachers.auto import STORING, Auto
 from kd_lightning.teachers.base import TeacherOutputs
 from kd_lightning.teachers.stored.reader import StorageFormat
+from kd_lightning.training.compression.module import CompressedDistillationModule
 from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.training.fit import QUIET, TrainerSettings
 from kd_lightning.training.loss_setup import attach_losses
@@ -264,10 +265,13 @@ class Builder:
         )
 
     def distilling(
-        self, teacher: TeacherOutputs, student: nn.Module, steps: int, done: int, softness: Softness
+        self, teacher: TeacherOutputs, student: nn.Module, steps: int, done: int, softness: Softness, compress: str = ""
     ) -> DistillationModule:
-        """The module of a soft stage; ``done`` = the student's steps before it."""
-        return DistillationModule(
+        """The module of a soft stage; ``done`` = the student's steps before it, ``compress`` = what makes it small."""
+        module: Callable[..., DistillationModule] = DistillationModule
+        if compress:
+            module = partial(CompressedDistillationModule, self.build(self.settings["compress"][compress]))
+        return module(
             student=student,
             teacher=teacher,
             task=self.trained_task(STUDENT),

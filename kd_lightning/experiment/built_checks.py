@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from pytorch_lightning import Trainer
@@ -153,6 +154,8 @@ def check_networks(builder: Builder, stages: Sequence[Stage], trainer: Trainer) 
     teaching = sorted({stage.role for stage in stages if isinstance(stage.work, OutputsWork)})
     for role, source in itertools.product(teaching, builder.sources()):
         teacher = builder.teacher_outputs(role, builder.network(role), source)
-        module = builder.distilling(teacher, builder.network(STUDENT), 1, 0, softness(settings))
-        if splits_networks(trainer):
-            module.refuse_splitting()
+        for compress in ("", *settings["compress"]):
+            with explain_build_errors(f"compress.{compress}") if compress else nullcontext():
+                module = builder.distilling(teacher, builder.network(STUDENT), 1, 0, softness(settings), compress)
+            if splits_networks(trainer):
+                module.refuse_splitting()

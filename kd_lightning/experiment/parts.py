@@ -161,6 +161,15 @@ class Parts:
         steps = self.settings[STUDENT]["steps"] - (start.steps_after if start else 0)
         return self._soft(name, title, label, teacher, outputs, start, steps, softness(self.settings))
 
+    def compressed_distillation(self, teacher: Stage, outputs: Stage, start: Stage | None = None) -> list[TrainedStage]:
+        """The same for each choice of ``compress``: a student of its own, made small on the way, with the same budget."""
+        steps = self.settings[STUDENT]["steps"] - (start.steps_after if start else 0)
+        mixed = softness(self.settings)
+        return [
+            self._soft(*name_compressed(each), teacher, outputs, start, steps, mixed, compress=each)
+            for each in self.settings["compress"]
+        ]
+
     def unlabeled_distillation(
         self, teacher: Stage, outputs: Stage, name: str = "distill", title: str = "distill", label: str = "distilled"
     ) -> TrainedStage:
@@ -231,6 +240,7 @@ class Parts:
         steps: int,
         mixed: Softness,
         reads_labels: bool = True,
+        compress: str = "",
     ) -> TrainedStage:
         done = start.steps_after if start else 0
 
@@ -241,6 +251,7 @@ class Parts:
                 steps=steps,
                 done=done,
                 softness=mixed,
+                compress=compress,
             )
             if start:
                 carrying.continue_losses(built, self.builder.context.place(start))
@@ -256,11 +267,27 @@ class Parts:
             after={"teacher": teacher, **({"start": start} if start else {})},
             reads=(outputs,),
             ingredients=lambda: stage_keys.distilled(
-                self.builder, teacher.role, source_of(outputs), mixed, steps, done, reads_labels
+                self.builder, teacher.role, source_of(outputs), mixed, steps, done, reads_labels, compress
             ),
             module=module,
             data=lambda: self.builder.dataset.rows(STUDENT, steps, only_labeled=False, first_step=done),
         )
+
+
+def name_compressed(compress: str) -> tuple[str, str, str]:
+    """Name, title and label of the stage of a choice of ``compress``.
+
+    Example:
+        >>> name_compressed("pruned_and_quantized")
+        ('distill_pruned_and_quantized', 'distill pruned and quantized', 'distilled, pruned and quantized')
+    """
+    said = compress.replace("_", " ")
+    return f"distill_{compress}", f"distill {said}", f"distilled, {said}"
+
+
+def name_models(small: Sequence[Stage]) -> dict[str, Stage]:
+    """What a comparison calls the students of ``Parts.compressed_distillation``."""
+    return {stage.name.replace("distill", "distilled", 1): stage for stage in small}
 
 
 def source_of(outputs: Stage) -> TeacherSource:

@@ -51,6 +51,7 @@ TEST_CODE = (*SUPERVISED_CODE, "kd_lightning.training.evaluation")
 DISTILLATION_CODE = ("kd_lightning.training.distillation", "kd_lightning.training.loss_setup", *ROWS_CODE)
 CARRYING_CODE = ("kd_lightning.training.loss_state",)
 """Of stages between which losses carry something."""
+COMPRESSING_CODE = ("kd_lightning.training.compression.module",)
 INIT_CODE = (
     "kd_lightning.models.weights",
     "kd_lightning.models.narrowing",
@@ -77,6 +78,7 @@ def distilled(
     steps: int,
     done: int,
     reads_labels: bool = True,
+    compress: str = "",
 ) -> Settings:
     """Of a stage that learns from a teacher; the teacher's own key comes from the stage.
 
@@ -88,6 +90,7 @@ def distilled(
         steps: Optimizer steps.
         done: The student's steps before it.
         reads_labels: False = the hard loss does not count, so that students that differ in it alone share the stage.
+        compress: Name of what makes the student small on the way; empty = nothing.
     """
     settings = builder.settings
     soft: Settings = {
@@ -98,11 +101,13 @@ def distilled(
         "first_step": done,
         "budget": settings[STUDENT]["steps"],
         **({} if reads_labels else {"hard_loss": {}}),
+        **({"compress": settings["compress"][compress]} if compress else {}),
     }
     code = (
         *DISTILLATION_CODE,
         *(STORING_CODE if isinstance(builder.build(source.node), StorageFormat) else ()),
         *(CARRYING_CODE if builder.carries else ()),
+        *(COMPRESSING_CODE if compress else ()),
     )
     return _trained(builder, STUDENT, steps, code, soft, soft=True)
 

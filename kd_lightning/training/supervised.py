@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -172,6 +173,14 @@ class SupervisedModule(QuickModule):
     def in_force(self, step: int) -> dict[str, Any]:
         """Numbers, beside the terms, that change over the stage and held at the step after ``step`` others; for the log."""
         return {}
+
+    def deployed(self) -> AbstractContextManager[None]:
+        """Within, the network is as it will be used, and is kept so."""
+        return nullcontext()
+
+    def may_be_kept(self, taken: int) -> bool:
+        """The network after so many steps of the stage may be the one that is kept."""
+        return True
 
     def carried(self) -> nn.Module | None:
         """What the student's next stage goes on from besides the network; None = nothing, or this is the last stage."""

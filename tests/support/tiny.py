@@ -72,6 +72,7 @@ SETTINGS: dict[str, Any] = {
     },
     "loss": {"kd": {"_target_": "kd_lightning.losses.logits.kd.KD", "weight": 1.0, "temperature": None}},
     "annealing": {"temperature": None, "alpha": None, "weight": {}},
+    "compress": {},
     "weighting": {"_target_": "kd_lightning.losses.weighting.fixed.Fixed"},
     "teacher_outputs": {"_target_": "kd_lightning.teachers.live.LiveTeacher", "_partial_": True},
     "trainer": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kd_lightning.experiment.parts import Parts
+from kd_lightning.experiment.parts import Parts, name_models
 from kd_lightning.experiment.stage import Comparison, Stages
 
 
@@ -12,5 +12,6 @@ def offline(parts: Parts) -> Stages:
     teacher, alone = yield [teacher, parts.student_alone(teacher)]
     outputs = yield parts.teacher_outputs(teacher)
     start = yield parts.pretraining(teacher, outputs)
-    student = yield parts.distillation(teacher, outputs, start)
-    return Comparison(teacher=teacher, baseline=alone, pretrained=start, distilled=student)
+    small = parts.compressed_distillation(teacher, outputs, start)
+    student, *small = yield [parts.distillation(teacher, outputs, start), *small]
+    return Comparison(teacher=teacher, baseline=alone, pretrained=start, distilled=student, **name_models(small))

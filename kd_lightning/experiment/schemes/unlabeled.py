@@ -6,7 +6,7 @@ that it starts from.
 
 from __future__ import annotations
 
-from kd_lightning.experiment.parts import Parts
+from kd_lightning.experiment.parts import Parts, name_models
 from kd_lightning.experiment.stage import Comparison, Stages
 
 
@@ -15,5 +15,6 @@ def unlabeled(parts: Parts) -> Stages:
     teacher = yield parts.teacher()
     start = yield parts.student_at_start(teacher)
     outputs = yield parts.teacher_outputs(teacher)
-    student = yield parts.unlabeled_distillation(teacher, outputs)
-    return Comparison(teacher=teacher, baseline=start, distilled=student)
+    small = parts.compressed_distillation(teacher, outputs)
+    student, *small = yield [parts.unlabeled_distillation(teacher, outputs), *small]
+    return Comparison(teacher=teacher, baseline=start, distilled=student, **name_models(small))

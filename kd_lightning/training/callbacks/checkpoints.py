@@ -107,15 +107,16 @@ class Checkpoints(pl.Callback):
         if trainer.sanity_checking:
             return
         value = float(trainer.callback_metrics[PREFIX + self.monitor])
-        if is_better(value, self.best_value, self.mode):
+        assert isinstance(module, SupervisedModule)
+        if module.may_be_kept(trainer.global_step) and is_better(value, self.best_value, self.mode):
             self.best_step, self.best_value = trainer.global_step, value
-            assert isinstance(module, SupervisedModule)
             check_weights(module.network, trainer.global_step)
-            weights, carried = gather_network(module.network), to_keep(module)
-            if trainer.is_global_zero:
-                if carried is not None:
-                    save_weights(carried, carried_path(self.folder, self.best_step))
-                save_weights(weights, best_path(self.folder, self.best_step))
+            with module.deployed():
+                weights, carried = gather_network(module.network), to_keep(module)
+                if trainer.is_global_zero:
+                    if carried is not None:
+                        save_weights(carried, carried_path(self.folder, self.best_step))
+                    save_weights(weights, best_path(self.folder, self.best_step))
         if trainer.global_step < trainer.max_steps:
             self.save(trainer, module)
             if self.asked_to_stop(trainer):
