@@ -1,4 +1,4 @@
-"""``kd ledger``: distilling and quantising in one table, of a run's models."""
+"""``kd ledger``: distilling, pruning and quantising in one table, of a run's models."""
 
 from __future__ import annotations
 
@@ -28,17 +28,19 @@ if TYPE_CHECKING:
 LEDGER_HELP = """\
 kd ledger RUN [--rounds N]
 
-  kd ledger last              teacher, student alone and distilled student, in 32 and in 8 bits, measured alike
+  kd ledger last              teacher, student alone and distilled students, in 32 and in 8 bits, measured alike
 
 Every row is a file for onnxruntime that was asked about the whole test split: metric with interval, share of the gap closed,
-the same answers as the teacher's, calibration error, parameters, bytes, memory, load time and latency (as kd bench measures
-them, 1 thread). Sentences compare the student with the quantised teacher and others, with paired intervals. Written as
-ledger/ledger.md, ledger.csv and ledger.json into the run's folder, too. Needs the extra export.
+the same answers as the teacher's, calibration error, parameters, zeros among them, bytes, bytes when zipped, memory, load time
+and latency (as kd bench measures them, 1 thread). The teacher is there once more, pruned until its zipped weights are as few as
+the student's; students of compress=[pruned,quantized] of the run, too. Sentences compare the student with the quantised teacher
+and others, with paired intervals. Written as ledger/ledger.md, ledger.csv and ledger.json into the run's folder, too. Needs the
+extra export.
 
   --rounds N                  processes that each file is timed in; otherwise 3
 """
 LEDGER_FOLDER = "ledger"
-ON_TERMINAL = (0, 1, 2, 3, 4, 7, 10)
+ON_TERMINAL = (0, 1, 2, 3, 7, 8, 9, 12)
 """Columns for a terminal; the files have all of them."""
 
 
@@ -77,7 +79,8 @@ def write_ledger(word: str, rounds: int) -> int:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     run, board = find_finished_run(word), TerminalBoard()
     there = list_trained_models(run)
-    names = [name for name in (TEACHER_MODEL, BASELINE_MODEL, DISTILLED_MODEL) if name in there]
+    small = [name for name in there if name.startswith(f"{DISTILLED_MODEL}_")]
+    names = [name for name in (TEACHER_MODEL, BASELINE_MODEL, DISTILLED_MODEL, *small) if name in there]
     models = [load_trained_model(run, build_node, name) for name in names]
     settings = read_stored_settings(run)
     table, as_tested = read_own_test(models[-1], settings, build_node, list_trusted_packages(), ErrorBoard())
@@ -103,7 +106,8 @@ def write_ledger(word: str, rounds: int) -> int:
 def list_ledger_columns(ledger: Ledger) -> list[str]:
     """Names of the columns."""
     return [
-        *("", f"test {ledger.metric}", "95% interval", "gap closed", "as the teacher", "ECE", "parameters", "size"),
+        *("", f"test {ledger.metric}", "95% interval", "gap closed", "as the teacher", "ECE", "parameters", "zeros"),
+        *("size", "zipped"),
         *("memory", "load", "1 row: p50", "p95", "32 rows: p50"),
     ]
 
@@ -121,7 +125,9 @@ def list_ledger_cells(row: LedgerRow, ledger: Ledger) -> list[str]:
         MISSING_TEXT if row.agreement is None else format_percent(row.agreement),
         MISSING_TEXT if error is None else format_percent(error, 2),
         format_whole(row.parameters),
+        format_percent(row.sparsity),
         format_size(row.cost.model_bytes / 1e6),
+        format_size(row.zipped_bytes / 1e6),
         format_size(row.cost.memory / 1e6),
         f"{format_significant(row.cost.describe()['load_seconds'], 3)} s",
         *(format_milliseconds(row.cost.quantile(1, share)) for share in (0.5, 0.95)),

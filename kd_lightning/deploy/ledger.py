@@ -1,8 +1,8 @@
-"""One table for distilling and quantising: each model of a run in 32 and in 8 bits, measured alike, by one run time.
+"""One table for distilling, pruning and quantising: each model of a run in 32 and in 8 bits, measured alike, by one run time.
 
 Every row is a file of onnxruntime, asked about the whole test split: metric with interval, share of the gap closed, agreement
-with the teacher, calibration, bytes, memory, load time, latency. So a student and a quantised teacher can be compared, with
-the paired interval of the difference.
+with the teacher, calibration, bytes, memory, load time, latency. So a student can be compared with a quantised teacher, and
+with one that was pruned to its size, with the paired interval of the difference.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from kd_lightning.data.table import Table
+from kd_lightning.deploy.compress.afterwards import find_sparsity, prune_afterwards, zip_files, zip_weights
 from kd_lightning.deploy.evaluation_record import Measured, describe_evaluation, measure_rows
-from kd_lightning.deploy.export.bundle import write_parts
+from kd_lightning.deploy.export.bundle import list_model_files, write_parts
 from kd_lightning.deploy.export.formats import FORMATS, check_installed
 from kd_lightning.deploy.export.inference import Model
 from kd_lightning.deploy.export.parity import ON_CPU, ExportedNetwork
@@ -26,25 +27,53 @@ from kd_lightning.deploy.latency import TimedFormat, list_timed_rows, time_bundl
 from kd_lightning.deploy.trained_model import TrainedModel
 from kd_lightning.experiment.collect_results import compare_rows
 from kd_lightning.experiment.settings import Settings
-from kd_lightning.results.numbers import format_difference, format_metric, format_significant
+from kd_lightning.results.numbers import format_difference, format_metric, format_percent, format_significant
 from kd_lightning.results.report.gap import measure_share_closed
 from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL
 from kd_lightning.tasks.base import Task
+from kd_lightning.training.compression.magnitude_pruning import measure_sparsity
 from kd_lightning.types import OutputKind
 
 IN_32_BITS, IN_8_BITS = "onnx", "onnx-int8"
 """Formats of the rows."""
 WIDTHS = {IN_32_BITS: "32 bits", IN_8_BITS: "8 bits"}
+PRUNED_STUDENT, QUANTIZED_STUDENT = "distilled_pruned", "distilled_quantized"
+"""Students of ``compress``, where the run has them."""
+CUT = "_cut"
+"""Behind the name of a model: the same, pruned after its training."""
 LEDGER_PAIRS = (
     ((DISTILLED_MODEL, IN_32_BITS), (TEACHER_MODEL, IN_8_BITS)),
     ((DISTILLED_MODEL, IN_8_BITS), (TEACHER_MODEL, IN_8_BITS)),
+    ((DISTILLED_MODEL, IN_32_BITS), (TEACHER_MODEL + CUT, IN_32_BITS)),
     ((DISTILLED_MODEL, IN_8_BITS), (DISTILLED_MODEL, IN_32_BITS)),
     ((DISTILLED_MODEL, IN_8_BITS), (BASELINE_MODEL, IN_8_BITS)),
+    ((QUANTIZED_STUDENT, IN_8_BITS), (DISTILLED_MODEL, IN_8_BITS)),
+    ((PRUNED_STUDENT, IN_32_BITS), (DISTILLED_MODEL, IN_32_BITS)),
+    ((PRUNED_STUDENT, IN_32_BITS), (DISTILLED_MODEL + CUT, IN_32_BITS)),
 )
-"""Whose difference a sentence tells: model and format."""
+"""Whose difference a sentence tells, where both are there: model and format."""
 
 SAME_SIZE = 0.005
 """How far a ratio of sizes may be from 1 that is no difference."""
+PRUNED_FROM = 0.05
+"""Share of zeros from which a model counts as pruned: rounding makes a few, too."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that gets rows.
+
+    Attributes:
+        model: With its network; pruned afterwards, where it is.
+        name: What rows call it.
+        label: What a reader calls it.
+        forms: Of its files.
+    """
+
+    model: TrainedModel
+    name: str
+    label: str
+    forms: tuple[str, ...] = (IN_32_BITS, IN_8_BITS)
 
 
 @dataclass(frozen=True)
@@ -56,6 +85,8 @@ class LedgerRow:
         form: Of its file.
         label: What a reader calls it.
         parameters: Numbers of the network, before they lost bits.
+        sparsity: Share of zeros among the weights of its matrices and convolutions.
+        zipped_bytes: Of its file, zipped: what zeros and 8 bits save that is sent or stored so.
         record: As ``evaluate_rows`` returns it.
         rows: ``index``, ``sums``, ``counts`` of the task's metric by row; empty where it has none.
         predicted: What it predicts, [N] or [N, C]; None of vectors.
@@ -68,6 +99,8 @@ class LedgerRow:
     form: str
     label: str
     parameters: int
+    sparsity: float
+    zipped_bytes: int
     record: dict[str, Any]
     rows: dict[str, Any]
     predicted: torch.Tensor | None
@@ -79,7 +112,13 @@ class LedgerRow:
         """As plain data."""
         kept = {name: self.record[name] for name in ("rows", "metrics", "intervals")}
         cost = {name: value for name, value in self.cost.describe().items() if name != "format"}
-        told = {"share_closed": self.share_closed, "agreement": self.agreement, "parameters": self.parameters}
+        told = {
+            "share_closed": self.share_closed,
+            "agreement": self.agreement,
+            "parameters": self.parameters,
+            "sparsity": self.sparsity,
+            "zipped_bytes": self.zipped_bytes,
+        }
         return {"model": self.model, "format": self.form, "label": self.label, **kept, **told, **cost}
 
 
@@ -122,51 +161,57 @@ def make_ledger(
         ConfigError: A network cannot be written as ONNX.
         MissingExtraError: The extra ``export`` is not installed.
     """
+    contenders = list_contenders(models, results)
     measured: dict[tuple[str, str], Measured] = {}
+    zipped: dict[tuple[str, str], int] = {}
     folders: dict[str, Path] = {}
     on_cpu: Settings = {**settings, "trainer": {**settings["trainer"], **ON_CPU}}
     with tempfile.TemporaryDirectory() as place:
-        for model in models:
-            example = make_example(model)
-            for form in (IN_32_BITS, IN_8_BITS):
+        for each in contenders:
+            example = make_example(each.model)
+            for form in each.forms:
                 check_installed(FORMATS[form])
-                folder = Path(place) / f"{model.name}-{form}"
+                folder = Path(place) / f"{each.name}-{form}"
                 folder.mkdir()
-                write_parts(model, FORMATS[form], example, folder)
-                asked = replace(model, network=ExportedNetwork(Model(folder), model.labels))
-                measured[model.name, form] = measure_rows(asked, table, on_cpu, as_tested(model.task))
+                write_parts(each.model, FORMATS[form], example, folder)
+                asked = replace(each.model, network=ExportedNetwork(Model(folder), each.model.labels))
+                measured[each.name, form] = measure_rows(asked, table, on_cpu, as_tested(each.model.task))
+                zipped[each.name, form] = zip_files(list_model_files(folder))
                 folders[folder.name] = folder
         costs = time_bundles(folders, list(list_timed_rows(models[0], table)), rounds, threads=1)
     task = as_tested(models[-1].task)
     teacher = predictions_of(measured[TEACHER_MODEL, IN_32_BITS], task)
+    asked_of = [(contender, form) for contender in contenders for form in contender.forms]
     rows = [
-        make_row(model, form, measured[model.name, form], cost, results, teacher, task)
-        for (model, form), cost in zip(
-            ((model, form) for model in models for form in (IN_32_BITS, IN_8_BITS)), costs, strict=True
+        make_row(
+            contender, form, measured[contender.name, form], zipped[contender.name, form], cost, results, teacher, task
         )
+        for (contender, form), cost in zip(asked_of, costs, strict=True)
     ]
     return Ledger(task.monitor, task.mode, rows, compare_rows_of_models(rows, table, task))
 
 
 def make_row(
-    model: TrainedModel,
+    contender: Contender,
     form: str,
     measured: Measured,
+    zipped: int,
     cost: TimedFormat,
     results: dict[str, Any],
     teacher: torch.Tensor | None,
     task: Task,
 ) -> LedgerRow:
     """See ``LedgerRow``."""
-    record = describe_evaluation(model, measured)
-    predicted = predictions_of(measured, task)
-    known = results["models"].get(model.name, {})
+    model = contender.model
+    record, predicted = describe_evaluation(model, measured), predictions_of(measured, task)
     student = model.name not in (TEACHER_MODEL, BASELINE_MODEL)
     return LedgerRow(
-        model=model.name,
+        model=contender.name,
         form=form,
-        label=f"{known.get('label', model.name)}, {WIDTHS[form]}",
-        parameters=sum(each.numel() for each in model.network.parameters()),
+        label=f"{contender.label}, {WIDTHS[form]}",
+        parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+        sparsity=measure_sparsity(model.network),
+        zipped_bytes=zipped,
         record=record,
         rows=measured.by_row[task.monitor].rows(),
         predicted=predicted,
@@ -174,6 +219,25 @@ def make_row(
         share_closed=measure_share_closed(results, record["metrics"][task.monitor]) if student else None,
         agreement=None if predicted is None or teacher is None else float((predicted == teacher).double().mean()),
     )
+
+
+def list_contenders(models: Sequence[TrainedModel], results: dict[str, Any]) -> list[Contender]:
+    """The models as they are; the teacher pruned until its zipped weights are no larger than the distilled student's; and,
+    beside a student that was pruned while it was distilled, the distilled one pruned as much afterwards."""
+    labels = {model.name: results["models"].get(model.name, {}).get("label", model.name) for model in models}
+    named = {model.name: model for model in models}
+    found = [Contender(model, model.name, labels[model.name]) for model in models]
+
+    def cut(name: str, sparsity: float) -> None:
+        label = f"{labels[name]}, {format_percent(sparsity, 1)} pruned afterwards"
+        pruned = Contender(prune_afterwards(named[name], sparsity), name + CUT, label, (IN_32_BITS,))
+        found.insert(1 + [each.name for each in found].index(name), pruned)
+
+    if sparsity := find_sparsity(named[TEACHER_MODEL].network, zip_weights(named[DISTILLED_MODEL].network)):
+        cut(TEACHER_MODEL, sparsity)
+    if PRUNED_STUDENT in named:
+        cut(DISTILLED_MODEL, measure_sparsity(named[PRUNED_STUDENT].network))
+    return found
 
 
 def predictions_of(measured: Measured, task: Task) -> torch.Tensor | None:
@@ -210,12 +274,17 @@ def compare_two(one: LedgerRow, other: LedgerRow, table: Table, task: Task) -> s
 
 
 def describe_costs(one: LedgerRow, other: LedgerRow) -> str:
-    """How many times smaller or larger, faster or slower; no word on speed where the rounds of both overlap."""
-    size = other.cost.model_bytes / one.cost.model_bytes
+    """How many times smaller or larger, faster or slower; no word on speed where the rounds of both overlap.
+
+    Zeros make a file no smaller until it is zipped: where one of them is pruned, that size is told.
+    """
+    zipped = max(one.sparsity, other.sparsity) > PRUNED_FROM
+    size = other.zipped_bytes / one.zipped_bytes if zipped else other.cost.model_bytes / one.cost.model_bytes
     speed = other.cost.quantile(1, 0.5) / one.cost.quantile(1, 0.5)
     (low, high), (lower, higher) = one.cost.spread(1), other.cost.spread(1)
     apart = high < lower or higher < low
     sizes = say_times(size, "smaller", "larger") if abs(size - 1) > SAME_SIZE else "of the same size"
+    sizes += " when zipped" if zipped else ""
     return f"{sizes}, " + (
         f"{say_times(speed, 'faster', 'slower')} at 1 row" if apart else "speeds at 1 row not told apart"
     )

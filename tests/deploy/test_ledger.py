@@ -30,9 +30,16 @@ def test_all_models_of_a_run_in_both_widths(own_networks: FinishedRun, capsys: C
     folder = own_networks.run / "ledger"
     told = json.loads((folder / "ledger.json").read_text())
     models = ("teacher", "baseline", "distilled")
+    cut = told["rows"].pop(2)
     assert [(row["model"], row["format"]) for row in told["rows"]] == [
         (model, form) for model in models for form in ("onnx", "onnx-int8")
     ]
+    assert (cut["model"], cut["format"]) == ("teacher_cut", "onnx")
+    assert cut["sparsity"] > 0.1 > max(row["sparsity"] for row in told["rows"])
+    assert cut["zipped_bytes"] < told["rows"][0]["zipped_bytes"]
+    assert cut["model_bytes"] == pytest.approx(told["rows"][0]["model_bytes"], rel=0.02)
+    assert "share_closed" in cut
+    assert cut["share_closed"] is None
     results = own_networks.results["models"]
     for wide, narrow in zip(told["rows"][::2], told["rows"][1::2], strict=True):
         tested = results[wide["model"]]
@@ -46,21 +53,21 @@ def test_all_models_of_a_run_in_both_widths(own_networks: FinishedRun, capsys: C
     for row in told["rows"][::2]:
         same = [one == other for one, other in zip(teacher, own_networks.predicted[row["model"]], strict=True)]
         assert row["agreement"] == pytest.approx(sum(same) / len(same))
-    assert len(told["sentences"]) == 4
+    assert len(told["sentences"]) == 5
     assert all("95% interval" in sentence for sentence in told["sentences"])
     rows = list(csv.reader((folder / "ledger.csv").read_text().splitlines()))
-    assert [len(row) for row in rows] == [13] * 7
-    assert (folder / "ledger.md").read_text().count("\n| ") == 7
+    assert [len(row) for row in rows] == [15] * 8
+    assert (folder / "ledger.md").read_text().count("\n| ") == 8
     for cell in ("teacher, 32 bits", "distilled, 8 bits"):
         assert cell in answer.out
 
 
-def make_row(label: str, right: list[int], milliseconds: list[float], size: int) -> LedgerRow:
+def make_row(label: str, right: list[int], milliseconds: list[float], size: int, sparsity: float = 0.0) -> LedgerRow:
     sums = torch.tensor(right, dtype=torch.float64)
     rows = {"index": torch.arange(len(right)), "sums": sums, "counts": torch.ones(len(right))}
     cost = TimedFormat(label, size, [0.1], 1, {1: [[each] for each in milliseconds]})
     record: dict[str, Any] = {"metrics": {"accuracy": float(sums.mean())}}
-    return LedgerRow(label, "onnx", label, 1, record, rows, None, cost, None, None)
+    return LedgerRow(label, "onnx", label, 1, sparsity, size // 2, record, rows, None, cost, None, None)
 
 
 def test_a_sentence_says_what_the_interval_shows(own_networks: FinishedRun) -> None:
@@ -75,6 +82,8 @@ def test_a_sentence_says_what_the_interval_shows(own_networks: FinishedRun) -> N
     said = compare_two(good, bad, table, model.task)
     assert said.startswith("good: 90.00% accuracy; bad: 25.00%: better (95% interval ")
     assert said.endswith("; 4.00 times smaller, 2.92 times faster at 1 row.")
+    pruned = make_row("pruned", [1] * 36 + [0] * 4, [1.0, 1.2], 10, sparsity=0.8)
+    assert "; 4.00 times smaller when zipped, 2.92" in compare_two(pruned, bad, table, model.task)
     assert ": worse (95% interval -" in compare_two(bad, good, table, model.task)
     assert ": no difference shown (95% interval 0.0 points to 0.0 points)" in compare_two(good, good, table, model.task)
 

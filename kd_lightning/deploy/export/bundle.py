@@ -297,5 +297,10 @@ def read_tokens(model: TrainedModel, text: str) -> list[int]:
 
 def count_model_bytes(folder: Path) -> int:
     """Of the files that hold weights or graphs."""
+    return sum(path.stat().st_size for path in list_model_files(folder))
+
+
+def list_model_files(folder: Path) -> list[Path]:
+    """The files of a bundle that hold weights or graphs."""
     names = (inference.ONNX_FILE, inference.PROGRAM_FILE, inference.WEIGHTS_FILE)
-    return sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
+    return [folder / name for name in names if (folder / name).is_file()]
