@@ -37,7 +37,7 @@ the student's; students of compress=[pruned,quantized] of the run, too. Sentence
 and others, with paired intervals. Written as ledger/ledger.md, ledger.csv and ledger.json into the run's folder, too. Needs the
 extra export.
 
-  --rounds N                  processes that each file is timed in; otherwise 3
+  --rounds N                  processes that each file is timed in; otherwise 5; with fewer no speeds are told apart
 """
 LEDGER_FOLDER = "ledger"
 ON_TERMINAL = (0, 1, 2, 3, 7, 8, 9, 12)
@@ -50,10 +50,10 @@ def run_ledger_verb(words: list[str]) -> int:
         print(LEDGER_HELP, end="")
         return OK
     found = parse_words("ledger", words, ("--rounds",))
-    rounds = found.last("--rounds") or "3"
+    rounds = found.last("--rounds") or "5"
     if len(found.named) != 1:
         raise KDError("a run is expected, as in kd ledger last (see kd ledger --help)")
-    if not (rounds.isdecimal() and int(rounds) > 0):
+    if not (rounds.isdecimal() and len(rounds) < 5 and int(rounds) > 0):
         raise KDError(f"--rounds {rounds}: a whole number above 0 is expected")
     return write_ledger(found.named[0], int(rounds))
 

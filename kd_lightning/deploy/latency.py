@@ -156,7 +156,11 @@ def ask_process(folder: Path, rows: Path, threads: int, seconds: float) -> dict[
     """
     command = [sys.executable, timed_process.__file__, str(folder), str(rows), str(seconds), *map(str, BATCHES)]
     pinned = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "KD_INFERENCE_THREADS"), str(threads))
-    done = subprocess.run(command, env={**os.environ, **pinned}, capture_output=True, text=True, timeout=GIVEN_UP_AFTER)
+    environ = {**os.environ, **pinned}
+    try:
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=GIVEN_UP_AFTER)
+    except subprocess.TimeoutExpired as error:
+        raise KDError(f"{folder.name} cannot be timed: it has not answered for {GIVEN_UP_AFTER} s") from error
     if done.returncode:
         said = escape_unprintable((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
         raise KDError(f"{folder.name} cannot be timed: {said}")

@@ -25,11 +25,12 @@ from kd_lightning.deploy.export.parity import ON_CPU, ExportedNetwork
 from kd_lightning.deploy.export.traced_network import make_example
 from kd_lightning.deploy.latency import TimedFormat, list_timed_rows, time_bundles
 from kd_lightning.deploy.trained_model import TrainedModel
+from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.collect_results import compare_rows
 from kd_lightning.experiment.settings import Settings
 from kd_lightning.results.numbers import format_difference, format_metric, format_percent, format_significant
 from kd_lightning.results.report.gap import measure_share_closed
-from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL
+from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL, find_role
 from kd_lightning.tasks.base import Task
 from kd_lightning.training.compression.magnitude_pruning import measure_sparsity
 from kd_lightning.types import OutputKind
@@ -38,23 +39,28 @@ IN_32_BITS, IN_8_BITS = "onnx", "onnx-int8"
 """Formats of the rows."""
 WIDTHS = {IN_32_BITS: "32 bits", IN_8_BITS: "8 bits"}
 PRUNED_STUDENT, QUANTIZED_STUDENT = "distilled_pruned", "distilled_quantized"
+PRUNED_QUANTIZED_STUDENT = "distilled_pruned_and_quantized"
 """Students of ``compress``, where the run has them."""
-CUT = "_cut"
-"""Behind the name of a model: the same, pruned after its training."""
+CUT = "+cut"
+"""Behind the name of a model, none of which has such a sign: the same, pruned after its training."""
 LEDGER_PAIRS = (
     ((DISTILLED_MODEL, IN_32_BITS), (TEACHER_MODEL, IN_8_BITS)),
     ((DISTILLED_MODEL, IN_8_BITS), (TEACHER_MODEL, IN_8_BITS)),
     ((DISTILLED_MODEL, IN_32_BITS), (TEACHER_MODEL + CUT, IN_32_BITS)),
+    ((DISTILLED_MODEL, IN_8_BITS), (TEACHER_MODEL + CUT, IN_8_BITS)),
     ((DISTILLED_MODEL, IN_8_BITS), (DISTILLED_MODEL, IN_32_BITS)),
     ((DISTILLED_MODEL, IN_8_BITS), (BASELINE_MODEL, IN_8_BITS)),
     ((QUANTIZED_STUDENT, IN_8_BITS), (DISTILLED_MODEL, IN_8_BITS)),
     ((PRUNED_STUDENT, IN_32_BITS), (DISTILLED_MODEL, IN_32_BITS)),
     ((PRUNED_STUDENT, IN_32_BITS), (DISTILLED_MODEL + CUT, IN_32_BITS)),
+    ((PRUNED_QUANTIZED_STUDENT, IN_8_BITS), (DISTILLED_MODEL, IN_8_BITS)),
 )
 """Whose difference a sentence tells, where both are there: model and format."""
 
 SAME_SIZE = 0.005
 """How far a ratio of sizes may be from 1 that is no difference."""
+TOLD_APART_FROM = 5
+"""Rounds from which files whose rounds do not overlap count as differently fast: of equal ones one pair in 126 does not."""
 PRUNED_FROM = 0.05
 """Share of zeros from which a model counts as pruned: rounding makes a few, too."""
 
@@ -158,12 +164,12 @@ def make_ledger(
         rounds: Processes that each file is timed in.
 
     Raises:
-        ConfigError: A network cannot be written as ONNX.
+        ConfigError: No network can be written as ONNX.
+        KDError: One cannot be asked.
         MissingExtraError: The extra ``export`` is not installed.
     """
-    contenders = list_contenders(models, results)
-    measured: dict[tuple[str, str], Measured] = {}
-    zipped: dict[tuple[str, str], int] = {}
+    contenders, left_out = list_contenders(models, results)
+    built: list[tuple[Contender, str, Measured, int]] = []
     folders: dict[str, Path] = {}
     on_cpu: Settings = {**settings, "trainer": {**settings["trainer"], **ON_CPU}}
     with tempfile.TemporaryDirectory() as place:
@@ -171,24 +177,25 @@ def make_ledger(
             example = make_example(each.model)
             for form in each.forms:
                 check_installed(FORMATS[form])
-                folder = Path(place) / f"{each.name}-{form}"
+                folder = Path(place) / f"{len(folders)}-{form}"
                 folder.mkdir()
-                write_parts(each.model, FORMATS[form], example, folder)
+                try:
+                    write_parts(each.model, FORMATS[form], example, folder)
+                except ConfigError as error:
+                    left_out.append(f"{each.label}, {WIDTHS[form]}: not in the ledger: {error}")
+                    continue
                 asked = replace(each.model, network=ExportedNetwork(Model(folder), each.model.labels))
-                measured[each.name, form] = measure_rows(asked, table, on_cpu, as_tested(each.model.task))
-                zipped[each.name, form] = zip_files(list_model_files(folder))
+                measured = measure_rows(asked, table, on_cpu, as_tested(each.model.task))
+                built.append((each, form, measured, zip_files(list_model_files(folder))))
                 folders[folder.name] = folder
+        if not built:
+            raise ConfigError(f"none of the run's models is a graph for onnxruntime: {left_out[0]}")
         costs = time_bundles(folders, list(list_timed_rows(models[0], table)), rounds, threads=1)
     task = as_tested(models[-1].task)
-    teacher = predictions_of(measured[TEACHER_MODEL, IN_32_BITS], task)
-    asked_of = [(contender, form) for contender in contenders for form in contender.forms]
-    rows = [
-        make_row(
-            contender, form, measured[contender.name, form], zipped[contender.name, form], cost, results, teacher, task
-        )
-        for (contender, form), cost in zip(asked_of, costs, strict=True)
-    ]
-    return Ledger(task.monitor, task.mode, rows, compare_rows_of_models(rows, table, task))
+    teachers = [measured for each, form, measured, _ in built if (each.name, form) == (TEACHER_MODEL, IN_32_BITS)]
+    teacher = predictions_of(teachers[0], task) if teachers else None
+    rows = [make_row(*one, cost, results, teacher, task) for one, cost in zip(built, costs, strict=True)]
+    return Ledger(task.monitor, task.mode, rows, [*compare_rows_of_models(rows, table, task), *left_out])
 
 
 def make_row(
@@ -221,23 +228,29 @@ def make_row(
     )
 
 
-def list_contenders(models: Sequence[TrainedModel], results: dict[str, Any]) -> list[Contender]:
+def list_contenders(models: Sequence[TrainedModel], results: dict[str, Any]) -> tuple[list[Contender], list[str]]:
     """The models as they are; the teacher pruned until its zipped weights are no larger than the distilled student's; and,
-    beside a student that was pruned while it was distilled, the distilled one pruned as much afterwards."""
-    labels = {model.name: results["models"].get(model.name, {}).get("label", model.name) for model in models}
+    beside a student that was pruned while it was distilled, the distilled one pruned as much afterwards. What is left out and
+    why, in sentences."""
+    labels = {model.name: find_role(results, model.name).label for model in models}
     named = {model.name: model for model in models}
     found = [Contender(model, model.name, labels[model.name]) for model in models]
+    left_out = []
 
     def cut(name: str, sparsity: float) -> None:
         label = f"{labels[name]}, {format_percent(sparsity, 1)} pruned afterwards"
-        pruned = Contender(prune_afterwards(named[name], sparsity), name + CUT, label, (IN_32_BITS,))
+        pruned = Contender(prune_afterwards(named[name], sparsity), name + CUT, label)
         found.insert(1 + [each.name for each in found].index(name), pruned)
 
-    if sparsity := find_sparsity(named[TEACHER_MODEL].network, zip_weights(named[DISTILLED_MODEL].network)):
-        cut(TEACHER_MODEL, sparsity)
-    if PRUNED_STUDENT in named:
+    if TEACHER_MODEL in named and DISTILLED_MODEL in named:
+        sparsity = find_sparsity(named[TEACHER_MODEL].network, zip_weights(named[DISTILLED_MODEL].network))
+        if sparsity is None:
+            left_out.append(f"{labels[TEACHER_MODEL]}: with every weight pruned it is still larger than the student.")
+        elif sparsity:
+            cut(TEACHER_MODEL, sparsity)
+    if PRUNED_STUDENT in named and DISTILLED_MODEL in named:
         cut(DISTILLED_MODEL, measure_sparsity(named[PRUNED_STUDENT].network))
-    return found
+    return found, left_out
 
 
 def predictions_of(measured: Measured, task: Task) -> torch.Tensor | None:
@@ -282,7 +295,8 @@ def describe_costs(one: LedgerRow, other: LedgerRow) -> str:
     size = other.zipped_bytes / one.zipped_bytes if zipped else other.cost.model_bytes / one.cost.model_bytes
     speed = other.cost.quantile(1, 0.5) / one.cost.quantile(1, 0.5)
     (low, high), (lower, higher) = one.cost.spread(1), other.cost.spread(1)
-    apart = high < lower or higher < low
+    rounds = min(len(each.cost.answers[1]) for each in (one, other))
+    apart = rounds >= TOLD_APART_FROM and (high < lower or higher < low)
     sizes = say_times(size, "smaller", "larger") if abs(size - 1) > SAME_SIZE else "of the same size"
     sizes += " when zipped" if zipped else ""
     return f"{sizes}, " + (

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 
 from kd_lightning.data.datamodule import check_batch_size
 from kd_lightning.errors import ConfigError
@@ -75,6 +76,7 @@ def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) 
         trainer = builder.trainer.trainer(logger=False, **QUIET)
     check_curves(builder, planned["distilled"].steps)
     check_losses(builder)
+    check_early_stops(builder)
     builder.context.once(("checked", stage_keys.likeness(settings)), partial(check_networks, builder, stages, trainer))
     if builder.chunked(STUDENT, soft=True):
         board.say(f"losses by chunks of rows: {builder.task.num_classes} classes (chunked_loss=false: whole)")
@@ -102,6 +104,24 @@ def check_curves(builder: Builder, steps: int) -> None:
         allowed = WEIGHT if name in weights else RANGES[name]
         with explain_build_errors(f"annealing.{name}"):
             check_curve(builder.build(curve), steps, name, allowed)
+
+
+def check_early_stops(builder: Builder) -> None:
+    """No early stop ends a training before its student is as small as asked: what is pruned gets worse before it heals.
+
+    Raises:
+        ConfigError: One may.
+    """
+    settings = builder.settings
+    stops = [name for name, node in settings["callbacks"].items() if isinstance(builder.build(node), EarlyStopping)]
+    if not stops:
+        return
+    gradual = [name for name, node in settings["compress"].items() if getattr(builder.build(node), "gradual", False)]
+    if gradual:
+        raise ConfigError(
+            f"callbacks.{stops[0]} would end compress={gradual[0]} before it is pruned, since pruning makes a student worse "
+            "before it heals: leave one of them out"
+        )
 
 
 def check_losses(builder: Builder) -> None:

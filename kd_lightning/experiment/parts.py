@@ -161,12 +161,14 @@ class Parts:
         steps = self.settings[STUDENT]["steps"] - (start.steps_after if start else 0)
         return self._soft(name, title, label, teacher, outputs, start, steps, softness(self.settings))
 
-    def compressed_distillation(self, teacher: Stage, outputs: Stage, start: Stage | None = None) -> list[TrainedStage]:
+    def compressed_distillation(
+        self, teacher: Stage, outputs: Stage, start: Stage | None = None, reads_labels: bool = True
+    ) -> list[TrainedStage]:
         """The same for each choice of ``compress``: a student of its own, made small on the way, with the same budget."""
         steps = self.settings[STUDENT]["steps"] - (start.steps_after if start else 0)
         mixed = softness(self.settings)
         return [
-            self._soft(*name_compressed(each), teacher, outputs, start, steps, mixed, compress=each)
+            self._soft(*name_compressed(each), teacher, outputs, start, steps, mixed, reads_labels, each)
             for each in self.settings["compress"]
         ]
 

@@ -103,8 +103,7 @@ def settle(stage: Trainable, entry: Entry, forced_by: str | None = None) -> dict
     """
     trained = entry.read_json(TRAINED)
     if trained["best_step"] < 0:
-        early = " (or it was stopped before it was as small as compress asks)" if "compress" in stage.contents else ""
-        raise NonFiniteLossError(f"no validation of the {stage.name} was finite{early}: lower optimizer.lr")
+        raise NonFiniteLossError(f"no validation of the {stage.name} was finite: lower optimizer.lr")
     record = {
         "stage": stage.name,
         "metric": stage.contents["task"]["monitor"],

@@ -26,18 +26,20 @@ Capture = pytest.CaptureFixture[str]
 @pytest.mark.slow
 def test_all_models_of_a_run_in_both_widths(own_networks: FinishedRun, capsys: Capture) -> None:
     answer = kd(capsys, "ledger", str(own_networks.run), "--rounds", "1")
+    assert "times faster" not in answer.out, "one round tells nothing of speed"
     assert (answer.code, answer.err) == (0, "")
     folder = own_networks.run / "ledger"
     told = json.loads((folder / "ledger.json").read_text())
     models = ("teacher", "baseline", "distilled")
-    cut = told["rows"].pop(2)
+    cut, narrow_cut = told["rows"].pop(2), told["rows"].pop(2)
     assert [(row["model"], row["format"]) for row in told["rows"]] == [
         (model, form) for model in models for form in ("onnx", "onnx-int8")
     ]
-    assert (cut["model"], cut["format"]) == ("teacher_cut", "onnx")
+    assert (cut["model"], cut["format"]) == ("teacher+cut", "onnx")
     assert cut["sparsity"] > 0.1 > max(row["sparsity"] for row in told["rows"])
     assert cut["zipped_bytes"] < told["rows"][0]["zipped_bytes"]
     assert cut["model_bytes"] == pytest.approx(told["rows"][0]["model_bytes"], rel=0.02)
+    assert narrow_cut["model_bytes"] < cut["model_bytes"]
     assert "share_closed" in cut
     assert cut["share_closed"] is None
     results = own_networks.results["models"]
@@ -53,11 +55,11 @@ def test_all_models_of_a_run_in_both_widths(own_networks: FinishedRun, capsys: C
     for row in told["rows"][::2]:
         same = [one == other for one, other in zip(teacher, own_networks.predicted[row["model"]], strict=True)]
         assert row["agreement"] == pytest.approx(sum(same) / len(same))
-    assert len(told["sentences"]) == 5
+    assert len(told["sentences"]) == 6
     assert all("95% interval" in sentence for sentence in told["sentences"])
     rows = list(csv.reader((folder / "ledger.csv").read_text().splitlines()))
-    assert [len(row) for row in rows] == [15] * 8
-    assert (folder / "ledger.md").read_text().count("\n| ") == 8
+    assert [len(row) for row in rows] == [15] * 9
+    assert (folder / "ledger.md").read_text().count("\n| ") == 9
     for cell in ("teacher, 32 bits", "distilled, 8 bits"):
         assert cell in answer.out
 
@@ -76,20 +78,20 @@ def test_a_sentence_says_what_the_interval_shows(own_networks: FinishedRun) -> N
 
     table, _ = read_own_test(model, read_stored_settings(own_networks.run), build_node, [], SilentBoard())
     good, bad = (
-        make_row("good", [1] * 36 + [0] * 4, [1.0, 1.2], 10),
-        make_row("bad", [1] * 10 + [0] * 30, [3.0, 3.5], 40),
+        make_row("good", [1] * 36 + [0] * 4, [1.0, 1.2, 1.1, 1.0, 1.2], 10),
+        make_row("bad", [1] * 10 + [0] * 30, [3.0, 3.5, 3.1, 3.0, 3.5], 40),
     )
     said = compare_two(good, bad, table, model.task)
     assert said.startswith("good: 90.00% accuracy; bad: 25.00%: better (95% interval ")
-    assert said.endswith("; 4.00 times smaller, 2.92 times faster at 1 row.")
-    pruned = make_row("pruned", [1] * 36 + [0] * 4, [1.0, 1.2], 10, sparsity=0.8)
-    assert "; 4.00 times smaller when zipped, 2.92" in compare_two(pruned, bad, table, model.task)
+    assert said.endswith("; 4.00 times smaller, 2.82 times faster at 1 row.")
+    pruned = make_row("pruned", [1] * 36 + [0] * 4, [1.0, 1.2, 1.1, 1.0, 1.2], 10, sparsity=0.8)
+    assert "; 4.00 times smaller when zipped, 2.82" in compare_two(pruned, bad, table, model.task)
     assert ": worse (95% interval -" in compare_two(bad, good, table, model.task)
     assert ": no difference shown (95% interval 0.0 points to 0.0 points)" in compare_two(good, good, table, model.task)
 
 
 def test_speeds_whose_rounds_overlap_are_not_told_apart() -> None:
-    one, other = make_row("one", [1], [1.0, 2.0], 10), make_row("other", [1], [1.5, 3.0], 10)
+    one, other = make_row("one", [1], [1.0, 2.0] * 3, 10), make_row("other", [1], [1.5, 3.0] * 3, 10)
     assert describe_costs(one, other) == "of the same size, speeds at 1 row not told apart"
 
 

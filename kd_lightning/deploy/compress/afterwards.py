@@ -21,34 +21,41 @@ BYTES_AT_ONCE = 1 << 20
 
 
 def prune_afterwards(model: TrainedModel, sparsity: float) -> TrainedModel:
-    """The model with its smallest weights zero; the given one stays as it is.
+    """The model with the smallest weights of each layer zero; the given one stays as it is.
 
     Args:
         model: Any.
-        sparsity: Share of the weights of its parameters with two dimensions or more, in [0, 1].
+        sparsity: Share of the weights of each matrix, embedding and convolution, in [0, 1].
     """
-    network = copy.deepcopy(model.network).requires_grad_(True)
+    network = copy.deepcopy(model.network)
     prune_weights(list_large(network), sparsity)
     return replace(model, network=network)
 
 
-def find_sparsity(network: nn.Module, wanted: int) -> float:
+def find_sparsity(network: nn.Module, wanted: int) -> float | None:
     """How sparse the network must be for its zipped weights to be no larger than so many bytes.
-
-    Its biases and norms stay, so that it may be larger even where all else is zero: then 1.0.
 
     Args:
         network: Stays as it is.
-        wanted: Bytes.
+        wanted: Bytes, as ``zip_weights`` counts them.
+
+    Returns:
+        None where biases and norms alone are more.
     """
-    if zip_weights(network) <= wanted:
+
+    def size_at(sparsity: float) -> int:
+        pruned = copy.deepcopy(network)
+        prune_weights(list_large(pruned), sparsity)
+        return zip_weights(pruned)
+
+    if size_at(0.0) <= wanted:
         return 0.0
+    if size_at(1.0) > wanted:
+        return None
     low, high = 0.0, 1.0
     for _ in range(TRIES):
         middle = (low + high) / 2
-        pruned = copy.deepcopy(network).requires_grad_(True)
-        prune_weights(list_large(pruned), middle)
-        size = zip_weights(pruned)
+        size = size_at(middle)
         low, high = (middle, high) if size > wanted else (low, middle)
         if (1 - CLOSE) * wanted <= size <= wanted:
             break
@@ -56,8 +63,9 @@ def find_sparsity(network: nn.Module, wanted: int) -> float:
 
 
 def zip_weights(network: nn.Module) -> int:
-    """Bytes of a network's parameters, zipped."""
-    return count_zipped(each.detach().cpu().contiguous().numpy().tobytes() for each in network.parameters())
+    """Bytes of a network's parameters, zipped in haste."""
+    pieces = (each.detach().cpu().contiguous().numpy().tobytes() for each in network.parameters())
+    return count_zipped(pieces, zlib.Z_BEST_SPEED)
 
 
 def zip_files(paths: Iterable[Path]) -> int:
@@ -72,7 +80,7 @@ def read_pieces(path: Path) -> Iterable[bytes]:
             yield piece
 
 
-def count_zipped(pieces: Iterable[bytes]) -> int:
-    """Bytes of the pieces as one stream of DEFLATE, at its usual level."""
-    packer = zlib.compressobj()
+def count_zipped(pieces: Iterable[bytes], level: int = zlib.Z_DEFAULT_COMPRESSION) -> int:
+    """Bytes of the pieces as one stream of DEFLATE."""
+    packer = zlib.compressobj(level)
     return sum(len(packer.compress(piece)) for piece in pieces) + len(packer.flush())

@@ -15,6 +15,6 @@ def unlabeled(parts: Parts) -> Stages:
     teacher = yield parts.teacher()
     start = yield parts.student_at_start(teacher)
     outputs = yield parts.teacher_outputs(teacher)
-    small = parts.compressed_distillation(teacher, outputs)
+    small = parts.compressed_distillation(teacher, outputs, reads_labels=False)
     student, *small = yield [parts.unlabeled_distillation(teacher, outputs), *small]
     return Comparison(teacher=teacher, baseline=start, distilled=student, **name_models(small))

@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-LEAST_DIMENSIONS = 2
-"""Of a parameter that is worth making small: biases and norms are few, and matter much."""
+from kd_lightning.errors import ConfigError
 
 
 class Compression:
     """Makes a network small while it is trained; this one does nothing.
 
     It remembers nothing of its own: a training goes on from weights and step alone.
+
+    Attributes:
+        gradual: The network is as small as asked only after some steps.
     """
+
+    gradual = False
+
+    def check(self, network: nn.Module) -> None:
+        """The network can be made small so.
+
+        Raises:
+            ConfigError: It cannot.
+        """
 
     @contextmanager
     def deployed(self, network: nn.Module) -> Iterator[None]:
@@ -33,7 +44,7 @@ class Compression:
             taken: Counts the steps of the stage before the one that is being taken.
         """
 
-    def is_complete(self, taken: int, steps: int) -> bool:
+    def is_complete(self, network: nn.Module, taken: int, steps: int) -> bool:
         """After so many steps of the stage the network is as small as asked, so that it may be the one that is kept."""
         return True
 
@@ -43,10 +54,20 @@ class Together(Compression):
 
     Args:
         parts: By name, in the order in which they are applied.
+
+    Raises:
+        ConfigError: One is none.
     """
 
     def __init__(self, **parts: Compression) -> None:
+        for name, part in parts.items():
+            check_compression(part, name)
         self.parts = list(parts.values())
+        self.gradual = any(part.gradual for part in self.parts)
+
+    def check(self, network: nn.Module) -> None:
+        for part in self.parts:
+            part.check(network)
 
     @contextmanager
     def deployed(self, network: nn.Module) -> Iterator[None]:
@@ -59,10 +80,28 @@ class Together(Compression):
         for part in self.parts:
             part.watch(optimizer, network, steps, taken)
 
-    def is_complete(self, taken: int, steps: int) -> bool:
-        return all(part.is_complete(taken, steps) for part in self.parts)
+    def is_complete(self, network: nn.Module, taken: int, steps: int) -> bool:
+        return all(part.is_complete(network, taken, steps) for part in self.parts)
+
+
+def check_compression(value: object, name: str) -> None:
+    """It is one.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not isinstance(value, Compression):
+        raise ConfigError(
+            f"{name} is no kd_lightning.training.compression.base.Compression: choose compress=[pruned] or "
+            "[quantized], or name one of your own as its _target_"
+        )
 
 
 def list_large(network: nn.Module) -> list[nn.Parameter]:
-    """The trained parameters that have two dimensions or more: matrices, embeddings, convolutions."""
-    return [each for each in network.parameters() if each.requires_grad and each.dim() >= LEAST_DIMENSIONS]
+    """Matrices, embeddings, convolutions: biases, norms and gains are few, and matter much."""
+    return [each for each in network.parameters() if is_large(each)]
+
+
+def is_large(weight: Tensor) -> bool:
+    """It is more than a row of numbers: two of its dimensions are above 1."""
+    return sum(size > 1 for size in weight.shape) > 1

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from kd_lightning.errors import ConfigError
-from kd_lightning.training.compression.base import Compression
+from kd_lightning.training.compression.base import Compression, check_compression
 from kd_lightning.training.distillation import DistillationModule
 from kd_lightning.types import Batch
 
@@ -21,11 +21,13 @@ class CompressedDistillationModule(DistillationModule):
         more: As in ``DistillationModule``.
 
     Raises:
-        ConfigError: The network is to be compiled.
+        ConfigError: The network is to be compiled, or cannot be made small so.
     """
 
     def __init__(self, compression: Compression, **more: Any) -> None:
         super().__init__(**more)
+        check_compression(compression, "compress")
+        compression.check(self.network)
         if self.compiled:
             raise ConfigError(
                 "compress changes the student at every step, which compile=true does not see: set compile=false"
@@ -37,7 +39,7 @@ class CompressedDistillationModule(DistillationModule):
         return self.compression.deployed(self.network)
 
     def may_be_kept(self, taken: int) -> bool:
-        return self.compression.is_complete(taken, self.steps)
+        return self.compression.is_complete(self.network, taken, self.steps)
 
     def configure_optimizers(self) -> Any:
         found = super().configure_optimizers()

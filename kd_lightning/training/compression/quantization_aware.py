@@ -24,8 +24,8 @@ class QuantizationAware(Compression):
     A matrix has one scale, its largest weight over 127, and 0 stays 0; what a layer reads has one from its smallest and its
     largest number at that moment, in 255 steps. The optimizer steps the weights themselves, of which training keeps the exact
     values; validation, and the weights that are kept, are of the rounded ones. Biases, norms and convolutions stay as they
-    are, as they do in that export. Not rounded: what a recurrent layer gives itself, and the input of a head whose loss is
-    computed by chunks.
+    are, as they do in that export. Not rounded: what a recurrent layer gives itself, the input of a head whose loss is
+    computed by chunks, and what layers of other classes read (``nn.MultiheadAttention``, the ``Conv1D`` of GPT-2).
 
     Args:
         inputs: What linear and recurrent layers read is rounded, too; false = weights alone.
@@ -59,8 +59,9 @@ def restore(weights: list[nn.Parameter], exact: list[Tensor]) -> None:
 
 def round_first(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """The first input rounded; packed sequences as they are."""
-    first, *others = inputs
-    return (round_input(first) if isinstance(first, Tensor) else first, *others)
+    return tuple(
+        round_input(each) if place == 0 and isinstance(each, Tensor) else each for place, each in enumerate(inputs)
+    )
 
 
 def round_weight(weight: Tensor) -> Tensor:
@@ -80,6 +81,8 @@ def round_input(values: Tensor) -> Tensor:
     Args:
         values: Any shape.
     """
+    if not values.numel():
+        return values
     with torch.no_grad():
         low, high = values.min().clamp(max=0), values.max().clamp(min=0)
         scale = (high - low) / INPUT_LEVELS

@@ -102,7 +102,7 @@ def why_modules(trainings: Sequence[Training]) -> str | None:
         return f"{type(network).__name__} has {size} parameters: too many to gain by it"
     kinds = {type(training.module) for training in trainings}
     if kinds != {SupervisedModule} and kinds != {DistillationModule}:
-        return "a module is of a kind that is not stacked"
+        return "their modules are of different kinds, or of one that is not stacked"
     optimizers = []
     for module in (training.module for training in trainings):
         if module.compiled:

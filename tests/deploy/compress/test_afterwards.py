@@ -34,16 +34,17 @@ def test_it_is_as_sparse_as_it_must_be(share: float) -> None:
     wanted = int(share * zip_weights(one))
     sparsity = find_sparsity(one, wanted)
     assert measure_sparsity(one) == 0, "it stays as it is"
+    assert sparsity is not None
     for each, fits in ((sparsity, True), (sparsity - 0.05, False)):
         pruned = network()
         prune_weights(list_large(pruned), each)
         assert (zip_weights(pruned) <= wanted) == fits
 
 
-def test_what_is_small_already_is_not_pruned_and_what_cannot_be_is_all_zeros() -> None:
+def test_what_is_small_already_is_not_pruned_and_what_cannot_be_so_small_is_none() -> None:
     one = network()
     assert find_sparsity(one, zip_weights(one)) == 0.0
-    assert find_sparsity(one, 1) == 1.0
+    assert find_sparsity(one, 1) is None
 
 
 def test_bytes_are_those_of_a_deflated_stream(tmp_path: Path) -> None:

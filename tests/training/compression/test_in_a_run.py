@@ -21,7 +21,7 @@ from tests.support.processes import FSDP, in_two
 from tests.support.stacks import MLP, distilling, entries, trainings
 from tests.support.tiny import experiment
 from tests.training.test_resume import Stop, StopAfter, assert_equal_states, run
-from tests.training.together.test_one_fit import side_by_side
+from tests.training.together.test_one_fit import EARLY, side_by_side
 
 FOLDER = "kd_lightning.training.compression"
 PRUNED = {
@@ -149,7 +149,7 @@ def test_they_are_not_stacked(tmp_path: Path) -> None:
         if small:
             found = [replace(each, module=small_module(each.module)) for each in found]
         kinds.append(why_not_stacked(found))
-    assert kinds == [None, "a module is of a kind that is not stacked"]
+    assert kinds == [None, "their modules are of different kinds, or of one that is not stacked"]
 
 
 class Diary(MagnitudePruning):
@@ -184,6 +184,11 @@ def test_two_processes_prune_the_same_weights(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"compress": {"pruned": {**PRUNED, "sparsity": 3}}}, r"compress\.pruned: .*MagnitudePruning"),
+        ({"compress": {"mine": {"sparsity": 0.9}}}, "compress is no kd_lightning"),
+        (
+            {"compress": {"pruned": PRUNED}, "callbacks": {"early": EARLY}},
+            r"callbacks\.early would end compress=pruned",
+        ),
         ({"compress": {"quantized": QUANTIZED}, "compile": True}, "compile=true does not see"),
         ({"compress": {"quantized": QUANTIZED}, **in_two(FSDP)}, "which trainer=fsdp spreads"),
     ],

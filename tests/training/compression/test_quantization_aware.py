@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from kd_lightning.deploy.export.formats import quiet
+from kd_lightning.errors import ConfigError
 from kd_lightning.training.compression.base import Compression, Together
 from kd_lightning.training.compression.magnitude_pruning import MagnitudePruning
 from kd_lightning.training.compression.quantization_aware import QuantizationAware, round_input, round_weight
@@ -84,18 +85,34 @@ def test_only_weights_or_inputs_too(inputs: bool) -> None:
         assert not torch.equal(one(batch), plain)
 
 
+def test_frozen_matrices_are_rounded_too_and_odd_calls_go_through() -> None:
+    one = network().requires_grad_(False)
+    exact = one[0].weight.clone()  # type: ignore[index, union-attr, operator]
+    with QuantizationAware().deployed(one):
+        assert not torch.equal(one[0].weight, exact)  # type: ignore[index, union-attr, arg-type]
+        assert one(torch.randn(0, 6)).shape == (0, 3)
+        assert one[0](input=torch.randn(2, 6)).shape == (2, 5)  # type: ignore[index, operator]
+
+
+def test_what_is_no_compression_is_refused() -> None:
+    with pytest.raises(ConfigError, match="pruning is no kd_lightning"):
+        Together(pruning={"sparsity": 0.9})  # type: ignore[arg-type]
+
+
 def test_both_at_once_keep_zeros() -> None:
     one = network()
     both = Together(pruning=MagnitudePruning(0.5, 0.0, 0.0), quantization=QuantizationAware())
     assert isinstance(both, Compression)
-    assert [both.is_complete(taken, 10) for taken in (0, 1, 9)] == [False, True, True]
+    assert not both.is_complete(one, 9, 10)
     optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
     both.watch(optimizer, one, 10, lambda: 0)
     for each in one.parameters():
         each.grad = torch.randn_like(each)
     optimizer.step()
     zero = [each == 0 for each in (one[0].weight, one[2].weight)]  # type: ignore[index]
-    assert sum(int(each.sum()) for each in zero) == round(0.5 * 45)
+    assert [int(each.sum()) for each in zero] == [15, 8]
+    assert both.is_complete(one, 1, 10)
+    assert not both.is_complete(one, 0, 10)
     with both.deployed(one):
         for each, was in zip((one[0].weight, one[2].weight), zero, strict=True):  # type: ignore[index]
             assert (each[was] == 0).all()
