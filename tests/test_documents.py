@@ -70,7 +70,8 @@ def files_of_the_reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     ratings = ["text,rating", *(f"snippet {n},{n / 4}" for n in range(20))]
     (folder / "snippets.csv").write_text("\n".join(ratings), encoding="utf-8")
     (folder / "texts.csv").write_text("text\nfine\nbad\ndull\n", encoding="utf-8")
-    (folder / "words.conll").write_text("Rome B-city\nis O\n\nold O\n", encoding="utf-8")
+    for name in ("words.conll", "brown.txt"):
+        (folder / name).write_text("Rome B-city\nis O\n\nold O\n", encoding="utf-8")
     for split in ("train", "test"):
         for name in ("good", "bad"):
             (folder / "FOLDER" / split / name).mkdir(parents=True)

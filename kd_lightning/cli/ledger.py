@@ -34,8 +34,8 @@ Every row is a file for onnxruntime that was asked about the whole test split: m
 the same answers as the teacher's, calibration error, parameters, zeros among them, bytes, bytes when zipped, memory, load time
 and latency (as kd bench measures them, 1 thread). The teacher is there once more, pruned until its zipped weights are as few as
 the student's; students of compress=[pruned,quantized] of the run, too. Sentences compare the student with the quantised teacher
-and others, with paired intervals. Written as ledger/ledger.md, ledger.csv and ledger.json into the run's folder, too. Needs the
-extra export.
+and others, with paired intervals. Written into the run's folder as ledger/ledger.html (a page with quality against bytes and
+against latency), .md, .csv and .json. Needs the extra export.
 
   --rounds N                  processes that each file is timed in; otherwise 5; with fewer no speeds are told apart
 """
@@ -67,8 +67,10 @@ def write_ledger(word: str, rounds: int) -> int:
     from kd_lightning.config.stored_settings import read_stored_settings
     from kd_lightning.deploy.labeled_rows import read_own_test
     from kd_lightning.deploy.ledger import make_ledger
+    from kd_lightning.deploy.ledger_page import list_ledger_figures, render_ledger_page
     from kd_lightning.deploy.trained_model import list_trained_models, load_trained_model
     from kd_lightning.experiment.console import TerminalBoard
+    from kd_lightning.results.report.figures import write_figures
     from kd_lightning.results.report.run.markdown import escape_markdown, format_markdown_table
     from kd_lightning.results.report.run.run_files import read_results
     from kd_lightning.results.roles import BASELINE_MODEL, DISTILLED_MODEL, TEACHER_MODEL
@@ -99,7 +101,9 @@ def write_ledger(word: str, rounds: int) -> int:
     publish(folder / "ledger.csv", sheet.getvalue())
     told = {"metric": ledger.metric, "rows": [row.describe() for row in ledger.rows], "sentences": ledger.sentences}
     publish(folder / "ledger.json", json.dumps(told, indent=2) + "\n")
-    board.say(f"Ledger: {folder}")
+    write_figures(list_ledger_figures(ledger), folder)
+    publish(folder / "ledger.html", render_ledger_page(ledger, f"Ledger of {run.name}", header, rows))
+    board.say(f"Ledger: {folder / 'ledger.html'}")
     return OK
 
 

@@ -19,6 +19,7 @@ from kd_lightning.experiment import stage_keys
 from kd_lightning.experiment.builder import Builder
 from kd_lightning.experiment.monitor_check import check_monitor
 from kd_lightning.experiment.outputs_work import OutputsWork
+from kd_lightning.experiment.parts import name_compressed
 from kd_lightning.experiment.preflight import (
     check_callbacks,
     check_counted_classes,
@@ -77,6 +78,7 @@ def check_built(builder: Builder, stages: Sequence[Stage], planned: Comparison) 
     check_curves(builder, planned["distilled"].steps)
     check_losses(builder)
     check_early_stops(builder)
+    check_compressed(settings, stages)
     builder.context.once(("checked", stage_keys.likeness(settings)), partial(check_networks, builder, stages, trainer))
     if builder.chunked(STUDENT, soft=True):
         board.say(f"losses by chunks of rows: {builder.task.num_classes} classes (chunked_loss=false: whole)")
@@ -122,6 +124,21 @@ def check_early_stops(builder: Builder) -> None:
             f"callbacks.{stops[0]} would end compress={gradual[0]} before it is pruned, since pruning makes a student worse "
             "before it heals: leave one of them out"
         )
+
+
+def check_compressed(settings: Settings, stages: Sequence[Stage]) -> None:
+    """The scheme asks for every student that ``compress`` names.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    asked = {stage.name for stage in stages}
+    for name in settings["compress"]:
+        if name_compressed(name)[0] not in asked:
+            raise ConfigError(
+                f"compress=[{name}]: the scheme has no such student: let it ask for Parts.compressed_distillation, or set "
+                "compress=[none]"
+            )
 
 
 def check_losses(builder: Builder) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import torch
 from kd_lightning.config.instantiate import build_node
 from kd_lightning.deploy.labeled_rows import read_own_test
 from kd_lightning.deploy.latency import TimedFormat
-from kd_lightning.deploy.ledger import LedgerRow, compare_two, describe_costs
+from kd_lightning.deploy.ledger import Ledger, LedgerRow, compare_two, describe_costs
+from kd_lightning.deploy.ledger_page import list_ledger_tradeoffs, render_ledger_page
 from kd_lightning.deploy.trained_model import load_trained_model
 from tests.deploy.runs import FinishedRun
 from tests.support.cli import kd
@@ -60,8 +63,33 @@ def test_all_models_of_a_run_in_both_widths(own_networks: FinishedRun, capsys: C
     rows = list(csv.reader((folder / "ledger.csv").read_text().splitlines()))
     assert [len(row) for row in rows] == [15] * 9
     assert (folder / "ledger.md").read_text().count("\n| ") == 9
+    page = (folder / "ledger.html").read_text()
+    for row in told["rows"]:
+        assert f'<th scope="row">{row["label"]}</th>' in page
+        assert f"{row['label']}: " in page.partition("<svg")[2], "a mark of its own"
+    assert page.count('<svg class="chart wide scatter"') == 2
+    assert all(sentence in page for sentence in told["sentences"])
+    assert "default-src 'none'" in page
+    assert {"bytes.svg", "latency.svg"} <= {path.name for path in (folder / "figures").iterdir()}
     for cell in ("teacher, 32 bits", "distilled, 8 bits"):
         assert cell in answer.out
+
+
+def test_the_front_is_of_students_that_no_row_beats() -> None:
+    rows = [
+        make_row("teacher", [1, 1, 1, 1], [4.0], 100),
+        make_row("distilled", [1, 1, 1, 0], [2.0], 20),
+        make_row("distilled_pruned", [1, 1, 0, 0], [2.0], 30),
+        make_row("baseline", [1, 0, 0, 0], [1.0], 20),
+    ]
+    found = list_ledger_tradeoffs(Ledger("accuracy", "max", rows, []))
+    assert [each.kind for each in found["bytes"].candidates] == ["teacher", "front", "beaten", "alone"]
+    assert [each.name for each in found["latency"].front] == ["distilled"]
+    hostile = replace(rows[1], label="<script>alert(1)</script>")
+    page = render_ledger_page(
+        Ledger("accuracy", "max", [rows[0], hostile], ["<b>"]), "<i>", ["", "x"], [["a", "1"], ["<u>", "2"]]
+    )
+    assert not re.search("<(script|b|i|u)>", page)
 
 
 def make_row(label: str, right: list[int], milliseconds: list[float], size: int, sparsity: float = 0.0) -> LedgerRow:

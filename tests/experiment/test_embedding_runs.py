@@ -100,6 +100,14 @@ def cosines(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> np.nda
 # -- what a run finds ---------------------------------------------------------------------------------------------------
 
 
+def test_a_student_in_8_bits_is_one_more(root: Path, tmp_path: Path) -> None:
+    one = experiment(tmp_path, *STATIC, "compress=[quantized]")
+    found, stage = one.run(), one.stage("distill_quantized")
+    assert list(one.planned.models) == ["teacher", "baseline", "distilled", "distilled_quantized"]
+    assert found.records[stage.name]["test"] > found.records["start"]["test"] + 0.3
+    assert stage.contents["hard_loss"] == {}, "it reads no label"
+
+
 def test_the_student_is_compared_with_itself_before_its_first_step(run: FinishedRun) -> None:
     results, models = run.results, run.results["models"]
     assert list(models) == ["teacher", "baseline", "distilled"]

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from kd_lightning.errors import ConfigError
 from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.parts import Parts
+from kd_lightning.experiment.stage import Comparison, Stages
 from kd_lightning.training.compression.magnitude_pruning import MagnitudePruning
 from kd_lightning.training.compression.module import CompressedDistillationModule
 from kd_lightning.training.compression.quantization_aware import round_weight
@@ -34,6 +36,18 @@ PRUNED = {
 QUANTIZED = {"_target_": f"{FOLDER}.quantization_aware.QuantizationAware"}
 BOTH = {"_target_": f"{FOLDER}.base.Together", "pruning": PRUNED, "quantization": QUANTIZED}
 ALL = {"pruned": PRUNED, "quantized": QUANTIZED, "pruned_and_quantized": BOTH}
+
+
+def plain(parts: Parts) -> Stages:
+    """A scheme of somebody who has not heard of ``compress``."""
+    teacher = parts.teacher()
+    teacher, alone = yield [teacher, parts.student_alone(teacher)]
+    outputs = yield parts.teacher_outputs(teacher)
+    student = yield parts.distillation(teacher, outputs)
+    return Comparison(teacher=teacher, baseline=alone, distilled=student)
+
+
+PLAIN = {"_target_": "tests.training.compression.test_in_a_run.plain", "_partial_": True}
 
 
 def weights_of(outputs: Path, stage: str) -> dict[str, torch.Tensor]:
@@ -189,6 +203,7 @@ def test_two_processes_prune_the_same_weights(tmp_path: Path) -> None:
             {"compress": {"pruned": PRUNED}, "callbacks": {"early": EARLY}},
             r"callbacks\.early would end compress=pruned",
         ),
+        ({"compress": {"pruned": PRUNED}, "scheme": PLAIN}, r"compress=\[pruned\]: the scheme has no such student"),
         ({"compress": {"quantized": QUANTIZED}, "compile": True}, "compile=true does not see"),
         ({"compress": {"quantized": QUANTIZED}, **in_two(FSDP)}, "which trainer=fsdp spreads"),
     ],
